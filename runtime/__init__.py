@@ -1,0 +1,35 @@
+"""latentserve's runtime: load a verified artifact and sample, decode and encode with it."""
+
+from runtime.errors import (
+    ArtifactError,
+    DeadlineExceeded,
+    EngineError,
+    InputError,
+    LatentServeError,
+    OverloadedError,
+)
+from runtime.images import ImageSpec
+from runtime.manifest import Manifest, TensorSpec
+from runtime.model import Limits, Model, load
+from runtime.observer import Observer
+from runtime.requests import Decode, Encode, Posterior, Sample
+
+__all__ = [
+    "ArtifactError",
+    "DeadlineExceeded",
+    "Decode",
+    "Encode",
+    "EngineError",
+    "ImageSpec",
+    "InputError",
+    "LatentServeError",
+    "Limits",
+    "Manifest",
+    "Model",
+    "Observer",
+    "OverloadedError",
+    "Posterior",
+    "Sample",
+    "TensorSpec",
+    "load",
+]

@@ -1,0 +1,219 @@
+"""`python -m runtime`: sample, decode and encode with an artifact from the command line."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.encoding import encode_npz
+from runtime.errors import InputError, LatentServeError
+from runtime.files import OUTPUTS, check_output, load_images, save_images
+from runtime.images import UInt8Array
+from runtime.model import Limits, Model, load
+from runtime.requests import Label, Sample
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 where the input is at fault)."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s"
+    )
+    try:
+        if "out" in args:
+            check_output(args.out)
+        limits = Limits(batch=args.batch, runners=args.runners, threads=args.threads)
+        with load(
+            args.artifact,
+            backend=args.backend,
+            precision=args.precision,
+            device=args.device,
+            limits=limits,
+        ) as model:
+            args.run(model, args)
+    except LatentServeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def sample(model: Model, args: argparse.Namespace) -> None:
+    n = args.n if args.n is not None or args.seeds is not None else 1
+    seed = args.seed if args.seed is not None or args.seeds is not None else 0
+    request = Sample(n, seed, args.offset, args.seeds, args.labels, args.truncation)
+    labels = request.chosen_labels(model.manifest)
+    seeds, numbers = request.counter.numbers()
+    names = [f"seed{s}_{i:06d}" for s, i in zip(seeds, numbers, strict=True)]
+    arrays: dict[str, NDArray[Any]] = {"seeds": seeds, "numbers": numbers}
+    if labels is not None and model.manifest.labels is not None:
+        arrays["labels"] = labels
+        names = [f"{f}_{model.manifest.labels[k]}" for f, k in zip(names, labels, strict=True)]
+    batches = model.stream(
+        n,
+        seed=seed,
+        offset=args.offset,
+        seeds=args.seeds,
+        labels=args.labels,
+        truncation=args.truncation,
+    )
+    _save(args, batches, request.counter.count, names, arrays)
+
+
+def encode(model: Model, args: argparse.Namespace) -> None:
+    if args.out.suffix.lower() != ".npz":
+        raise InputError("--out", "a file ending in .npz", str(args.out))
+    images, names = load_images(args.images, model.manifest.image)
+    posterior = model.encode(images, args.labels)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_bytes(
+        encode_npz(
+            {
+                "mean": posterior.mean,
+                "log_variance": posterior.log_variance,
+                "names": np.array(names, dtype=np.str_),
+            }
+        )
+    )
+
+
+def reconstruct(model: Model, args: argparse.Namespace) -> None:
+    images, names = load_images(args.images, model.manifest.image)
+    rebuilt = model.reconstruct(images, args.labels)
+    if args.side_by_side:
+        pairs = np.concatenate([images, rebuilt], axis=2)
+        _save(args, [pairs], len(pairs), names)
+    else:
+        _save(args, [rebuilt], len(rebuilt), names)
+
+
+def interpolate(model: Model, args: argparse.Namespace) -> None:
+    if args.seeds is None or len(args.seeds) != 2:
+        raise InputError("--seeds", "two seeds, such as 3,8", str(args.seeds))
+    a, b = model.latents(seeds=args.seeds)
+    images = model.interpolate(a, b, args.steps, args.kind, labels=args.labels)
+    args.columns = args.columns or args.steps
+    _save(args, [images], len(images))
+
+
+def manifold(model: Model, args: argparse.Namespace) -> None:
+    images = model.manifold(args.steps, labels=args.labels)
+    args.columns = args.steps
+    _save(args, [images], len(images))
+
+
+def info(model: Model, args: argparse.Namespace) -> None:
+    manifest = model.manifest
+    print(f"{manifest.name}@{manifest.version}  ({manifest.kind})")
+    print(f"latent   {list(manifest.latent.shape)} {manifest.latent.prior}")
+    print(f"images   {manifest.image.height}x{manifest.image.width}x{manifest.image.channels}")
+    print(f"labels   {', '.join(manifest.labels) if manifest.labels else 'none'}")
+    print(f"encoder  {'yes' if manifest.encode else 'no'}")
+    print(f"batches  {', '.join(map(str, manifest.batches))}")
+    print(f"engine   {model.engine}")
+    print(f"source   {manifest.provenance.source}")
+    for name, value in manifest.provenance.figures.items():
+        print(f"         {name} = {value:g}")
+    print(f"licence  {manifest.licence.splitlines()[0]}")
+
+
+def verify(model: Model, args: argparse.Namespace) -> None:
+    # `load` has checked everything by now; what remains is to say what that was.
+    manifest = model.manifest
+    graphs = ", ".join(spec.file for spec in (*manifest.decode, *manifest.encode))
+    print(f"{manifest.name}@{manifest.version} is whole")
+    print(f"  schema and digest of the manifest; SHA-256 of {len(manifest.files)} files")
+    print(f"  operators, sizes, inputs and outputs of {graphs}")
+    print(f"  golden outputs reproduced by {model.engine}")
+    print("  (checksums find accidents; they do not prove who made the artifact)")
+
+
+def _save(
+    args: argparse.Namespace,
+    batches: Iterable[UInt8Array],
+    n: int,
+    names: list[str] | None = None,
+    arrays: dict[str, NDArray[Any]] | None = None,
+) -> None:
+    with tqdm(total=n, unit="img", disable=None) as bar:
+
+        def counted() -> Iterator[UInt8Array]:
+            for batch in batches:
+                yield batch
+                bar.update(len(batch))
+
+        save_images(args.out, counted(), n, columns=args.columns, names=names, arrays=arrays)
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    return seeds
+
+
+def _labels(text: str) -> list[Label]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m runtime", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    engine.add_argument("--backend", default="auto", help="auto, onnxruntime")
+    engine.add_argument("--precision", default="auto", help="auto, or one that the artifact has")
+    engine.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    engine.add_argument("--batch", type=int, help="images in one engine run")
+    engine.add_argument("--runners", type=int, help="engine runs in flight at once")
+    engine.add_argument("--threads", type=int, help="cores for one run")
+    engine.add_argument("-v", "--verbose", action="store_true", help="say what was loaded")
+
+    writing = argparse.ArgumentParser(add_help=False)
+    writing.add_argument("-o", "--out", type=Path, required=True, help=OUTPUTS)
+    writing.add_argument(
+        "--columns", type=int, help="images across a sheet (default: about square)"
+    )
+    writing.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
+
+    def command(name: str, run: object, summary: str, *parents: argparse.ArgumentParser):
+        made = commands.add_parser(name, help=summary, parents=[engine, *parents])
+        made.set_defaults(run=run)
+        return made
+
+    add = command("sample", sample, "draw images", writing)
+    add.add_argument("-n", type=int, help="how many (default 1)")
+    add.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
+    add.add_argument("--offset", type=int, default=0, help="number of the first image")
+    add.add_argument("--seeds", type=_seeds, help="image 0 of each of these seeds: 0,1,4-6")
+    add.add_argument("--truncation", type=float, help="latents from the normal within [-t, t]")
+
+    add = command("encode", encode, "posterior of pictures, into an .npz", writing)
+    add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+
+    add = command("reconstruct", reconstruct, "encode pictures and decode them again", writing)
+    add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+    add.add_argument("--side-by-side", action="store_true", help="each picture beside its copy")
+
+    add = command("interpolate", interpolate, "the way from one seed's image to another's", writing)
+    add.add_argument("--seeds", type=_seeds, required=True, help="two seeds: 3,8")
+    add.add_argument("--steps", type=int, default=16)
+    add.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))
+
+    add = command("manifold", manifold, "a grid over a 2-D latent space", writing)
+    add.add_argument("--steps", type=int, default=20, help="images along each side")
+
+    command("info", info, "what an artifact is")
+    command("verify", verify, "check an artifact thoroughly and say what was checked")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

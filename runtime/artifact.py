@@ -1,0 +1,146 @@
+"""Reading an artifact: everything is verified, held as bytes, and only then handed on.
+
+The engine gets the very bytes that were hashed, so nothing can change between check and use.
+Checksums find accidents, not attackers: whoever can write the folder can rewrite them.
+"""
+
+import hashlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from runtime.errors import ArtifactError
+from runtime.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
+
+ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
+"""Environment variable naming the folder where bare artifact names are looked up."""
+
+_MAX_FILE_BYTES = 2 << 30
+_MAX_MANIFEST_BYTES = 4 << 20
+_MAX_NPZ_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified artifact in memory: its manifest and the bytes of every file it lists."""
+
+    folder: Path
+    manifest: Manifest
+    files: dict[str, bytes]
+
+
+def artifacts_root() -> Path:
+    """The folder of artifacts: $LATENTSERVE_ARTIFACTS, or `artifacts/` in the current folder."""
+    return Path(os.environ.get(ARTIFACTS_VARIABLE, "artifacts"))
+
+
+def find_artifact(artifact: str | Path) -> Path:
+    """The version folder meant by a path (`…/name`, `…/name/3`) or a bare `name`, `name@3`.
+
+    A name without a version takes the highest one. Raises ArtifactError where there is none.
+    """
+    path = Path(artifact)
+    if not path.exists():
+        name, _, version = str(artifact).partition("@")
+        path = artifacts_root() / name / version
+    if (path / MANIFEST).is_file():
+        return path
+    versions = numbered_versions(path)
+    if not versions:
+        raise ArtifactError(
+            artifact,
+            f"expected an artifact (a folder with {MANIFEST}, or with numbered versions of one), "
+            f"or a name under {artifacts_root()} (set {ARTIFACTS_VARIABLE} to look elsewhere)",
+        )
+    return path / str(max(versions))
+
+
+def numbered_versions(folder: Path) -> list[int]:
+    """The versions of one artifact: its sub-folders with whole numbers for names, ascending."""
+    if not folder.is_dir():
+        return []
+    names = [child.name for child in folder.iterdir() if (child / MANIFEST).is_file()]
+    return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
+
+
+def read_artifact(artifact: str | Path) -> Artifact:
+    """Read and verify a whole artifact; raises ArtifactError naming the file and the reason.
+
+    Checked: the manifest's digest and schema, that the folder holds exactly the files the
+    manifest lists (no links, no sub-folders), every file's SHA-256, and every graph's operators,
+    sizes, inputs and outputs (`runtime.graph`).
+    """
+    from runtime.graph import check_graph
+
+    folder = find_artifact(artifact)
+    manifest = _read_manifest(folder)
+    expected = {MANIFEST, MANIFEST_DIGEST, *manifest.files}
+    found = {child.name for child in folder.iterdir()}
+    if found != expected:
+        missing, extra = sorted(expected - found), sorted(found - expected)
+        raise ArtifactError(
+            folder,
+            f"expected exactly the files of the manifest; missing {missing}, not listed {extra}",
+        )
+    files: dict[str, bytes] = {}
+    for name, digest in manifest.files.items():
+        data = _read_plain(folder / name, _MAX_FILE_BYTES)
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != digest:
+            raise ArtifactError(
+                folder / name,
+                f"expected SHA-256 {digest}, found {actual}: the file is damaged, copy it again",
+            )
+        files[name] = data
+    for spec in (*manifest.decode, *manifest.encode):
+        check_graph(files[spec.file], spec)
+    return Artifact(folder, manifest, files)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    data = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
+    stated = _read_plain(folder / MANIFEST_DIGEST, 1024).decode("ascii", "replace").strip()
+    actual = hashlib.sha256(data).hexdigest()
+    if stated != actual:
+        raise ArtifactError(
+            folder / MANIFEST, f"expected SHA-256 {stated} ({MANIFEST_DIGEST}), found {actual}"
+        )
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(folder / MANIFEST, f"{where}: {first['msg']}") from error
+
+
+def _read_plain(path: Path, limit: int) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        kind = "a link" if path.is_symlink() else "none" if not path.exists() else "not a file"
+        raise ArtifactError(path, f"expected a plain file, found {kind}")
+    try:
+        if path.stat().st_size > limit:
+            raise ArtifactError(
+                path, f"expected at most {limit} bytes, found {path.stat().st_size}"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
+
+
+def read_npz(data: bytes, file: str) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an `.npz`, no pickles, bounded in size before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            total = sum(info.file_size for info in archive.infolist())
+        if total > _MAX_NPZ_BYTES:
+            raise ArtifactError(file, f"unpacks to {total} bytes, at most {_MAX_NPZ_BYTES} allowed")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ArtifactError(file, f"expected an .npz of plain arrays, found: {error}") from error

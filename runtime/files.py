@@ -1,0 +1,124 @@
+"""Images from and to files; the name's ending says the format."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.encoding import (
+    PictureFormat,
+    contact_sheet,
+    decode_npy,
+    encode_image,
+    encode_npz,
+    encode_zip,
+)
+from runtime.errors import InputError
+from runtime.images import ImageSpec, UInt8Array, fit, open_image
+
+_PICTURES: dict[str, PictureFormat] = {
+    ".png": "png",
+    ".webp": "webp",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+}
+OUTPUTS = f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs"
+
+
+def check_output(out: Path) -> None:
+    """Refuse an ending that no format has, before any work is done."""
+    if out.suffix.lower() not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
+        raise InputError("out", f"one of {OUTPUTS}", f"{out.name!r}")
+
+
+def save_images(
+    out: Path,
+    batches: Iterable[UInt8Array],
+    n: int,
+    *,
+    columns: int | None = None,
+    names: Sequence[str] | None = None,
+    arrays: dict[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write n images that arrive in batches, in order.
+
+    A folder and `.npy` are written as the batches come, so memory stays flat for any n. `names`
+    are the single files' names without ending (default: the image's number); `arrays` go into an
+    `.npz` beside `images`. A file is complete or absent: it is renamed into place at the end.
+    """
+    check_output(out)
+    suffix = out.suffix.lower()
+    if suffix == "":
+        out.mkdir(parents=True, exist_ok=True)
+        for name, image in zip(_names(n, names), _each(batches), strict=True):
+            with _renamed(out / f"{name}.png") as file:
+                file.write(encode_image(image))
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _renamed(out) as file:
+        if suffix == ".npy":
+            _write_npy(file, batches, n)
+        elif suffix == ".npz":
+            file.write(encode_npz({"images": np.concatenate(list(batches)), **(arrays or {})}))
+        elif suffix == ".zip":
+            pngs = (encode_image(image) for image in _each(batches))
+            file.write(
+                encode_zip((f"{a}.png", b) for a, b in zip(_names(n, names), pngs, strict=True))
+            )
+        else:
+            sheet = contact_sheet(np.concatenate(list(batches)), columns)
+            file.write(encode_image(sheet, _PICTURES[suffix]))
+
+
+def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, list[str]]:
+    """Picture files, folders of them, or one `.npy` of the exact size -> [n, H, W, C] and names.
+
+    Pictures are cropped and resized as in training (`runtime.images.fit`).
+    """
+    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
+        images = decode_npy(_read(paths[0]), str(paths[0]))
+        return images, [f"{i:06d}" for i in range(len(images) if images.ndim else 0)]
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
+    return np.stack([fit(open_image(file), spec) for file in files]), [f.stem for f in files]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("images", "a readable file", f"{path} ({error.strerror})") from None
+
+
+def _names(n: int, names: Sequence[str] | None) -> Sequence[str]:
+    return names if names is not None else [f"{i:06d}" for i in range(n)]
+
+
+def _each(batches: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
+    for batch in batches:
+        yield from batch
+
+
+def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
+    for i, batch in enumerate(batches):
+        if i == 0:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *batch.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(batch).data)
+
+
+@contextmanager
+def _renamed(path: Path) -> Generator[IO[bytes]]:
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

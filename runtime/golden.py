@@ -1,0 +1,63 @@
+"""Golden inputs and outputs: what the artifact's graphs gave where they were exported.
+
+`golden.npz` holds `decode.<input>` and `decode.images`, and where there is an encoder
+`encode.images`, `encode.mean`, `encode.log_variance`: the same names as the graphs', prefixed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.artifact import Artifact, read_npz
+from runtime.backends import Backend
+from runtime.errors import ArtifactError, EngineError
+from runtime.manifest import GraphName, GraphSpec
+
+GOLDEN = "golden.npz"
+
+# The pixel tolerance of all backends in fp32, in grey levels, and its kin for encoders, whose
+# outputs are of the order of 1: float32 sums in another order differ by about 1e-5.
+MAX_LEVELS = 1
+ENCODE_TOLERANCE = 1e-3
+
+
+def check_golden(artifact: Artifact, backend: Backend) -> None:
+    """Reproduce the golden outputs on this engine; EngineError where they differ."""
+    manifest = artifact.manifest
+    if GOLDEN not in artifact.files:
+        raise ArtifactError(artifact.folder / GOLDEN, "expected the golden images, found none")
+    golden = read_npz(artifact.files[GOLDEN], GOLDEN)
+    for spec in manifest.decode[:1]:
+        _check_graph("decode", spec, golden, backend)
+    for spec in manifest.encode[:1]:
+        _check_graph("encode", spec, golden, backend)
+
+
+def _check_graph(
+    graph: GraphName, spec: GraphSpec, golden: dict[str, NDArray[Any]], backend: Backend
+) -> None:
+    inputs = {tensor.name: _array(golden, f"{graph}.{tensor.name}") for tensor in spec.inputs}
+    outputs = backend.run(graph, inputs)
+    for tensor in spec.outputs:
+        expected = _array(golden, f"{graph}.{tensor.name}")
+        found = outputs[tensor.name]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise EngineError(
+                f"{graph}: golden {tensor.name} is {expected.dtype} {list(expected.shape)}, "
+                f"this engine gave {found.dtype} {list(found.shape)}"
+            )
+        difference = float(np.abs(found.astype(np.float64) - expected).max())
+        allowed = MAX_LEVELS if tensor.dtype == "uint8" else ENCODE_TOLERANCE
+        # Written so that NaN fails too.
+        if not difference <= allowed:
+            raise EngineError(
+                f"{graph}: this engine does not reproduce the golden {tensor.name}: they differ "
+                f"by up to {difference:g}, {allowed:g} allowed ({backend.description})"
+            )
+
+
+def _array(golden: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if name not in golden:
+        raise ArtifactError(GOLDEN, f"expected an array {name!r}, found {sorted(golden)}")
+    return golden[name]

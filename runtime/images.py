@@ -1,0 +1,126 @@
+"""Pixel conventions: the one crop, resize and value range that training and serving share.
+
+Shapes: H height, W width, C channels (1 grey, 3 RGB). Pixels at every public border are uint8.
+"""
+
+import io
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from runtime.errors import InputError
+
+UInt8Array = NDArray[np.uint8]
+Float32Array = NDArray[np.float32]
+
+MAX_PIXELS = 16_000_000
+"""Default bound on the pixels of one opened image: a small file can claim a huge picture."""
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"expected (low, high) with low < high, found {bounds}")
+    return bounds
+
+
+class ImageSpec(BaseModel):
+    """The images of one model.
+
+    `value_range` is the float range in which the *network* gives and takes images; uint8
+    [0, 255] maps linearly onto it. At the artifact's border images are always uint8.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    channels: Literal[1, 3]
+    value_range: Annotated[tuple[float, float], AfterValidator(_ordered)] = (-1.0, 1.0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return (self.height, self.width, self.channels)
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for this kind of image: "L" or "RGB"."""
+        return "L" if self.channels == 1 else "RGB"
+
+
+def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open and fully decode one image file.
+
+    Raises InputError where the bytes are not a readable image or it has more than `max_pixels`
+    pixels; the size is checked from the header, before any pixel is decoded.
+    """
+    what = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    try:
+        image = Image.open(source if isinstance(source, Path) else io.BytesIO(source))
+        if image.width * image.height > max_pixels:
+            raise InputError(
+                "image",
+                f"at most {max_pixels} pixels",
+                f"{image.width} x {image.height} = {image.width * image.height}",
+            )
+        image.load()
+    except FileNotFoundError:
+        raise InputError("image", "an existing file", str(source)) from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        reason = type(error).__name__ if isinstance(source, bytes) else str(error)
+        raise InputError(
+            "image", "a readable image file (PNG, JPEG, WebP, ...)", f"{what} ({reason})"
+        ) from error
+    except (ValueError, EOFError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
+        # Pillow's parsers let a few plain errors through on damaged files.
+        raise InputError(
+            "image", "an undamaged image file", f"{what} ({type(error).__name__})"
+        ) from error
+    return image
+
+
+def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
+    """Bring any image to the model's size: uint8 [H, W, C].
+
+    Turned upright by its EXIF tag, transparency over black, converted to grey or RGB,
+    centre-cropped to the model's aspect and resized by area averaging (Lanczos upwards).
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    elif image.mode.startswith(("I", "F")):
+        image = _to_eight_bit(image)
+    image = image.convert(spec.mode)
+    size = (spec.width, spec.height)
+    if image.size != size:
+        shrinks = image.width >= spec.width and image.height >= spec.height
+        image = ImageOps.fit(
+            image, size, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
+        )
+    return np.asarray(image, dtype=np.uint8).reshape(spec.shape)
+
+
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit and float pictures to 255 on conversion; scale them by their own depth.
+    pixels = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if image.mode.startswith("I") else max(float(pixels.max(initial=1.0)), 1.0)
+    return Image.fromarray(np.clip(pixels * (255.0 / top), 0, 255).round().astype(np.uint8))
+
+
+def to_float(images: UInt8Array, spec: ImageSpec) -> Float32Array:
+    """uint8 pixels -> float32 in `spec.value_range`; the shape stays."""
+    low, high = spec.value_range
+    scaled: Float32Array = images.astype(np.float32) * np.float32((high - low) / 255.0)
+    return scaled + np.float32(low)
+
+
+def to_uint8(images: Float32Array, spec: ImageSpec) -> UInt8Array:
+    """Floats in `spec.value_range` -> uint8, clamped, rounded half to even; the shape stays."""
+    low, high = spec.value_range
+    levels = (images - np.float32(low)) * np.float32(255.0 / (high - low))
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)

@@ -1,0 +1,49 @@
+"""Paths and grids through latent space: pure functions of arrays."""
+
+from typing import Literal
+
+import numpy as np
+
+from runtime.images import Float32Array
+
+PathKind = Literal["slerp", "lerp"]
+
+
+def interpolate(a: Float32Array, b: Float32Array, steps: int, kind: PathKind) -> Float32Array:
+    """`steps` latents from `a` to `b`, both ends included: [*latent] each -> [steps, *latent].
+
+    `lerp` is the straight line. `slerp` follows the great circle between the two directions
+    (Shoemake 1985, "Animating rotation with quaternion curves"; White 2016, arXiv:1609.04468,
+    for latents) while the length moves linearly: in high dimensions normal latents lie close to
+    a sphere, and the straight line leaves it.
+    """
+    t = np.linspace(0.0, 1.0, steps).reshape(-1, *([1] * a.ndim))
+    start, end = a.astype(np.float64), b.astype(np.float64)
+    line = (1.0 - t) * start + t * end
+    if kind == "lerp":
+        return line.astype(np.float32)
+    lengths = np.linalg.norm(start), np.linalg.norm(end)
+    if min(lengths) == 0.0:
+        return line.astype(np.float32)
+    from_direction, to_direction = start / lengths[0], end / lengths[1]
+    angle = np.arccos(np.clip(np.vdot(from_direction, to_direction), -1.0, 1.0))
+    if np.sin(angle) < 1e-6:  # same or opposite direction: no great circle is singled out
+        return line.astype(np.float32)
+    direction = np.sin((1.0 - t) * angle) * from_direction + np.sin(t * angle) * to_direction
+    length = (1.0 - t) * lengths[0] + t * lengths[1]
+    return (direction / np.sin(angle) * length).astype(np.float32)
+
+
+def manifold_grid(steps: int, span: float = 0.95) -> Float32Array:
+    """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, 2].
+
+    Equal steps in the prior's probability rather than in its coordinates, over the middle `span`
+    of each axis: linearly spaced quantiles through the inverse normal distribution function
+    (Kingma & Welling 2014, arXiv:1312.6114, appendix A). The first axis runs to the right, the
+    second upwards.
+    """
+    from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
+
+    quantiles = ndtri(np.linspace(0.5 - span / 2, 0.5 + span / 2, steps)) if steps > 1 else [0.0]
+    across, up = np.meshgrid(quantiles, quantiles[::-1])
+    return np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32)

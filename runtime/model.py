@@ -1,0 +1,283 @@
+"""`load` and `Model`: an artifact made ready to sample, decode and encode in batches."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.artifact import Artifact, read_artifact
+from runtime.backends import Backend, Device, open_backend
+from runtime.batching import Batcher
+from runtime.errors import InputError
+from runtime.golden import check_golden
+from runtime.images import Float32Array, UInt8Array
+from runtime.latents import PathKind, interpolate, manifold_grid
+from runtime.manifest import Manifest, Precision
+from runtime.observer import Observer
+from runtime.requests import (
+    Decode,
+    Encode,
+    Int64Array,
+    Labels,
+    Posterior,
+    Request,
+    Sample,
+    check_integer,
+    check_latents,
+)
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one model may take.
+
+    `batch`: images in one engine run (None: the largest the artifact was verified at).
+    `queue_images`: images waiting before callers wait or are refused.
+    `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
+    both from the cores this process may use: one thread a run, a run for each core, up to 8.
+    """
+
+    batch: int | None = None
+    queue_images: int = 4096
+    runners: int | None = None
+    threads: int | None = None
+
+
+def load(
+    artifact: str | Path,
+    *,
+    backend: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    device: Device = "auto",
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+) -> "Model":
+    """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
+    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
+
+    Before it returns, the artifact's golden images are reproduced on this machine's engine.
+    Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
+    InputError (unknown backend or precision).
+    """
+    verified = read_artifact(artifact)
+    limits = limits or Limits()
+    runners, threads = _concurrency(limits)
+    engine = open_backend(verified, backend, precision=precision, device=device, threads=threads)
+    try:
+        check_golden(verified, engine)
+    except BaseException:
+        engine.close()
+        raise
+    model = Model(verified, engine, limits=limits, runners=runners, observer=observer)
+    manifest = verified.manifest
+    logger.info(
+        "loaded %s@%d: %s, %d runs at once, batches up to %d",
+        manifest.name, manifest.version, engine.description, runners, model.max_batch,
+    )  # fmt: skip
+    return model
+
+
+class Model:
+    """A loaded artifact. Thread-safe; a context manager; see `load`.
+
+    Images are uint8 [n, H, W, C], latents float32 [n, *latent], labels int64 [n] throughout.
+    The methods raise InputError for unacceptable values before anything is run, and EngineError
+    where the engine fails.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        backend: Backend,
+        *,
+        limits: Limits,
+        runners: int,
+        observer: Observer | None = None,
+    ) -> None:
+        self.manifest: Manifest = artifact.manifest
+        self.max_batch = min(limits.batch or self.manifest.max_batch, self.manifest.max_batch)
+        self.runners = runners
+        self.engine = backend.description
+        self._backend = backend
+        self._batcher = Batcher(
+            backend,
+            max_batch=self.max_batch,
+            queue_images=limits.queue_images,
+            runners=runners,
+            observer=observer,
+        )
+
+    def submit(
+        self, request: Request[T], *, wait: bool = True, deadline: float | None = None
+    ) -> Future[T]:
+        """Queue a `Sample`, `Decode` or `Encode` and return the future of its result.
+
+        All other methods stand on this one. With `wait=False` a full queue raises
+        OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
+        cancelling the future takes the work out of the queue.
+        """
+        job = request.job(self.manifest)
+        return self._batcher.submit(job, wait=wait, deadline=deadline)
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        offset: int = 0,
+        seeds: Sequence[int] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+    ) -> UInt8Array:
+        """Images offset..offset+n of `seed`, or image 0 of each of `seeds`: [n, H, W, C].
+
+        Image i of a seed depends on (artifact, seed, i, label, truncation) alone.
+        """
+        return self.submit(Sample(n, seed, offset, seeds, labels, truncation)).result()
+
+    def stream(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        offset: int = 0,
+        seeds: Sequence[int] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+    ) -> Iterator[UInt8Array]:
+        """The images of `sample` for the same arguments, in order, as batches, in bounded memory.
+
+        A few batches are made ahead of the reader; leaving the loop cancels them.
+        """
+        whole = Sample(n, seed, offset, seeds, labels, truncation)
+        whole.job(self.manifest)  # refuse bad arguments here, not at the first batch
+        return self._stream(whole)
+
+    def _stream(self, whole: Sample) -> Iterator[UInt8Array]:
+        n = whole.counter.count
+        ahead: deque[Future[UInt8Array]] = deque()
+        try:
+            for start in range(0, n, self.max_batch):
+                ahead.append(self.submit(whole.part(start, min(start + self.max_batch, n))))
+                if len(ahead) > 2 * self.runners:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def latents(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        offset: int = 0,
+        seeds: Sequence[int] | None = None,
+        truncation: float | None = None,
+    ) -> Float32Array:
+        """The latents that `sample` decodes for the same arguments: [n, *latent]."""
+        request = Sample(n, seed, offset, seeds, truncation=truncation)
+        return request.latents(self.manifest, 0, request.counter.count)
+
+    def labels(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        offset: int = 0,
+        seeds: Sequence[int] | None = None,
+        labels: Labels | None = None,
+    ) -> Int64Array | None:
+        """The class indices that `sample` uses for the same arguments: [n], or None."""
+        return Sample(n, seed, offset, seeds, labels).chosen_labels(self.manifest)
+
+    def decode(self, latents: ArrayLike, labels: Labels | None = None) -> UInt8Array:
+        """Images of given latents [n, *latent]."""
+        return self.submit(Decode(latents, labels)).result()
+
+    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior:
+        """The posterior of uint8 images of the model's exact size."""
+        return self.submit(Encode(images, labels)).result()
+
+    def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
+        """Encode images and decode the posterior's mean."""
+        return self.decode(self.encode(images).mean, labels)
+
+    def interpolate(
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        steps: int,
+        kind: PathKind = "slerp",
+        *,
+        labels: Labels | None = None,
+    ) -> UInt8Array:
+        """`steps` images on the way from latent `a` to latent `b`, each [*latent]."""
+        return self.submit(self.path(a, b, steps, kind, labels=labels)).result()
+
+    def path(
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        steps: int,
+        kind: PathKind = "slerp",
+        *,
+        labels: Labels | None = None,
+    ) -> Decode:
+        """The request behind `interpolate`."""
+        if kind not in ("slerp", "lerp"):
+            raise InputError("kind", "'slerp' or 'lerp'", repr(kind))
+        check_integer("steps", steps, 2, 100_000)
+        ends = [
+            check_latents(f, np.asarray(x)[None], self.manifest)[0] for f, x in (("a", a), ("b", b))
+        ]
+        return Decode(interpolate(ends[0], ends[1], steps, kind), labels)
+
+    def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
+        """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
+        if self.manifest.latent.shape != (2,):
+            raise InputError(
+                "model", "one with a 2-D latent", f"latent shape {list(self.manifest.latent.shape)}"
+            )
+        check_integer("steps", steps, 1, 1000)
+        return self.decode(manifold_grid(steps), labels)
+
+    @property
+    def queued(self) -> int:
+        """Images waiting for the engine."""
+        return self._batcher.queued
+
+    def close(self) -> None:
+        """Finish what is queued, then release the engine."""
+        self._batcher.close()
+        self._backend.close()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _concurrency(limits: Limits) -> tuple[int, int]:
+    """(runners, threads a run). On CPUs several one-thread runs beat one run on several threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    runners = limits.runners or min(8, cores or 1)
+    return runners, limits.threads or max(1, (cores or 1) // runners)

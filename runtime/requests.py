@@ -1,0 +1,262 @@
+"""What can be asked of a model: typed requests, validated once, turned into jobs for the queue."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.backends import Tensors
+from runtime.batching import Job
+from runtime.errors import EngineError, InputError
+from runtime.images import Float32Array, UInt8Array
+from runtime.manifest import Manifest
+from runtime.streams import MAX_SEED, Counter, Stream, integers, normals
+
+Int64Array = NDArray[np.int64]
+Label = int | str
+Labels = Label | Sequence[Label] | NDArray[np.int64]
+"""One class for all images, or one for each; by name or by index."""
+
+MAX_LATENT = 1e6
+MAX_COUNT = 2**31
+
+T = TypeVar("T")
+
+
+class Request(Protocol[T]):
+    """Something a model can be asked for; `job` validates it against the model."""
+
+    def job(self, manifest: Manifest) -> Job[T]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """q(z|x) of some images: a normal with diagonal covariance. Both arrays are [n, *latent]."""
+
+    mean: Float32Array
+    log_variance: Float32Array
+
+    def sample(self, seed: int) -> Float32Array:
+        """One latent an image, z = mean + exp(log_variance / 2) * noise; noise i depends on
+        (seed, i) alone (Kingma & Welling 2014, eq. 10)."""
+        counter = Counter(check_seed("seed", seed), 0, len(self.mean))
+        size = int(np.prod(self.mean.shape[1:]))
+        noise = normals(counter, Stream.POSTERIOR_NOISE, size).reshape(self.mean.shape)
+        return self.mean + np.exp(0.5 * self.log_variance) * noise
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`.
+
+    Without `labels` a conditional model draws one class an image from a stream of its own.
+    `truncation` t draws latents from the normal truncated to [-t, t].
+    """
+
+    n: int | None = None
+    seed: int | None = None
+    offset: int = 0
+    seeds: Sequence[int] | None = None
+    labels: Labels | None = None
+    truncation: float | None = None
+
+    @cached_property
+    def counter(self) -> Counter:
+        """The validated choice of images."""
+        if self.seeds is not None:
+            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(self.seeds)]
+            if self.seed is not None or self.n not in (None, len(seeds)) or self.offset:
+                raise InputError("seeds", "either seeds, or seed with n and offset", "both")
+            check_integer("seeds", len(seeds), 1, MAX_COUNT, what="at least one seed")
+            return Counter.of_seeds(seeds)
+        if self.n is None:
+            raise InputError("n", "a number of images, or seeds", "neither")
+        n = check_integer("n", self.n, 1, MAX_COUNT)
+        if self.seed is None:
+            raise InputError("seed", f"an integer in [0, {MAX_SEED})", "none")
+        seed = check_seed("seed", self.seed)
+        return Counter(seed, check_integer("offset", self.offset, 0, MAX_SEED - n), n)
+
+    def part(self, start: int, stop: int) -> "Sample":
+        """The request for images start..stop of this one."""
+        labels = self.labels
+        if labels is not None and not isinstance(labels, int | str) and len(labels) > 1:
+            labels = labels[start:stop]
+        if self.seeds is not None:
+            return replace(self, n=None, seeds=self.seeds[start:stop], labels=labels)
+        return replace(self, n=stop - start, offset=self.offset + start, labels=labels)
+
+    def latents(self, manifest: Manifest, start: int, stop: int) -> Float32Array:
+        """Latents of images start..stop of this request: [stop - start, *latent]."""
+        latent = manifest.latent
+        truncation = check_truncation(self.truncation)
+        drawn = normals(self.counter.slice(start, stop), Stream.LATENT, latent.size, truncation)
+        return drawn.reshape(stop - start, *latent.shape)
+
+    def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
+        """The class index of every image, given or drawn: [n]; None for an unconditional model."""
+        if self.labels is None and manifest.labels is not None:
+            return integers(self.counter, Stream.LABEL, len(manifest.labels))
+        return check_labels(manifest, self.labels, self.counter.count)
+
+    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+        check_truncation(self.truncation)
+        labels = self.chosen_labels(manifest)
+
+        def rows(start: int, stop: int) -> Tensors:
+            latents = self.latents(manifest, start, stop)
+            if labels is None:
+                return {"latents": latents}
+            return {"latents": latents, "labels": labels[start:stop]}
+
+        return Job("decode", self.counter.count, rows, _images)
+
+
+@dataclass(frozen=True, eq=False)
+class Decode:
+    """Images of given latents [n, *latent] (and labels, for a conditional model)."""
+
+    latents: ArrayLike
+    labels: Labels | None = None
+
+    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+        latents = check_latents("latents", self.latents, manifest)
+        labels = check_labels(manifest, self.labels, len(latents))
+        if labels is None and manifest.labels is not None:
+            raise InputError("labels", f"one of {list(manifest.labels)} for each latent", "none")
+        inputs = {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
+        return Job("decode", len(latents), _rows_of(inputs), _images)
+
+
+@dataclass(frozen=True, eq=False)
+class Encode:
+    """The posterior of images uint8 [n, H, W, C] of the model's exact size."""
+
+    images: NDArray[Any]
+    labels: Labels | None = None
+
+    def job(self, manifest: Manifest) -> Job[Posterior]:
+        if not manifest.encode:
+            raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
+        images = check_images("images", self.images, manifest)
+        inputs: dict[str, NDArray[Any]] = {"images": images}
+        if len(manifest.encode[0].inputs) > 1:
+            labels = check_labels(manifest, self.labels, len(images))
+            if labels is None:
+                raise InputError("labels", f"one of {list(manifest.labels or ())} for each", "none")
+            inputs["labels"] = labels
+        elif self.labels is not None:
+            raise InputError("labels", "none: this encoder takes no labels", repr(self.labels))
+        return Job("encode", len(images), _rows_of(inputs), _posterior)
+
+
+def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
+    """`value` as an int in [low, high]; bools and floats are refused."""
+    expected = what or f"an integer from {low} to {high}"
+    if isinstance(value, bool):
+        raise InputError(field, expected, _short(value))
+    try:
+        number = operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise InputError(field, expected, _short(value)) from None
+    if not low <= number <= high:
+        raise InputError(field, expected, _short(number))
+    return number
+
+
+def check_seed(field: str, value: object) -> int:
+    """A seed: an integer in [0, 2^53)."""
+    return check_integer(field, value, 0, MAX_SEED - 1)
+
+
+def check_truncation(value: object) -> float | None:
+    """None, or a positive finite float."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 < value <= 100.0:
+        return float(value)
+    raise InputError("truncation", "a number above 0 and at most 100, or none", _short(value))
+
+
+def check_labels(manifest: Manifest, labels: Labels | None, count: int) -> Int64Array | None:
+    """Class indices [count] of labels by name or index, one for all or one for each."""
+    if labels is None:
+        return None
+    if manifest.labels is None:
+        raise InputError("labels", f"none: {manifest.name} has no classes", _short(labels))
+    names = list(manifest.labels)
+    if isinstance(labels, str | int | np.integer):
+        return np.full(count, _label_index("labels", labels, names), np.int64)
+    if len(labels) == 1:
+        return np.full(count, _label_index("labels[0]", labels[0], names), np.int64)
+    if len(labels) != count:
+        raise InputError("labels", f"1 or {count} labels", f"{len(labels)}")
+    indices = [_label_index(f"labels[{i}]", label, names) for i, label in enumerate(labels)]
+    return np.array(indices, np.int64)
+
+
+def _label_index(field: str, label: object, names: list[str]) -> int:
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    expected = f"one of {names}, or an index below {len(names)}"
+    if isinstance(label, str):
+        raise InputError(field, expected, _short(label))
+    return check_integer(field, label, 0, len(names) - 1, what=expected)
+
+
+def check_latents(field: str, latents: ArrayLike, manifest: Manifest) -> Float32Array:
+    """Latents as float32 [n, *latent], n >= 1, all finite."""
+    expected = f"float32 of shape {['n', *manifest.latent.shape]}, n at least 1"
+    try:
+        array = np.asarray(latents)
+        if array.dtype.kind not in "fiu":
+            raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
+        array = array.astype(np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError(field, expected, f"no array ({error})") from None
+    if array.shape[1:] != manifest.latent.shape or not len(array):
+        raise InputError(field, expected, f"shape {list(array.shape)}")
+    bad = ~(np.abs(array) <= MAX_LATENT).reshape(len(array), -1).all(axis=1)
+    if bad.any():
+        raise InputError(
+            field, f"finite values of at most {MAX_LATENT:g}", f"others in row {int(bad.argmax())}"
+        )
+    return array
+
+
+def check_images(field: str, images: NDArray[Any], manifest: Manifest) -> UInt8Array:
+    """Images as uint8 [n, H, W, C], n >= 1, of the model's exact size."""
+    array = np.asarray(images)
+    expected = ("n", *manifest.image.shape)
+    if array.dtype != np.uint8 or array.shape[1:] != expected[1:] or not len(array):
+        raise InputError(
+            field,
+            f"uint8 of shape {list(expected)}, n at least 1 (runtime.images.fit brings any "
+            "picture to it)",
+            f"{array.dtype} of shape {list(array.shape)}",
+        )
+    return array
+
+
+def _rows_of(inputs: dict[str, NDArray[Any]]) -> Any:
+    return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}  # pyright: ignore
+
+
+def _images(outputs: Tensors) -> UInt8Array:
+    return outputs["images"]
+
+
+def _posterior(outputs: Tensors) -> Posterior:
+    mean, log_variance = outputs["mean"], outputs["log_variance"]
+    if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
+        raise EngineError("encode gave values that are not finite")
+    return Posterior(mean, log_variance)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,105 @@
+"""Counter-based random numbers: image i of seed s is the same wherever, whenever, in any batch.
+
+The generator is Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")
+with key (seed, stream). An item of w values owns ceil(w / 4) consecutive blocks of four 64-bit
+words, so item i of a stream is found by its number alone. Bits become uniforms, and uniforms
+become normals by the inverse of the normal's distribution function: one draw a value, nothing
+rejected, so no value depends on another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SEED = 2**53
+"""Seeds are integers in [0, 2^53): JSON numbers keep exactly those."""
+
+_WORDS_PER_BLOCK = 4
+
+
+class Stream(IntEnum):
+    """What a stream's numbers are for. Numbers are never reused, so no use disturbs another."""
+
+    LATENT = 0
+    LABEL = 1
+    MIXTURE_COMPONENT = 2
+    POSTERIOR_NOISE = 3
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Which items are drawn: `count` of one `seed` from number `offset` on, or, where `seeds` is
+    given, item 0 of each of these seeds."""
+
+    seed: int = 0
+    offset: int = 0
+    count: int = 0
+    seeds: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence[int]) -> "Counter":
+        return cls(count=len(seeds), seeds=tuple(seeds))
+
+    def slice(self, start: int, stop: int) -> "Counter":
+        """Items start..stop of these."""
+        if self.seeds is not None:
+            return Counter.of_seeds(self.seeds[start:stop])
+        return Counter(self.seed, self.offset + start, stop - start)
+
+    def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The seed and the number within that seed of every item: [count] each."""
+        if self.seeds is not None:
+            return np.array(self.seeds, np.int64), np.zeros(self.count, np.int64)
+        first = np.full(self.count, self.seed, np.int64)
+        return first, np.arange(self.offset, self.offset + self.count, dtype=np.int64)
+
+
+def uniforms(counter: Counter, stream: Stream, values: int) -> NDArray[np.float64]:
+    """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
+    if counter.seeds is None:
+        bits = _bits(counter.seed, stream, counter.offset, counter.count, values)
+    else:
+        rows = [_bits(seed, stream, 0, 1, values) for seed in counter.seeds]
+        bits = np.concatenate(rows) if rows else np.empty((0, values), np.uint64)
+    # 52 bits, so that adding one half is exact and neither 0 nor 1 can come out.
+    uniform = (bits >> np.uint64(12)).astype(np.float64)
+    uniform += 0.5
+    uniform *= 2.0**-52
+    return uniform
+
+
+def normals(
+    counter: Counter, stream: Stream, values: int, truncation: float | None = None
+) -> NDArray[np.float32]:
+    """[count, values] standard normals, or normals truncated to [-truncation, truncation].
+
+    The truncated normal comes from the same uniforms by the same formula: x = F^-1(F(-t) +
+    u (F(t) - F(-t))), so a smaller t moves every value smoothly towards 0.
+    """
+    # Imported on first use: it costs a tenth of a second.
+    from scipy.special import ndtr, ndtri  # pyright: ignore[reportMissingTypeStubs]
+
+    uniform = uniforms(counter, stream, values)
+    if truncation is None:
+        return ndtri(uniform, out=uniform).astype(np.float32)
+    low, high = ndtr(-truncation), ndtr(truncation)
+    uniform *= high - low
+    uniform += low
+    normal = ndtri(uniform, out=uniform).astype(np.float32)
+    return np.clip(normal, np.float32(-truncation), np.float32(truncation))
+
+
+def integers(counter: Counter, stream: Stream, below: int) -> NDArray[np.int64]:
+    """[count] integers in [0, below), each as likely as the others to within 2^-52."""
+    return (uniforms(counter, stream, 1)[:, 0] * below).astype(np.int64)
+
+
+def _bits(seed: int, stream: Stream, first: int, count: int, values: int) -> NDArray[np.uint64]:
+    blocks = -(-values // _WORDS_PER_BLOCK)
+    # Counters are 256 bits wide: Python's integers carry `first * blocks` without overflow.
+    generator = np.random.Philox(key=seed | (int(stream) << 64), counter=first * blocks)
+    words = generator.random_raw(count * blocks * _WORDS_PER_BLOCK)
+    return words.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :values]
