@@ -116,7 +116,8 @@ def _read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(folder / MANIFEST, f"{where}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ArtifactError(folder / MANIFEST, f"{where}: {reason}" if where else reason) from error
 
 
 def _read_plain(path: Path, limit: int) -> bytes:

@@ -110,7 +110,9 @@ class Manifest(_Frozen):
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     decode: tuple[GraphSpec, ...] = Field(min_length=1)
     encode: tuple[GraphSpec, ...] = ()
-    batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = (1, 4, 16, 64)
+    batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = Field(
+        default=(1, 4, 16, 64), min_length=1
+    )
     parity: tuple[Parity, ...] = ()
     provenance: Provenance
     licence: str

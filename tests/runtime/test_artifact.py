@@ -1,0 +1,278 @@
+"""Loading is total: an artifact is whole and understood, or ArtifactError names file and reason."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import runtime
+from runtime import ArtifactError, EngineError
+from runtime.artifact import read_artifact, read_npz
+from tests.tiny import rewrite_manifest, write_artifact
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return write_artifact(tmp_path, "vae")
+
+
+def replace_file(artifact: Path, name: str, data: bytes) -> None:
+    """Change a file and its checksum: what an attacker (or a buggy exporter) would write."""
+    (artifact / name).write_bytes(data)
+    files = json.loads((artifact / "manifest.json").read_text("utf-8"))["files"]
+    rewrite_manifest(artifact, files=files | {name: hashlib.sha256(data).hexdigest()})
+
+
+def change_graph(artifact: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load_model_from_string((artifact / "decode.onnx").read_bytes())
+    change(model)
+    replace_file(artifact, "decode.onnx", model.SerializeToString())
+
+
+def test_every_flipped_byte_is_found(artifact: Path) -> None:
+    generator = random.Random(0)
+    for file in sorted(artifact.iterdir()):
+        data = file.read_bytes()
+        for position in generator.sample(range(len(data)), min(60, len(data))):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << generator.randrange(8)
+            file.write_bytes(bytes(damaged))
+            with pytest.raises(ArtifactError):
+                read_artifact(artifact)
+        file.write_bytes(data)
+    read_artifact(artifact)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_truncated_files_are_found(artifact: Path, share: float) -> None:
+    for file in sorted(artifact.iterdir()):
+        data = file.read_bytes()
+        file.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(ArtifactError, match=r"SHA-256|expected"):
+            read_artifact(artifact)
+        file.write_bytes(data)
+
+
+def test_missing_extra_and_renamed_files_are_named(artifact: Path) -> None:
+    (artifact / "extra.txt").write_text("?")
+    with pytest.raises(ArtifactError, match=r"not listed \['extra.txt'\]"):
+        read_artifact(artifact)
+    (artifact / "extra.txt").unlink()
+    (artifact / "encode.onnx").rename(artifact / "encoder.onnx")
+    with pytest.raises(ArtifactError, match=r"missing \['encode.onnx'\], not listed \['encoder"):
+        read_artifact(artifact)
+
+
+def test_swapped_files_are_found(artifact: Path) -> None:
+    decode, encode = artifact / "decode.onnx", artifact / "encode.onnx"
+    first, second = decode.read_bytes(), encode.read_bytes()
+    decode.write_bytes(second)
+    encode.write_bytes(first)
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        read_artifact(artifact)
+
+
+def test_links_and_folders_are_refused(artifact: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.onnx"
+    shutil.move(artifact / "decode.onnx", target)
+    (artifact / "decode.onnx").symlink_to(target)
+    with pytest.raises(ArtifactError, match=r"decode.onnx: expected a plain file, found a link"):
+        read_artifact(artifact)
+    (artifact / "decode.onnx").unlink()
+    (artifact / "decode.onnx").mkdir()
+    with pytest.raises(ArtifactError, match=r"decode.onnx: expected a plain file"):
+        read_artifact(artifact)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are a POSIX thing")
+def test_a_pipe_does_not_hang(artifact: Path) -> None:
+    (artifact / "decode.onnx").unlink()
+    os.mkfifo(artifact / "decode.onnx")
+    with pytest.raises(ArtifactError, match="expected a plain file"):
+        read_artifact(artifact)
+
+
+@pytest.mark.parametrize("name", ["../decode.onnx", "/etc/passwd", "a/b.onnx", "..", ".hidden", ""])
+def test_paths_cannot_leave_the_folder(artifact: Path, name: str) -> None:
+    files = json.loads((artifact / "manifest.json").read_text("utf-8"))["files"]
+    rewrite_manifest(artifact, files=files | {name: "0" * 64})
+    with pytest.raises(ArtifactError, match="plain file name inside the artifact"):
+        read_artifact(artifact)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "format_version: Input should be 1"),
+        ({"format_version": "1"}, "format_version"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"name": "Ümlaut"}, "name: .*lower-case"),
+        ({"version": 0}, "version"),
+        ({"latent": {"shape": [3]}}, "decode: decode.onnx declares .* expected latents"),
+        ({"latent": {"shape": [1 << 30]}}, "latent.shape.0"),
+        ({"labels": ["a", "b"]}, "expected latents .* labels int64"),
+        ({"labels": ["a", "a"]}, "distinct"),
+        (
+            {"image": {"height": 9, "width": 8, "channels": 1}},
+            "-> images uint8.*, expected .* -> images uint8.*9, 8, 1",
+        ),
+        ({"image": {"height": 8, "width": 8, "channels": 2}}, "image.channels"),
+        ({"decode": []}, "decode"),
+        ({"batches": [4, 1]}, "ascending"),
+        ({"batches": []}, "batches"),
+    ],
+)
+def test_a_wrong_manifest_is_named(artifact: Path, changes: dict, message: str) -> None:
+    rewrite_manifest(artifact, **changes)
+    with pytest.raises(ArtifactError, match=rf"manifest.json: .*{message}"):
+        read_artifact(artifact)
+
+
+def test_a_manifest_that_is_no_json(artifact: Path) -> None:
+    data = b"{" * 1000
+    (artifact / "manifest.json").write_bytes(data)
+    (artifact / "manifest.sha256").write_text(hashlib.sha256(data).hexdigest())
+    with pytest.raises(ArtifactError, match="Invalid JSON"):
+        read_artifact(artifact)
+
+
+def test_no_artifact_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected an artifact .* or a name under"):
+        runtime.load(tmp_path)
+
+
+def _foreign(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _random(model: onnx.ModelProto) -> None:
+    node = helper.make_node("RandomNormal", [], ["noise"], shape=[1])
+    model.graph.node.insert(0, node)
+
+
+def _loop(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.insert(0, helper.make_node("Loop", ["", ""], ["x"], body=body))
+
+
+def _hidden_subgraph(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node[0].attribute.append(helper.make_attribute("body", body))
+
+
+def _external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+def _huge_constant(model: onnx.ModelProto) -> None:
+    shape = numpy_helper.from_array(np.array([1 << 20, 1 << 20], np.int64), "vast")
+    model.graph.initializer.append(shape)
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["vast"], ["ocean"]))
+
+
+def _lying_dims(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].dims[0] = 1 << 40
+
+
+def _function(model: onnx.ModelProto) -> None:
+    opset = [helper.make_opsetid("", 20)]
+    node = helper.make_node("Relu", ["a"], ["b"])
+    model.functions.append(helper.make_function("local", "Mine", ["a"], ["b"], [node], opset))
+
+
+def _old_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 11
+
+
+def _frozen_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def _renamed_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = "z"
+    model.graph.node[0].input[0] = "z"
+
+
+def _other_output_type(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _dangling(model: onnx.ModelProto) -> None:
+    model.graph.node[1].input[0] = "nowhere"
+
+
+GRAPH_CHANGES: dict[Callable[[onnx.ModelProto], None], str] = {
+    _foreign: "operator com.example::Reshape is not among",
+    _random: "operator RandomNormal is not among",
+    _loop: "operator Loop is not among",
+    _hidden_subgraph: "carries a subgraph",
+    _external: "keeps its data outside the file",
+    _huge_constant: "values|over-large|not a valid",
+    _lying_dims: "more than .* values|not a valid",
+    _function: "no local functions",
+    _old_opset: "expected opset 18 to 24, found 11",
+    _frozen_batch: "free batch axis",
+    _renamed_input: r"expected inputs \['latents'\], found \['z'\]",
+    _other_output_type: "images is float32 .* expected uint8",
+    _dangling: "not a valid ONNX graph",
+}
+
+
+@pytest.mark.parametrize("change", GRAPH_CHANGES, ids=lambda change: change.__name__[1:])
+def test_unsafe_graphs_are_refused(artifact: Path, change: Callable) -> None:
+    change_graph(artifact, change)
+    with pytest.raises(ArtifactError, match=GRAPH_CHANGES[change]) as caught:
+        read_artifact(artifact)
+    assert "decode.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"not onnx", bytes(1000)])
+def test_no_onnx_at_all(artifact: Path, data: bytes) -> None:
+    replace_file(artifact, "decode.onnx", data)
+    with pytest.raises(ArtifactError, match="decode.onnx"):
+        read_artifact(artifact)
+
+
+def test_golden_images_guard_the_engine(artifact: Path) -> None:
+    def weaken(model: onnx.ModelProto) -> None:
+        weight = next(t for t in model.graph.initializer if t.name == "weight")
+        array = numpy_helper.to_array(weight) * np.float32(0.5)
+        weight.CopyFrom(numpy_helper.from_array(array, "weight"))
+
+    change_graph(artifact, weaken)
+    with pytest.raises(EngineError, match="does not reproduce the golden images"):
+        runtime.load(artifact)
+
+
+def test_golden_arrays_must_be_there(artifact: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, other=np.zeros(3))
+    replace_file(artifact, "golden.npz", buffer.getvalue())
+    with pytest.raises(ArtifactError, match=r"expected an array 'decode.latents', found \['other"):
+        runtime.load(artifact)
+
+
+def test_npz_bombs_and_pickles_are_refused() -> None:
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.npy", bytes(300 << 20))
+    assert len(bomb.getvalue()) < 1 << 20
+    with pytest.raises(ArtifactError, match="unpacks to 314572800 bytes"):
+        read_npz(bomb.getvalue(), "golden.npz")
+    objects = io.BytesIO()
+    np.savez(objects, allow_pickle=True, x=np.array([{}], dtype=object))
+    with pytest.raises(ArtifactError, match="plain arrays"):
+        read_npz(objects.getvalue(), "golden.npz")

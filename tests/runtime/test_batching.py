@@ -1,0 +1,280 @@
+"""The queue against a tiny fake backend that a test can hold, fail and inspect."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.backends import Tensors
+from runtime.batching import Batcher, Job
+from runtime.errors import DeadlineExceeded, EngineError, InputError, OverloadedError
+from runtime.manifest import GraphName
+
+WAIT = 20.0  # seconds; only ever reached when something is broken
+
+
+class FakeBackend:
+    """Doubles its input. While `gate` is closed, runs wait inside the engine."""
+
+    description = "fake"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[list[float]] = []
+        self.failures: list[Exception] = []
+
+    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        self.batches.append(inputs["x"][:, 0].tolist())
+        self.entered.release()
+        assert self.gate.wait(WAIT)
+        if self.failures:
+            raise self.failures.pop(0)
+        return {"y": inputs["x"] * 2}
+
+    def close(self) -> None:
+        pass
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def queued(self, graph: GraphName, images: int) -> None:
+        self.events.append(("queued", images))
+
+    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.events.append(("run", images))
+
+    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+        self.events.append(("rejected", images, reason))
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def batcher(backend: FakeBackend, recorder: Recorder) -> Iterator[Batcher]:
+    made = Batcher(backend, max_batch=8, queue_images=64, runners=1, observer=recorder)
+    yield made
+    backend.gate.set()
+    made.close()
+
+
+def job(first: float, count: int, graph: GraphName = "decode") -> Job[NDArray[Any]]:
+    numbers = np.arange(first, first + count, dtype=np.float32)[:, None]
+    return Job(graph, count, lambda a, b: {"x": numbers[a:b]}, lambda outputs: outputs["y"])
+
+
+def hold(backend: FakeBackend, batcher: Batcher) -> None:
+    """Close the gate and wait until the only runner stands inside the engine."""
+    backend.gate.clear()
+    batcher.submit(job(-1, 1))
+    assert backend.entered.acquire(timeout=WAIT)
+
+
+def test_every_job_gets_its_own_rows(batcher: Batcher) -> None:
+    sizes = [1, 3, 8, 20, 1, 64, 5]
+    futures = [batcher.submit(job(100 * i, n)) for i, n in enumerate(sizes)]
+    for i, (n, future) in enumerate(zip(sizes, futures, strict=True)):
+        expected = 2 * np.arange(100 * i, 100 * i + n, dtype=np.float32)
+        np.testing.assert_array_equal(future.result(WAIT)[:, 0], expected)
+
+
+def test_batches_form_while_the_engine_is_busy(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    futures = [batcher.submit(job(i, 1)) for i in range(10)]
+    backend.gate.set()
+    for future in futures:
+        future.result(WAIT)
+    assert [len(batch) for batch in backend.batches] == [1, 8, 2]
+
+
+def test_a_large_job_does_not_starve_small_ones(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    large = batcher.submit(job(1000, 40))
+    small = batcher.submit(job(0, 2))
+    backend.gate.set()
+    small.result(WAIT)
+    large.result(WAIT)
+    # The small job rides in the second batch after the hold, not behind all five of the large.
+    assert backend.batches[2][:2] == [0.0, 1.0]
+    assert len(backend.batches[2]) == 8
+
+
+def test_graphs_do_not_mix_and_keep_their_order(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    futures = [
+        batcher.submit(job(0, 2)),
+        batcher.submit(job(10, 2, "encode")),
+        batcher.submit(job(20, 2)),
+        batcher.submit(job(30, 2, "encode")),
+    ]
+    backend.gate.set()
+    for future in futures:
+        future.result(WAIT)
+    assert backend.batches[1:] == [[0.0, 1.0, 20.0, 21.0], [10.0, 11.0, 30.0, 31.0]]
+
+
+def test_idle_runners_share_one_job(backend: FakeBackend) -> None:
+    batcher = Batcher(backend, max_batch=8, queue_images=64, runners=2)
+    while batcher._idle < 2:  # both runners are waiting for work
+        time.sleep(0.001)
+    backend.gate.clear()
+    future = batcher.submit(job(0, 8))
+    assert backend.entered.acquire(timeout=WAIT)
+    assert backend.entered.acquire(timeout=WAIT)
+    backend.gate.set()
+    np.testing.assert_array_equal(future.result(WAIT)[:, 0], 2 * np.arange(8))
+    assert sorted(len(batch) for batch in backend.batches) == [4, 4]
+    batcher.close()
+
+
+def test_a_full_queue_refuses_or_waits(
+    backend: FakeBackend, batcher: Batcher, recorder: Recorder
+) -> None:
+    hold(backend, batcher)
+    batcher.submit(job(0, 32))
+    batcher.submit(job(0, 32))
+    with pytest.raises(OverloadedError, match="holds 64 images and its limit is 64"):
+        batcher.submit(job(0, 1), wait=False)
+    assert ("rejected", 1, "overloaded") in recorder.events
+    waiting = threading.Thread(target=lambda: batcher.submit(job(7, 1)).result(WAIT))
+    waiting.start()
+    backend.gate.set()
+    waiting.join(WAIT)
+    assert not waiting.is_alive()
+
+
+def test_a_huge_job_fits_by_its_window(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    huge = batcher.submit(job(0, 1000), wait=False)
+    assert batcher.queued == 32
+    batcher.submit(job(0, 1), wait=False)
+    backend.gate.set()
+    assert len(huge.result(WAIT)) == 1000
+    assert batcher.queued == 0
+
+
+def test_cancelled_work_never_reaches_the_engine(
+    backend: FakeBackend, batcher: Batcher, recorder: Recorder
+) -> None:
+    hold(backend, batcher)
+    gone = batcher.submit(job(500, 20))
+    kept = batcher.submit(job(0, 1))
+    assert gone.cancel()
+    backend.gate.set()
+    kept.result(WAIT)
+    assert backend.batches[1:] == [[0.0]]
+    assert ("rejected", 20, "cancelled") in recorder.events
+    assert batcher.queued == 0
+    with pytest.raises(CancelledError):
+        gone.result(WAIT)
+
+
+def test_cancelling_stops_a_job_halfway(backend: FakeBackend, batcher: Batcher) -> None:
+    backend.gate.clear()
+    future = batcher.submit(job(0, 800))
+    assert backend.entered.acquire(timeout=WAIT)
+    assert future.cancel()
+    backend.gate.set()
+    batcher.submit(job(0, 1)).result(WAIT)
+    assert len(backend.batches) == 2
+
+
+def test_expired_work_never_reaches_the_engine(
+    backend: FakeBackend, batcher: Batcher, recorder: Recorder
+) -> None:
+    hold(backend, batcher)
+    late = batcher.submit(job(500, 3), deadline=0.0)
+    backend.gate.set()
+    with pytest.raises(DeadlineExceeded, match="not finished within the allowed 0 s"):
+        late.result(WAIT)
+    batcher.submit(job(0, 1)).result(WAIT)
+    assert backend.batches[1:] == [[0.0]]
+    assert ("rejected", 3, "deadline") in recorder.events
+
+
+def test_a_failing_engine_fails_its_batch_alone(backend: FakeBackend, batcher: Batcher) -> None:
+    backend.failures = [RuntimeError("out of registers")]
+    with pytest.raises(EngineError, match="decode failed: out of registers"):
+        batcher.submit(job(0, 4)).result(WAIT)
+    assert len(batcher.submit(job(0, 4)).result(WAIT)) == 4
+
+
+def test_a_failed_job_of_many_slices_fails_once_and_leaves(
+    backend: FakeBackend, batcher: Batcher
+) -> None:
+    backend.failures = [EngineError("first"), EngineError("second")]
+    with pytest.raises(EngineError, match="first"):
+        batcher.submit(job(0, 64)).result(WAIT)
+    backend.failures.clear()
+    assert len(batcher.submit(job(0, 1)).result(WAIT)) == 1
+    assert len(backend.batches) == 2
+
+
+def test_one_bad_member_fails_alone(backend: FakeBackend, batcher: Batcher) -> None:
+    def bad_rows(start: int, stop: int) -> Tensors:
+        raise InputError("latents", "good ones", "bad ones")
+
+    hold(backend, batcher)
+    bad = batcher.submit(Job("decode", 2, bad_rows, lambda outputs: outputs["y"]))
+    good = batcher.submit(job(5, 2))
+    backend.gate.set()
+    with pytest.raises(InputError, match="good ones"):
+        bad.result(WAIT)
+    np.testing.assert_array_equal(good.result(WAIT)[:, 0], [10, 12])
+
+
+def test_a_failing_finish_reaches_the_caller(batcher: Batcher) -> None:
+    def finish(outputs: Tensors) -> None:
+        raise EngineError("not finite")
+
+    failing = Job("decode", 1, job(0, 1).rows, finish)
+    with pytest.raises(EngineError, match="not finite"):
+        batcher.submit(failing).result(WAIT)
+
+
+def test_closing_finishes_what_is_queued_and_takes_no_more(backend: FakeBackend) -> None:
+    batcher = Batcher(backend, max_batch=8, queue_images=64, runners=2)
+    futures = [batcher.submit(job(0, 30)) for _ in range(3)]
+    batcher.close()
+    assert all(len(future.result(0)) == 30 for future in futures)
+    with pytest.raises(EngineError, match="closed"):
+        batcher.submit(job(0, 1))
+
+
+def test_many_threads_many_sizes(backend: FakeBackend) -> None:
+    batcher = Batcher(backend, max_batch=8, queue_images=40, runners=3)
+    wrong: list[float] = []
+
+    def client(k: int) -> None:
+        for i in range(30):
+            first, count = 1000 * k + i, (k * 7 + i) % 23 + 1
+            rows = batcher.submit(job(first, count)).result(WAIT)[:, 0]
+            if not np.array_equal(rows, 2 * np.arange(first, first + count, dtype=np.float32)):
+                wrong.append(first)
+
+    threads = [threading.Thread(target=client, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+    assert batcher.queued == 0
+    batcher.close()

@@ -1,0 +1,140 @@
+"""`python -m runtime`: every command, every output format, errors as one line."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import runtime
+from runtime.__main__ import main
+from runtime.encoding import encode_npy
+
+
+@pytest.fixture(autouse=True)
+def _named(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSERVE_ARTIFACTS", str(artifacts))
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def opened(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_the_module_runs_as_a_program(artifacts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    command = [sys.executable, "-m", "runtime", "sample", str(artifacts / "tiny-plain")]
+    subprocess.run([*command, "-n", "6", "-o", str(out)], check=True, timeout=120)
+    assert opened(out).shape == (16, 24, 3)
+
+
+def test_sample_equals_the_library(tmp_path: Path, conditional: runtime.Model) -> None:
+    out = tmp_path / "a.npz"
+    assert run("sample", "tiny-conditional", "-n", 40, "--seed", 7, "--offset", 3, "-o", out) == 0
+    with np.load(out) as arrays:
+        expected = conditional.sample(40, seed=7, offset=3)
+        assert np.abs(arrays["images"].astype(int) - expected).max() <= 1
+        assert arrays["seeds"].tolist() == [7] * 40
+        assert arrays["numbers"].tolist() == list(range(3, 43))
+        labels = conditional.labels(40, seed=7, offset=3)
+        assert labels is not None
+        assert arrays["labels"].tolist() == labels.tolist()
+
+
+def test_seeds_labels_and_truncation(tmp_path: Path, conditional: runtime.Model) -> None:
+    out = tmp_path / "a.npy"
+    options = ["--seeds", "0,4-6", "--labels", "zero,two,one,one", "--truncation", 0.7]
+    assert run("sample", "tiny-conditional", *options, "-o", out) == 0
+    labels = ["zero", "two", "one", "one"]
+    expected = conditional.sample(seeds=[0, 4, 5, 6], labels=labels, truncation=0.7)
+    assert np.abs(np.load(out).astype(int) - expected).max() <= 1
+
+
+def test_every_output_format(tmp_path: Path, plain: runtime.Model) -> None:
+    expected = plain.sample(5, seed=1)
+    for name in ("a.png", "b.webp", "c.jpg", "d.npy", "e.npz", "f.zip", "folder"):
+        options = ["-n", 5, "--seed", 1, "--columns", 5, "-o", tmp_path / name]
+        assert run("sample", "tiny-plain", *options) == 0
+    for name in ("a.png", "b.webp", "c.jpg"):
+        assert opened(tmp_path / name).shape == (8, 40, 3)
+    np.testing.assert_array_equal(np.load(tmp_path / "d.npy"), expected)
+    with zipfile.ZipFile(tmp_path / "f.zip") as archive:
+        names = archive.namelist()
+        third = np.asarray(Image.open(io.BytesIO(archive.read(names[2]))))
+    assert names[2] == "seed1_000002.png"
+    np.testing.assert_array_equal(third, expected[2])
+    files = sorted((tmp_path / "folder").iterdir())
+    assert [file.name for file in files] == names
+    np.testing.assert_array_equal(np.stack([opened(f) for f in files]), expected)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
+    images = vae.sample(3, seed=1)
+    (tmp_path / "in").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in.npy").write_bytes(encode_npy(images))
+    for source in (tmp_path / "in", tmp_path / "in.npy"):
+        assert run("encode", "tiny-vae", source, "-o", tmp_path / "z.npz") == 0
+        with np.load(tmp_path / "z.npz") as arrays:
+            np.testing.assert_allclose(arrays["mean"], vae.encode(images).mean, atol=1e-5)
+    options = ["--side-by-side", "--columns", 1, "-o", tmp_path / "pairs.png"]
+    assert run("reconstruct", "tiny-vae", tmp_path / "in", *options) == 0
+    pairs = opened(tmp_path / "pairs.png")
+    np.testing.assert_array_equal(pairs[:8, :8], images[0, ..., 0])
+    assert np.abs(pairs[:8, 8:].astype(int) - vae.reconstruct(images)[0, ..., 0]).max() <= 1
+
+
+def test_interpolate_and_manifold(tmp_path: Path) -> None:
+    assert (
+        run("interpolate", "tiny-vae", "--seeds", "1,2", "--steps", 5, "-o", tmp_path / "i.png")
+        == 0
+    )
+    assert opened(tmp_path / "i.png").shape == (8, 40)
+    assert run("manifold", "tiny-vae", "--steps", 4, "-o", tmp_path / "m.png") == 0
+    assert opened(tmp_path / "m.png").shape == (32, 32)
+
+
+def test_info_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "tiny-conditional") == 0
+    assert "zero, one, two" in capsys.readouterr().out
+    assert run("verify", "tiny-vae@1") == 0
+    told = capsys.readouterr().out
+    assert "tiny-vae@1 is whole" in told
+    assert "golden outputs reproduced by onnxruntime" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "absent", "-o", "a.png"], "ArtifactError: absent: expected an artifact"),
+        (["sample", "tiny-plain", "-o", "a.gif"], "InputError: out: expected one of"),
+        (["sample", "tiny-plain", "-n", "0", "-o", "a.png"], "InputError: n: expected an integer"),
+        (["sample", "tiny-plain", "--seeds", "1", "--seed", "2", "-o", "a.png"], "Error: seeds:"),
+        (["sample", "tiny-conditional", "--labels", "x", "-o", "a.png"], "InputError: labels[0]:"),
+        (["encode", "tiny-vae", "absent.png", "-o", "z.npz"], "InputError: image: expected an"),
+        (["manifold", "tiny-plain", "-o", "a.png"], "InputError: model: expected one with a 2-D"),
+        (["interpolate", "tiny-vae", "--seeds", "1", "-o", "a.png"], "Error: --seeds: expected"),
+    ],
+)
+def test_errors_are_one_line_and_leave_no_file(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,112 @@
+"""Bytes that leave the house decode to the pixels that went in."""
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime import InputError
+from runtime.encoding import (
+    contact_sheet,
+    decode_npy,
+    encode_image,
+    encode_npy,
+    encode_npz,
+    encode_zip,
+)
+
+
+@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+def images(request: pytest.FixtureRequest) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (7, 12, 9, request.param), dtype=np.uint8)
+
+
+def opened(data: bytes) -> np.ndarray:
+    image = np.asarray(Image.open(io.BytesIO(data)))
+    return image if image.ndim == 3 else image[..., None]
+
+
+def test_png_keeps_every_pixel(images: np.ndarray) -> None:
+    np.testing.assert_array_equal(opened(encode_image(images[0], "png")), images[0])
+
+
+def test_webp_keeps_every_pixel(images: np.ndarray) -> None:
+    found = opened(encode_image(images[0], "webp"))
+    # WebP knows no grey: three equal channels come back.
+    np.testing.assert_array_equal(found, np.broadcast_to(images[0], found.shape))
+
+
+def test_jpeg_is_close_on_smooth_pictures() -> None:
+    ramp = np.linspace(0, 255, 32 * 32).reshape(32, 32, 1).astype(np.uint8).repeat(3, axis=2)
+    assert np.abs(opened(encode_image(ramp, "jpeg")).astype(int) - ramp).max() <= 4
+
+
+@pytest.mark.parametrize("picture_format", ["png", "webp", "jpeg"])
+def test_the_same_image_gives_the_same_bytes(images: np.ndarray, picture_format: Any) -> None:
+    assert encode_image(images[0], picture_format) == encode_image(images[0], picture_format)
+
+
+@pytest.mark.parametrize(
+    ("columns", "shape"), [(None, (36, 27)), (7, (12, 63)), (2, (48, 18)), (99, (12, 63))]
+)
+def test_sheets_lay_images_row_by_row(images: np.ndarray, columns: Any, shape: Any) -> None:
+    sheet = contact_sheet(images, columns)
+    assert sheet.shape == (*shape, images.shape[-1])
+    across = shape[1] // 9
+    for i, image in enumerate(images):
+        row, column = divmod(i, across)
+        cell = sheet[row * 12 : row * 12 + 12, column * 9 : column * 9 + 9]
+        np.testing.assert_array_equal(cell, image)
+    assert sheet.sum(dtype=int) == images.sum(dtype=int)
+
+
+def test_npy_round_trip(images: np.ndarray) -> None:
+    np.testing.assert_array_equal(decode_npy(encode_npy(images)), images)
+
+
+def test_npz_and_zip(images: np.ndarray) -> None:
+    with np.load(io.BytesIO(encode_npz({"images": images})), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["images"], images)
+    files = [("a.png", encode_image(images[0])), ("b.txt", b"two")]
+    data = encode_zip(files)
+    assert data == encode_zip(files)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert [(n, archive.read(n)) for n in archive.namelist()] == files
+
+
+def claims(shape: str, descr: str = "'|u1'") -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x09\x00" + bytes(100),
+        b"PK\x03\x04" + bytes(100),
+        encode_npy(np.zeros(100))[:-1],
+        encode_npy(np.zeros(100)) + b"x",
+        encode_npy(np.array(["text"])),
+        claims("(1000000000000,)"),
+        claims("(-8,)"),
+        claims("(8,)", "'|O'"),
+        claims("(1,)", "[('a', '<f8')]"),
+        claims("__import__('os')"),
+    ],
+)
+def test_anything_else_as_npy_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="body: expected a NumPy .npy file of plain numbers"):
+        decode_npy(data)
+
+
+def test_pickles_are_never_decoded() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="found dtype object"):
+        decode_npy(buffer.getvalue())

@@ -1,0 +1,120 @@
+"""The one crop, resize and range: training and serving must see the same pixels."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime import ImageSpec, InputError
+from runtime.images import fit, open_image, to_float, to_uint8
+
+GREY = ImageSpec(height=8, width=8, channels=1)
+RGB = ImageSpec(height=8, width=8, channels=3)
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("low_high", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 7.0)])
+def test_every_level_survives_the_round_trip(low_high: tuple[float, float]) -> None:
+    spec = ImageSpec(height=16, width=16, channels=1, value_range=low_high)
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    floats = to_float(levels, spec)
+    assert floats.dtype == np.float32
+    assert (floats.min(), floats.max()) == pytest.approx(low_high, abs=1e-5)
+    np.testing.assert_array_equal(to_uint8(floats, spec), levels)
+
+
+def test_to_uint8_clamps_and_rounds_half_to_even() -> None:
+    spec = ImageSpec(height=1, width=5, channels=1, value_range=(0.0, 255.0))
+    floats = np.array([-3.0, 0.5, 1.5, 254.6, 300.0], np.float32)
+    assert to_uint8(floats, spec).tolist() == [0, 0, 2, 255, 255]
+
+
+def test_an_exact_picture_is_left_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(fit(Image.fromarray(pixels), RGB), pixels)
+
+
+def test_the_centre_is_kept() -> None:
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = 200
+    assert (fit(Image.fromarray(wide), RGB) == 200).all()
+    tall = wide.transpose(1, 0, 2).copy()
+    assert (fit(Image.fromarray(tall), RGB) == 200).all()
+
+
+def test_shrinking_averages() -> None:
+    checks = np.indices((16, 16)).sum(0) % 2 * 255
+    shrunk = fit(Image.fromarray(checks.astype(np.uint8)), GREY)
+    # The mean of two black and two white pixels is 127.5, one way or the other of rounding.
+    assert set(np.unique(shrunk)) <= {127, 128}
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F"]
+)
+def test_every_mode_becomes_grey_and_rgb(mode: str) -> None:
+    image = Image.new("RGB", (20, 12), (250, 250, 250)).convert(mode)
+    for spec in (GREY, RGB):
+        assert fit(image, spec).shape == spec.shape
+
+
+def test_sixteen_bit_pictures_keep_their_shades() -> None:
+    deep = np.full((8, 8), 0x8000, np.uint16)
+    assert fit(Image.fromarray(deep), GREY).max() == 128
+
+
+def test_transparency_is_black() -> None:
+    clear = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    assert fit(clear, RGB).max() == 0
+    assert fit(clear.convert("LA"), GREY).max() == 0
+
+
+def test_exif_turns_the_picture() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[0] = 255
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 3  # orientation: upside down
+    buffer = io.BytesIO()
+    turned.save(buffer, "PNG", exif=exif)
+    upright = fit(open_image(buffer.getvalue()), RGB)
+    assert (upright[-1] == 255).all()
+    assert (upright[0] == 0).all()
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "header only"])
+def test_what_is_no_image_is_named(damage: str) -> None:
+    whole = png(Image.effect_noise((64, 64), 50))
+    data = {
+        "empty": b"",
+        "text": b"hello" * 50,
+        "truncated": whole[:900],
+        "header only": whole[:20],
+    }
+    with pytest.raises(InputError, match="image: expected a"):
+        open_image(data[damage])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="image: expected an existing file, found .*nothing.png"):
+        open_image(tmp_path / "nothing.png")
+
+
+def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
+    bomb = png(Image.new("1", (5000, 5000)))
+    assert len(bomb) < 10_000
+    with pytest.raises(InputError, match="at most 16000000 pixels, found 5000 x 5000 = 25000000"):
+        open_image(bomb)
+
+
+@pytest.mark.parametrize("bad", [{"channels": 2}, {"height": 0}, {"value_range": (1.0, 1.0)}])
+def test_bad_specs(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ImageSpec(**({"height": 8, "width": 8, "channels": 3} | bad))

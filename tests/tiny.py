@@ -1,0 +1,221 @@
+"""Tiny artifacts, valid in every respect, for tests of whatever reads artifacts.
+
+Their graphs are put together with `onnx.helper`, so that neither torch nor a training is needed:
+8x8 images, one or two dense layers with seeded weights. Images vary with latents and labels.
+"""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Kind = Literal["plain", "conditional", "vae"]
+
+SIDE = 8
+LABELS = ("zero", "one", "two")
+DEFAULT_NAMES: dict[Kind, str] = {
+    "plain": "tiny-plain",
+    "conditional": "tiny-conditional",
+    "vae": "tiny-vae",
+}
+
+_DTYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
+
+
+def write_artifact(
+    folder: Path,
+    kind: Kind = "plain",
+    *,
+    name: str | None = None,
+    version: int = 1,
+    latent: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    batches: tuple[int, ...] = (1, 4, 16),
+) -> Path:
+    """Write `folder/<name>/<version>/` and return that folder.
+
+    `plain`: RGB decoder of a 4-D latent. `conditional`: RGB, 6-D latent, the classes LABELS.
+    `vae`: grey, 2-D latent, with an encoder. Other seeds give other weights.
+    """
+    shape = latent or {"plain": (4,), "conditional": (6,), "vae": (2,)}[kind]
+    depth = channels or (1 if kind == "vae" else 3)
+    labels = LABELS if kind == "conditional" else None
+    generator = np.random.default_rng(seed)
+    image = (SIDE, SIDE, depth)
+
+    files = {"decode.onnx": _decoder(generator, shape, image, labels)}
+    graphs: dict[str, Any] = {"decode": [_spec("decode.onnx", files["decode.onnx"])]}
+    count = 5
+    inputs: dict[str, NDArray[Any]] = {
+        "latents": generator.standard_normal((count, *shape)).astype(np.float32)
+    }
+    if labels is not None:
+        inputs["labels"] = np.arange(count, dtype=np.int64) % len(labels)
+    golden = _golden("decode", files["decode.onnx"], inputs)
+    if kind == "vae":
+        files["encode.onnx"] = _encoder(generator, shape, image)
+        graphs["encode"] = [_spec("encode.onnx", files["encode.onnx"])]
+        golden |= _golden("encode", files["encode.onnx"], {"images": golden["decode.images"]})
+    files["golden.npz"] = _npz(golden)
+    files["README.md"] = b"# A tiny artifact for tests\n"
+
+    manifest = {
+        "format_version": 1,
+        "name": name or DEFAULT_NAMES[kind],
+        "version": version,
+        "kind": "vae" if kind == "vae" else "gan",
+        "image": {"height": SIDE, "width": SIDE, "channels": depth, "value_range": [-1.0, 1.0]},
+        "latent": {"shape": list(shape), "prior": "standard_normal"},
+        "labels": None if labels is None else list(labels),
+        **graphs,
+        "batches": list(batches),
+        "provenance": {"source": "tests.tiny", "details": {"seed": seed}},
+        "licence": "MIT",
+        "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+    }
+    return _write(folder / str(manifest["name"]) / str(version), manifest, files)
+
+
+def rewrite_manifest(artifact: Path, **changes: Any) -> None:
+    """Change top-level manifest entries of an artifact in place, its digest kept true."""
+    manifest = json.loads((artifact / "manifest.json").read_text("utf-8"))
+    _write(artifact, manifest | changes, {})
+
+
+def _write(target: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(manifest, indent=1).encode()
+    digest = hashlib.sha256(text).hexdigest().encode()
+    for file, data in {**files, "manifest.json": text, "manifest.sha256": digest}.items():
+        (target / file).write_bytes(data)
+    return target
+
+
+def _decoder(
+    generator: np.random.Generator,
+    latent: tuple[int, ...],
+    image: tuple[int, int, int],
+    labels: tuple[str, ...] | None,
+) -> bytes:
+    size, pixels = int(np.prod(latent)), int(np.prod(image))
+    weights = {
+        "flat": np.array([-1, size], np.int64),
+        "weight": _normal(generator, 1.0, size, pixels),
+        "bias": _normal(generator, 0.3, pixels),
+        "scale": np.array(127.5, np.float32),
+        "low": np.array(0.0, np.float32),
+        "high": np.array(255.0, np.float32),
+        "nhwc": np.array([-1, *image], np.int64),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["latents", "flat"], ["z"]),
+        helper.make_node("Gemm", ["z", "weight", "bias"], ["from_latent"]),
+    ]
+    inputs = [_value("latents", "float32", latent)]
+    last = "from_latent"
+    if labels is not None:
+        weights["classes"] = _normal(generator, 1.0, len(labels), pixels)
+        nodes += [
+            helper.make_node("Gather", ["classes", "labels"], ["from_label"]),
+            helper.make_node("Add", ["from_latent", "from_label"], ["both"]),
+        ]
+        inputs.append(_value("labels", "int64", ()))
+        last = "both"
+    nodes += [
+        helper.make_node("Tanh", [last], ["squashed"]),
+        helper.make_node("Mul", ["squashed", "scale"], ["centred"]),
+        helper.make_node("Add", ["centred", "scale"], ["levels"]),
+        helper.make_node("Round", ["levels"], ["rounded"]),
+        helper.make_node("Clip", ["rounded", "low", "high"], ["clamped"]),
+        helper.make_node("Cast", ["clamped"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["bytes", "nhwc"], ["images"]),
+    ]
+    return _model(nodes, inputs, [_value("images", "uint8", image)], weights)
+
+
+def _encoder(
+    generator: np.random.Generator, latent: tuple[int, ...], image: tuple[int, int, int]
+) -> bytes:
+    size, pixels = int(np.prod(latent)), int(np.prod(image))
+    weights = {
+        "flat": np.array([-1, pixels], np.int64),
+        "scale": np.array(1 / 127.5, np.float32),
+        "one": np.array(1.0, np.float32),
+        "mean_weight": _normal(generator, pixels**-0.5, pixels, size),
+        "variance_weight": _normal(generator, pixels**-0.5, pixels, size),
+        "latent": np.array([-1, *latent], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["floats", "flat"], ["rows"]),
+        helper.make_node("Mul", ["rows", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "one"], ["centred"]),
+        helper.make_node("MatMul", ["centred", "mean_weight"], ["mean_rows"]),
+        helper.make_node("MatMul", ["centred", "variance_weight"], ["variance_rows"]),
+        helper.make_node("Reshape", ["mean_rows", "latent"], ["mean"]),
+        helper.make_node("Reshape", ["variance_rows", "latent"], ["log_variance"]),
+    ]
+    outputs = [_value("mean", "float32", latent), _value("log_variance", "float32", latent)]
+    return _model(nodes, [_value("images", "uint8", image)], outputs, weights)
+
+
+def _normal(generator: np.random.Generator, scale: float, *shape: int) -> NDArray[np.float32]:
+    return (generator.standard_normal(shape) * scale).astype(np.float32)
+
+
+def _value(name: str, dtype: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, _DTYPES[dtype], ["batch", *shape])
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    weights: dict[str, NDArray[Any]],
+) -> bytes:
+    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _spec(file: str, data: bytes) -> dict[str, Any]:
+    graph = onnx.load_model_from_string(data).graph
+    return {
+        "file": file,
+        "precision": "fp32",
+        "inputs": [_tensor(value) for value in graph.input],
+        "outputs": [_tensor(value) for value in graph.output],
+    }
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    dtype = next(name for name, code in _DTYPES.items() if code == kind.elem_type)
+    return {
+        "name": value.name,
+        "dtype": dtype,
+        "shape": [dim.dim_value for dim in kind.shape.dim][1:],
+    }
+
+
+def _golden(graph: str, data: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    tensors = inputs | dict(zip(names, session.run(names, inputs), strict=True))
+    return {f"{graph}.{name}": array for name, array in tensors.items()}
+
+
+def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()
