@@ -211,7 +211,8 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 def _golden(graph: str, data: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    tensors = inputs | dict(zip(names, session.run(names, inputs), strict=True))
+    outputs: list[Any] = list(session.run(names, inputs))
+    tensors = inputs | dict(zip(names, outputs, strict=True))
     return {f"{graph}.{name}": array for name, array in tensors.items()}
 
 

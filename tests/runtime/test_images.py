@@ -117,4 +117,4 @@ def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
 @pytest.mark.parametrize("bad", [{"channels": 2}, {"height": 0}, {"value_range": (1.0, 1.0)}])
 def test_bad_specs(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        ImageSpec(**({"height": 8, "width": 8, "channels": 3} | bad))
+        ImageSpec.model_validate({"height": 8, "width": 8, "channels": 3} | bad)

@@ -1,0 +1,45 @@
+# `make serve`, `make test` and `make check` set up what they need; PYTHON chooses the interpreter.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
+DATA ?= data
+
+SERVE := .venv-serve
+FULL := .venv
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: serve test check format docs-check clean
+
+serve: $(SERVE)/.ready
+	BENTOML_DO_NOT_TRACK=True $(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
+
+test: $(FULL)/.ready
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto
+
+check: $(FULL)/.ready
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/pyright
+	$(FULL)/bin/lint-imports
+
+format: $(FULL)/.ready
+	$(FULL)/bin/ruff format .
+	$(FULL)/bin/ruff check --fix .
+
+# The documentation's code blocks that train, and so need the data sets: make docs-check DATA=data
+docs-check: $(FULL)/.ready
+	OMP_NUM_THREADS=2 $(FULL)/bin/python -m tests.docs $(DATA)
+
+# Serving needs no torch: this environment has none.
+$(SERVE)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python $(PIP) --editable '.[onnx,serve]'
+	touch $@
+
+$(FULL)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,serve,train,export,dev]'
+	touch $@
+
+clean:
+	rm -rf $(SERVE) $(FULL)
