@@ -1,0 +1,38 @@
+"""`python -m benchmarks NAME …`: one module a benchmark, imported only when it is run."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+BENCHMARKS = {
+    "classifier": "train the frozen classifier of a data set anew (mnist, cifar10)",
+    "networks": "parameters and FLOPs of the reference networks of every speed figure",
+    "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
+}
+"""Name -> what it measures. `benchmarks.NAME` has `main(arguments)`; the frame needs no more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure something; every benchmark takes --json FILE and --help.",
+    )
+    parser.add_argument("--list", action="store_true", help="name the benchmarks")
+    parser.add_argument("name", nargs="?", choices=sorted(BENCHMARKS), help="what to measure")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="its own options")
+    options = parser.parse_args(arguments)
+    if options.list:
+        width = max(map(len, BENCHMARKS))
+        for name, description in BENCHMARKS.items():
+            print(f"{name:<{width}}  {description}")
+        return
+    if options.name is None:
+        parser.error("expected the name of a benchmark; --list names them")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    importlib.import_module(f"benchmarks.{options.name}").main(options.rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

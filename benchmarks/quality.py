@@ -1,0 +1,295 @@
+"""How good an artifact's samples are, measured on what is served: images sampled through `runtime`.
+
+A frozen classifier (`benchmarks.classifier`) says what each sample shows and gives the features in
+which sets are compared; `train.metrics` has the estimators. Every figure that depends on the number
+of images stands beside the same figure of real images, taken at the same number.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import runtime
+from benchmarks.classifier import RECIPES, Classifier, load_classifier, load_data
+from benchmarks.report import table, write_json
+from runtime.encoding import contact_sheet
+from train import metrics
+
+if TYPE_CHECKING:
+    from train.data import Dataset
+
+logger = logging.getLogger(__name__)
+
+Images = NDArray[np.uint8]
+"""[n, H, W, C]"""
+Figures = dict[str, float]
+
+SURE = 0.9
+"""The confidence from which a sample counts as recognised."""
+PAIRWISE = 2000
+"""Images whose pairwise distances are averaged."""
+NEIGHBOURED = 1000
+"""Images whose nearest training image is looked up."""
+SHOWN = 16
+"""Samples on the sheet of nearest neighbours."""
+
+ROWS: dict[str, tuple[str, str | None]] = {
+    "sure": ("classifier at least 0.9 sure (share)", "sure_real"),
+    "class_share_least": ("rarest class (share)", "class_share_least_real"),
+    "as_asked": ("recognised as the label asked for (share)", "as_asked_real"),
+    "as_asked_least": ("the same, worst label", "as_asked_least_real"),
+    "of_class": ("classified as the class trained on (share)", "of_class_real"),
+    "frechet": ("Fréchet distance in classifier features", "frechet_real"),
+    "density": ("density in classifier features", "density_real"),
+    "coverage": ("coverage in classifier features", "coverage_real"),
+    "diversity_pixels": ("mean pairwise distance (RMS, grey levels)", "diversity_pixels_real"),
+    "diversity_features": ("mean pairwise distance (features)", "diversity_features_real"),
+    "nearest_pixels": ("nearest training image, median (RMS, grey levels)", "nearest_pixels_real"),
+    "reconstruction": ("reconstruction of test images (RMS, grey levels)", None),
+    "kl": ("KL(posterior || prior) on test images (nats)", None),
+    "test_loss_served": ("test loss with 8-bit means (nats an image)", None),
+}
+"""Figure -> its words and the key of the same figure for real images."""
+
+
+def recognised(probabilities: NDArray[np.float32]) -> Figures:
+    """How sure the classifier is of samples, probabilities [n, K], and which classes they show."""
+    shares = metrics.class_shares(probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "sure": float((probabilities.max(axis=1) >= SURE).mean()),
+        "class_share_least": float(shares.min()),
+    }
+
+
+def as_asked(model: runtime.Model, classifier: Classifier, n: int, seed: int) -> Figures:
+    """Samples asked for by label, n of each class, no truncation: the share recognised as asked."""
+    names = model.manifest.labels
+    if names is None or not set(names) <= set(classifier.classes):
+        raise ValueError(
+            f"{model.manifest.name}: labels: expected classes of {classifier.name} "
+            f"({', '.join(classifier.classes)}), found {names}"
+        )
+    by_label = {}
+    for index, name in enumerate(names):
+        # Other latents for each class, or all classes would share the same n draws.
+        images = sample(model, n, seed, offset=index * n, label=name)
+        shown = classifier(images)[0].argmax(axis=1)
+        by_label[name] = float((shown == classifier.classes.index(name)).mean())
+    shares = list(by_label.values())
+    return {
+        "as_asked": float(np.mean(shares)),
+        "as_asked_least": min(shares),
+        **{f"as_asked_{name}": share for name, share in by_label.items()},
+    }
+
+
+def sample(
+    model: runtime.Model, n: int, seed: int, *, offset: int = 0, label: str | None = None
+) -> Images:
+    """n images of `seed`, streamed."""
+    return np.concatenate(list(model.stream(n, seed=seed, offset=offset, labels=label)))
+
+
+def set_distances(
+    samples: NDArray[np.float32], train: NDArray[np.float32], test: NDArray[np.float32]
+) -> Figures:
+    """Fréchet distance, density and coverage of features [n, D] against real ones, beside those of
+    real test images. All sets have the size of the smallest; where samples and training images
+    allow several disjoint sets of that size, the figures are means over them."""
+    size = min(len(samples), len(train), len(test))
+    folds = min(len(samples), len(train)) // size
+    estimates: dict[str, list[float]] = {}
+    for fold in range(folds):
+        part = slice(fold * size, (fold + 1) * size)
+        for suffix, features in (("", samples[part]), ("_real", test[:size])):
+            density, coverage = metrics.density_coverage(features, train[part])
+            distance = metrics.frechet_distance(features, train[part])
+            for name, value in zip(
+                ("frechet", "density", "coverage"), (distance, density, coverage), strict=True
+            ):
+                estimates.setdefault(name + suffix, []).append(value)
+    return {"set_size": size} | {name: float(np.mean(found)) for name, found in estimates.items()}
+
+
+def diversity(images: Images, features: NDArray[np.float32]) -> Figures:
+    """Mean pairwise distance: root-mean-square grey levels a pixel, and in classifier features."""
+    pixels = images.reshape(len(images), -1)
+    return {
+        "diversity_pixels": metrics.mean_pairwise_distance(pixels) / pixels.shape[1] ** 0.5,
+        "diversity_features": metrics.mean_pairwise_distance(features),
+    }
+
+
+def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
+    """The nearest training image in pixels: indices [n], median RMS distance in grey levels."""
+    pixels = images.reshape(len(images), -1)
+    indices, distances = metrics.nearest_neighbours(pixels, train.reshape(len(train), -1))
+    return indices, float(np.median(distances)) / pixels.shape[1] ** 0.5
+
+
+def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
+    """The negative ELBO of test images by the exported graphs, one posterior draw an image.
+
+    Served images are 8-bit, so the Bernoulli means are whole grey levels, kept a quarter of a
+    level away from 0 and 1, where a rounded mean would cost an infinite amount. This is the loss
+    of the served model; the recipe's own figure, from unrounded means, stands in its provenance.
+    """
+    posterior = model.encode(images)
+    decoded = model.decode(posterior.sample(seed))
+    variance = np.exp(posterior.log_variance, dtype=np.float64)
+    kl = 0.5 * (posterior.mean**2 + variance - 1 - posterior.log_variance)
+    means = np.clip(decoded / 255.0, 0.25 / 255, 1 - 0.25 / 255)
+    targets = images / 255.0
+    nats = -(targets * np.log(means) + (1 - targets) * np.log1p(-means))
+    n = len(images)
+    squares = (decoded.astype(np.float64) - images) ** 2
+    return {
+        "reconstruction": float(np.sqrt(squares.mean())),
+        "kl": float(kl.sum() / n),
+        "test_loss_served": float((nats.sum() + kl.sum()) / n),
+    }
+
+
+def measure(
+    model: runtime.Model,
+    classifier: Classifier,
+    train: "Dataset",
+    test: "Dataset",
+    *,
+    n: int = 10_000,
+    seed: int = 0,
+    only: str | None = None,
+) -> tuple[Figures, Images]:
+    """All figures that suit the model, and a sheet [H, W, C] of some samples (first row) over their
+    nearest training images in pixels (second) and in classifier features (third).
+
+    `only` keeps the real images of one class, for a model trained on that class alone.
+    """
+    # Training sets are often sorted by class; any part of this order is a fair sample.
+    train_images, test_images = (
+        _shuffled(d.images if only is None else d.images[d.labels == d.classes.index(only)])
+        for d in (train, test)
+    )
+    logger.info("sampling %d images of %s", n, model.manifest.name)
+    samples = sample(model, n, seed)
+    logger.info("classifying them and the real images")
+    probabilities, features = classifier(samples)
+    _, train_features = classifier(train_images[:n])
+    test_probabilities, test_features = classifier(test_images)
+    figures: Figures = {"n": n, "seed": seed}
+    if only is None:
+        figures |= recognised(probabilities) | _real(recognised(test_probabilities))
+    else:
+        index = classifier.classes.index(only)
+        figures["of_class"] = float((probabilities.argmax(axis=1) == index).mean())
+        figures["of_class_real"] = float((test_probabilities.argmax(axis=1) == index).mean())
+    if model.manifest.labels is not None:
+        logger.info("sampling by label")
+        figures |= as_asked(model, classifier, max(1, n // len(model.manifest.labels)), seed)
+        shown, _ = classifier(test.images)
+        figures |= _real(_accuracy(shown, test.labels))
+    logger.info("comparing with the real images")
+    figures |= set_distances(features, train_features, test_features)
+    pairs = min(PAIRWISE, n, len(train_images))
+    figures |= diversity(samples[:pairs], features[:pairs])
+    figures |= _real(diversity(train_images[:pairs], train_features[:pairs]))
+    neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], train_images)
+    _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], train_images)
+    if model.manifest.encode and classifier.name == "mnist":
+        figures |= reconstruction(model, test.images, seed)
+    similar, _ = metrics.nearest_neighbours(features[:SHOWN], train_features)
+    rows = [samples[:SHOWN], train_images[neighbours[:SHOWN]], train_images[similar]]
+    return figures, contact_sheet(np.concatenate(rows), columns=min(SHOWN, n))
+
+
+def _real(figures: Figures) -> Figures:
+    return {f"{name}_real": value for name, value in figures.items()}
+
+
+def _accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Figures:
+    right = probabilities.argmax(axis=1) == labels
+    by_class = [right[labels == label].mean() for label in np.unique(labels)]
+    return {"as_asked": float(right.mean()), "as_asked_least": float(min(by_class))}
+
+
+def _shuffled(images: Images) -> Images:
+    return images[np.random.default_rng(0).permutation(len(images))]
+
+
+def data_set_of(model: runtime.Model) -> str:
+    """The data set whose classifier fits the model's images."""
+    shape = model.manifest.image.shape
+    for name, recipe in RECIPES.items():
+        if (recipe.height, recipe.width, recipe.channels) == shape:
+            return name
+    known = {name: (r.height, r.width, r.channels) for name, r in RECIPES.items()}
+    raise ValueError(
+        f"{model.manifest.name}: expected images of a known data set ({known}), found {shape}"
+    )
+
+
+def trained_on(model: runtime.Model, classes: Sequence[str]) -> str | None:
+    """The one class the model's data set is named for: "frog" in "cifar10-frogs"."""
+    manifest = model.manifest
+    data = str(manifest.provenance.details.get("data", manifest.name))
+    words = {word.removesuffix("s") for word in data.split("-")}
+    return next((c for c in classes if c in words), None)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks quality ARTIFACT --data PATH`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
+    parser.add_argument("artifact", help="a folder, or a name under artifacts/")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the real data set")
+    parser.add_argument("--n", type=int, default=10_000, help="images to sample (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only",
+        help="compare with real images of this class (default: the one trained on, if one)",
+    )
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
+    options = parser.parse_args(arguments)
+    with runtime.load(options.artifact) as model:
+        name = data_set_of(model)
+        classifier = load_classifier(name, options.data)
+        train, test = load_data(name, options.data)
+        only = options.only
+        if only is None and model.manifest.labels is None:
+            only = trained_on(model, classifier.classes)
+        if only not in (None, *classifier.classes):
+            parser.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
+        figures, sheet = measure(
+            model, classifier, train, test, n=options.n, seed=options.seed, only=only
+        )
+        subject = {
+            "artifact": f"{model.manifest.name}@{model.manifest.version}",
+            "engine": model.engine,
+            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
+            "data": {"train": train.checksum, "test": test.checksum, "only": only},
+        }
+    print(_printed(subject["artifact"], only, figures))
+    if options.out is not None:
+        picture = sheet.repeat(3, axis=0).repeat(3, axis=1)
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(options.out)
+    write_json(options.json, "quality", figures, subject)
+
+
+def _printed(artifact: str, only: str | None, figures: Figures) -> str:
+    rows = [
+        (words, figures[name], figures.get(real) if real else None)
+        for name, (words, real) in ROWS.items()
+        if name in figures
+    ]
+    rows += [
+        (f"recognised as asked: {name.removeprefix('as_asked_')}", value, None)
+        for name, value in figures.items()
+        if name.startswith("as_asked_") and name not in ROWS and not name.endswith("_real")
+    ]
+    return table((f"{artifact}, n = {figures['n']}", "samples", f"real {only or 'images'}"), rows)

@@ -1,0 +1,81 @@
+"""What every benchmark ends with: a table, and a JSON file that says where it ran."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns, the first to the left, the others to the right; floats to 4 digits."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores this process may use, Python and library versions, time (UTC)."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": cpu_model(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "versions": versions,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if sys.platform == "linux" and cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def write_json(
+    path: Path | None,
+    benchmark: str,
+    figures: Mapping[str, Any],
+    subject: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the figures with their environment and `subject`, what was measured against what;
+    nothing where no path was asked for."""
+    if path is None:
+        return
+    record = {
+        "benchmark": benchmark,
+        "environment": environment(),
+        "subject": dict(subject or {}),
+        "figures": dict(figures),
+    }
+    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,182 @@
+"""`python -m export`: runs and modules become artifacts."""
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from export.api import export
+from export.runs import export_run
+from export.weights import checksum, load_module
+from runtime.artifact import read_artifact
+from runtime.errors import ExportError, LatentServeError
+from runtime.images import ImageSpec
+from runtime.manifest import Provenance
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 where the input is at fault)."""
+    args = _parser().parse_args(arguments)
+    level = logging.DEBUG if args.verbose else logging.WARNING
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("export").setLevel(level)
+    try:
+        _report(args.run(args))
+    except LatentServeError as error:
+        logging.getLogger("export").debug("where it failed:", exc_info=True)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> Path:
+    return export_run(
+        args.folder,
+        out=args.out,
+        name=args.name,
+        version=args.version,
+        step=args.step,
+        figures=args.figures,
+    )
+
+
+def module(args: argparse.Namespace) -> Path:
+    files = {"weights": args.weights, "encoder weights": args.encoder_weights}
+    decode = load_module(args.decoder, args.params, args.weights)
+    encode = None
+    if args.encoder:
+        encode = load_module(args.encoder, args.encoder_params, args.encoder_weights)
+    details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
+    return export(
+        decode=decode,
+        encode=encode,
+        latent=args.latent,
+        image=_image(args.image, args.value_range),
+        labels=args.labels,
+        encode_takes_labels=args.encoder_takes_labels,
+        name=args.name,
+        out=args.out,
+        version=args.version,
+        batches=args.batches,
+        provenance=Provenance(source=f"module {args.decoder}", details=details),
+        licence=args.licence,
+    )
+
+
+def _report(folder: Path) -> None:
+    manifest = read_artifact(folder).manifest
+    print(folder)
+    for parity in manifest.parity:
+        std = "" if parity.images_std is None else f", images' std {parity.images_std:.1f}"
+        print(
+            f"  {parity.graph} {parity.precision}: differs from torch by at most "
+            f"{parity.max_difference:.3g}, mean {parity.mean_difference:.3g}, "
+            f"at batches {', '.join(map(str, parity.batches))}{std}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("run", help="export a folder that `python -m train` wrote")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--step", type=int, help="checkpoint (default: the newest)")
+    command.add_argument("--name", help="of the artifact (default: the recipe's)")
+    command.add_argument(
+        "--figures", type=_figures, help="JSON of `python -m benchmarks quality --json`, to state"
+    )
+    _add_common(command, run)
+
+    command = commands.add_parser("module", help="export any torch module of your own")
+    command.add_argument("decoder", help="package.module:Class, latents -> images [B, C, H, W]")
+    command.add_argument("--name", required=True, help="of the artifact")
+    command.add_argument("--weights", type=Path, required=True, help="safetensors file")
+    command.add_argument("--params", type=_json, default={}, help="the constructor's, as JSON")
+    command.add_argument("--latent", type=_shape, required=True, help="128, or 4x8x8")
+    command.add_argument(
+        "--image", type=_shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
+    )
+    command.add_argument(
+        "--value-range",
+        type=float,
+        nargs=2,
+        default=(-1.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="the module's floats that mean black and white (default: -1 1)",
+    )
+    command.add_argument("--labels", type=_names, help="class names by index: cat,dog")
+    command.add_argument("--encoder", help="package.module:Class, images -> mean, log_variance")
+    command.add_argument("--encoder-weights", type=Path, help="safetensors file")
+    command.add_argument("--encoder-params", type=_json, default={})
+    command.add_argument("--encoder-takes-labels", action="store_true")
+    command.add_argument("--batches", type=_sizes, default=(1, 4, 16, 64), help="1,4,16,64")
+    command.add_argument("--licence", default="not stated")
+    _add_common(command, module)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser, run: Any) -> None:
+    command.add_argument("--out", type=Path, default=Path("artifacts"))
+    command.add_argument("--version", type=int, help="default: the next free number")
+    command.add_argument("--verbose", "-v", action="store_true", help="steps, and tracebacks")
+    command.set_defaults(run=run)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(x\d+)*", text):
+        raise argparse.ArgumentTypeError(f"expected 128 or 4x8x8, found {text!r}")
+    return tuple(int(axis) for axis in text.split("x"))
+
+
+def _image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
+    fields = dict(zip(("height", "width", "channels"), shape, strict=False))
+    try:
+        return ImageSpec.model_validate({**fields, "value_range": tuple(value_range)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExportError(
+            f"--image, --value-range: {first['loc'][0]}: {first['msg']}, found "
+            f"{'x'.join(map(str, shape))} in {list(value_range)}"
+        ) from error
+
+
+def _figures(path: str) -> dict[str, float]:
+    try:
+        figures = json.loads(Path(path).read_text("utf-8"))["figures"]
+        return {str(name): float(value) for name, value in figures.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a JSON file with numbers under 'figures', found {path} ({error})"
+        ) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected 1,4,16,64, found {text!r}") from error
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

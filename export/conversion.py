@@ -1,0 +1,109 @@
+"""A torch module -> the bytes of one ONNX file."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import nn
+
+from runtime.errors import ArtifactError, ExportError
+from runtime.graph import check_graph
+from runtime.manifest import GraphSpec
+
+OPSET = 20
+
+
+# A batch of 1 would be taken for a constant.
+_EXAMPLE_BATCH = 3
+
+
+def to_onnx(module: nn.Module, spec: GraphSpec) -> bytes:
+    """Convert `module` to the ONNX file that `spec` describes, with a free batch axis.
+
+    `module` is in eval mode, on the CPU, and takes the inputs in the order of `spec`. The same
+    module gives the same bytes. Raises ExportError where torch cannot convert it, or where the
+    graph holds what no artifact may (`runtime.graph`).
+    """
+    inputs = tuple(
+        torch.zeros(_EXAMPLE_BATCH, *tensor.shape, dtype=getattr(torch, tensor.dtype))
+        for tensor in spec.inputs
+    )
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[tensor.name for tensor in spec.inputs],
+                output_names=[tensor.name for tensor in spec.outputs],
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                external_data=False,
+                optimize=True,  # folds constants, and batch norms into their convolutions
+                verbose=False,
+            )
+        model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+    except Exception as error:  # the exporter raises many kinds; the first cause tells the most
+        raise ExportError(
+            f"{spec.file}: torch cannot convert the module to ONNX: {_first_cause(error)} "
+            "(forward must be free of Python control flow that depends on values or on the "
+            "batch size, and use operators that ONNX knows)"
+        ) from error
+    _strip(model)
+    data = model.SerializeToString(deterministic=True)
+    try:
+        check_graph(data, spec)
+    except ArtifactError as error:
+        raise ExportError(
+            f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
+        ) from error
+    return data
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    # The exporter notes stack traces, with paths of this machine, on everything.
+    graph = model.graph
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.initializer,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+    ):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def _hint(error: ArtifactError) -> str:
+    if "Random" in error.reason or "Bernoulli" in error.reason:
+        return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
+    return ""
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch's exporter says on the way; what matters comes as an exception."""
+    # For all loggers: torch sets its own up anew while it exports, so theirs cannot be muted.
+    disabled = logging.root.manager.disable
+    logging.disable(max(disabled, logging.ERROR))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.", FutureWarning)
+            # Two inputs share the batch axis, as intended.
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
+            yield
+    finally:
+        logging.disable(disabled)

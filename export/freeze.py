@@ -1,0 +1,109 @@
+"""Modules -> the files of an artifact: checked, converted, compared, and shown on a sheet.
+
+Everything happens in memory, so that a failure leaves nothing behind.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from export.card import CARD, SHEET, model_card, sample_sheet
+from export.checks import check_decoder, check_encoder
+from export.conversion import to_onnx
+from export.modules import DecodeModule, EncodeModule
+from export.parity import measure, parity_batches, run_torch
+from runtime.artifact import Artifact
+from runtime.backends import Backend, Tensors
+from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.encoding import encode_npz
+from runtime.golden import GOLDEN
+from runtime.manifest import GraphName, GraphSpec, Manifest
+from runtime.model import Limits, Model
+from runtime.requests import Sample
+
+logger = logging.getLogger(__name__)
+
+# Fixed seeds: the same modules give the same files.
+_CHECK_SEED, _CHECKED_IMAGES = 0, 16
+_PARITY_SEED = 1
+_GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
+
+
+def freeze(
+    draft: Manifest, decoder: nn.Module, encoder: nn.Module | None
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The finished manifest and every file it lists; `draft` lacks only parity and checksums.
+
+    Raises ExportError where a module does not keep to its contract (`export.export`).
+    """
+    decode = DecodeModule(decoder, draft.image)
+    check_decoder(decode.decoder, _decoder_inputs(draft, _CHECKED_IMAGES, _CHECK_SEED), draft)
+    modules: dict[GraphName, nn.Module] = {"decode": decode}
+    if encoder is not None:
+        encode = modules["encode"] = EncodeModule(encoder, draft.image)
+        inputs = _inputs(draft, decode, _CHECKED_IMAGES, _CHECK_SEED)["encode"]
+        check_encoder(encode.encoder, inputs, draft)
+
+    specs = _specs(draft)
+    files: dict[str, bytes] = {}
+    for graph, spec in specs.items():
+        logger.info("%s: converting to ONNX", graph)
+        files[spec.file] = to_onnx(modules[graph], spec)
+
+    # One thread: the reference, and no spinning workers beside torch's own.
+    artifact = Artifact(Path(draft.name), draft, files)
+    backend = OnnxRuntimeBackend(artifact, precision="fp32", device="cpu", threads=1)
+    with Model(artifact, backend, limits=Limits(), runners=1) as model:
+        logger.info("comparing the graphs with the torch modules")
+        cases = [_inputs(draft, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]
+        parity = tuple(
+            measure(graph, spec, modules[graph], backend, [case[graph] for case in cases])
+            for graph, spec in specs.items()
+        )
+        files[GOLDEN] = encode_npz(
+            _golden(backend, _inputs(draft, decode, _GOLDEN_IMAGES, _GOLDEN_SEED))
+        )
+        files[SHEET] = sample_sheet(model)
+    manifest = draft.model_copy(update={"parity": parity})
+    files[CARD] = model_card(manifest).encode()
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    return manifest.model_copy(update={"files": digests}), files
+
+
+def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
+    encode: dict[GraphName, GraphSpec] = {"encode": manifest.encode[0]} if manifest.encode else {}
+    return {"decode": manifest.decode[0], **encode}
+
+
+def _decoder_inputs(manifest: Manifest, count: int, seed: int) -> dict[str, NDArray[Any]]:
+    """What decode is given for images 0..count of `seed`: exactly as serving makes it."""
+    request = Sample(count, seed)
+    latents = request.latents(manifest, 0, count)
+    labels = request.chosen_labels(manifest)
+    return {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
+
+
+def _inputs(
+    manifest: Manifest, decode: DecodeModule, count: int, seed: int
+) -> dict[GraphName, Tensors]:
+    """Seeded inputs of every graph; an encoder is given the decoder's own images."""
+    decoder = _decoder_inputs(manifest, count, seed)
+    if not manifest.encode:
+        return {"decode": decoder}
+    spec = manifest.encode[0]
+    images = run_torch(decode, decoder, manifest.decode[0])["images"]
+    encoder = {tensor.name: {**decoder, "images": images}[tensor.name] for tensor in spec.inputs}
+    return {"decode": decoder, "encode": encoder}
+
+
+def _golden(backend: Backend, inputs: dict[GraphName, Tensors]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for graph, tensors in inputs.items():
+        for name, array in {**tensors, **backend.run(graph, tensors)}.items():
+            arrays[f"{graph}.{name}"] = np.ascontiguousarray(array)
+    return arrays

@@ -1,0 +1,116 @@
+"""Parity: how far a graph's outputs are from those of the torch module it came from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from runtime.backends import Backend, Tensors, batch_size
+from runtime.errors import ExportError
+from runtime.golden import ENCODE_TOLERANCE, MAX_LEVELS
+from runtime.manifest import GraphName, GraphSpec, Manifest, Parity
+
+# A batch of one, an odd one, and the largest; rows of the last are also run one by one.
+_SINGLE_ROWS = 8
+
+
+def parity_batches(manifest: Manifest) -> tuple[int, ...]:
+    """The batch sizes compared: one image, an odd number, and the largest."""
+    return tuple(sorted({1, 3, manifest.max_batch}))
+
+
+def measure(
+    graph: GraphName,
+    spec: GraphSpec,
+    module: nn.Module,
+    backend: Backend,
+    cases: Sequence[Tensors],
+) -> Parity:
+    """Run `module` and `backend` on the same batches, and compare.
+
+    Allowed: 1 grey level between images, 1e-3 between an encoder's outputs, which are of the
+    order of 1. Rows of the last batch must come out the same when they are run alone. Raises
+    ExportError with the figures otherwise.
+    """
+    found = [backend.run(graph, inputs) for inputs in cases]
+    expected = [run_torch(module, inputs, spec) for inputs in cases]
+    differences = np.concatenate(
+        [
+            _difference(spec, tensor.name, ours, theirs).ravel()
+            for ours, theirs in zip(found, expected, strict=True)
+            for tensor in spec.outputs
+        ]
+    )
+    maximum, mean = float(differences.max()), float(differences.mean())
+    batches = tuple(batch_size(inputs) for inputs in cases)
+    if not maximum <= _allowed(graph):  # NaN fails too
+        raise ExportError(
+            f"{spec.file}: the graph does not reproduce the torch module: expected a difference "
+            f"of at most {_stated(graph)}, found {maximum:g} (mean {mean:g}) "
+            f"at batches {list(batches)}: look for code that acts differently while it is exported"
+        )
+    _check_rows(graph, spec, backend, cases[-1], found[-1])
+    images = [outputs["images"].ravel() for outputs in found] if graph == "decode" else []
+    return Parity(
+        graph=graph,
+        precision=spec.precision,
+        batches=batches,
+        max_difference=maximum,
+        mean_difference=mean,
+        images_std=float(np.concatenate(images).std()) if images else None,
+    )
+
+
+def _check_rows(
+    graph: GraphName, spec: GraphSpec, backend: Backend, inputs: Tensors, outputs: Tensors
+) -> None:
+    size = batch_size(inputs)
+    for row in sorted(set(np.linspace(0, size - 1, _SINGLE_ROWS, dtype=int).tolist())):
+        alone = backend.run(graph, {name: array[row : row + 1] for name, array in inputs.items()})
+        for tensor in spec.outputs:
+            whole = {tensor.name: outputs[tensor.name][row : row + 1]}
+            difference = float(_difference(spec, tensor.name, alone, whole).max())
+            if not difference <= _allowed(graph):
+                raise ExportError(
+                    f"{spec.file}: row {row} of {size} comes out differently alone: expected "
+                    f"{tensor.name} within {_stated(graph)}, found {difference:g}: the module lets "
+                    "one row depend on the others in its batch (batch statistics?), which no "
+                    "reproducible sampling can serve"
+                )
+
+
+def run_torch(module: nn.Module, inputs: Tensors, spec: GraphSpec) -> Tensors:
+    """What `Backend.run` gives, from the torch module itself; ExportError where it fails."""
+    tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs]
+    try:
+        with torch.inference_mode():
+            outputs = module(*tensors)
+    except Exception as error:  # whatever a user's forward raises
+        raise ExportError(
+            f"{spec.file}: the module failed on a batch of {batch_size(inputs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return {t.name: output.numpy() for t, output in zip(spec.outputs, outputs, strict=True)}
+
+
+def _difference(
+    spec: GraphSpec, name: str, found: Tensors, expected: Tensors
+) -> NDArray[np.float64]:
+    a, b = found[name], expected[name]
+    if a.shape != b.shape:
+        raise ExportError(
+            f"{spec.file}: {name}: expected shape {list(b.shape)}, found {list(a.shape)}: the "
+            "module does not give one row for each of its batch"
+        )
+    return np.abs(a.astype(np.float64) - b)
+
+
+def _allowed(graph: GraphName) -> float:
+    return MAX_LEVELS if graph == "decode" else ENCODE_TOLERANCE
+
+
+def _stated(graph: GraphName) -> str:
+    return f"{_allowed(graph):g}" + (" grey level" if graph == "decode" else "")

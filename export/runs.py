@@ -1,0 +1,76 @@
+"""Exporting one of our own training runs."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.api import export
+from runtime.errors import ExportError
+from runtime.manifest import Provenance
+
+if TYPE_CHECKING:
+    from train.runs import TrainedRun
+
+
+def export_run(
+    run: str | Path,
+    *,
+    out: str | Path = "artifacts",
+    name: str | None = None,
+    version: int | None = None,
+    step: int | None = None,
+    figures: Mapping[str, float] | None = None,
+) -> Path:
+    """Export a folder that `python -m train` wrote, at its newest checkpoint or that of `step`.
+
+    The artifact has the recipe's name unless `name` is given. `figures` are measurements to state
+    beside the run's own: an artifact never changes, so what is measured on an export (by
+    `python -m benchmarks quality`) is stated by exporting again. See `export.export` for the rest.
+    """
+    trained = _load_run(Path(run), step)
+    return export(
+        decode=trained.decoder,
+        encode=trained.encoder,
+        latent=trained.latent,
+        image=trained.image,
+        labels=trained.labels,
+        name=name or trained.name,
+        out=out,
+        version=version,
+        kind=trained.kind,
+        provenance=_provenance(trained.provenance, figures or {}),
+        licence=trained.data_licence,
+    )
+
+
+def _provenance(record: dict[str, Any], measured: Mapping[str, float]) -> Provenance:
+    details = dict(record)
+    metrics: dict[str, Any] = details.pop("metrics", {})
+    versions = {"torch (training)": details.pop("torch")} if "torch" in details else {}
+    recipe = details.pop("recipe", "unknown")
+    figures = {key: float(v) for key, v in metrics.items() if isinstance(v, int | float)}
+    return Provenance(
+        source=f"python -m train {recipe}",
+        details=details,
+        versions=versions,
+        figures={**figures, **measured},
+    )
+
+
+def _load_run(folder: Path, step: int | None) -> "TrainedRun":
+    # Found, not imported: a user's own train.py in the current folder must not run.
+    found = importlib.util.find_spec("train")
+    if found is None or not found.submodule_search_locations:
+        where = "no such package" if found is None else str(found.origin)
+        raise ExportError(
+            f"run: expected latentserve's package `train`, found {where}: start in another folder, "
+            "or rename the file"
+        )
+    from train.errors import TrainError
+    from train.runs import load_run
+
+    try:
+        return load_run(folder, step)
+    except TrainError as error:
+        raise ExportError(str(error)) from error

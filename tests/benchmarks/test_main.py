@@ -1,0 +1,47 @@
+"""The frame: names, descriptions, lazy imports."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.report import table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_list_names_every_benchmark_and_imports_none() -> None:
+    code = (
+        "import sys, benchmarks.__main__ as m; m.main(['--list']); "
+        "assert not {'torch', 'onnxruntime', 'benchmarks.quality'} & sys.modules.keys()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_name_is_a_module_with_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").main)
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_no_name_says_where_the_names_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
+    assert "--list" in capsys.readouterr().err
+
+
+def test_table_aligns_and_rounds() -> None:
+    assert table(("what", "value"), [("a", 1.23456), ("long", None), ("b", 12)]) == (
+        "what  value\n----  -----\na     1.235\nlong      -\nb        12"
+    )

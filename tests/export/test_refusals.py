@@ -1,0 +1,169 @@
+"""Modules that cannot become an artifact: a clear error, and nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export import ExportError, ImageSpec, export
+
+Refused = Callable[..., str]
+
+
+class Function(nn.Module):
+    """A module from a function, with one weight so that it is not empty."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self.scale * inputs[0], *inputs[1:])
+
+
+def spread(z: Tensor) -> Tensor:
+    """A decoder that keeps to the contract: latents [B, 12] -> images [B, 3, 2, 2] in (-1, 1)."""
+    return torch.tanh(z).view(-1, 3, 2, 2)
+
+
+def posterior(x: Tensor) -> tuple[Tensor, Tensor]:
+    """An encoder that keeps to the contract."""
+    return x.flatten(1), -x.flatten(1)
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Export, expect ExportError and an untouched folder; returns the error's text."""
+
+    def attempt(decode: Callable[..., Any], encode: Any = None, **changes: Any) -> str:
+        arguments: dict[str, Any] = {
+            "decode": Function(decode),
+            "encode": encode and Function(encode),
+            "latent": 12,
+            "image": ImageSpec(height=2, width=2, channels=3),
+            "name": "refused",
+            "out": tmp_path / "artifacts",
+            "batches": (1, 4),
+        }
+        with pytest.raises(ExportError) as caught:
+            export(**arguments | changes)
+        assert list(tmp_path.iterdir()) == []
+        return str(caught.value)
+
+    return attempt
+
+
+def test_parity(refused: Refused) -> None:
+    def differs(z: Tensor) -> Tensor:
+        return spread(0.9 * z if torch.compiler.is_exporting() else z)
+
+    message = refused(differs)
+    assert "decode.onnx: the graph does not reproduce the torch module" in message
+    assert "expected a difference of at most 1 grey level, found " in message
+    assert "at batches [1, 3, 4]" in message
+
+
+def test_encoder_parity(refused: Refused) -> None:
+    def differs(x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = posterior(x)
+        return mean, log_variance + (0.01 if torch.compiler.is_exporting() else 0.0)
+
+    message = refused(spread, differs)
+    assert "encode.onnx: the graph does not reproduce" in message
+    assert "at most 0.001, found 0.01" in message
+
+
+def test_noise_in_eval_mode(refused: Refused) -> None:
+    message = refused(lambda z: spread(z + torch.randn_like(z)))
+    assert "expected the same images for the same latents" in message
+    message = refused(spread, lambda x: (x.flatten(1) + torch.rand(12), x.flatten(1)))
+    assert "expected the same posteriors for the same images" in message
+
+
+def test_noise_too_small_to_see(refused: Refused) -> None:
+    message = refused(lambda z: spread(z + 1e-6 * torch.randn_like(z)))
+    assert "operator RandomNormalLike is not among those" in message
+    assert "a graph holds no random numbers" in message
+
+
+def test_rows_that_depend_on_their_batch(refused: Refused) -> None:
+    message = refused(lambda z: spread(z - z.mean(dim=0)))
+    assert "comes out differently alone" in message
+    assert "one row depend on the others in its batch" in message
+
+
+def test_a_batch_of_one_that_fails(refused: Refused) -> None:
+    def squeezes(z: Tensor) -> Tensor:
+        alone = not torch.compiler.is_exporting() and len(z) == 1
+        return spread(z)[0] if alone else spread(z)
+
+    message = refused(squeezes)
+    assert "decode.onnx: the module failed on a batch of 1: RuntimeError: permute" in message
+
+
+def test_what_onnx_cannot_say(refused: Refused) -> None:
+    def by_value(z: Tensor) -> Tensor:
+        return spread(z if float(z.sum()) > 0 else -z)
+
+    message = refused(by_value)
+    assert "decode.onnx: torch cannot convert the module to ONNX" in message
+    assert "control flow" in message
+
+
+def test_a_batch_size_frozen_into_the_graph(refused: Refused) -> None:
+    message = refused(lambda z: spread(z + 1) if len(z) == 1 else spread(z))
+    assert "latents is float32 [3, 12], expected float32 ['batch', 12]" in message
+    message = refused(lambda z: spread(z[:3] if torch.compiler.is_exporting() else z))
+    assert "decode.onnx: images: expected shape [4, 2, 2, 3], found [3, 2, 2, 3]" in message
+
+
+@pytest.mark.parametrize(
+    ("decode", "expected"),
+    [
+        (lambda z: torch.tanh(z).view(-1, 2, 2, 3), "of shape [16, 3, 2, 2] (B, C, H, W), found"),
+        (lambda z: spread(z)[:1], "found float32 [1, 3, 2, 2]"),
+        (lambda z: spread(z).to(torch.uint8), "expected a float tensor of shape"),
+        (lambda z: (spread(z), spread(z)), "found a tuple of 2"),
+        (lambda z: 127.5 * (spread(z) + 1), "expected values in [-1, 1], found 1.11"),
+        (lambda z: spread(z.sqrt()), "expected finite values, found NaN or infinity in rows [0"),
+        (lambda z: spread(z.view(-1, 13)), "decode: the module failed on latents [16, 12]"),
+    ],
+    ids=["channels-last", "one-row", "uint8", "pair", "0-255", "nan", "raises"],
+)
+def test_decoders(refused: Refused, decode: Callable[[Tensor], Any], expected: str) -> None:
+    assert expected in refused(decode)
+
+
+@pytest.mark.parametrize(
+    ("encode", "expected"),
+    [
+        (lambda x: x.flatten(1), "expected a pair (mean, log_variance), found float32 [16, 12]"),
+        (lambda x: (x, x), "encode: mean: expected a float tensor of shape [16, 12]"),
+        (lambda x, labels: posterior(x), "encode: the module failed on images [16, 3, 2, 2]"),
+    ],
+    ids=["one-tensor", "not-flat", "takes-labels"],
+)
+def test_encoders(refused: Refused, encode: Callable[..., Any], expected: str) -> None:
+    assert expected in refused(spread, encode)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "Not A Name"}, "name: expected a name of lower-case letters"),
+        ({"latent": ()}, "shape"),
+        ({"latent": 0}, "greater than or equal to 1, found 0"),
+        ({"labels": "abc"}, "expected a sequence of class names, found the text 'abc'"),
+        ({"labels": ["cat", "cat"]}, "labels: expected distinct class names"),
+        ({"batches": (4, 1)}, "batches: expected ascending sizes"),
+        ({"version": 0}, "version: Input should be greater than or equal to 1"),
+        ({"encode_takes_labels": True}, "expected an encoder and labels beside it"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_arguments(refused: Refused, changes: dict[str, Any], expected: str) -> None:
+    assert expected in refused(spread, **changes)

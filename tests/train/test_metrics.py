@@ -1,0 +1,145 @@
+"""Estimators against cases with a known answer."""
+
+import math
+
+import numpy as np
+import pytest
+
+from train import metrics
+
+
+def _whitened(generator: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Points whose sample mean is 0 and whose sample covariance is exactly the identity."""
+    points = generator.standard_normal((n, d))
+    points -= points.mean(axis=0)
+    q, _ = np.linalg.qr(points)
+    return q * math.sqrt(n - 1)
+
+
+def test_frechet_distance_has_the_closed_form_of_commuting_covariances() -> None:
+    generator = np.random.default_rng(0)
+    spread_a, spread_b = np.array([1.0, 2.0, 0.5]), np.array([3.0, 1.0, 0.0])
+    shift = np.array([1.0, -2.0, 0.5])
+    turn, _ = np.linalg.qr(generator.standard_normal((3, 3)))
+    a = (_whitened(generator, 400, 3) * spread_a) @ turn
+    b = (_whitened(generator, 300, 3) * spread_b + shift) @ turn
+    # For covariances with common axes: |shift|^2 + the squared differences of the spreads.
+    expected = shift @ shift + ((spread_a - spread_b) ** 2).sum()
+    # The sets have exactly these moments, so only float64 rounding is left; the zero spread's
+    # root takes half of the digits.
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, abs=1e-6)
+    assert metrics.frechet_distance(b, a) == pytest.approx(expected, abs=1e-6)
+
+
+def test_frechet_distance_has_the_closed_form_of_covariances_that_do_not_commute() -> None:
+    generator = np.random.default_rng(1)
+    root_a = np.array([[2.0, 0.3], [0.3, 1.0]])
+    root_b = np.array([[1.0, -0.4], [-0.4, 3.0]])
+    a, b = _whitened(generator, 50, 2) @ root_a, _whitened(generator, 50, 2) @ root_b
+    covariance_a, covariance_b = root_a @ root_a, root_b @ root_b
+    # 2x2: tr M^(1/2) = sqrt(tr M + 2 sqrt(det M)) with M = A B.
+    product = covariance_a @ covariance_b
+    cross = math.sqrt(np.trace(product) + 2 * math.sqrt(np.linalg.det(product)))
+    expected = np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, abs=1e-9)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero_even_with_fewer_points_than_features() -> None:
+    a = np.random.default_rng(2).standard_normal((20, 64)).astype(np.float32)
+    # Singular covariances: the roots of rounding errors, 1e-8 each, over 64 features.
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-5)
+
+
+def test_frechet_distance_of_two_draws_shrinks_with_their_number() -> None:
+    generator = np.random.default_rng(3)
+    small, large = (
+        metrics.frechet_distance(generator.normal(size=(n, 16)), generator.normal(size=(n, 16)))
+        for n in (200, 3200)
+    )
+    assert 0 < large < small / 8  # the bias goes as 1 / n: 16 times smaller, give or take
+
+
+def test_mean_pairwise_distance_of_a_known_triangle() -> None:
+    assert metrics.mean_pairwise_distance([[0, 0], [3, 0], [0, 4]]) == pytest.approx(4.0)
+
+
+def test_mean_pairwise_distance_of_normals_is_that_of_two_draws() -> None:
+    points = np.random.default_rng(4).standard_normal((1500, 2))
+    # |x - y| of two draws from N(0, I) in the plane is Rayleigh with scale sqrt 2: mean sqrt pi.
+    # Standard error 0.017 (twelve seeds); three of them.
+    assert metrics.mean_pairwise_distance(points) == pytest.approx(math.sqrt(math.pi), abs=0.05)
+
+
+def test_mean_pairwise_distance_sees_a_collapse() -> None:
+    one_image = np.full((50, 3072), 131, np.uint8)
+    assert metrics.mean_pairwise_distance(one_image) == 0
+
+
+def test_pairwise_estimators_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(5)
+    a, b = generator.normal(size=(40, 3)), generator.normal(size=(60, 3))
+    whole = (
+        metrics.mean_pairwise_distance(a),
+        metrics.nearest_neighbours(a, b)[0].tolist(),
+        metrics.density_coverage(a, b),
+    )
+    monkeypatch.setattr(metrics, "_CHUNK_VALUES", 130)
+    chunked = (
+        metrics.mean_pairwise_distance(a),
+        metrics.nearest_neighbours(a, b)[0].tolist(),
+        metrics.density_coverage(a, b),
+    )
+    assert chunked[0] == pytest.approx(whole[0], rel=1e-12)
+    assert chunked[1:] == whole[1:]
+
+
+def test_nearest_neighbours_finds_copies_at_distance_zero() -> None:
+    generator = np.random.default_rng(6)
+    images = generator.integers(0, 256, (200, 784), dtype=np.uint8)
+    chosen = np.array([7, 199, 0, 42])
+    indices, distances = metrics.nearest_neighbours(images[chosen], images)
+    assert indices.tolist() == chosen.tolist()
+    assert distances.tolist() == [0, 0, 0, 0]
+
+
+def test_nearest_neighbours_measures_euclidean_distance() -> None:
+    indices, distances = metrics.nearest_neighbours([[0.0, 0.0], [9.0, 0.0]], [[3, 4], [10, 0]])
+    assert indices.tolist() == [0, 1]
+    assert distances == pytest.approx([5, 1])
+
+
+def test_density_and_coverage_of_one_distribution_are_near_their_expected_values() -> None:
+    generator = np.random.default_rng(7)
+    real, generated = generator.normal(size=(2, 1500, 4))
+    density, coverage = metrics.density_coverage(generated, real)
+    # Naeem et al., equation 9: 1 and 1 - (n - 1)...(n - k) / (2n - 1)...(2n - k), about 1 - 2^-5.
+    # Standard errors 0.018 and 0.005 (twelve seeds).
+    assert density == pytest.approx(1.0, abs=0.08)
+    assert coverage == pytest.approx(1 - 2**-5, abs=0.02)
+
+
+def test_coverage_counts_missing_modes_and_density_does_not() -> None:
+    generator = np.random.default_rng(8)
+    real = generator.normal(size=(400, 2)) + np.repeat([[0.0], [100.0]], 200, axis=0)
+    one_mode = generator.normal(size=(400, 2))
+    density, coverage = metrics.density_coverage(one_mode, real)
+    assert coverage == pytest.approx(0.5, abs=0.05)
+    assert density > 0.9
+    assert metrics.density_coverage(one_mode + 1000, real) == (0, 0)
+
+
+def test_class_shares() -> None:
+    assert metrics.class_shares([0, 2, 2, 0], 4).tolist() == [0.5, 0, 0.5, 0]
+    with pytest.raises(ValueError, match="expected \\[N\\] integers from 0 to 3"):
+        metrics.class_shares([4], 4)
+
+
+def test_bad_arrays_are_named() -> None:
+    with pytest.raises(ValueError, match=r"b: expected 2 features as in a, found 3"):
+        metrics.frechet_distance(np.zeros((4, 2)), np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"points: expected \[N, D\] with N at least 2, found"):
+        metrics.mean_pairwise_distance(np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="a: expected finite values"):
+        metrics.frechet_distance([[0.0], [math.nan]], [[0.0], [1.0]])
+    with pytest.raises(ValueError, match=r"real: expected \[N, D\] with N at least 6"):
+        metrics.density_coverage(np.zeros((9, 2)), np.zeros((5, 2)))
