@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "classifier": "train the frozen classifier of a data set anew (mnist, cifar10)",
+    "gallery": "the picture at the top of the README, drawn by the shipped artifacts",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",
     "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
+    "startup": "from process start to ready, memory then, and the cost of importing the library",
 }
 """Name -> what it measures. `benchmarks.NAME` has `main(arguments)`; the frame needs no more."""
 
@@ -17,7 +19,7 @@ BENCHMARKS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure something; every benchmark takes --json FILE and --help.",
+        description="Measure something; --help after a benchmark's name tells its options.",
     )
     parser.add_argument("--list", action="store_true", help="name the benchmarks")
     parser.add_argument("name", nargs="?", choices=sorted(BENCHMARKS), help="what to measure")

@@ -18,7 +18,7 @@ from PIL import Image
 import runtime
 from benchmarks.classifier import RECIPES, Classifier, load_classifier, load_data
 from benchmarks.report import table, write_json
-from runtime.encoding import contact_sheet
+from runtime.images import contact_sheet
 from train import metrics
 
 if TYPE_CHECKING:

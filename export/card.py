@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from runtime.encoding import contact_sheet, encode_image
+from runtime.encoding import encode_image
 from runtime.golden import ENCODE_TOLERANCE, MAX_LEVELS
+from runtime.images import contact_sheet
 from runtime.manifest import Manifest, Parity, Provenance
 from runtime.model import Model
 

@@ -80,6 +80,10 @@ def read_artifact(artifact: str | Path) -> Artifact:
 
     folder = find_artifact(artifact)
     manifest = _read_manifest(folder)
+    if folder.name.isdecimal() and folder.name != str(manifest.version):
+        raise ArtifactError(
+            folder, f"expected version {folder.name} as the folder says, found {manifest.version}"
+        )
     expected = {MANIFEST, MANIFEST_DIGEST, *manifest.files}
     found = {child.name for child in folder.iterdir()}
     if found != expected:

@@ -1,17 +1,17 @@
-"""Images as bytes: PNG, WebP, JPEG, NPY, ZIP, and many images on one sheet."""
+"""Images and arrays as bytes: PNG, WebP, JPEG, NPY, NPZ, ZIP."""
 
 import io
 import math
+import tokenize
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from runtime.errors import InputError
-from runtime.images import UInt8Array
+from runtime.images import UInt8Array, to_picture
 
 PictureFormat = Literal["png", "webp", "jpeg"]
 PICTURE_FORMATS: tuple[PictureFormat, ...] = ("png", "webp", "jpeg")
@@ -34,6 +34,18 @@ _OPTIONS: dict[PictureFormat, dict[str, Any]] = {
     "jpeg": {"quality": 92, "subsampling": 0},
 }
 
+# What NumPy's header parser, a Python parser underneath, raises for damaged headers.
+_NPY_ERRORS = (
+    ValueError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
+
 # A fixed moment, so that the same images give the same archive (the earliest that ZIP can say).
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -41,26 +53,8 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 def encode_image(image: UInt8Array, picture_format: PictureFormat = "png") -> bytes:
     """One uint8 image [H, W, C] as a PNG or lossless WebP (every pixel kept) or a JPEG."""
     buffer = io.BytesIO()
-    _picture(image).save(buffer, picture_format, **_OPTIONS[picture_format])
+    to_picture(image).save(buffer, picture_format, **_OPTIONS[picture_format])
     return buffer.getvalue()
-
-
-def _picture(image: UInt8Array) -> Image.Image:
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-def contact_sheet(images: UInt8Array, columns: int | None = None) -> UInt8Array:
-    """Images [n, H, W, C] side by side, row by row, as one image [rows * H, columns * W, C].
-
-    About square by default; the cells of an unfilled last row stay black.
-    """
-    n, height, width, channels = images.shape
-    across = min(n, columns or math.ceil(math.sqrt(n)))
-    down = math.ceil(n / across)
-    cells = np.zeros((down * across, height, width, channels), np.uint8)
-    cells[:n] = images
-    grid = cells.reshape(down, across, height, width, channels).swapaxes(1, 2)
-    return np.ascontiguousarray(grid.reshape(down * height, across * width, channels))
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:
@@ -102,7 +96,7 @@ def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
             )
         stream.seek(0)
         return np.load(stream, allow_pickle=False)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+    except _NPY_ERRORS as error:
         raise InputError(field, expected, f"{len(data)} bytes of something else") from error
 
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from runtime.encoding import (
     PictureFormat,
-    contact_sheet,
     decode_npy,
     encode_image,
     encode_npz,
     encode_zip,
 )
 from runtime.errors import InputError
-from runtime.images import ImageSpec, UInt8Array, fit, open_image
+from runtime.images import ImageSpec, UInt8Array, contact_sheet, fit, open_image
 
 _PICTURES: dict[str, PictureFormat] = {
     ".png": "png",

@@ -4,6 +4,7 @@ Shapes: H height, W width, C channels (1 grey, 3 RGB). Pixels at every public bo
 """
 
 import io
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,9 @@ from runtime.errors import InputError
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Pillow's formats that are opened: plain pictures, none that starts another program (EPS)."""
 
 MAX_PIXELS = 16_000_000
 """Default bound on the pixels of one opened image: a small file can claim a huge picture."""
@@ -60,7 +64,8 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.I
     """
     what = source.name if isinstance(source, Path) else f"{len(source)} bytes"
     try:
-        image = Image.open(source if isinstance(source, Path) else io.BytesIO(source))
+        opened = source if isinstance(source, Path) else io.BytesIO(source)
+        image = Image.open(opened, formats=FORMATS)
         if image.width * image.height > max_pixels:
             raise InputError(
                 "image",
@@ -124,3 +129,22 @@ def to_uint8(images: Float32Array, spec: ImageSpec) -> UInt8Array:
     low, high = spec.value_range
     levels = (images - np.float32(low)) * np.float32(255.0 / (high - low))
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def to_picture(image: UInt8Array) -> Image.Image:
+    """One image [H, W, C] for Pillow."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def contact_sheet(images: UInt8Array, columns: int | None = None) -> UInt8Array:
+    """Images [n, H, W, C] side by side, row by row, as one image [rows * H, columns * W, C].
+
+    About square by default; the cells of an unfilled last row stay black.
+    """
+    n, height, width, channels = images.shape
+    across = min(n, columns or math.ceil(math.sqrt(n)))
+    down = math.ceil(n / across)
+    cells = np.zeros((down * across, height, width, channels), np.uint8)
+    cells[:n] = images
+    grid = cells.reshape(down, across, height, width, channels).swapaxes(1, 2)
+    return np.ascontiguousarray(grid.reshape(down * height, across * width, channels))

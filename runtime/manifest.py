@@ -157,6 +157,11 @@ class Manifest(_Frozen):
             )
 
     @property
+    def encoder_takes_labels(self) -> bool:
+        """Whether there is an encoder, and it is given labels beside the images."""
+        return bool(self.encode) and len(self.encode[0].inputs) > 1
+
+    @property
     def max_batch(self) -> int:
         """The largest batch the graphs were verified at."""
         return self.batches[-1]

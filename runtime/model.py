@@ -212,8 +212,9 @@ class Model:
         return self.submit(Encode(images, labels)).result()
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
-        """Encode images and decode the posterior's mean."""
-        return self.decode(self.encode(images).mean, labels)
+        """Encode images and decode the posterior's mean; a conditional model needs labels."""
+        posterior = self.encode(images, labels if self.manifest.encoder_takes_labels else None)
+        return self.decode(posterior.mean, labels)
 
     def interpolate(
         self,

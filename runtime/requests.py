@@ -144,7 +144,7 @@ class Encode:
             raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
         images = check_images("images", self.images, manifest)
         inputs: dict[str, NDArray[Any]] = {"images": images}
-        if len(manifest.encode[0].inputs) > 1:
+        if manifest.encoder_takes_labels:
             labels = check_labels(manifest, self.labels, len(images))
             if labels is None:
                 raise InputError("labels", f"one of {list(manifest.labels or ())} for each", "none")

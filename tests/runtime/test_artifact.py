@@ -146,6 +146,12 @@ def test_a_manifest_that_is_no_json(artifact: Path) -> None:
         read_artifact(artifact)
 
 
+def test_the_folder_and_the_manifest_agree_on_the_version(artifact: Path) -> None:
+    renamed = artifact.rename(artifact.with_name("3"))
+    with pytest.raises(ArtifactError, match="expected version 3 as the folder says, found 1"):
+        read_artifact(renamed)
+
+
 def test_no_artifact_at_all(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="expected an artifact .* or a name under"):
         runtime.load(tmp_path)

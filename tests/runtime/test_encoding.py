@@ -10,13 +10,13 @@ from PIL import Image
 
 from runtime import InputError
 from runtime.encoding import (
-    contact_sheet,
     decode_npy,
     encode_image,
     encode_npy,
     encode_npz,
     encode_zip,
 )
+from runtime.images import contact_sheet
 
 
 @pytest.fixture(params=[1, 3], ids=["grey", "rgb"])

@@ -1,0 +1,126 @@
+"""Every failure becomes one JSON body with one status, here and nowhere else.
+
+| status | when |
+| --- | --- |
+| 400 | the body cannot be parsed |
+| 404, 405 | no such path, or not with this method |
+| 406 | `Accept` names only media types that the endpoint does not make |
+| 413 | the body is too large |
+| 415 | the body's media type is not one the endpoint reads |
+| 422 | parsed, but a value is not acceptable |
+| 429 | the queue is full: `Retry-After` says when to try again |
+| 500 | the engine failed, or a defect |
+| 503 | no model is loaded |
+| 504 | not finished in the allowed time |
+"""
+
+import json
+import logging
+import math
+from http import HTTPStatus
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runtime import DeadlineExceeded, EngineError, InputError, OverloadedError
+
+logger = logging.getLogger(__name__)
+
+
+class RequestError(Exception):
+    """A request that HTTP itself refuses: its status, and the four entries of the body."""
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        *,
+        field: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+    ) -> None:
+        self.status = status
+        self.body = error_body(error, field, expected, found)
+        super().__init__(error)
+
+
+def error_body(
+    error: str, field: str | None = None, expected: str | None = None, found: str | None = None
+) -> dict[str, str | None]:
+    """The body of every error."""
+    return {"error": error, "field": field, "expected": expected, "found": found}
+
+
+def error_response(error: Exception) -> Response:
+    """The one mapping from exceptions to replies; what it does not know is logged and is 500."""
+    match error:
+        case RequestError():
+            return JSONResponse(error.body, error.status)
+        case InputError():
+            body = error_body(str(error), error.field, error.expected, error.found)
+            return JSONResponse(body, 422)
+        case OverloadedError():
+            body = error_body(
+                "the queue is full, try again",
+                expected=f"at most {error.limit} images waiting",
+                found=str(error.queued),
+            )
+            retry = str(max(1, math.ceil(error.retry_after)))
+            return JSONResponse(body, 429, {"Retry-After": retry})
+        case DeadlineExceeded() | TimeoutError():
+            return JSONResponse(error_body("not finished in the allowed time"), 504)
+        case ClientDisconnect():
+            # Nobody reads this; 499 is what proxies log for it.
+            return Response(status_code=499)
+        case EngineError():
+            logger.error("the engine failed: %s", error)
+            return JSONResponse(error_body("the engine failed, see the server's log"), 500)
+        case _:
+            logger.error("a request failed", exc_info=error)
+            return JSONResponse(error_body("internal error, see the server's log"), 500)
+
+
+class JsonErrors:
+    """ASGI middleware: gives the errors that BentoML and Starlette write as plain text (unknown
+    path, wrong method, not ready) the same JSON body as ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        replaced: Message | None = None
+
+        async def send_json(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                kind = MutableHeaders(raw=message["headers"]).get("content-type", "")
+                if not kind.startswith("application/json"):
+                    replaced = message
+                    return
+            if replaced is None:
+                await send(message)
+            elif not message.get("more_body", False):
+                start = replaced
+                body = json.dumps(error_body(_reason(scope, start["status"]))).encode()
+                headers = MutableHeaders(raw=list(start["headers"]))
+                headers["content-type"] = "application/json"
+                headers["content-length"] = str(len(body))
+                await send({**start, "headers": headers.raw})
+                await send({"type": "http.response.body", "body": body})
+
+        await self.app(scope, receive, send_json)
+
+
+def _reason(scope: Scope, status: int) -> str:
+    if status == 404:
+        return "no such path: /openapi.json describes those there are"
+    if status == 405:
+        return f"{scope['method']} is not possible here, see the Allow header"
+    if status == 503:
+        return "not ready: no model is loaded, /models says why"
+    return HTTPStatus(status).phrase.lower()

@@ -1,0 +1,151 @@
+"""What is sent back: choosing the format, and turning images and posteriors into bytes."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bento.errors import RequestError
+from runtime import InputError, Posterior
+from runtime.encoding import (
+    MEDIA_TYPES,
+    PICTURE_FORMATS,
+    encode_image,
+    encode_npy,
+    encode_npz,
+    encode_zip,
+)
+from runtime.images import UInt8Array, contact_sheet
+
+PICTURE_REPLIES = ("png", "webp", "jpeg", "npy", "zip", "json")
+ARRAY_REPLIES = ("json", "npy", "npz")
+
+# What the picture formats themselves allow along one side.
+_MAX_SIDE = {"png": 2**31 - 1, "webp": 16383, "jpeg": 65500}
+
+
+def choose_format(explicit: str | None, accept: str | None, offered: Sequence[str]) -> str:
+    """The explicit format, else the first that `Accept` likes best, else the first offered.
+
+    406 where `Accept` has no place for any of them (RFC 9110, section 12.5.1).
+    """
+    if explicit is not None:
+        return explicit
+    if not accept or accept.strip() == "*/*":
+        return offered[0]
+    ranges = [_accept_range(part) for part in accept.split(",")]
+    best, best_quality = None, 0.0
+    for name in offered:
+        quality = _quality(MEDIA_TYPES[name], ranges)
+        if quality > best_quality:
+            best, best_quality = name, quality
+    if best is None:
+        raise RequestError(
+            406,
+            "no format of this endpoint is accepted",
+            field="accept",
+            expected="one of " + ", ".join(MEDIA_TYPES[name] for name in offered),
+            found=accept[:80],
+        )
+    return best
+
+
+def _accept_range(part: str) -> tuple[str, float]:
+    name, *parameters = part.split(";")
+    quality = 1.0
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                quality = 0.0
+    return name.strip().lower(), quality
+
+
+def _quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
+    """The quality of the most specific range that matches."""
+    family = media_type.partition("/")[0]
+    for wanted in (media_type, f"{family}/*", "*/*"):
+        for name, quality in ranges:
+            if name == wanted:
+                return quality
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images [n, H, W, C] of one model, and what each of them is.
+
+    `origins` describes image by image what made it (seed and index of a sample, say); it is given
+    only where the format tells it: `zip` and `json`.
+    """
+
+    model: str
+    images: UInt8Array
+    origins: Sequence[Mapping[str, Any]] | None = None
+
+
+def needs_origins(picture_format: str) -> bool:
+    """Whether `Pictures.origins` is used."""
+    return picture_format in ("zip", "json")
+
+
+def encode_pictures(pictures: Pictures, picture_format: str, columns: int | None) -> bytes:
+    """The reply's body. The same pictures give the same bytes."""
+    images = pictures.images
+    if picture_format == "npy":
+        return encode_npy(images)
+    if picture_format in PICTURE_FORMATS:
+        sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
+        return encode_image(sheet, picture_format)
+    origins = pictures.origins or [{"index": i} for i in range(len(images))]
+    encoded = [encode_image(image, "png") for image in images]
+    if picture_format == "json":
+        entries = [
+            {**origin, "png": base64.b64encode(png).decode("ascii")}
+            for origin, png in zip(origins, encoded, strict=True)
+        ]
+        return _json({"model": pictures.model, "images": entries})
+    names = [f"{i:05d}.png" for i in range(len(images))]
+    index = [{"file": name, **origin} for name, origin in zip(names, origins, strict=True)]
+    files = dict(zip(names, encoded, strict=True))
+    files["index.json"] = _json({"model": pictures.model, "images": index})
+    return encode_zip(files.items())
+
+
+def check_sheet(
+    picture_format: str, columns: int | None, count: int, image: tuple[int, int], max_pixels: int
+) -> None:
+    """Refuse a sheet that its format cannot hold, before anything is made. `image` is (H, W)."""
+    if picture_format not in PICTURE_FORMATS:
+        return
+    across = min(count, columns or math.ceil(math.sqrt(count)))
+    height, width = math.ceil(count / across) * image[0], across * image[1]
+    side = _MAX_SIDE[picture_format]
+    found = f"a sheet of {width} x {height}"
+    if max(height, width) > side:
+        raise InputError("format", f"{picture_format} of at most {side} pixels a side", found)
+    if height * width > max_pixels:
+        raise InputError("n", f"a sheet of at most {max_pixels} pixels, or npy, zip, json", found)
+
+
+def encode_posterior(posterior: Posterior, model: str, array_format: str) -> bytes:
+    """A posterior: `json`, `npy` (the means) or `npz`."""
+    if array_format == "npy":
+        return encode_npy(posterior.mean)
+    if array_format == "npz":
+        return encode_npz({"mean": posterior.mean, "log_variance": posterior.log_variance})
+    return _json(
+        {
+            "model": model,
+            "mean": posterior.mean.tolist(),
+            "log_variance": posterior.log_variance.tolist(),
+        }
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

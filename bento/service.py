@@ -1,0 +1,39 @@
+"""The BentoML service: the app of `bento.routes`, over models that live as long as the process."""
+
+import asyncio
+
+import bentoml
+
+from bento.errors import JsonErrors
+from bento.models import Models
+from bento.routes import build_app
+from bento.settings import read_settings
+
+settings = read_settings()
+models = Models(settings)
+
+
+@bentoml.service(
+    name="latentserve",
+    workers=1,
+    http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
+    # A backstop: the app's own limit answers first, and takes the work out of the queue.
+    traffic={"timeout": settings.timeout_seconds + 5.0},
+)
+@bentoml.asgi_app(build_app(settings, models))
+class LatentServe:
+    """Samples, decodes and encodes with every artifact of one folder."""
+
+    def __init__(self) -> None:
+        # BentoML opens its socket to requests only after this returns.
+        models.load()
+
+    async def __is_ready__(self) -> bool:
+        return len(models) > 0
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        await asyncio.to_thread(models.close)
+
+
+LatentServe.add_asgi_middleware(JsonErrors)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,90 @@
+"""The service's settings: every limit, its default and its environment variable, in one place."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runtime.images import MAX_PIXELS
+
+PREFIX = "LATENTSERVE_"
+
+
+class Settings(BaseModel):
+    """Read once, when the service is imported; `LATENTSERVE_` + the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artifacts: Path = Field(
+        default=Path("artifacts"),
+        description="Folder of artifacts, `<name>/<version>/` each; the highest version is served.",
+    )
+    backend: str = Field(default="auto", description="Engine library.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        default="auto", description="Arithmetic of the networks; `fp32` is the reference."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the engine runs; `auto` takes a GPU that works."
+    )
+    max_body_bytes: int = Field(
+        default=32 << 20, ge=1024, description="Bytes of one request's body; more is 413."
+    )
+    max_images: int = Field(
+        default=4096, ge=1, description="Images of one request, made or sent; more is 422."
+    )
+    max_files: int = Field(
+        default=256, ge=1, description="Files in one multipart request; more is 422."
+    )
+    max_pixels: int = Field(
+        default=MAX_PIXELS,
+        ge=1,
+        description="Pixels of one uploaded picture; more is 422.",
+    )
+    max_sheet_pixels: int = Field(
+        default=1 << 25, ge=1, description="Pixels of one sheet of images; more is 422."
+    )
+    queue_images: int = Field(
+        default=4096, ge=1, description="Images waiting for one model; beyond it 429."
+    )
+    timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds for one request, reading it included; then 504, and its work is "
+        "taken out of the queue.",
+    )
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from environment variables; ValueError names the variable that is wrong.
+
+    A relative default folder is also looked for beside this package, where a built Bento has it.
+    """
+    source = os.environ if environ is None else environ
+    given = {
+        name: source[variable(name)] for name in Settings.model_fields if variable(name) in source
+    }
+    if "artifacts" not in given and not Settings().artifacts.is_dir():
+        given["artifacts"] = str(Path(__file__).resolve().parent.parent / "artifacts")
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ValueError(f"{variable(name)}={given[name]!r}: {first['msg']}") from None
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, for docs/http.md."""
+    rows = [
+        f"| `{variable(name)}` | `{field.default}` | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])

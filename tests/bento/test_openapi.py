@@ -1,0 +1,80 @@
+"""The OpenAPI document: sound, complete, and true: its examples work as they stand."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import bento.errors
+from bento.models import Models
+from bento.routes import build_app
+from bento.settings import Settings
+from tests.bento.support import ROOT, Ask
+
+
+@pytest.fixture(scope="module")
+def document(ask: Ask) -> dict[str, Any]:
+    reply = ask("GET", "/openapi.json")
+    assert reply.content == ask("GET", "/docs.json").content
+    return reply.json()
+
+
+def walk(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner)
+
+
+def test_every_route_is_described(document: dict[str, Any], models: Models) -> None:
+    assert document["openapi"].startswith("3.1")
+    routes = build_app(Settings(), models).routes
+    ours = {route.path for route in routes} - {"/openapi.json", "/docs.json"}  # pyright: ignore[reportAttributeAccessIssue]
+    assert ours <= set(document["paths"])
+    for path, operations in document["paths"].items():
+        assert re.fullmatch(r"/[a-z]+", path)
+        for operation in operations.values():
+            assert operation["summary"]
+            assert "200" in operation["responses"]
+
+
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    references = [d["$ref"] for d in walk(document) if "$ref" in d]
+    assert references
+    for reference in references:
+        name = reference.removeprefix("#/components/schemas/")
+        assert name in document["components"]["schemas"]
+
+
+def test_unknown_fields_are_declared_forbidden(document: dict[str, Any]) -> None:
+    for name in ("SampleRequest", "DecodeRequest", "InterpolateRequest"):
+        schema = document["components"]["schemas"][name]
+        assert schema["additionalProperties"] is False
+        assert all("description" in p or "default" in p for p in schema["properties"].values())
+
+
+def test_every_example_works(document: dict[str, Any], ask: Ask) -> None:
+    tried = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for name, example in body.get("examples", {}).items():
+                reply = ask(method, path, json=example["value"])
+                assert reply.status_code == 200, (path, name, reply.text)
+                assert reply.headers["content-type"] in operation["responses"]["200"]["content"]
+                tried += 1
+    # /sample: one bare, two for each of three models, one by label; /decode, /interpolate: three.
+    assert tried == 14
+
+
+def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:
+    described = set(document["paths"]["/sample"]["post"]["responses"]) - {"200"}
+    module = set(re.findall(r"^\| (\d{3}) ", bento.errors.__doc__ or "", re.MULTILINE))
+    page = (ROOT / "docs" / "http.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| (\d{3}) ", page, re.MULTILINE))
+    # 404 and 405 belong to no path of the description and share a row in the tables.
+    assert described == module - {"404"} == listed - {"404"}

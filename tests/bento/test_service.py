@@ -1,0 +1,132 @@
+"""The real BentoML service in a process of its own: readiness, concurrency, what it imports."""
+
+import asyncio
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from bento.models import Models
+from bento.settings import Settings
+from tests.bento.support import ROOT, Server
+from tests.tiny import write_artifact
+
+
+def test_ready_with_one_damaged_artifact(server: Server) -> None:
+    assert server.readiness.status_code == 200
+    reply = httpx.get(f"{server.url}/models").json()
+    assert [model["name"] for model in reply["models"]] == [
+        "tiny-conditional",
+        "tiny-plain",
+        "tiny-vae",
+    ]
+    (failed,) = reply["failed"]
+    assert failed["name"] == "damaged"
+    assert "decode.onnx: expected SHA-256" in failed["error"]
+    assert failed["error"].startswith("1/decode.onnx")
+    vae = reply["models"][2]
+    assert vae["latent"] == [2]
+    assert vae["image"] == [8, 8, 1]
+    assert vae["can_encode"] is True
+    assert reply["models"][0]["labels"] == ["zero", "one", "two"]
+
+
+def test_http_equals_in_process(server: Server, models: Models) -> None:
+    body = {"model": "tiny-vae", "n": 64, "seed": 7, "format": "npy"}
+    reply = httpx.post(f"{server.url}/sample", json=body)
+    assert reply.headers["x-model"] == "tiny-vae@1"
+    assert reply.headers["x-seed"] == "7"
+    images = np.load(io.BytesIO(reply.content)).astype(int)
+    # DESIGN.md's tolerance for fp32: one grey level.
+    assert np.abs(images - models.get("tiny-vae").sample(64, seed=7)).max() <= 1
+
+
+def test_what_bentoml_answers_itself(server: Server) -> None:
+    missing = httpx.get(f"{server.url}/nowhere")
+    assert missing.status_code == 404
+    assert missing.json()["error"].startswith("no such path")
+    wrong = httpx.post(f"{server.url}/livez")
+    assert wrong.status_code == 405
+    assert set(wrong.json()) == {"error", "field", "expected", "found"}
+    assert httpx.get(f"{server.url}/livez").status_code == 200
+    assert "request_total" in httpx.get(f"{server.url}/metrics").text
+    # BentoML's page reads /docs.json, which is ours.
+    assert httpx.get(f"{server.url}/").status_code == 200
+    assert "/sample" in httpx.get(f"{server.url}/docs.json").json()["paths"]
+
+
+def test_a_chunked_body_over_the_limit(server: Server) -> None:
+    def endless() -> object:
+        for _ in range(64):
+            yield b" " * (1 << 20)
+
+    headers = {"content-type": "application/json"}
+    try:
+        reply = httpx.post(f"{server.url}/sample", content=endless(), headers=headers)  # pyright: ignore[reportArgumentType]
+        assert reply.status_code == 413
+    except httpx.WriteError:
+        pass  # the server answered and closed before everything was sent
+    assert httpx.get(f"{server.url}/livez").status_code == 200
+
+
+def test_concurrent_clients_get_their_own_images(server: Server, models: Models) -> None:
+    names = ["tiny-plain", "tiny-conditional", "tiny-vae"]
+    bodies = [
+        {"model": names[i % 3], "n": 1 + i % 37, "seed": i, "offset": i % 5, "format": "npy"}
+        for i in range(90)
+    ]
+
+    async def ask_all() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=30)
+        async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+            asked = [client.post(f"{server.url}/sample", json=body) for body in bodies]
+            return await asyncio.gather(*asked)
+
+    for body, reply in zip(bodies, asyncio.run(ask_all()), strict=True):
+        assert reply.status_code == 200, reply.text
+        found = np.load(io.BytesIO(reply.content)).astype(int)
+        model = models.get(body["model"])
+        expected = model.sample(body["n"], seed=body["seed"], offset=body["offset"])
+        assert found.shape == expected.shape
+        # fp32 in another batch: one grey level.
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_an_artifact_under_another_name_is_not_served(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "plain").parent.rename(tmp_path / "other")
+    models = Models(Settings(artifacts=tmp_path))
+    models.load()
+    assert len(models) == 0
+    (failed,) = models.failed
+    assert failed.name == "other"
+    assert "found 'tiny-plain'" in failed.error
+    assert str(tmp_path) not in failed.error
+
+
+def test_without_a_loadable_model_it_is_not_ready(tmp_path: Path) -> None:
+    (write_artifact(tmp_path / "artifacts", "plain") / "manifest.json").unlink()
+    home = tmp_path / "home"
+    home.mkdir()
+    lone = Server(home, tmp_path / "artifacts")
+    try:
+        assert lone.readiness.status_code == 503
+        assert "no model is loaded" in lone.readiness.json()["error"]
+        assert httpx.get(f"{lone.url}/livez").status_code == 200
+        assert httpx.post(f"{lone.url}/sample", json={}).status_code == 503
+        (failed,) = httpx.get(f"{lone.url}/models").json()["failed"]
+        assert failed["name"] == "tiny-plain"
+        assert str(tmp_path) not in failed["error"]
+    finally:
+        lone.stop()
+
+
+def test_what_the_service_imports() -> None:
+    code = "import sys, bento.service; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    # Engines and graphs are for the serving process, not for the one that only supervises it.
+    heavy = {"torch", "onnxscript", "onnx", "onnxruntime", "train", "export"}
+    assert not heavy & set(printed.split())
