@@ -1,11 +1,7 @@
 """A small classifier per data set, trained on its real images, frozen and committed as ONNX.
 
-It judges samples: `probabilities` say what a picture shows, `features` are the space of the
-Fréchet distance. It is independent of every generator: nothing in `train` knows it. The ONNX
-takes what artifacts give, so a judge needs only onnxruntime, no torch and no data set.
-
-Like every classifier it knows only its classes: noise too can be an 8 with confidence 1. Shares of
-confident verdicts speak of legible samples only together with coverage, and with a look at them.
+Nothing in `train` knows it: it is independent of every generator that `benchmarks.judge` has it
+judge.
 
 Shapes: B batch, H height, W width, C channels, D features.
 """
@@ -17,59 +13,25 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
 
+from benchmarks.judge import FOLDER, Classifier
 from benchmarks.report import environment, table, write_json
-
-if TYPE_CHECKING:
-    from train.data import Dataset
+from export import conversion
+from runtime.images import ImageSpec
+from runtime.manifest import GraphSpec, TensorSpec
+from train.data import Dataset, load
+from train.data.images import load_images
 
 logger = logging.getLogger(__name__)
-
-FOLDER = Path(__file__).parent / "classifiers"
-BATCH = 256
-
-
-class Classifier:
-    """A frozen classifier, run by onnxruntime on one thread."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        record = json.loads(path.with_suffix(".json").read_text())
-        content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != record["sha256"]:
-            raise ValueError(
-                f"{path}: expected SHA-256 {record['sha256']}, found {found}: "
-                "restore it, or train it anew with `python -m benchmarks classifier`"
-            )
-        self.name: str = path.stem
-        self.sha256: str = found
-        self.record: dict[str, Any] = record
-        self.classes: tuple[str, ...] = tuple(record["classes"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
-
-    def __call__(
-        self, images: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 images [B, H, W, C] -> class probabilities [B, 10], features [B, D]."""
-        batches = [
-            self._session.run(
-                ["probabilities", "features"], {"images": images[start : start + BATCH]}
-            )
-            for start in range(0, len(images), BATCH)
-        ]
-        probabilities, features = zip(*batches, strict=True)
-        return np.concatenate(probabilities), np.concatenate(features)
 
 
 @dataclass(frozen=True)
@@ -108,25 +70,8 @@ RECIPES = {
 }  # fmt: skip
 
 
-def load_classifier(name: str, data: Path | None = None) -> Classifier:
-    """The committed classifier `name`; where it is absent, it is trained from `data` first."""
-    path = FOLDER / f"{name}.onnx"
-    if not path.is_file():
-        if data is None:
-            raise FileNotFoundError(
-                f"{path}: expected a frozen classifier; train it with "
-                f"`python -m benchmarks classifier {name} --data PATH`"
-            )
-        train_classifier(RECIPES[name], data, FOLDER)
-    return Classifier(path)
-
-
-def load_data(name: str, data: Path) -> tuple["Dataset", "Dataset"]:
+def load_data(name: str, data: Path) -> tuple[Dataset, Dataset]:
     """The real images a classifier knows: (training set, test set)."""
-    from runtime.images import ImageSpec
-    from train.data import load
-    from train.data.images import load_images
-
     recipe = RECIPES[name]
     spec = ImageSpec(
         height=recipe.height,
@@ -153,15 +98,13 @@ def load_data(name: str, data: Path) -> tuple["Dataset", "Dataset"]:
 
 def train_classifier(recipe: ClassifierRecipe, data: Path, out: Path, seed: int = 0) -> Path:
     """Train on real images, write `NAME.onnx` and, beside it, `NAME.json` saying what it is."""
-    from benchmarks import _classifier_training as training
-
     train, test = load_data(recipe.name, data)
     started = time.perf_counter()
-    network = training.fit(recipe, train, seed)
+    network = fit(recipe, train, seed)
     seconds = time.perf_counter() - started
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{recipe.name}.onnx"
-    content = training.to_onnx(network, recipe)
+    content = to_onnx(network, recipe)
     path.write_bytes(content)
     record = {
         "name": recipe.name,
@@ -196,6 +139,119 @@ def score(
         "sure": float(sure.mean()),
         "accuracy_where_sure": float(right[sure].mean()),
     }
+
+
+class Network(nn.Module):
+    """A 3x3 convolution, then stages that halve the sides and end in a residual convolution
+    (He et al. 2016, arXiv:1512.03385); the features are means over all positions.
+
+    Images float [B, C, H, W] in [-1, 1] -> logits [B, classes], features [B, D].
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.stem = _layer(channels, widths[0])
+        pairs = list(pairwise(widths))
+        self.halve = nn.ModuleList(_layer(before, after, stride=2) for before, after in pairs)
+        self.refine = nn.ModuleList(_layer(after, after) for _, after in pairs)
+        self.classify = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.stem(images)
+        for halve, refine in zip(self.halve, self.refine, strict=True):
+            hidden = halve(hidden)
+            hidden = hidden + refine(hidden)
+        features = hidden.mean(dim=(2, 3))
+        return self.classify(features), features
+
+
+def _layer(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+
+class Frozen(nn.Module):
+    """uint8 images [B, H, W, C], as artifacts give them -> probabilities [B, 10], features."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = self.network(_to_float(images))
+        return logits.softmax(dim=1), features
+
+
+def fit(recipe: ClassifierRecipe, data: Dataset, seed: int) -> Network:
+    """Train on one core; the seed fixes the weights on one machine with one torch version.
+
+    Cross-entropy without label smoothing, so that the probabilities stay near the frequencies.
+    """
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(recipe.channels, recipe.widths, len(data.classes))
+        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.25
+        )
+        images, labels = torch.from_numpy(data.images.copy()), torch.from_numpy(data.labels)
+        order = torch.empty(0, dtype=torch.int64)
+        progress = tqdm(range(recipe.steps), desc=f"classifier {recipe.name}", mininterval=5)
+        for step in progress:
+            if len(order) < recipe.batch:
+                order = torch.randperm(len(images))
+            chosen, order = order[: recipe.batch], order[recipe.batch :]
+            batch = _augment(_to_float(images[chosen]), recipe)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits, _ = network(batch)
+            loss = F.cross_entropy(logits.float(), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if step % 50 == 0:
+                progress.set_postfix(nats=f"{loss.item():.3f}", refresh=False)
+    return network.eval()
+
+
+def to_onnx(network: Network, recipe: ClassifierRecipe) -> bytes:
+    """The frozen classifier as one ONNX file with a free batch, made as artifacts' graphs are."""
+    shape = (recipe.height, recipe.width, recipe.channels)
+    spec = GraphSpec(
+        file=f"{recipe.name}.onnx",
+        precision="fp32",
+        inputs=(TensorSpec(name="images", dtype="uint8", shape=shape),),
+        outputs=(
+            TensorSpec(
+                name="probabilities", dtype="float32", shape=(network.classify.out_features,)
+            ),
+            TensorSpec(name="features", dtype="float32", shape=(network.classify.in_features,)),
+        ),
+    )
+    return conversion.to_onnx(Frozen(network).eval(), spec)
+
+
+def _to_float(images: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] -> float [B, C, H, W] in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float() * (2 / 255) - 1
+
+
+def _augment(images: Tensor, recipe: ClassifierRecipe) -> Tensor:
+    """Turn, scale, mirror and shift each image at random; its edge pixels continue outside."""
+    count, _, height, width = images.shape
+    angle = torch.deg2rad((2 * torch.rand(count) - 1) * recipe.turn)
+    scale = 1 + (2 * torch.rand(count) - 1) * (recipe.turn / 100)
+    mirror = torch.where(torch.rand(count) < 0.5 * recipe.flip, -1.0, 1.0)
+    # Whole pixels: a shift alone blurs nothing. Coordinates run from -1 to 1 over a side.
+    right, down = torch.randint(-recipe.shift, recipe.shift + 1, (2, count))
+    row_x = torch.stack([scale * angle.cos() * mirror, -angle.sin(), right * (2 / width)], dim=1)
+    row_y = torch.stack([angle.sin() * mirror, scale * angle.cos(), down * (2 / height)], dim=1)
+    grid = F.affine_grid(
+        torch.stack([row_x, row_y], dim=1), list(images.shape), align_corners=False
+    )
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """How good an artifact's samples are, measured on what is served: images sampled through `runtime`.
 
-A frozen classifier (`benchmarks.classifier`) says what each sample shows and gives the features in
+A frozen classifier (`benchmarks.judge`) says what each sample shows and gives the features in
 which sets are compared; `train.metrics` has the estimators. Every figure that depends on the number
 of images stands beside the same figure of real images, taken at the same number.
 """
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import runtime
-from benchmarks.classifier import RECIPES, Classifier, load_classifier, load_data
+from benchmarks.classifier import RECIPES, load_data
+from benchmarks.judge import Classifier, load_classifier
 from benchmarks.report import table, write_json
 from runtime.images import contact_sheet
 from train import metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from benchmarks.classifier import load_classifier
+from benchmarks.judge import load_classifier
 from benchmarks.quality import as_asked, diversity, recognised, sample
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"

@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _classifier_training as training
-from benchmarks.classifier import (
-    FOLDER,
-    RECIPES,
-    Classifier,
-    ClassifierRecipe,
-    load_classifier,
-    score,
-)
+from benchmarks.classifier import RECIPES, ClassifierRecipe, Frozen, fit, score, to_onnx
+from benchmarks.judge import FOLDER, Classifier, load_classifier
 from runtime.images import ImageSpec
 from train.data import load
 
@@ -73,7 +66,7 @@ def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
 def test_an_absent_classifier_without_data_says_how_to_train_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.classifier.FOLDER", tmp_path)
+    monkeypatch.setattr("benchmarks.judge.FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m benchmarks classifier mnist --data"):
         load_classifier("mnist")
 
@@ -84,9 +77,9 @@ def test_training_learns_and_its_onnx_gives_the_same_verdicts(tmp_path: Path) ->
         name="digits", height=8, width=8, channels=1, widths=(8, 16),
         steps=150, batch=64, learning_rate=1e-2, flip=False, shift=0, turn=5.0,
     )  # fmt: skip
-    network = training.fit(recipe, data.train, seed=0)
+    network = fit(recipe, data.train, seed=0)
     path = tmp_path / "digits.onnx"
-    path.write_bytes(training.to_onnx(network, recipe))
+    path.write_bytes(to_onnx(network, recipe))
     assert not LOCAL_PATH.search(path.read_bytes())
     assert data.test is not None
     images = data.test.images
@@ -96,7 +89,7 @@ def test_training_learns_and_its_onnx_gives_the_same_verdicts(tmp_path: Path) ->
     classifier = Classifier(path)
     probabilities, features = classifier(images)
     with torch.no_grad():
-        expected, expected_features = training.Frozen(network)(torch.from_numpy(images))
+        expected, expected_features = Frozen(network)(torch.from_numpy(images))
     # float32 on both sides, batch norm folded on one.
     np.testing.assert_allclose(probabilities, expected.numpy(), atol=1e-4)
     np.testing.assert_allclose(features, expected_features.numpy(), atol=1e-3)
@@ -112,7 +105,7 @@ def test_training_is_reproducible_and_seeded() -> None:
         name="digits", height=8, width=8, channels=1, widths=(4, 8),
         steps=5, batch=16, learning_rate=1e-2, flip=True, shift=1, turn=5.0,
     )  # fmt: skip
-    first, second, other = (training.fit(recipe, data, seed) for seed in (0, 0, 1))
+    first, second, other = (fit(recipe, data, seed) for seed in (0, 0, 1))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first.classify.weight, other.classify.weight)
@@ -124,4 +117,4 @@ def test_augmentation_without_any_change_is_the_identity() -> None:
         steps=5, batch=16, learning_rate=1e-2, flip=False, shift=0, turn=0.0,
     )  # fmt: skip
     images = torch.rand(3, 1, 8, 6)
-    torch.testing.assert_close(training._augment(images, recipe), images)
+    torch.testing.assert_close(_augment(images, recipe), images)

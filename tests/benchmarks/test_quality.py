@@ -8,7 +8,7 @@ import pytest
 
 import runtime
 from benchmarks import quality
-from benchmarks.classifier import load_classifier
+from benchmarks.judge import load_classifier
 from tests import tiny
 from train.data import Dataset
 

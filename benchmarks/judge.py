@@ -1,0 +1,73 @@
+"""The frozen classifiers that judge samples.
+
+`probabilities` say what a picture shows, `features` are the space of the Fréchet distance. A judge
+is independent of every generator, takes what artifacts give, and needs only onnxruntime: no torch
+and no data set. `benchmarks.classifier` trains them.
+
+Like every classifier it knows only its classes: noise too can be an 8 with confidence 1. Shares of
+confident verdicts speak of legible samples only together with coverage, and with a look at them.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = Path(__file__).parent / "classifiers"
+BATCH = 256
+
+
+class Classifier:
+    """A frozen classifier, run by onnxruntime on one thread."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        record = json.loads(path.with_suffix(".json").read_text())
+        content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != record["sha256"]:
+            raise ValueError(
+                f"{path}: expected SHA-256 {record['sha256']}, found {found}: "
+                "restore it, or train it anew with `python -m benchmarks classifier`"
+            )
+        self.name: str = path.stem
+        self.sha256: str = found
+        self.record: dict[str, Any] = record
+        self.classes: tuple[str, ...] = tuple(record["classes"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """uint8 images [B, H, W, C] -> class probabilities [B, 10], features [B, D]."""
+        batches = [
+            self._session.run(
+                ["probabilities", "features"], {"images": images[start : start + BATCH]}
+            )
+            for start in range(0, len(images), BATCH)
+        ]
+        probabilities, features = zip(*batches, strict=True)
+        return np.concatenate(probabilities), np.concatenate(features)
+
+
+def load_classifier(name: str, data: Path | None = None) -> Classifier:
+    """The committed classifier `name`; where it is absent, it is trained from `data` first."""
+    path = FOLDER / f"{name}.onnx"
+    if not path.is_file():
+        if data is None:
+            raise FileNotFoundError(
+                f"{path}: expected a frozen classifier; train it with "
+                f"`python -m benchmarks classifier {name} --data PATH`"
+            )
+        from benchmarks.classifier import RECIPES, train_classifier
+
+        train_classifier(RECIPES[name], data, FOLDER)
+    return Classifier(path)
