@@ -203,7 +203,7 @@ def fit(recipe: ClassifierRecipe, data: Dataset, seed: int) -> Network:
             if len(order) < recipe.batch:
                 order = torch.randperm(len(images))
             chosen, order = order[: recipe.batch], order[recipe.batch :]
-            batch = _augment(_to_float(images[chosen]), recipe)
+            batch = augment(_to_float(images[chosen]), recipe)
             with torch.autocast("cpu", torch.bfloat16):
                 logits, _ = network(batch)
             loss = F.cross_entropy(logits.float(), labels[chosen])
@@ -238,7 +238,7 @@ def _to_float(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() * (2 / 255) - 1
 
 
-def _augment(images: Tensor, recipe: ClassifierRecipe) -> Tensor:
+def augment(images: Tensor, recipe: ClassifierRecipe) -> Tensor:
     """Turn, scale, mirror and shift each image at random; its edge pixels continue outside."""
     count, _, height, width = images.shape
     angle = torch.deg2rad((2 * torch.rand(count) - 1) * recipe.turn)

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.classifier import RECIPES, ClassifierRecipe, Frozen, fit, score, to_onnx
+from benchmarks.classifier import (
+    RECIPES,
+    ClassifierRecipe,
+    Frozen,
+    augment,
+    fit,
+    score,
+    to_onnx,
+)
 from benchmarks.judge import FOLDER, Classifier, load_classifier
 from runtime.images import ImageSpec
 from train.data import load
@@ -117,4 +125,4 @@ def test_augmentation_without_any_change_is_the_identity() -> None:
         steps=5, batch=16, learning_rate=1e-2, flip=False, shift=0, turn=0.0,
     )  # fmt: skip
     images = torch.rand(3, 1, 8, 6)
-    torch.testing.assert_close(_augment(images, recipe), images)
+    torch.testing.assert_close(augment(images, recipe), images)

@@ -31,7 +31,7 @@ def test_every_name_is_a_module_with_help(name: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as stopped:
         main([name, "--help"])
     assert stopped.value.code == 0
-    assert "--json" in capsys.readouterr().out
+    assert f"benchmarks {name}" in capsys.readouterr().out
 
 
 def test_no_name_says_where_the_names_are(capsys: pytest.CaptureFixture[str]) -> None:
