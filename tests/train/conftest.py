@@ -1,0 +1,78 @@
+"""Small recipes and data for tests of training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from runtime.images import ImageSpec
+from train.data import Dataset, Splits
+from train.networks import DCGANParams, VAEParams
+from train.objectives import ELBO, AdamParams, Adversarial
+from train.recipes import Recipe
+
+
+def random_splits(spec: ImageSpec, classes: int = 3, count: int = 24) -> Splits:
+    generator = np.random.default_rng(0)
+
+    def part(name: str) -> Dataset:
+        return Dataset(
+            name=name,
+            images=generator.integers(0, 256, (count, *spec.shape)).astype(np.uint8),
+            labels=generator.integers(0, classes, count),
+            classes=tuple(f"class {i}" for i in range(classes)),
+            licence="generated",
+        )
+
+    return Splits(train=part("random"), test=part("random-test"))
+
+
+def tiny_vae() -> Recipe:
+    return Recipe(
+        name="tiny_vae",
+        summary="a VAE for tests",
+        source="random",
+        image=ImageSpec(height=8, width=8, channels=1, value_range=(0.0, 1.0)),
+        objective=ELBO(
+            VAEParams(latent=2, height=8, width=8, widths=(4,), decoder_widths=(4,), hidden=8),
+            AdamParams(1e-2, schedule="one_cycle"),
+        ),
+        steps=6,
+        batch_size=10,
+        sample_every=4,
+        checkpoint_every=2,
+        log_every=1,
+    )
+
+
+def tiny_gan() -> Recipe:
+    """Every source of randomness switched on."""
+    return replace(
+        tiny_vae(),
+        name="tiny_gan",
+        image=ImageSpec(height=8, width=8, channels=3),
+        objective=Adversarial(
+            DCGANParams(
+                latent=4,
+                height=8,
+                width=8,
+                stages=2,
+                classes=3,
+                embedding=2,
+                generator_width=4,
+                discriminator_width=4,
+                dropout=0.3,
+                discriminator_norm="spectral",
+            ),
+            label_noise=0.1,
+            label_smoothing=0.1,
+            r1=0.1,
+            augmentation=("flip", "colour", "shift", "cutout"),
+        ),
+        ema_decay=0.9,
+    )
+
+
+@pytest.fixture(params=[tiny_vae, tiny_gan])
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return request.param()

@@ -1,0 +1,330 @@
+"""Readers of data sets: IDX files, image folders and zips, downloads from a loopback mirror."""
+
+import gzip
+import hashlib
+import http.server
+import io
+import logging
+import struct
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.images import ImageSpec
+from train.data import Dataset, load, mnist
+from train.data.images import load_images
+from train.errors import DataError
+
+SPEC = ImageSpec(height=8, width=8, channels=3)
+GREY_28 = ImageSpec(height=28, width=28, channels=1)
+
+
+def png(mode: str = "RGB", size: tuple[int, int] = (10, 10), colour: object = None) -> bytes:
+    file = io.BytesIO()
+    image = Image.new(mode, size, colour)  # pyright: ignore[reportArgumentType]
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_zip(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def read(path: Path, only: str | None = None) -> Dataset:
+    return load_images(path, SPEC, name="test", licence="none", only=only)
+
+
+CLASSES = {
+    "toad/a.png": png(colour=(200, 0, 0)),
+    "frog/a.png": png(colour=(0, 200, 0)),
+    "frog/b.png": png(colour=(0, 100, 0)),
+}
+
+
+class TestImages:
+    def test_sub_folders_are_the_classes_in_sorted_order(self, tmp_path: Path) -> None:
+        data = read(write(tmp_path, CLASSES))
+        assert data.classes == ("frog", "toad")
+        assert data.labels.tolist() == [0, 0, 1]
+        assert data.images.shape == (3, 8, 8, 3)
+        assert data.images[:, 0, 0].tolist() == [[0, 200, 0], [0, 100, 0], [200, 0, 0]]
+
+    def test_a_zip_reads_as_its_folder_does(self, tmp_path: Path) -> None:
+        folder = read(write(tmp_path / "folder", CLASSES))
+        archive = read(write_zip(tmp_path / "images.zip", CLASSES))
+        assert archive.checksum == folder.checksum
+        assert archive.classes == folder.classes
+
+    def test_a_top_folder_around_everything_is_no_class(self, tmp_path: Path) -> None:
+        wrapped = {f"release/train/{name}": content for name, content in CLASSES.items()}
+        assert read(write_zip(tmp_path / "images.zip", wrapped)).classes == ("frog", "toad")
+
+    def test_one_folder_of_images_is_one_class(self, tmp_path: Path) -> None:
+        assert read(write(tmp_path, {"frog/a.png": png()})).classes == ("frog",)
+
+    def test_loose_images_are_one_class(self, tmp_path: Path) -> None:
+        assert read(write(tmp_path, {"a.png": png(), "b.png": png()})).classes == ("image",)
+
+    def test_only_one_class(self, tmp_path: Path) -> None:
+        data = read(write(tmp_path, CLASSES), only="frog")
+        assert (data.classes, len(data.images)) == (("frog",), 2)
+
+    def test_an_unknown_class_is_named_beside_those_found(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="expected a folder 'newt', found frog, toad"):
+            read(write(tmp_path, CLASSES), only="newt")
+
+    @pytest.mark.parametrize(
+        ("mode", "size", "colour"),
+        [
+            ("L", (30, 10), 7),
+            ("LA", (10, 30), (7, 255)),
+            ("RGBA", (8, 8), (7, 7, 7, 255)),
+            ("P", (5, 5), 0),
+            ("1", (64, 64), 1),
+            ("I;16", (9, 9), 700),
+        ],
+    )
+    def test_every_mode_and_aspect_is_brought_to_size(
+        self, tmp_path: Path, mode: str, size: tuple[int, int], colour: object
+    ) -> None:
+        data = read(write(tmp_path, {"a.png": png(mode, size, colour)}))
+        assert data.images.shape == (1, 8, 8, 3)
+
+    def test_unreadable_files_are_named_and_counted_and_left_out(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        broken = {
+            "frog/cut.png": png(size=(50, 50))[:60],
+            "frog/notes.txt": b"not an image",
+            "frog/empty.jpg": b"",
+        }
+        with caplog.at_level(logging.WARNING):
+            data = read(write(tmp_path, CLASSES | broken))
+        assert len(data.images) == 3
+        assert all(name in caplog.text for name in broken)
+        assert "3 of 6 files are not readable images" in caplog.text
+
+    @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    def test_a_damaged_zip_member_is_left_out(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, compression: int
+    ) -> None:
+        files = {"a.png": png(size=(50, 50)), "b.png": png()}
+        path = write_zip(tmp_path / "images.zip", files, compression)
+        content = bytearray(path.read_bytes())
+        content[35:45] = bytes(10)  # just behind the first member's name
+        path.write_bytes(content)
+        assert len(read(path).images) == 1
+        assert "left out a.png" in caplog.text
+
+    def test_a_zip_without_its_directory_is_refused(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "images.zip", CLASSES)
+        content = bytearray(path.read_bytes())
+        content[content.index(b"PK\x01\x02")] ^= 255
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="expected a complete zip, found Bad magic number"):
+            read(path)
+
+    def test_what_desktop_systems_leave_behind_is_ignored(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        litter = {"__MACOSX/frog/._a.png": b"x", "frog/.DS_Store": b"x", "frog/Thumbs.db": b"x"}
+        assert read(write_zip(tmp_path / "i.zip", CLASSES | litter)).classes == ("frog", "toad")
+        assert not caplog.text
+
+    def test_images_beside_class_folders_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"1 beside them, such as loose\.png"):
+            read(write(tmp_path, CLASSES | {"loose.png": png()}))
+
+    def test_no_readable_image_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="at least one readable image, found none"):
+            read(write(tmp_path, {"a.png": b"no"}))
+
+    def test_a_missing_path_and_a_file_that_is_no_zip(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="expected a folder or a zip of images, found nothing"):
+            read(tmp_path / "missing")
+        with pytest.raises(DataError, match="found a file that is not a zip"):
+            read(write(tmp_path, {"a.png": png()}) / "a.png")
+
+
+class TestFrogs:
+    """The recipe's `--data` may be the zip, its folder, or the folder that holds train.zip."""
+
+    FILES: ClassVar = {f"train/{name}": content for name, content in CLASSES.items()}
+
+    @pytest.fixture(params=["zip", "beside the zip", "folder", "above the folder"])
+    def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        if "zip" in request.param:
+            path = write_zip(tmp_path / "train.zip", self.FILES)
+            return path if request.param == "zip" else tmp_path
+        write(tmp_path, self.FILES | {"test/frog/c.png": png()})
+        return tmp_path / "train" if request.param == "folder" else tmp_path
+
+    def test_frogs_only(self, path: Path) -> None:
+        data = load("cifar10-frogs", path, SPEC).train
+        assert (data.classes, len(data.images)) == (("frog",), 2)
+
+    def test_no_path(self) -> None:
+        with pytest.raises(DataError, match="--data: expected a folder or zip of images"):
+            load("cifar10-frogs", None, SPEC)
+
+    def test_frogs_cannot_be_downloaded(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="only MNIST can be fetched"):
+            load("cifar10-frogs", tmp_path, SPEC, download=True)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Four small IDX files that take the place of MNIST's, with their own MD5 sums."""
+    generator = np.random.default_rng(0)
+    content = {}
+    for prefix, count in (("train", 6), ("t10k", 3)):
+        images = generator.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        labels = generator.integers(0, 10, count).astype(np.uint8)
+        content[f"{prefix}-images-idx3-ubyte"] = idx(images)
+        content[f"{prefix}-labels-idx1-ubyte"] = idx(labels)
+    sums = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in content.items()}
+    monkeypatch.setattr(mnist, "CONTENT_MD5", sums)
+    return content
+
+
+class TestMNIST:
+    def test_plain_and_gzip_files_give_the_same_splits(
+        self, tmp_path: Path, files: dict[str, bytes]
+    ) -> None:
+        plain = load("mnist", write(tmp_path / "plain", files), GREY_28)
+        packed = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+        zipped = load("mnist", write(tmp_path / "gz", packed), GREY_28)
+        assert plain.test is not None
+        assert zipped.test is not None
+        assert plain.train.checksum == zipped.train.checksum
+        assert plain.train.images.shape == (6, 28, 28, 1)
+        assert plain.test.images.shape == (3, 28, 28, 1)
+        assert plain.train.classes == tuple("0123456789")
+        pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8)[16:]
+        assert plain.train.images.tobytes() == pixels.tobytes()
+
+    def test_missing_files_are_named_with_mirrors_and_folder(
+        self, tmp_path: Path, files: dict[str, bytes]
+    ) -> None:
+        files.pop("train-labels-idx1-ubyte")
+        with pytest.raises(DataError) as caught:
+            load("mnist", write(tmp_path, files), GREY_28)
+        text = str(caught.value)
+        assert "missing: train-labels-idx1-ubyte." in text
+        assert str(tmp_path) in text
+        assert "--download" in text
+        assert all(mirror in text for mirror in mnist.MIRRORS)
+
+    def test_other_content_is_refused(self, tmp_path: Path, files: dict[str, bytes]) -> None:
+        name = "t10k-images-idx3-ubyte"
+        files[name] = files[name][:-1] + bytes([files[name][-1] ^ 1])
+        with pytest.raises(DataError, match=f"{name}: expected content with MD5 .*, found"):
+            load("mnist", write(tmp_path, files), GREY_28)
+
+    @pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda c: b"no gzip at all"])
+    def test_a_damaged_gzip_is_refused(self, tmp_path: Path, files, damage) -> None:
+        packed = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+        packed["train-images-idx3-ubyte.gz"] = damage(packed["train-images-idx3-ubyte.gz"])
+        with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: expected a .*gzip"):
+            load("mnist", write(tmp_path, packed), GREY_28)
+
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (b"", "expected an IDX file"),
+            (b"\x00\x00\x0d\x01" + bytes(8), "expected an IDX file of unsigned bytes"),
+            (b"\x00\x00\x08\x03\x00\x00", "expected a header of 16 bytes, found 6"),
+            (b"\x00\x00\x08\x01\x00\x00\x00\x05abc", r"expected 5 values \(shape \[5\]\), found 3"),
+            (b"\x00\x00\x08\x03" + b"\xff" * 12, "found 0"),
+        ],
+    )
+    def test_malformed_idx_is_refused(self, content: bytes, text: str) -> None:
+        with pytest.raises(DataError, match=text):
+            mnist.parse_idx(content, "file")
+
+
+class TestDownload:
+    @pytest.fixture
+    def mirror(self, files: dict[str, bytes]) -> Iterator[str]:
+        served = {f"/good/{name}.gz": gzip.compress(content) for name, content in files.items()}
+        served |= {f"/bad/{name}.gz": gzip.compress(b"something else") for name in files}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = served.get(self.path)
+                self.send_response(200 if content else 404)
+                self.end_headers()
+                self.wfile.write(content or b"")
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+            thread.start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+            thread.join()
+
+    def test_downloaded_files_load(
+        self, tmp_path: Path, mirror: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mnist, "MIRRORS", (f"{mirror}/good/",))
+        assert len(load("mnist", tmp_path / "new", GREY_28, download=True).train.images) == 6
+
+    def test_the_next_mirror_is_tried(self, tmp_path: Path, mirror: str) -> None:
+        mnist.download_mnist(tmp_path, [f"{mirror}/gone/", f"{mirror}/bad/", f"{mirror}/good/"])
+        assert len(mnist.load_mnist(tmp_path).train.images) == 6
+
+    def test_a_bad_copy_is_never_written(self, tmp_path: Path, mirror: str) -> None:
+        with pytest.raises(DataError, match=r"no mirror has a good copy.*404.*MD5"):
+            mnist.download_mnist(tmp_path, [f"{mirror}/gone/", f"{mirror}/bad/"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_files_that_are_there_are_not_fetched(
+        self, tmp_path: Path, files: dict[str, bytes]
+    ) -> None:
+        write(tmp_path, files)
+        mnist.download_mnist(tmp_path, [])
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
+
+
+def test_digits_need_no_path() -> None:
+    splits = load("digits", None, ImageSpec(height=8, width=8, channels=1))
+    assert splits.test is not None
+    assert len(splits.train.images) + len(splits.test.images) == 1797
+    assert splits.train.images.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "text"),
+    [
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int64), "images: expected uint8"),
+        (np.zeros((0, 4, 4, 1), np.uint8), np.zeros(0, np.int64), "images: expected uint8"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int64), "labels: expected int64"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 2]), "labels: expected 0 to 1"),
+    ],
+)
+def test_a_data_set_checks_itself(images: np.ndarray, labels: np.ndarray, text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        Dataset("test", images, labels, ("a", "b"), "none")

@@ -1,0 +1,182 @@
+"""The training loop: exact resumption, what a run leaves behind, divergence."""
+
+import json
+import math
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from runtime.images import ImageSpec
+from tests.train.conftest import random_splits, tiny_gan, tiny_vae
+from train import checkpoint
+from train.errors import DataError, DivergedError, RunError
+from train.loop import train
+from train.recipes import RECIPE_JSON, Recipe
+from train.training import Training
+
+
+def run(recipe: Recipe, out: Path, **options) -> dict[str, float]:
+    return train(recipe, random_splits(recipe.image), out, device="cpu", progress=False, **options)
+
+
+def state(out: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(out / "checkpoints").tensors
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_stopped_and_resumed_equals_never_stopped(
+    recipe: Recipe, precision: str, tmp_path: Path
+) -> None:
+    recipe = replace(recipe, precision=precision)
+    whole = run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "parts", until=3)
+    assert checkpoint.load(tmp_path / "parts" / "checkpoints").step == 3
+    torch.manual_seed(12345)  # whatever the process drew in between
+    parts = run(recipe, tmp_path / "parts", resume=True)
+    expected, found = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert whole == parts
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in lines]
+        for lines in (
+            (tmp_path / part / "metrics.jsonl").read_text().splitlines()
+            for part in ("whole", "parts")
+        )
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_steps_logged_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path, until=4)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "elbo/loss": 1.0}\n{"step": 6, "elb')  # killed while writing
+    run(tiny_vae(), tmp_path, resume=True)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_training_leaves_the_caller_s_generator_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    run(tiny_vae(), tmp_path, until=1)
+    assert torch.rand(1) == expected
+
+
+def test_seeds_differ(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path / "0")
+    run(replace(tiny_vae(), seed=1), tmp_path / "1")
+    first, second = state(tmp_path / "0"), state(tmp_path / "1")
+    assert not torch.equal(
+        first["model.decoder.layers.0.weight"], second["model.decoder.layers.0.weight"]
+    )
+
+
+def test_what_a_run_leaves_behind(recipe: Recipe, tmp_path: Path) -> None:
+    metrics = run(recipe, tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert RECIPE_JSON.validate_python(record["recipe"]) == recipe
+    assert record["provenance"]["metrics"] == metrics
+    assert record["provenance"]["steps"] == recipe.steps
+    assert record["provenance"]["seconds"] > 0
+    assert record["provenance"]["data_checksum"].startswith("sha256:")
+    assert [p.name for p in sorted((tmp_path / "samples").iterdir())] == [
+        "00000004.png",
+        "00000006.png",
+    ]
+    with Image.open(tmp_path / "samples" / "00000006.png") as sheet:
+        assert sheet.size == (10 * 8 * 2, 10 * 8 * 2)
+    steps = [path.name for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert steps == ["step-00000004", "step-00000006"]
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    phase = next(iter(recipe.objective.build().phases))
+    assert [event.step for event in board.Scalars(f"{phase}/loss")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_vae_ends_with_its_test_loss(tmp_path: Path) -> None:
+    metrics = run(tiny_vae(), tmp_path)
+    assert metrics["test_loss"] == pytest.approx(
+        metrics["test_reconstruction"] + metrics["test_kl"]
+    )
+    # 64 pixels of uniform grey cost at least their own entropy and, undecided, 64 ln 2.
+    assert 30 < metrics["test_loss"] < 64 * math.log(2) + 5
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, recipe: Recipe) -> None:
+    run(recipe, tmp_path, until=2)
+    saved = checkpoint.load(tmp_path / "checkpoints")
+    name = next(n for n in saved.tensors if n.startswith("networks.") and n.endswith("weight"))
+    poisoned = saved.tensors | {name: torch.full_like(saved.tensors[name], math.nan)}
+    checkpoint.save(tmp_path / "checkpoints", replace(saved, tensors=poisoned), keep=2)
+    with pytest.raises(DivergedError, match=r"step 2: loss '\w+/loss' is nan") as caught:
+        run(recipe, tmp_path, resume=True)
+    assert caught.value.step == 2
+
+
+def test_an_infinite_loss_stops_the_run_before_it_reaches_a_checkpoint(tmp_path: Path) -> None:
+    recipe = replace(tiny_vae(), objective=replace(tiny_vae().objective, beta=math.inf))
+    with pytest.raises(DivergedError, match=r"step 0: loss 'elbo/loss' is (inf|nan)"):
+        run(recipe, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_an_interrupt_finishes_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Training.advance
+
+    def interrupted(self: Training) -> dict[str, float]:
+        if self.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    monkeypatch.setattr(Training, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_gan(), tmp_path / "parts")
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path / "parts" / "checkpoints").step == 3
+    run(tiny_gan(), tmp_path / "parts", resume=True)
+    run(tiny_gan(), tmp_path / "whole")
+    expected, found = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path, until=1)
+    with pytest.raises(RunError, match="found a run: --resume, or another --out"):
+        run(tiny_vae(), tmp_path)
+
+
+def test_only_a_run_of_the_same_recipe_resumes(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="expected a run to resume"):
+        run(tiny_vae(), tmp_path / "none", resume=True)
+    run(tiny_vae(), tmp_path, until=1)
+    with pytest.raises(RunError, match="found tiny_vae with other settings"):
+        run(replace(tiny_vae(), batch_size=5), tmp_path, resume=True)
+
+
+def test_more_steps_of_the_same_recipe(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path)
+    run(replace(tiny_vae(), steps=8), tmp_path, resume=True)
+    assert checkpoint.load(tmp_path / "checkpoints").step == 8
+
+
+def test_data_must_suit_the_recipe(tmp_path: Path) -> None:
+    small = random_splits(ImageSpec(height=4, width=8, channels=1))
+    with pytest.raises(DataError, match=r"expected images of \(8, 8, 1\) .* found \(4, 8, 1\)"):
+        train(tiny_vae(), small, tmp_path / "run")
+    two = random_splits(tiny_gan().image, classes=2)
+    with pytest.raises(DataError, match="expected 3 classes for tiny_gan, found 2: class 0, class"):
+        train(tiny_gan(), two, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vae_learns(tmp_path: Path) -> None:
+    data = random_splits(tiny_vae().image)
+    training = Training(replace(tiny_vae(), steps=60), data, torch.device("cpu"))
+    losses = [training.advance()["elbo/loss"] for _ in range(60)]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 1

@@ -1,0 +1,113 @@
+"""Networks: shapes, ranges, switches and refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        DCGANParams(generator_width=2, discriminator_width=2),
+        DCGANParams(generator_width=2, discriminator_width=2, height=16, width=24, stages=2),
+        DCGANParams(generator_width=2, discriminator_width=2, kernel=3),
+        DCGANParams(generator_width=2, discriminator_width=2, kernel=5, channels=1),
+        DCGANParams(generator_width=2, discriminator_width=2, strided=False),
+        DCGANParams(discriminator_width=2, discriminator_norm="spectral", dropout=0.5),
+        DCGANParams(discriminator_width=2, discriminator_norm="batch", strided=False),
+    ],
+)
+def test_dcgan_shapes(params: DCGANParams) -> None:
+    images = Generator(params)(torch.randn(3, params.latent))
+    assert images.shape == (3, params.channels, params.height, params.width)
+    assert Discriminator(params)(images).shape == (3,)
+
+
+def test_dcgan_by_label() -> None:
+    params = DCGANParams(generator_width=2, discriminator_width=2, classes=4, embedding=3)
+    generator, discriminator = Generator(params).eval(), Discriminator(params).eval()
+    latents, labels = torch.randn(1, 128).repeat(4, 1), torch.arange(4)
+    images = generator(latents, labels)
+    assert len(images.unique(dim=0)) == 4
+    assert len(discriminator(images[:1].repeat(4, 1, 1, 1), labels).unique()) == 4
+    with pytest.raises(ValueError, match="labels: expected int64"):
+        generator(latents)
+    with pytest.raises(ValueError, match="labels: expected int64"):
+        discriminator(images)
+
+
+def test_tanh_bounds_the_images_and_linear_does_not() -> None:
+    for tanh in (True, False):
+        generator = Generator(DCGANParams(generator_width=2, tanh=tanh))
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                parameter.mul_(50)
+        assert (generator(torch.randn(4, 128)).abs().max() <= 1) == tanh
+
+
+def test_the_discriminator_s_heuristics_are_switches() -> None:
+    def kinds(**switches) -> set[type]:
+        network = Discriminator(DCGANParams(discriminator_width=2, **switches))
+        return {type(module) for module in network.modules()}
+
+    assert nn.LeakyReLU in kinds()
+    assert nn.AvgPool2d not in kinds()
+    assert {nn.AvgPool2d, nn.ReLU} <= kinds(strided=False)
+    assert nn.LeakyReLU not in kinds(strided=False)
+
+
+def test_batch_norm_follows_every_convolution_but_the_first() -> None:
+    network = Discriminator(DCGANParams(discriminator_width=2, discriminator_norm="batch"))
+    kinds = [type(layer) for layer in network.layers]
+    assert kinds[:2] == [nn.Conv2d, nn.LeakyReLU]
+    assert kinds[2:5] == kinds[5:8] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+
+
+def test_spectral_norm_bounds_every_weight() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(
+        DCGANParams(discriminator_width=4, discriminator_norm="spectral", classes=2)
+    )
+    for _ in range(60):  # each pass in train mode is one step of the power iteration
+        network(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    network.eval()
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
+    assert len(layers) == 5
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item()
+        # The power iteration approaches 1 from above; 2% after 60 steps on random weights.
+        assert norm == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        VAEParams(widths=(2, 3), decoder_widths=(3, 2), hidden=8),
+        VAEParams(widths=(2,), decoder_widths=(2, 2), hidden=8, depth=1, latent=20),
+        VAEParams(height=16, width=8, channels=3, widths=(2,), decoder_widths=(2,), hidden=8),
+    ],
+)
+def test_vae_shapes(params: VAEParams) -> None:
+    images = torch.rand(5, params.channels, params.height, params.width)
+    mean, log_variance = Encoder(params)(images)
+    assert mean.shape == log_variance.shape == (5, params.latent)
+    assert Decoder(params)(mean).shape == images.shape
+
+
+def test_the_decoder_s_images_are_the_means_of_its_logits() -> None:
+    latents = torch.randn(5, 2)
+    decoder = Decoder(VAEParams(hidden=8))
+    assert torch.equal(decoder(latents), decoder.logits(latents).sigmoid())
+    linear = Decoder(VAEParams(hidden=8, sigmoid=False))
+    assert torch.equal(linear(latents), linear.logits(latents))
+
+
+def test_sizes_that_do_not_halve_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"multiples of 2\*\*stages = 8, found 28 x 28"):
+        DCGANParams(height=28, width=28)
+    with pytest.raises(ValueError, match=r"multiples of 8 .* found 28 x 28"):
+        VAEParams(widths=(2, 2, 2))
+    with pytest.raises(ValueError, match="kernel: expected at least 2, found 1"):
+        DCGANParams(kernel=1)

@@ -1,0 +1,88 @@
+"""Every recipe: its JSON, and a few steps at a tiny width on generated images."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from tests.train.conftest import random_splits
+from train.data import SOURCES
+from train.loop import train
+from train.networks import DCGANParams, VAEParams
+from train.objectives import ELBO, AdamParams, Adversarial
+from train.recipes import RECIPE_JSON, RECIPES, Recipe
+from train.runs import load_run
+
+every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    objective = recipe.objective
+    if isinstance(objective, ELBO):
+        network = replace(
+            objective.network,
+            widths=(2,) * len(objective.network.widths),
+            decoder_widths=(2,) * len(objective.network.decoder_widths),
+            hidden=8,
+        )
+        objective = replace(objective, network=network)
+    else:
+        network = replace(objective.network, generator_width=2, discriminator_width=2)
+        objective = replace(objective, network=network)
+    return replace(recipe, objective=objective, steps=2, batch_size=4)
+
+
+@every_recipe
+def test_trains_and_loads(make: Callable[[], Recipe], tmp_path: Path) -> None:
+    recipe = narrow(make())
+    classes = getattr(recipe.objective.network, "classes", 0) or 1
+    data = random_splits(recipe.image, classes)
+    train(recipe, data, tmp_path, device="cpu", progress=False)
+    run = load_run(tmp_path)
+    inputs = [torch.randn(3, *run.latent)] + [torch.arange(3)] * (run.labels is not None)
+    images = run.decoder(*inputs)
+    assert images.shape == (3, run.image.channels, run.image.height, run.image.width)
+    low, high = run.image.value_range
+    assert low <= images.min() <= images.max() <= high
+
+
+@every_recipe
+def test_json_round_trip(make: Callable[[], Recipe]) -> None:
+    assert RECIPE_JSON.validate_json(RECIPE_JSON.dump_json(make())) == make()
+
+
+@every_recipe
+def test_is_named_after_its_function_and_has_a_source(make: Callable[[], Recipe]) -> None:
+    assert make().name == make.__name__
+    assert make().source in SOURCES
+
+
+def test_a_network_of_another_size_is_refused() -> None:
+    with pytest.raises(ValidationError, match="network: expected images of"):
+        replace(RECIPES["mnist_cgan"](), objective=Adversarial(DCGANParams()))
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"network\.sigmoid: expected True"):
+        ELBO(VAEParams(sigmoid=False), AdamParams(1e-3))
+    with pytest.raises(ValueError, match="expected 0 with the hinge loss"):
+        Adversarial(DCGANParams(), loss="hinge", label_noise=0.1)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Adversarial(DCGANParams(), loss="minimax"),
+        Adversarial(DCGANParams(), loss="hinge"),
+        Adversarial(DCGANParams(strided=False, tanh=False, kernel=3), prior="uniform"),
+        ELBO(VAEParams(height=32, width=32, channels=3), AdamParams(1e-3), likelihood="gaussian"),
+    ],
+)
+def test_other_settings_train(objective: Adversarial | ELBO, tmp_path: Path) -> None:
+    recipe = replace(RECIPES["cifar10_frogs_dcgan"](), objective=objective)
+    recipe = narrow(recipe)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    assert (tmp_path / "run.json").exists()

@@ -1,0 +1,75 @@
+"""Command line: `python -m train RECIPE --data PATH --out runs/x`."""
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from train.data import load
+from train.errors import TrainError
+from train.loop import train
+from train.recipes import RECIPES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list:
+        for name, make in RECIPES.items():
+            print(f"{name:20} {make().summary}")
+        return 0
+    if options.recipe is None or options.out is None:
+        parser.error("expected RECIPE and --out FOLDER, or --list")
+    recipe = RECIPES[options.recipe]()
+    if options.steps is not None:
+        recipe = replace(recipe, steps=options.steps)
+    try:
+        data = load(recipe.source, options.data, recipe.image, download=options.download)
+        metrics = train(
+            recipe,
+            data,
+            options.out,
+            resume=options.resume,
+            device=options.device,
+            keep=options.keep,
+        )
+    except TrainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; go on with --resume --out {options.out}", file=sys.stderr)
+        return 130
+    for name, value in metrics.items():
+        print(f"{name} {value:.4g}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train", description="Train a recipe into a run folder."
+    )
+    parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
+    parser.add_argument("--list", action="store_true", help="list the recipes and stop")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
+    parser.add_argument("--steps", type=_positive, help="instead of the recipe's own number")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
+    parser.add_argument(
+        "--download", action="store_true", help="fetch missing MNIST files into --data and verify"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The data sets that recipes name, each a function from `--data` to splits."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from runtime.images import ImageSpec
+from train.data import mnist
+from train.data.dataset import Dataset, Splits
+from train.data.images import load_images
+from train.errors import DataError
+
+
+def load(source: str, path: Path | None, spec: ImageSpec, *, download: bool = False) -> Splits:
+    """Load the data set `source` from `path`; every image has the size and channels of `spec`.
+
+    Raises DataError where the path is needed and missing, or its content is not as expected.
+    """
+    return SOURCES[source](path, spec, download)
+
+
+def _mnist(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    folder = _needed(path, "the folder of the four MNIST files")
+    if download:
+        mnist.download_mnist(folder, mnist.MIRRORS)
+    splits = mnist.load_mnist(folder)
+    if splits.train.images.shape[1:] != spec.shape:
+        raise DataError(f"mnist: expected images {spec.shape}, found (28, 28, 1)")
+    return splits
+
+
+def _folder(
+    path: Path | None, spec: ImageSpec, download: bool, *, name: str, licence: str, only: str | None
+) -> Splits:
+    path = _needed(path, "a folder or zip of images")
+    if download:
+        raise DataError(f"{name}: --download: only MNIST can be fetched; give --data instead")
+    # The usual layout of a released set: train.zip (or train/) beside test.zip.
+    inner = next((p for p in (path / "train.zip", path / "train") if p.exists()), path)
+    return Splits(load_images(inner, spec, name=name, licence=licence, only=only))
+
+
+def _digits(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """The 1,797 digits of 8x8 pixels bundled with scikit-learn; every fifth one is held out."""
+    from sklearn.datasets import load_digits  # imported late: it is slow and only tests need it
+
+    if spec.shape != (8, 8, 1):
+        raise DataError(f"digits: expected images {spec.shape}, found (8, 8, 1)")
+    values, targets = load_digits(return_X_y=True)
+    images = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = targets.astype(np.int64)
+    held_out = np.arange(len(labels)) % 5 == 4
+
+    def part(name: str, chosen: np.ndarray) -> Dataset:
+        return Dataset(
+            name=name,
+            images=images[chosen],
+            labels=labels[chosen],
+            classes=tuple("0123456789"),
+            licence="Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), CC BY 4.0.",
+        )
+
+    return Splits(train=part("digits", ~held_out), test=part("digits-test", held_out))
+
+
+def _needed(path: Path | None, what: str) -> Path:
+    if path is None:
+        raise DataError(f"--data: expected {what}, found nothing")
+    return path
+
+
+Source = Callable[[Path | None, ImageSpec, bool], Splits]
+
+SOURCES: dict[str, Source] = {
+    "mnist": _mnist,
+    "cifar10-frogs": partial(
+        _folder,
+        name="cifar10-frogs",
+        licence=(
+            "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; free for any use with "
+            "citation of Krizhevsky (2009), as its authors ask."
+        ),
+        only="frog",
+    ),
+    "images": partial(_folder, name="images", licence="as given by the images' owner", only=None),
+    "digits": _digits,
+}

@@ -1,0 +1,32 @@
+"""The exceptions of training.
+
+TrainError
+├── DataError        a data set that is missing, damaged or not what the recipe needs
+├── RunError         a run folder that is missing, damaged or of another recipe
+└── DivergedError    a loss became NaN or infinite
+"""
+
+
+class TrainError(Exception):
+    """Base of every error that training raises on purpose."""
+
+
+class DataError(TrainError):
+    """A data set is missing, damaged or not what the recipe needs."""
+
+
+class RunError(TrainError):
+    """A run folder cannot be created, resumed or loaded."""
+
+
+class DivergedError(TrainError):
+    """A loss became NaN or infinite; nothing of that step was kept."""
+
+    def __init__(self, step: int, loss: str, value: float) -> None:
+        self.step = step
+        self.loss = loss
+        self.value = value
+        super().__init__(
+            f"step {step}: loss {loss!r} is {value}. Resuming would repeat it: train anew with a "
+            "lower learning rate, or in fp32 where the recipe uses bf16."
+        )

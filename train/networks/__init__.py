@@ -1,0 +1,6 @@
+"""Networks: plain modules that know no losses, each with its frozen params dataclass."""
+
+from train.networks.dcgan import DCGANParams, Discriminator, Generator
+from train.networks.vae import Decoder, Encoder, VAEParams
+
+__all__ = ["DCGANParams", "Decoder", "Discriminator", "Encoder", "Generator", "VAEParams"]

@@ -1,0 +1,159 @@
+"""DCGAN: generator and discriminator of Radford, Metz and Chintala (2016), arXiv:1511.06434.
+
+Optionally class-conditional: the generator reads a learned embedding of the label beside the
+latent (Mirza and Osindero 2014, arXiv:1411.1784); the discriminator scores the match between
+label and picture by projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).
+
+Shapes: B batch, Z latent size, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
+
+
+@dataclass(frozen=True)
+class DCGANParams:
+    """Size and switches of both networks.
+
+    `stages` stride-2 layers lie between the smallest feature map and the image, whose sides must
+    be divisible by 2**stages. The defaults follow the practical heuristics of Chollet, "Deep
+    Learning with Python", 2nd ed., section 12.5; each is a switch, so that its worth can be shown.
+    """
+
+    latent: int = 128
+    height: int = 32
+    width: int = 32
+    channels: int = 3
+    stages: int = 3
+    classes: int = 0
+    """Number of labels; 0 makes both networks unconditional."""
+    embedding: int = 32
+    """Size of the label embedding that the generator reads beside the latent."""
+    generator_width: int = 64
+    """Channels of the generator's last feature map; every earlier one has twice as many."""
+    discriminator_width: int = 64
+    """Channels of the discriminator's first feature map; every later one has twice as many."""
+    kernel: int = 4
+    """Side of the kernels; divisible by the stride 2, so that no checkerboard appears."""
+    tanh: bool = True
+    """End the generator in tanh (images in [-1, 1]); otherwise linear."""
+    strided: bool = True
+    """Discriminator: strided convolutions and LeakyReLU; otherwise 3x3 ones,
+    ReLU and average pooling."""
+    dropout: float = 0.0
+    """Dropout before the discriminator's last layer."""
+    discriminator_norm: Literal["none", "batch", "spectral"] = "none"
+    """Discriminator: batch norm after every convolution but the first (the DCGAN paper), or every
+    weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+
+    def __post_init__(self) -> None:
+        factor = 2**self.stages
+        if self.height % factor or self.width % factor:
+            raise ValueError(
+                f"height and width: expected multiples of 2**stages = {factor}, "
+                f"found {self.height} x {self.width}"
+            )
+        if self.kernel < 2:
+            raise ValueError(f"kernel: expected at least 2, found {self.kernel}")
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """(H, W) of the smallest feature map."""
+        return self.height >> self.stages, self.width >> self.stages
+
+
+class Generator(nn.Module):
+    """Latents [B, Z] (and labels int64 [B] where conditional) -> images [B, C, H, W]."""
+
+    def __init__(self, params: DCGANParams) -> None:
+        super().__init__()
+        self.params = params
+        conditional = params.classes > 0
+        self.embed = nn.Embedding(params.classes, params.embedding) if conditional else None
+        size = params.latent + (params.embedding if conditional else 0)
+        channels = params.generator_width << (params.stages - 1)
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(size, channels, params.start, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+        for _ in range(params.stages - 1):
+            layers += [
+                _upsample(channels, channels // 2, params.kernel, bias=False),
+                nn.BatchNorm2d(channels // 2),
+                nn.ReLU(),
+            ]
+            channels //= 2
+        layers.append(_upsample(channels, params.channels, params.kernel, bias=True))
+        if params.tanh:
+            layers.append(nn.Tanh())
+        self.layers = nn.Sequential(*layers)
+        self.apply(_initialise)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            if labels is None:
+                raise ValueError("labels: expected int64 [B] for a conditional generator")
+            latents = torch.cat([latents, self.embed(labels)], dim=1)
+        return self.layers(latents[:, :, None, None])
+
+
+class Discriminator(nn.Module):
+    """Images [B, C, H, W] (and labels int64 [B] where conditional) -> logits [B], high for real."""
+
+    def __init__(self, params: DCGANParams) -> None:
+        super().__init__()
+        self.params = params
+        normalise = spectral_norm if params.discriminator_norm == "spectral" else nn.Identity()
+        layers: list[nn.Module] = []
+        channels, wider = params.channels, params.discriminator_width
+        for stage in range(params.stages):
+            batch_norm = params.discriminator_norm == "batch" and stage > 0
+            if params.strided:
+                kernel, stride, padding = params.kernel, 2, (params.kernel - 1) // 2
+            else:
+                kernel, stride, padding = 3, 1, 1
+            layers.append(
+                normalise(nn.Conv2d(channels, wider, kernel, stride, padding, bias=not batch_norm))
+            )
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(wider))
+            layers += [nn.LeakyReLU(0.2)] if params.strided else [nn.ReLU(), nn.AvgPool2d(2)]
+            channels, wider = wider, wider * 2
+        layers += [nn.Flatten(), nn.Dropout(params.dropout)]
+        self.layers = nn.Sequential(*layers)
+        features = channels * params.start[0] * params.start[1]
+        self.score = normalise(nn.Linear(features, 1))
+        self.project = normalise(nn.Embedding(params.classes, features)) if params.classes else None
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.layers(images)
+        logits = self.score(features).squeeze(1)
+        if self.project is not None:
+            if labels is None:
+                raise ValueError("labels: expected int64 [B] for a conditional discriminator")
+            logits = logits + (self.project(labels) * features).sum(dim=1)
+        return logits
+
+
+def _upsample(channels: int, out: int, kernel: int, *, bias: bool) -> nn.ConvTranspose2d:
+    # Doubles the sides exactly for even and for odd kernels.
+    return nn.ConvTranspose2d(
+        channels, out, kernel, 2, (kernel - 1) // 2, output_padding=kernel % 2, bias=bias
+    )
+
+
+def _initialise(module: nn.Module) -> None:
+    # Normal(0, 0.02) weights, section 3 of the DCGAN paper. Weights under a parametrisation are
+    # skipped: spectral norm makes their scale irrelevant.
+    convolves = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    if convolves and not is_parametrized(module):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

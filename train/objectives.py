@@ -1,0 +1,211 @@
+"""Objectives: which networks train against which losses, in which phases.
+
+An objective is the only place where networks, losses and noise meet. The loop sees its networks,
+its phases (one per optimiser) and the network that draws; it never asks which family it runs.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from train import losses
+from train.augment import Augmentation, augment
+from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
+
+Batch = tuple[Tensor, Tensor]
+"""Images float [B, C, H, W] in the recipe's value range, labels int64 [B]."""
+Losses = dict[str, Tensor]
+"""Scalars by name; the first one is minimised, the others are only reported."""
+
+
+@dataclass(frozen=True)
+class AdamParams:
+    """AdamW (Loshchilov and Hutter 2019); without weight decay it is Adam."""
+
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    """`one_cycle`: up over the first 30% of the steps, down to zero over the rest, both cosine."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's part of a step: `losses(images, labels)` is minimised over `module`."""
+
+    module: nn.Module
+    losses: Callable[[Tensor, Tensor], Losses]
+    optimizer: AdamParams
+
+
+class Objective(Protocol):
+    """What the loop needs to know of a model family."""
+
+    phases: dict[str, Phase]
+    networks: nn.ModuleDict
+    """Everything that trains."""
+    model: nn.ModuleDict
+    """What outlives training, averaged where the recipe asks: `decoder` and maybe `encoder`."""
+
+    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
+        """Figures of `model` (or its average) on held-out images; empty where there are none."""
+        ...
+
+
+@dataclass(frozen=True)
+class ELBO:
+    """Settings of a variational autoencoder: minimise reconstruction + beta * KL."""
+
+    network: VAEParams
+    optimizer: AdamParams
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """Bernoulli: grey values in [0, 1] are means of Bernoulli pixels; gaussian: fixed scale."""
+    gaussian_log_scale: float = -2.0
+    beta: float = 1.0
+    kind: Literal["vae"] = "vae"
+
+    def __post_init__(self) -> None:
+        if self.likelihood == "bernoulli" and not self.network.sigmoid:
+            raise ValueError("network.sigmoid: expected True with the Bernoulli likelihood")
+
+    def build(self) -> "VAEObjective":
+        return VAEObjective(self)
+
+
+class VAEObjective:
+    def __init__(self, settings: ELBO) -> None:
+        self.settings = settings
+        self.networks = self.model = nn.ModuleDict(
+            {"encoder": Encoder(settings.network), "decoder": Decoder(settings.network)}
+        )
+        self.phases = {"elbo": Phase(self.networks, self._losses, settings.optimizer)}
+
+    def _terms(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and KL, each nats [B], with one latent draw per image."""
+        decoder = cast(Decoder, model["decoder"])
+        mean, log_variance = (moment.float() for moment in model["encoder"](images))
+        latents = losses.reparameterise(mean, log_variance, torch.randn_like(mean))
+        if self.settings.likelihood == "bernoulli":
+            nll = losses.bernoulli_nll(decoder.logits(latents).float(), images)
+        else:
+            scale = self.settings.gaussian_log_scale
+            nll = losses.gaussian_nll(decoder(latents).float(), images, scale)
+        return nll, losses.gaussian_kl(mean, log_variance)
+
+    def _losses(self, images: Tensor, labels: Tensor) -> Losses:
+        nll, kl = self._terms(self.model, images)
+        return {
+            "loss": losses.negative_elbo(nll, kl, self.settings.beta),
+            "reconstruction": nll.mean(),
+            "kl": kl.mean(),
+        }
+
+    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
+        """Mean reconstruction + KL (beta 1) in nats per image, one latent draw per image."""
+        terms = [self._terms(model, images) for images, _ in batches]
+        nll = torch.cat([term[0] for term in terms]).double().mean().item()
+        kl = torch.cat([term[1] for term in terms]).double().mean().item()
+        return {"test_loss": nll + kl, "test_reconstruction": nll, "test_kl": kl}
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """Settings of a generative adversarial network."""
+
+    network: DCGANParams
+    generator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
+    discriminator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
+    loss: Literal["non_saturating", "minimax", "hinge"] = "non_saturating"
+    label_noise: float = 0.0
+    """Largest uniform noise on the discriminator's targets; the hinge loss has no targets."""
+    label_smoothing: float = 0.0
+    """One-sided: taken off the targets of real images only."""
+    r1: float = 0.0
+    """Weight of the R1 gradient penalty; 0 leaves it out."""
+    r1_images: int = 8
+    """Real images of each batch on which the penalty is estimated."""
+    augmentation: tuple[Augmentation, ...] = ()
+    prior: Literal["normal", "uniform"] = "normal"
+    """Latents from N(0, I), or uniform in [-1, 1] (for comparison; not exportable)."""
+    kind: Literal["gan"] = "gan"
+
+    def __post_init__(self) -> None:
+        if self.loss == "hinge" and (self.label_noise or self.label_smoothing):
+            raise ValueError("label_noise and label_smoothing: expected 0 with the hinge loss")
+
+    def build(self) -> "GANObjective":
+        return GANObjective(self)
+
+
+class GANObjective:
+    def __init__(self, settings: Adversarial) -> None:
+        self.settings = settings
+        self.generator = Generator(settings.network)
+        self.discriminator = Discriminator(settings.network)
+        self.networks = nn.ModuleDict(
+            {"generator": self.generator, "discriminator": self.discriminator}
+        )
+        self.model = nn.ModuleDict({"decoder": self.generator})
+        self.phases = {
+            "discriminator": Phase(
+                self.discriminator, self._discriminator_losses, settings.discriminator
+            ),
+            "generator": Phase(self.generator, self._generator_losses, settings.generator),
+        }
+
+    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
+        return {}
+
+    def _fakes(self, labels: Tensor) -> Tensor:
+        latents = torch.empty(len(labels), self.settings.network.latent, device=labels.device)
+        if self.settings.prior == "normal":
+            latents.normal_()
+        else:
+            latents.uniform_(-1, 1)
+        # Augmentation and losses run in fp32 whatever the networks' precision.
+        return self.generator(latents, labels).float()
+
+    def _score(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.discriminator(augment(images, self.settings.augmentation), labels).float()
+
+    def _discriminator_losses(self, images: Tensor, labels: Tensor) -> Losses:
+        with torch.no_grad():
+            fakes = self._fakes(labels)
+        # Two passes: batch norm must see real and generated images apart (Radford et al. 2016).
+        real, fake = self._score(images, labels), self._score(fakes, labels)
+        if self.settings.loss == "hinge":
+            loss = losses.discriminator_hinge(real, fake)
+        else:
+            noise, smoothing = self.settings.label_noise, self.settings.label_smoothing
+            loss = losses.discriminator_cross_entropy(
+                real,
+                fake,
+                losses.noisy_targets(real, True, noise, smoothing),
+                losses.noisy_targets(fake, False, noise),
+            )
+        report = {"real": real.mean(), "fake": fake.mean()}
+        if self.settings.r1:
+            report["r1"] = penalty = self._penalty(images, labels)
+            loss = loss + self.settings.r1 * penalty
+        return {"loss": loss} | report
+
+    def _penalty(self, images: Tensor, labels: Tensor) -> Tensor:
+        # In fp32: squared gradients of bf16 scores are too coarse.
+        with torch.autocast(images.device.type, enabled=False):
+            some = images[: self.settings.r1_images].requires_grad_()
+            scores = self._score(some, labels[: len(some)])
+            return losses.gradient_penalty_r1(scores, some)
+
+    def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
+        fake = self._score(self._fakes(labels), labels)
+        return {"loss": _GENERATOR_LOSSES[self.settings.loss](fake)}
+
+
+_GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "non_saturating": losses.generator_non_saturating,
+    "minimax": losses.generator_minimax,
+    "hinge": losses.generator_hinge,
+}

@@ -1,0 +1,79 @@
+"""Finished (or unfinished) runs as a module, its shapes and where it comes from: what export reads.
+
+A run folder holds `run.json` (recipe, data set, machine, figures), `checkpoints/`, `metrics.jsonl`,
+`samples/` and `tensorboard/`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from torch import nn
+
+from runtime.images import ImageSpec
+from train import checkpoint
+from train.errors import RunError
+from train.objectives import Adversarial
+from train.recipes import RECIPE_JSON
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """One run's model in eval mode on the CPU, averaged where the recipe averages weights."""
+
+    name: str
+    """Artifact name: the recipe's, with dashes."""
+    kind: Literal["vae", "gan"]
+    decoder: nn.Module
+    """latents [B, *latent] (and labels int64 [B] where `labels` is given) -> images
+    [B, C, H, W] in `image.value_range`."""
+    encoder: nn.Module | None
+    """images [B, C, H, W] in `image.value_range` -> (mean, log_variance), each [B, *latent]."""
+    latent: tuple[int, ...]
+    image: ImageSpec
+    labels: tuple[str, ...] | None
+    """Class names by label, None for an unconditional model."""
+    provenance: dict[str, Any]
+    data_licence: str
+
+
+def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
+    """Read a run folder at its newest checkpoint, or at the checkpoint of `step`.
+
+    Raises RunError where the folder is not a run, is damaged, or its latents are not from N(0, I).
+    """
+    folder = Path(folder)
+    file = folder / "run.json"
+    try:
+        record = json.loads(file.read_text())
+        recipe = RECIPE_JSON.validate_python(record["recipe"])
+        classes, licence = tuple(record["classes"]), record["licence"]
+        provenance = dict(record["provenance"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise RunError(f"{file}: expected a training run's record, found {error}") from error
+    settings = recipe.objective
+    if isinstance(settings, Adversarial) and settings.prior != "normal":
+        raise RunError(f"{file}: prior: expected 'normal', found {settings.prior!r}")
+    saved = checkpoint.load(folder / "checkpoints", step)
+    model = settings.build().model
+    try:
+        model.load_state_dict(saved.group("model"))
+    except RuntimeError as error:
+        raise RunError(f"{folder}: expected the weights of {recipe.name}, found {error}") from error
+    model.requires_grad_(False).eval()
+    if saved.step != provenance["steps"]:
+        # An early or chosen checkpoint: the run's figures were measured on other weights.
+        provenance |= {"steps": saved.step, "seconds": saved.record["seconds"], "metrics": {}}
+    return TrainedRun(
+        name=recipe.name.replace("_", "-"),
+        kind=settings.kind,
+        decoder=model["decoder"],
+        encoder=dict(model.items()).get("encoder"),
+        latent=(settings.network.latent,),
+        image=recipe.image,
+        labels=classes if getattr(settings.network, "classes", 0) else None,
+        provenance={"recipe": record["recipe"]["name"], "params": record["recipe"]} | provenance,
+        data_licence=licence,
+    )

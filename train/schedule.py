@@ -1,0 +1,36 @@
+"""What a step takes from its number alone: data order, random seed, learning rate."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def seed_of(seed: int, stream: int, step: int = 0) -> int:
+    """A 32-bit generator seed, unrelated between neighbouring seeds, streams and steps."""
+    return int(np.random.SeedSequence((seed, stream, step)).generate_state(1)[0])
+
+
+def order(seed: int, size: int, start: int, count: int) -> NDArray[np.int64]:
+    """Positions `start` to `start + count` of an endless row of shuffles of range(size)."""
+    first, last = start // size, (start + count - 1) // size
+    shuffles = [_shuffle(seed, epoch, size) for epoch in range(first, last + 1)]
+    begin = start - first * size
+    return np.concatenate(shuffles)[begin : begin + count]
+
+
+@lru_cache(maxsize=2)
+def _shuffle(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(size)
+
+
+def one_cycle(step: int, steps: int, rise: float = 0.3, start: float = 1 / 25) -> float:
+    """Factor on the learning rate: cosine from `start` up to 1, then cosine down to 0.
+
+    Smith and Topin (2018), arXiv:1708.07120, with cosine instead of linear ramps.
+    """
+    top = max(1.0, rise * steps)
+    if step < top:
+        return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / top))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - top) / max(1.0, steps - top))))

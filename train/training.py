@@ -1,0 +1,193 @@
+"""One run's state and its single step, the same for every model family.
+
+Everything random in step k is a function of (seed, k): the batch, and the generator that is seeded
+anew for latents, noise, dropout and augmentation. A run stopped at any step and resumed therefore
+gives the weights of a run never stopped, without any generator state in the checkpoint.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from runtime.images import to_uint8
+from train.checkpoint import Checkpoint, pack, pack_optimizer, unpack_optimizer
+from train.data import Splits
+from train.ema import AveragedWeights
+from train.errors import DataError, DivergedError
+from train.objectives import AdamParams, Phase
+from train.recipes import Recipe
+from train.schedule import one_cycle, order, seed_of
+
+SHEET_IMAGES = 100
+_EVALUATION_BATCH = 500
+_INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
+"""Streams of random numbers that never disturb one another."""
+
+
+class Training:
+    """The state of one run: networks, averaged weights, optimisers, step.
+
+    Raises DataError where the data's images or classes are not those of the recipe.
+    """
+
+    def __init__(self, recipe: Recipe, data: Splits, device: torch.device) -> None:
+        _check(recipe, data)
+        self.recipe = recipe
+        self.device = device
+        self.step = 0
+        self.seconds = 0.0
+        _seed(recipe.seed, _INITIAL)
+        self.objective = recipe.objective.build()
+        for network in self.objective.networks.values():
+            network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        decay = recipe.ema_decay
+        self.average = AveragedWeights(self.objective.model, decay) if decay else None
+        self.optimizers = {name: _optimizer(phase) for name, phase in self.objective.phases.items()}
+        # NCHW uint8 on the device: the whole set fits, and nothing is decoded twice.
+        self.images = torch.from_numpy(data.train.images.transpose(0, 3, 1, 2).copy()).to(device)
+        self.labels = torch.from_numpy(data.train.labels).to(device)
+
+    @property
+    def model(self) -> nn.ModuleDict:
+        """What is kept of the run: averaged weights where the recipe asks, else the last ones."""
+        return self.average.module if self.average is not None else self.objective.model
+
+    def advance(self) -> dict[str, float]:
+        """One step of every phase; returns the losses as `phase/name`.
+
+        Raises DivergedError before any weight follows a NaN or infinite loss.
+        """
+        recipe = self.recipe
+        _seed(recipe.seed, _STEP, self.step)
+        rows = order(
+            recipe.seed, len(self.images), self.step * recipe.batch_size, recipe.batch_size
+        )
+        chosen = torch.from_numpy(rows).to(self.device)
+        images, labels = self.prepare(self.images[chosen]), self.labels[chosen]
+        report = {}
+        for name, phase in self.objective.phases.items():
+            _train_only(phase.module, self.objective.networks)
+            with self.autocast():
+                losses = phase.losses(images, labels)
+            for loss, value in losses.items():
+                report[f"{name}/{loss}"] = number = value.item()
+                if not math.isfinite(number):
+                    raise DivergedError(self.step, f"{name}/{loss}", number)
+            optimizer = self.optimizers[name]
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(phase.optimizer, self.step, recipe.steps)
+            optimizer.zero_grad()
+            next(iter(losses.values())).backward()
+            optimizer.step()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.objective.model, self.step)
+        return report
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float32 in the recipe's value range."""
+        low, high = self.recipe.image.value_range
+        return images.float().mul_((high - low) / 255).add_(low)
+
+    def autocast(self) -> torch.autocast:
+        enabled = self.recipe.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def checkpoint(self) -> Checkpoint:
+        tensors = pack("networks", self.objective.networks) | pack("model", self.model)
+        for name, optimizer in self.optimizers.items():
+            tensors |= pack_optimizer(f"optimizer.{name}", optimizer)
+        return Checkpoint(self.step, tensors, {"seconds": round(self.seconds, 3)})
+
+    def restore(self, saved: Checkpoint) -> None:
+        self.objective.networks.load_state_dict(saved.group("networks"))
+        if self.average is not None:
+            self.average.module.load_state_dict(saved.group("model"))
+        for name, optimizer in self.optimizers.items():
+            unpack_optimizer(saved.group(f"optimizer.{name}"), optimizer)
+        self.step, self.seconds = saved.step, saved.record["seconds"]
+
+    @torch.no_grad()
+    def draw(self) -> NDArray[np.uint8]:
+        """The sheet of fixed latents (labels in turn), uint8 [N, H, W, C]."""
+        network = self.recipe.objective.network
+        _seed(self.recipe.seed, _SHEET)
+        latents = torch.randn(SHEET_IMAGES, network.latent).to(self.device)
+        inputs = [latents]
+        if classes := getattr(network, "classes", 0):
+            inputs.append(torch.arange(SHEET_IMAGES, device=self.device) % classes)
+        with _evaluating(self.model):
+            images = self.model["decoder"](*inputs)
+        return to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
+
+    @torch.no_grad()
+    def evaluate(self, data: Splits) -> dict[str, float]:
+        """The objective's figures on the whole held-out set, from a seed of its own."""
+        if data.test is None:
+            return {}
+        test = data.test
+        _seed(self.recipe.seed, _EVALUATION)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for start in range(0, len(test.images), _EVALUATION_BATCH):
+                part = slice(start, start + _EVALUATION_BATCH)
+                images = torch.from_numpy(test.images[part].transpose(0, 3, 1, 2).copy())
+                labels = torch.from_numpy(test.labels[part])
+                yield self.prepare(images.to(self.device)), labels.to(self.device)
+
+        with _evaluating(self.model):
+            return self.objective.evaluate(self.model, batches())
+
+
+def _check(recipe: Recipe, data: Splits) -> None:
+    shape, classes = data.train.images.shape[1:], getattr(recipe.objective.network, "classes", 0)
+    if shape != recipe.image.shape:
+        raise DataError(
+            f"{data.train.name}: expected images of {recipe.image.shape} (H, W, C) for "
+            f"{recipe.name}, found {shape}"
+        )
+    if classes and classes != len(data.train.classes):
+        raise DataError(
+            f"{data.train.name}: expected {classes} classes for {recipe.name}, "
+            f"found {len(data.train.classes)}: {', '.join(data.train.classes)}"
+        )
+
+
+def _seed(seed: int, stream: int, step: int = 0) -> None:
+    torch.manual_seed(seed_of(seed, stream, step))
+
+
+def _optimizer(phase: Phase) -> torch.optim.Optimizer:
+    settings = phase.optimizer
+    return torch.optim.AdamW(
+        phase.module.parameters(),
+        settings.learning_rate,
+        settings.betas,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _learning_rate(settings: AdamParams, step: int, steps: int) -> float:
+    factor = one_cycle(step, steps) if settings.schedule == "one_cycle" else 1.0
+    return settings.learning_rate * factor
+
+
+def _train_only(module: nn.Module, networks: nn.Module) -> None:
+    # Gradients only for the phase's own weights: the others would be computed and thrown away.
+    networks.requires_grad_(False)
+    module.requires_grad_(True)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
