@@ -83,7 +83,7 @@ def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
 def _decoder_inputs(manifest: Manifest, count: int, seed: int) -> dict[str, NDArray[Any]]:
     """What decode is given for images 0..count of `seed`: exactly as serving makes it."""
     request = Sample(count, seed)
-    latents = request.latents(manifest, 0, count)
+    latents = request.latents(manifest)
     labels = request.chosen_labels(manifest)
     return {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
 

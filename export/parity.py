@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from runtime.backends import Backend, Tensors, batch_size
+from runtime.backends import Backend, Tensors
 from runtime.errors import ExportError
 from runtime.golden import ENCODE_TOLERANCE, MAX_LEVELS
 from runtime.manifest import GraphName, GraphSpec, Manifest, Parity
@@ -94,6 +94,11 @@ def run_torch(module: nn.Module, inputs: Tensors, spec: GraphSpec) -> Tensors:
         ) from error
     outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
     return {t.name: output.numpy() for t, output in zip(spec.outputs, outputs, strict=True)}
+
+
+def batch_size(inputs: Tensors) -> int:
+    """The common length of the leading axis."""
+    return len(next(iter(inputs.values())))
 
 
 def _difference(

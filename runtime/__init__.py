@@ -12,7 +12,7 @@ from runtime.images import ImageSpec
 from runtime.manifest import Manifest, TensorSpec
 from runtime.model import Limits, Model, load
 from runtime.observer import Observer
-from runtime.requests import Decode, Encode, Posterior, Sample
+from runtime.requests import Decode, Encode, Interpolate, Posterior, Sample
 
 __all__ = [
     "ArtifactError",
@@ -22,6 +22,7 @@ __all__ = [
     "EngineError",
     "ImageSpec",
     "InputError",
+    "Interpolate",
     "LatentServeError",
     "Limits",
     "Manifest",

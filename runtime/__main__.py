@@ -3,20 +3,21 @@
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.encoding import encode_npz
 from runtime.errors import InputError, LatentServeError
-from runtime.files import OUTPUTS, check_output, load_images, save_images
+from runtime.files import OUTPUTS, check_output, load_images, save_arrays, save_images
 from runtime.images import UInt8Array
 from runtime.model import Limits, Model, load
-from runtime.requests import Label, Sample
+from runtime.requests import Decode, Encode, Interpolate, Label, Posterior, Sample
+
+T = TypeVar("T", UInt8Array, Posterior)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,58 +48,54 @@ def sample(model: Model, args: argparse.Namespace) -> None:
     n = args.n if args.n is not None or args.seeds is not None else 1
     seed = args.seed if args.seed is not None or args.seeds is not None else 0
     request = Sample(n, seed, args.offset, args.seeds, args.labels, args.truncation)
-    labels = request.chosen_labels(model.manifest)
-    seeds, numbers = request.counter.numbers()
-    names = [f"seed{s}_{i:06d}" for s, i in zip(seeds, numbers, strict=True)]
-    arrays: dict[str, NDArray[Any]] = {"seeds": seeds, "numbers": numbers}
-    if labels is not None and model.manifest.labels is not None:
-        arrays["labels"] = labels
-        names = [f"{f}_{model.manifest.labels[k]}" for f, k in zip(names, labels, strict=True)]
-    batches = model.stream(
-        n,
-        seed=seed,
-        offset=args.offset,
-        seeds=args.seeds,
-        labels=args.labels,
-        truncation=args.truncation,
-    )
-    _save(args, batches, request.counter.count, names, arrays)
+
+    def arrays() -> dict[str, NDArray[Any]]:
+        seeds, numbers = request.counter.numbers()
+        labels = request.chosen_labels(model.manifest)
+        return {"seeds": seeds, "numbers": numbers} | ({} if labels is None else {"labels": labels})
+
+    def names() -> Iterator[str]:
+        made = arrays()
+        classes = model.manifest.labels
+        for i, (one, number) in enumerate(zip(made["seeds"], made["numbers"], strict=True)):
+            label = f"_{classes[made['labels'][i]]}" if classes is not None else ""
+            yield f"seed{one}_{number:06d}{label}"
+
+    batches = model.batches(request)
+    _save(args, batches, request.counter.count, names(), arrays)
 
 
 def encode(model: Model, args: argparse.Namespace) -> None:
-    if args.out.suffix.lower() != ".npz":
-        raise InputError("--out", "a file ending in .npz", str(args.out))
     images, names = load_images(args.images, model.manifest.image)
-    posterior = model.encode(images, args.labels)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_bytes(
-        encode_npz(
-            {
-                "mean": posterior.mean,
-                "log_variance": posterior.log_variance,
-                "names": np.array(names, dtype=np.str_),
-            }
-        )
+    posteriors = list(_counted(model.batches(Encode(images, args.labels)), len(images)))
+    save_arrays(
+        args.out,
+        {
+            "mean": np.concatenate([posterior.mean for posterior in posteriors]),
+            "log_variance": np.concatenate([posterior.log_variance for posterior in posteriors]),
+            "names": np.array(names, dtype=np.str_),
+        },
     )
 
 
 def reconstruct(model: Model, args: argparse.Namespace) -> None:
     images, names = load_images(args.images, model.manifest.image)
-    rebuilt = model.reconstruct(images, args.labels)
+    labels = args.labels if model.manifest.encoder_takes_labels else None
+    means = [posterior.mean for posterior in model.batches(Encode(images, labels))]
+    rebuilt = model.batches(Decode(np.concatenate(means), args.labels))
     if args.side_by_side:
-        pairs = np.concatenate([images, rebuilt], axis=2)
-        _save(args, [pairs], len(pairs), names)
-    else:
-        _save(args, [rebuilt], len(rebuilt), names)
+        whole = np.concatenate(list(rebuilt))
+        rebuilt = [np.concatenate([images, whole], axis=2)]
+    _save(args, rebuilt, len(images), names)
 
 
 def interpolate(model: Model, args: argparse.Namespace) -> None:
-    if args.seeds is None or len(args.seeds) != 2:
-        raise InputError("--seeds", "two seeds, such as 3,8", str(args.seeds))
+    if len(args.seeds) != 2:
+        raise InputError("--seeds", "two seeds, such as 3,8", f"{len(args.seeds)} of them")
     a, b = model.latents(seeds=args.seeds)
-    images = model.interpolate(a, b, args.steps, args.kind, labels=args.labels)
+    way = Interpolate(a, b, args.steps, args.kind, args.labels)
     args.columns = args.columns or args.steps
-    _save(args, [images], len(images))
+    _save(args, model.batches(way), args.steps)
 
 
 def manifold(model: Model, args: argparse.Namespace) -> None:
@@ -137,17 +134,19 @@ def _save(
     args: argparse.Namespace,
     batches: Iterable[UInt8Array],
     n: int,
-    names: list[str] | None = None,
-    arrays: dict[str, NDArray[Any]] | None = None,
+    names: Iterable[str] | None = None,
+    arrays: Callable[[], dict[str, NDArray[Any]]] | None = None,
 ) -> None:
+    counted = _counted(batches, n)
+    save_images(args.out, counted, n, columns=args.columns, names=names, arrays=arrays)
+
+
+def _counted(batches: Iterable[T], n: int) -> Iterator[T]:
+    """The same batches, with a bar of n images while they come."""
     with tqdm(total=n, unit="img", disable=None) as bar:
-
-        def counted() -> Iterator[UInt8Array]:
-            for batch in batches:
-                yield batch
-                bar.update(len(batch))
-
-        save_images(args.out, counted(), n, columns=args.columns, names=names, arrays=arrays)
+        for batch in batches:
+            yield batch
+            bar.update(len(batch.mean if isinstance(batch, Posterior) else batch))
 
 
 def _seeds(text: str) -> list[int]:
@@ -156,6 +155,13 @@ def _seeds(text: str) -> list[int]:
         first, dash, last = part.partition("-")
         seeds += range(int(first), int(last) + 1) if dash else [int(first)]
     return seeds
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
 
 
 def _labels(text: str) -> list[Label]:
@@ -178,17 +184,17 @@ def _parser() -> argparse.ArgumentParser:
 
     writing = argparse.ArgumentParser(add_help=False)
     writing.add_argument("-o", "--out", type=Path, required=True, help=OUTPUTS)
-    writing.add_argument(
-        "--columns", type=int, help="images across a sheet (default: about square)"
-    )
     writing.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
+
+    sheet = argparse.ArgumentParser(add_help=False)
+    sheet.add_argument("--columns", type=_positive, help="images across a sheet")
 
     def command(name: str, run: object, summary: str, *parents: argparse.ArgumentParser):
         made = commands.add_parser(name, help=summary, parents=[engine, *parents])
         made.set_defaults(run=run)
         return made
 
-    add = command("sample", sample, "draw images", writing)
+    add = command("sample", sample, "draw images", writing, sheet)
     add.add_argument("-n", type=int, help="how many (default 1)")
     add.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
     add.add_argument("--offset", type=int, default=0, help="number of the first image")
@@ -198,11 +204,11 @@ def _parser() -> argparse.ArgumentParser:
     add = command("encode", encode, "posterior of pictures, into an .npz", writing)
     add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
 
-    add = command("reconstruct", reconstruct, "encode pictures and decode them again", writing)
+    add = command("reconstruct", reconstruct, "encode pictures and decode again", writing, sheet)
     add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
     add.add_argument("--side-by-side", action="store_true", help="each picture beside its copy")
 
-    add = command("interpolate", interpolate, "the way from one seed's image to another's", writing)
+    add = command("interpolate", interpolate, "from one seed's image to another's", writing, sheet)
     add.add_argument("--seeds", type=_seeds, required=True, help="two seeds: 3,8")
     add.add_argument("--steps", type=int, default=16)
     add.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))

@@ -8,14 +8,16 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runtime.errors import ArtifactError
+from runtime.encoding import decode_npy
+from runtime.errors import ArtifactError, InputError
 from runtime.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
 
 ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
@@ -65,8 +67,15 @@ def numbered_versions(folder: Path) -> list[int]:
     """The versions of one artifact: its sub-folders with whole numbers for names, ascending."""
     if not folder.is_dir():
         return []
-    names = [child.name for child in folder.iterdir() if (child / MANIFEST).is_file()]
+    names = [child.name for child in folder.iterdir() if child.is_dir()]
     return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
+
+
+def artifact_folders(root: Path) -> list[Path]:
+    """The folders under `root` that hold versions of an artifact, sorted by name."""
+    if not root.is_dir():
+        return []
+    return sorted(folder for folder in root.iterdir() if numbered_versions(folder))
 
 
 def read_artifact(artifact: str | Path) -> Artifact:
@@ -138,14 +147,22 @@ def _read_plain(path: Path, limit: int) -> bytes:
         raise ArtifactError(path, f"cannot be read: {error.strerror}") from error
 
 
-def read_npz(data: bytes, file: str) -> dict[str, NDArray[np.generic]]:
+def read_npz(data: bytes, file: str) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz`, no pickles, bounded in size before anything is unpacked."""
+    arrays: dict[str, NDArray[Any]] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             total = sum(info.file_size for info in archive.infolist())
-        if total > _MAX_NPZ_BYTES:
-            raise ArtifactError(file, f"unpacks to {total} bytes, at most {_MAX_NPZ_BYTES} allowed")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
+            if total > _MAX_NPZ_BYTES:
+                raise ArtifactError(
+                    file, f"unpacks to {total} bytes, at most {_MAX_NPZ_BYTES} allowed"
+                )
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                arrays[name] = decode_npy(archive.read(info), info.filename)
+    except InputError as error:
         raise ArtifactError(file, f"expected an .npz of plain arrays, found: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        # RuntimeError: encrypted members; NotImplementedError is one of its kinds.
+        raise ArtifactError(file, f"expected an .npz of plain arrays, found: {error}") from error
+    return arrays

@@ -39,6 +39,15 @@ class Job(Generic[T]):
     rows: Callable[[int, int], Tensors]
     finish: Callable[[Tensors], T]
 
+    def part(self, start: int, stop: int) -> "Job[T]":
+        """The job of rows start..stop of this one."""
+        return Job(
+            self.graph,
+            stop - start,
+            lambda first, last: self.rows(start + first, start + last),
+            self.finish,
+        )
+
 
 @dataclass(eq=False)
 class _Entry:
@@ -57,12 +66,24 @@ class _Entry:
     def remaining(self) -> int:
         return self.job.count - self.taken
 
+    @property
+    def is_late(self) -> bool:
+        return self.expires is not None and time.monotonic() > self.expires
+
+    @property
+    def lateness(self) -> DeadlineExceeded:
+        return DeadlineExceeded(self.seconds or 0.0)
+
 
 @dataclass(frozen=True)
 class _Slice:
     entry: _Entry
     start: int
     stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
 
 
 class Batcher:
@@ -87,7 +108,9 @@ class Batcher:
         self._queued = 0
         self._idle = 0
         self._closed = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"latentserve-runner-{i}", daemon=True)
             for i in range(runners)
@@ -99,24 +122,15 @@ class Batcher:
         """Queue a job; its future can be cancelled until the last row is done.
 
         With `wait` the call blocks until the queue has room, otherwise a full queue raises
-        OverloadedError. `deadline` is in seconds from now: a job not begun or not finished by
-        then fails with DeadlineExceeded before it costs more engine time.
+        OverloadedError. `deadline` is in seconds from now: a job that waits for room, is not
+        begun or not finished by then fails with DeadlineExceeded and costs no more engine time.
         """
         expires = None if deadline is None else time.monotonic() + deadline
         entry = _Entry(job, Future(), deadline, expires)
-        weight = self._weight(job.count)
-        with self._changed:
-            while self._queued + weight > self._limit and not self._closed:
-                if not wait:
-                    self._observer.rejected(job.graph, job.count, "overloaded")
-                    raise OverloadedError(self._queued, self._limit)
-                self._changed.wait()
-            if self._closed:
-                raise EngineError("the model is closed: load it again")
-            self._queue.append(entry)
-            self._queued += weight
-            self._changed.notify()
-        self._observer.queued(job.graph, job.count)
+        while not self._enter(entry, wait):
+            self._expire()
+        # Whoever cancels takes the job out of the queue there and then.
+        entry.future.add_done_callback(lambda future: self._cancelled(entry, future))
         return entry.future
 
     @property
@@ -126,35 +140,62 @@ class Batcher:
 
     def close(self) -> None:
         """Take no more jobs, finish those queued, and end the runners."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._work.notify_all()
+            self._room.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def _enter(self, entry: _Entry, wait: bool) -> bool:
+        """Put an entry into the queue, or wait for room: False means to try again."""
+        job, weight = entry.job, self._weight(entry.job.count)
+        with self._lock:
+            if self._closed:
+                raise EngineError("the model is closed: load it again")
+            if self._queued + weight <= self._limit:
+                self._queue.append(entry)
+                self._queued += weight
+                self._observer.queued(job.graph, job.count)
+                self._work.notify()
+                return True
+            if any(other.is_late for other in self._queue):
+                return False
+            if not wait:
+                self._observer.rejected(job.graph, job.count, "overloaded")
+                raise OverloadedError(self._queued, self._limit)
+            if entry.is_late:
+                self._observer.rejected(job.graph, job.count, "deadline")
+                raise entry.lateness
+            self._room.wait(None if entry.expires is None else entry.expires - time.monotonic())
+            return False
 
     def _weight(self, rows: int) -> int:
         return min(rows, self._window)
 
     def _serve(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if not batch:
-                return
-            self._run(batch)
+        while batch := self._next_batch():
+            try:
+                self._run(batch)
+            except Exception as error:  # whatever it is, the runner lives on
+                for piece in batch:
+                    self._fail(piece.entry, error)
 
     def _next_batch(self) -> list[_Slice]:
         """Wait for work and take a batch of one graph; empty once closed and drained."""
-        with self._changed:
-            self._idle += 1
-            try:
-                while True:
-                    batch = self._take()
-                    if batch or (self._closed and not self._queue):
-                        self._changed.notify_all()
-                        return batch
-                    self._changed.wait()
-            finally:
+        while True:
+            self._expire()
+            with self._lock:
+                self._idle += 1
+                batch = self._take()
+                drained = self._closed and not self._queue
+                if not batch and not drained:
+                    self._work.wait()
                 self._idle -= 1
+                if batch and self._queue:
+                    self._work.notify()
+            if batch or drained:
+                return batch
 
     def _take(self) -> list[_Slice]:
         batch: list[_Slice] = []
@@ -162,10 +203,7 @@ class Batcher:
         room = 0
         while self._queue and (room > 0 or not batch):
             entry = self._queue.popleft()
-            if self._is_abandoned(entry):
-                continue
-            graph = batch[0].entry.job.graph if batch else entry.job.graph
-            if entry.job.graph != graph:
+            if batch and entry.job.graph != batch[0].entry.job.graph:
                 others.append(entry)
                 continue
             if not batch:
@@ -179,6 +217,7 @@ class Batcher:
             if entry.remaining:
                 self._queue.append(entry)
         self._queue.extendleft(reversed(others))
+        self._room.notify_all()
         return batch
 
     def _share(self, first: _Entry) -> int:
@@ -192,20 +231,26 @@ class Batcher:
                 waiting += entry.remaining
         return min(self._max_batch, -(-waiting // self._idle))
 
-    def _is_abandoned(self, entry: _Entry) -> bool:
-        """Whether an entry just taken from the queue is to be dropped; settles its future."""
-        if entry.future.cancelled():
-            reason = "cancelled"
-        elif entry.settled:
-            reason = "failed"
-        elif entry.expires is not None and time.monotonic() > entry.expires:
-            reason = "deadline"
-            self._fail(entry, DeadlineExceeded(entry.seconds or 0.0))
-        else:
-            return False
-        self._queued -= self._weight(entry.remaining)
-        self._observer.rejected(entry.job.graph, entry.remaining, reason)
-        return True
+    def _expire(self) -> None:
+        """Fail what is past its deadline."""
+        with self._lock:
+            late = [entry for entry in self._queue if entry.is_late]
+        for entry in late:
+            self._fail(entry, entry.lateness, "deadline")
+
+    def _cancelled(self, entry: _Entry, future: Future[Any]) -> None:
+        if future.cancelled():
+            with self._lock:
+                self._leave(entry, "cancelled")
+            self._settles(entry)
+
+    def _leave(self, entry: _Entry, reason: str) -> None:
+        """Take an entry's remaining rows out of the queue, if there are any. Under the lock."""
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self._queued -= self._weight(entry.remaining)
+            self._observer.rejected(entry.job.graph, entry.remaining, reason)
+            self._room.notify_all()
 
     def _run(self, batch: list[_Slice]) -> None:
         graph = batch[0].entry.job.graph
@@ -220,52 +265,49 @@ class Batcher:
         if not good:
             return
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
-        images = sum(piece.stop - piece.start for piece in good)
+        images = sum(piece.rows for piece in good)
         began = time.perf_counter()
-        try:
-            outputs = self._backend.run(graph, inputs)
-        except Exception as error:
-            known = isinstance(error, LatentServeError)
-            failure = error if known else EngineError(f"{graph} failed: {error}")
-            for piece in good:
-                self._fail(piece.entry, failure)
-            return
+        outputs = self._backend.run(graph, inputs)
         self._observer.run(graph, images, time.perf_counter() - began)
+        for name, array in outputs.items():
+            if len(array) != images:
+                raise EngineError(f"{graph}: {name}: expected {images} rows, found {len(array)}")
         row = 0
         for piece in good:
-            rows = piece.stop - piece.start
-            self._deliver(piece, {name: a[row : row + rows] for name, a in outputs.items()})
-            row += rows
+            part = slice(row, row + piece.rows)
+            row += piece.rows
+            try:
+                self._deliver(piece, {name: array[part] for name, array in outputs.items()})
+            except Exception as error:
+                self._fail(piece.entry, error)
 
     def _deliver(self, piece: _Slice, outputs: Tensors) -> None:
         entry, count = piece.entry, piece.entry.job.count
-        with self._changed:
+        with self._lock:
             if entry.outputs is None:
                 entry.outputs = {
                     name: np.empty((count, *a.shape[1:]), a.dtype) for name, a in outputs.items()
                 }
         for name, array in outputs.items():
             entry.outputs[name][piece.start : piece.stop] = array
-        with self._changed:
-            entry.done += piece.stop - piece.start
+        with self._lock:
+            entry.done += piece.rows
             if entry.done < count:
                 return
-        try:
-            result = entry.job.finish(entry.outputs)
-        except Exception as error:
-            self._fail(entry, error)
-            return
+        result = entry.job.finish(entry.outputs)
         if self._settles(entry):
             entry.future.set_result(result)
 
-    def _fail(self, entry: _Entry, error: Exception) -> None:
+    def _fail(self, entry: _Entry, error: Exception, reason: str = "failed") -> None:
+        with self._lock:
+            self._leave(entry, reason)
         if self._settles(entry):
-            entry.future.set_exception(error)
+            entry.future.set_exception(_as_engine_error(error, entry.job.graph))
 
     def _settles(self, entry: _Entry) -> bool:
         """Whether the caller is the one to settle this future: not cancelled, not yet settled by
         another slice of the same job."""
-        with self._changed:
+        with self._lock:
             if entry.settled:
                 return False
             entry.settled = True
@@ -274,3 +316,11 @@ class Batcher:
 
 def _concatenate(parts: list[Tensors]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _as_engine_error(error: Exception, graph: GraphName) -> Exception:
+    if isinstance(error, LatentServeError):
+        return error
+    if isinstance(error, MemoryError):
+        return EngineError(f"{graph}: not enough memory for all images at once: {error}")
+    return EngineError(f"{graph} failed: {error}")

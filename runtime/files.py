@@ -1,6 +1,8 @@
 """Images from and to files; the name's ending says the format."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -39,37 +41,65 @@ def save_images(
     n: int,
     *,
     columns: int | None = None,
-    names: Sequence[str] | None = None,
-    arrays: dict[str, NDArray[Any]] | None = None,
+    names: Iterable[str] | None = None,
+    arrays: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
 ) -> None:
     """Write n images that arrive in batches, in order.
 
     A folder and `.npy` are written as the batches come, so memory stays flat for any n. `names`
-    are the single files' names without ending (default: the image's number); `arrays` go into an
-    `.npz` beside `images`. A file is complete or absent: it is renamed into place at the end.
+    are the single files' names without ending (default: the image's number), made safe and
+    distinct; `arrays()` go into an `.npz` beside `images`. A file is complete or absent: it is
+    renamed into place at the end. Raises InputError where the system cannot write.
     """
     check_output(out)
+    try:
+        _save_images(out, batches, n, columns, _distinct(names or map(_number, range(n))), arrays)
+    except OSError as error:
+        raise InputError(
+            "out", "a place that can be written", f"{out} ({error.strerror})"
+        ) from error
+
+
+def _save_images(
+    out: Path,
+    batches: Iterable[UInt8Array],
+    n: int,
+    columns: int | None,
+    names: Iterable[str],
+    arrays: Callable[[], Mapping[str, NDArray[Any]]] | None,
+) -> None:
     suffix = out.suffix.lower()
     if suffix == "":
         out.mkdir(parents=True, exist_ok=True)
-        for name, image in zip(_names(n, names), _each(batches), strict=True):
+        for name, image in zip(names, _each(batches), strict=True):
             with _renamed(out / f"{name}.png") as file:
                 file.write(encode_image(image))
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
     with _renamed(out) as file:
         if suffix == ".npy":
             _write_npy(file, batches, n)
         elif suffix == ".npz":
-            file.write(encode_npz({"images": np.concatenate(list(batches)), **(arrays or {})}))
+            made: dict[str, NDArray[Any]] = {"images": np.concatenate(list(batches))}
+            file.write(encode_npz(made | dict(arrays() if arrays is not None else {})))
         elif suffix == ".zip":
-            pngs = (encode_image(image) for image in _each(batches))
-            file.write(
-                encode_zip((f"{a}.png", b) for a, b in zip(_names(n, names), pngs, strict=True))
-            )
+            images = zip(names, _each(batches), strict=True)
+            file.write(encode_zip((f"{name}.png", encode_image(image)) for name, image in images))
         else:
             sheet = contact_sheet(np.concatenate(list(batches)), columns)
             file.write(encode_image(sheet, _PICTURES[suffix]))
+
+
+def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as an `.npz`, complete or not at all."""
+    if out.suffix.lower() != ".npz":
+        raise InputError("out", "a file ending in .npz", f"{out.name!r}")
+    try:
+        with _renamed(out) as file:
+            file.write(encode_npz(arrays))
+    except OSError as error:
+        raise InputError(
+            "out", "a place that can be written", f"{out} ({error.strerror})"
+        ) from error
 
 
 def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, list[str]]:
@@ -79,10 +109,10 @@ def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, lis
     """
     if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
         images = decode_npy(_read(paths[0]), str(paths[0]))
-        return images, [f"{i:06d}" for i in range(len(images) if images.ndim else 0)]
+        return images, [_number(i) for i in range(len(images) if images.ndim else 0)]
     files: list[Path] = []
     for path in paths:
-        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        files += sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     if not files:
         raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
     return np.stack([fit(open_image(file), spec) for file in files]), [f.stem for f in files]
@@ -95,8 +125,17 @@ def _read(path: Path) -> bytes:
         raise InputError("images", "a readable file", f"{path} ({error.strerror})") from None
 
 
-def _names(n: int, names: Sequence[str] | None) -> Sequence[str]:
-    return names if names is not None else [f"{i:06d}" for i in range(n)]
+def _number(i: int) -> str:
+    return f"{i:06d}"
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """Names as plain file names, each once: a class may be called "t-shirt/top"."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        safe = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
+        seen[safe] += 1
+        yield safe if seen[safe] == 1 else f"{safe}_{seen[safe]}"
 
 
 def _each(batches: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
@@ -114,6 +153,7 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 
 @contextmanager
 def _renamed(path: Path) -> Generator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("wb") as file:

@@ -38,6 +38,8 @@ def _check_graph(
     graph: GraphName, spec: GraphSpec, golden: dict[str, NDArray[Any]], backend: Backend
 ) -> None:
     inputs = {tensor.name: _array(golden, f"{graph}.{tensor.name}") for tensor in spec.inputs}
+    if not all(len(array) for array in inputs.values()):
+        raise ArtifactError(GOLDEN, f"expected at least one golden image for {graph}, found none")
     outputs = backend.run(graph, inputs)
     for tensor in spec.outputs:
         expected = _array(golden, f"{graph}.{tensor.name}")
@@ -60,4 +62,6 @@ def _check_graph(
 def _array(golden: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in golden:
         raise ArtifactError(GOLDEN, f"expected an array {name!r}, found {sorted(golden)}")
+    if not golden[name].ndim:
+        raise ArtifactError(GOLDEN, f"expected rows in {name!r}, found a single number")
     return golden[name]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 MAX_NODES = 20_000
 MAX_BYTES = 2 << 30
 MAX_ELEMENTS = 1 << 28
-"""Bound on the values of any one tensor in a graph, for one image of the batch."""
+"""Bound on the values of any one tensor in a graph, at the batch it is checked with."""
+MAX_SHAPE_VALUES = 1 << 12
+"""Bound on integer vectors: they hold shapes and indices, never pictures."""
 
 MIN_OPSET, MAX_OPSET = 18, 24
 
@@ -28,12 +30,15 @@ _OPS = """
     Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
     GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity
     InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul
-    Max MaxPool Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow QuantizeLinear Range
+    Max MaxPool Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow QuantizeLinear
     Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu
     Reshape Resize Round RMSNormalization Selu Shape Sigmoid Sign Size Slice Softmax Softplus
     Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tanh Tile Transpose Unsqueeze Where
 """
 ALLOWED_OPS = frozenset(_OPS.split())
+
+# The batch at which sizes are checked: no other axis is likely to have this length.
+_BATCH = 3
 
 _DTYPES = {1: "float32", 2: "uint8", 7: "int64"}
 
@@ -56,16 +61,12 @@ def check_graph(data: bytes, spec: GraphSpec) -> "onnx.ModelProto":
         raise ArtifactError(spec.file, f"expected an ONNX model, found: {error}") from error
     _check_header(model, spec.file)
     _check_nodes(model, spec.file)
-    _check_sizes(model, spec.file)
     _check_border(model.graph, spec)
     try:
         onnx.checker.check_model(model)  # pyright: ignore[reportUnknownMemberType]
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        _check_sizes(model, spec)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise ArtifactError(spec.file, f"not a valid ONNX graph: {error}") from error
-    for value in inferred.graph.value_info:
-        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.dim_value > 0]
-        _check_elements(spec.file, value.name, dims)
     return model
 
 
@@ -80,20 +81,25 @@ def _check_header(model: "onnx.ModelProto", file: str) -> None:
         raise ArtifactError(
             file, f"expected at most {MAX_NODES} nodes, found {len(model.graph.node)}"
         )
-    if model.graph.sparse_initializer:
-        raise ArtifactError(file, "expected dense initializers, found sparse ones")
+    if model.graph.sparse_initializer or model.training_info:
+        raise ArtifactError(file, "expected neither sparse initializers nor training information")
 
 
 def _check_nodes(model: "onnx.ModelProto", file: str) -> None:
     import onnx
 
+    kinds = onnx.AttributeProto
+    plain = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS)
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in ALLOWED_OPS:
             kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             raise ArtifactError(file, f"operator {kind} is not among those an artifact may use")
         for attribute in node.attribute:
-            if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-                raise ArtifactError(file, f"operator {node.op_type} carries a subgraph")
+            if attribute.type not in plain:
+                kind = onnx.AttributeProto.AttributeType.Name(attribute.type).lower()
+                raise ArtifactError(
+                    file, f"operator {node.op_type} carries a {kind} in its {attribute.name!r}"
+                )
             if attribute.type == onnx.AttributeProto.TENSOR:
                 _check_tensor(attribute.t, file)
     for tensor in model.graph.initializer:
@@ -112,26 +118,49 @@ def _check_tensor(tensor: "onnx.TensorProto", file: str) -> None:
     _check_elements(file, tensor.name, list(tensor.dims))
 
 
-def _check_elements(file: str, name: str, dims: list[int]) -> None:
-    if prod(dims) > MAX_ELEMENTS:
-        raise ArtifactError(
-            file, f"tensor {name!r} has shape {dims}, more than {MAX_ELEMENTS} values"
-        )
+def _check_elements(file: str, name: str, dims: list[int], limit: int = MAX_ELEMENTS) -> None:
+    if prod(dims) > limit:
+        raise ArtifactError(file, f"tensor {name!r} has shape {dims}, more than {limit} values")
 
 
-def _check_sizes(model: "onnx.ModelProto", file: str) -> None:
-    # Shapes that constants ask for (ConstantOfShape, Expand, Tile, Pad, Resize) are bounded by
-    # bounding every integer constant's entries: no image network needs an axis of 2^24.
-    import numpy as np
+def _check_sizes(model: "onnx.ModelProto", spec: GraphSpec) -> None:
+    """Every tensor's size at one batch, by ONNX's shape inference, before anything is run."""
     import onnx
 
-    shaping = {"ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "Range", "Reshape", "OneHot"}
-    wanted = {name for node in model.graph.node if node.op_type in shaping for name in node.input}
-    for tensor in model.graph.initializer:
-        if tensor.name in wanted and tensor.data_type == onnx.TensorProto.INT64:
-            values = onnx.numpy_helper.to_array(tensor)
-            if values.size and np.abs(values).max() > 1 << 24 and abs(values.min()) < 1 << 60:
-                raise ArtifactError(file, f"constant {tensor.name!r} asks for an over-large shape")
+    # The file's own notes on shapes are dropped, and the batch made a number: then every size of
+    # a feed-forward graph follows from its weights alone.
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    del graph.graph.value_info[:]
+    for value in graph.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = _BATCH
+    for value in graph.graph.output:
+        value.type.tensor_type.shape.dim[0].Clear()
+    # First without following values: a chain of Concat could make a short graph's shapes huge.
+    for follow_values in (False, True):
+        inferred = onnx.shape_inference.infer_shapes(
+            graph, strict_mode=True, data_prop=follow_values
+        )
+        tensors = {value.name: value for value in inferred.graph.value_info}
+        tensors |= {value.name: value for value in inferred.graph.output}
+        for value in tensors.values():
+            kind = value.type.tensor_type
+            known = [dim.dim_value for dim in kind.shape.dim if dim.HasField("dim_value")]
+            _check_elements(spec.file, value.name, known)
+            if kind.elem_type == onnx.TensorProto.INT64 and len(kind.shape.dim) == 1:
+                _check_elements(spec.file, value.name, known, MAX_SHAPE_VALUES)
+    for node in inferred.graph.node:
+        for name in filter(None, node.output):
+            shape = tensors[name].type.tensor_type.shape if name in tensors else None
+            if shape is None or not all(dim.HasField("dim_value") for dim in shape.dim):
+                raise ArtifactError(
+                    spec.file, f"the size of {name!r} ({node.op_type}) is unknown before it is run"
+                )
+    for value in inferred.graph.output:
+        if value.type.tensor_type.shape.dim[0].dim_value != _BATCH:
+            raise ArtifactError(
+                spec.file, f"output {value.name!r} does not have one row for each row of the batch"
+            )
 
 
 def _check_border(graph: "onnx.GraphProto", spec: GraphSpec) -> None:

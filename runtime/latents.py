@@ -3,21 +3,24 @@
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.images import Float32Array
 
 PathKind = Literal["slerp", "lerp"]
 
 
-def interpolate(a: Float32Array, b: Float32Array, steps: int, kind: PathKind) -> Float32Array:
-    """`steps` latents from `a` to `b`, both ends included: [*latent] each -> [steps, *latent].
+def interpolate(
+    a: Float32Array, b: Float32Array, fractions: NDArray[np.float64], kind: PathKind
+) -> Float32Array:
+    """Latents on the way from `a` (fraction 0) to `b` (fraction 1): [*latent] -> [n, *latent].
 
     `lerp` is the straight line. `slerp` follows the great circle between the two directions
     (Shoemake 1985, "Animating rotation with quaternion curves"; White 2016, arXiv:1609.04468,
     for latents) while the length moves linearly: in high dimensions normal latents lie close to
     a sphere, and the straight line leaves it.
     """
-    t = np.linspace(0.0, 1.0, steps).reshape(-1, *([1] * a.ndim))
+    t = fractions.reshape(-1, *([1] * a.ndim))
     start, end = a.astype(np.float64), b.astype(np.float64)
     line = (1.0 - t) * start + t * end
     if kind == "lerp":

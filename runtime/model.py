@@ -10,28 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Backend, Device, open_backend
-from runtime.batching import Batcher
+from runtime.backends import Backend, Device, open_backend, zero_inputs
+from runtime.batching import Batcher, Job
 from runtime.errors import InputError
 from runtime.golden import check_golden
 from runtime.images import Float32Array, UInt8Array
-from runtime.latents import PathKind, interpolate, manifold_grid
-from runtime.manifest import Manifest, Precision
+from runtime.latents import PathKind, manifold_grid
+from runtime.manifest import GraphName, Manifest, Precision
 from runtime.observer import Observer
 from runtime.requests import (
     Decode,
     Encode,
     Int64Array,
+    Interpolate,
     Labels,
     Posterior,
     Request,
     Sample,
     check_integer,
-    check_latents,
+    check_labels,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,11 @@ class Limits:
     queue_images: int = 4096
     runners: int | None = None
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                check_integer(f"limits.{name}", value, 1, 1 << 20)
 
 
 def load(
@@ -119,15 +124,16 @@ class Model:
         )
 
     def submit(
-        self, request: Request[T], *, wait: bool = True, deadline: float | None = None
+        self, work: Request[T] | Job[T], *, wait: bool = True, deadline: float | None = None
     ) -> Future[T]:
-        """Queue a `Sample`, `Decode` or `Encode` and return the future of its result.
+        """Queue a request (`Sample`, `Decode`, `Encode`, `Interpolate`), or the job that its
+        validation gave (`request.job(model.manifest)`), and return the future of its result.
 
         All other methods stand on this one. With `wait=False` a full queue raises
         OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
         cancelling the future takes the work out of the queue.
         """
-        job = request.job(self.manifest)
+        job = work if isinstance(work, Job) else work.job(self.manifest)
         return self._batcher.submit(job, wait=wait, deadline=deadline)
 
     def sample(
@@ -160,16 +166,22 @@ class Model:
 
         A few batches are made ahead of the reader; leaving the loop cancels them.
         """
-        whole = Sample(n, seed, offset, seeds, labels, truncation)
-        whole.job(self.manifest)  # refuse bad arguments here, not at the first batch
-        return self._stream(whole)
+        return self.batches(Sample(n, seed, offset, seeds, labels, truncation))
 
-    def _stream(self, whole: Sample) -> Iterator[UInt8Array]:
-        n = whole.counter.count
-        ahead: deque[Future[UInt8Array]] = deque()
+    def batches(self, request: Request[T]) -> Iterator[T]:
+        """The result of any request in parts, in order, in bounded memory.
+
+        A few parts are made ahead of the reader; leaving the loop cancels them. Raises InputError
+        at the call, not at the first part.
+        """
+        return self._batches(request.job(self.manifest))
+
+    def _batches(self, job: Job[T]) -> Iterator[T]:
+        ahead: deque[Future[T]] = deque()
         try:
-            for start in range(0, n, self.max_batch):
-                ahead.append(self.submit(whole.part(start, min(start + self.max_batch, n))))
+            for start in range(0, job.count, self.max_batch):
+                part = job.part(start, min(start + self.max_batch, job.count))
+                ahead.append(self.submit(part))
                 if len(ahead) > 2 * self.runners:
                     yield ahead.popleft().result()
             while ahead:
@@ -188,8 +200,7 @@ class Model:
         truncation: float | None = None,
     ) -> Float32Array:
         """The latents that `sample` decodes for the same arguments: [n, *latent]."""
-        request = Sample(n, seed, offset, seeds, truncation=truncation)
-        return request.latents(self.manifest, 0, request.counter.count)
+        return Sample(n, seed, offset, seeds, truncation=truncation).latents(self.manifest)
 
     def labels(
         self,
@@ -213,6 +224,7 @@ class Model:
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean; a conditional model needs labels."""
+        check_labels(self.manifest, labels, len(images))
         posterior = self.encode(images, labels if self.manifest.encoder_takes_labels else None)
         return self.decode(posterior.mean, labels)
 
@@ -226,25 +238,7 @@ class Model:
         labels: Labels | None = None,
     ) -> UInt8Array:
         """`steps` images on the way from latent `a` to latent `b`, each [*latent]."""
-        return self.submit(self.path(a, b, steps, kind, labels=labels)).result()
-
-    def path(
-        self,
-        a: ArrayLike,
-        b: ArrayLike,
-        steps: int,
-        kind: PathKind = "slerp",
-        *,
-        labels: Labels | None = None,
-    ) -> Decode:
-        """The request behind `interpolate`."""
-        if kind not in ("slerp", "lerp"):
-            raise InputError("kind", "'slerp' or 'lerp'", repr(kind))
-        check_integer("steps", steps, 2, 100_000)
-        ends = [
-            check_latents(f, np.asarray(x)[None], self.manifest)[0] for f, x in (("a", a), ("b", b))
-        ]
-        return Decode(interpolate(ends[0], ends[1], steps, kind), labels)
+        return self.submit(Interpolate(a, b, steps, kind, labels)).result()
 
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
@@ -254,6 +248,16 @@ class Model:
             )
         check_integer("steps", steps, 1, 1000)
         return self.decode(manifold_grid(steps), labels)
+
+    def warm(self) -> None:
+        """Run every graph once at every batch size, so that no request pays for a first time."""
+        graphs: tuple[GraphName, ...] = (
+            ("decode", "encode") if self.manifest.encode else ("decode",)
+        )
+        for graph in graphs:
+            for batch in self.manifest.batches:
+                if batch <= self.max_batch:
+                    self._backend.run(graph, zero_inputs(self.manifest, graph, batch))
 
     @property
     def queued(self) -> int:

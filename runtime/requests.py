@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -13,12 +13,13 @@ from runtime.backends import Tensors
 from runtime.batching import Job
 from runtime.errors import EngineError, InputError
 from runtime.images import Float32Array, UInt8Array
+from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
 from runtime.streams import MAX_SEED, Counter, Stream, integers, normals
 
 Int64Array = NDArray[np.int64]
 Label = int | str
-Labels = Label | Sequence[Label] | NDArray[np.int64]
+Labels = Label | Sequence[Label] | NDArray[Any]
 """One class for all images, or one for each; by name or by index."""
 
 MAX_LATENT = 1e6
@@ -68,7 +69,8 @@ class Sample:
     def counter(self) -> Counter:
         """The validated choice of images."""
         if self.seeds is not None:
-            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(self.seeds)]
+            given = _as_list("seeds", self.seeds, "a sequence of seeds")
+            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(given)]
             if self.seed is not None or self.n not in (None, len(seeds)) or self.offset:
                 raise InputError("seeds", "either seeds, or seed with n and offset", "both")
             check_integer("seeds", len(seeds), 1, MAX_COUNT, what="at least one seed")
@@ -81,39 +83,38 @@ class Sample:
         seed = check_seed("seed", self.seed)
         return Counter(seed, check_integer("offset", self.offset, 0, MAX_SEED - n), n)
 
-    def part(self, start: int, stop: int) -> "Sample":
-        """The request for images start..stop of this one."""
-        labels = self.labels
-        if labels is not None and not isinstance(labels, int | str) and len(labels) > 1:
-            labels = labels[start:stop]
-        if self.seeds is not None:
-            return replace(self, n=None, seeds=self.seeds[start:stop], labels=labels)
-        return replace(self, n=stop - start, offset=self.offset + start, labels=labels)
-
-    def latents(self, manifest: Manifest, start: int, stop: int) -> Float32Array:
-        """Latents of images start..stop of this request: [stop - start, *latent]."""
-        latent = manifest.latent
-        truncation = check_truncation(self.truncation)
-        drawn = normals(self.counter.slice(start, stop), Stream.LATENT, latent.size, truncation)
-        return drawn.reshape(stop - start, *latent.shape)
+    def latents(self, manifest: Manifest) -> Float32Array:
+        """The latents of all images: [n, *latent]."""
+        return self._latents(manifest, 0, self.counter.count)
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
-        if self.labels is None and manifest.labels is not None:
-            return integers(self.counter, Stream.LABEL, len(manifest.labels))
-        return check_labels(manifest, self.labels, self.counter.count)
+        given = check_labels(manifest, self.labels, self.counter.count)
+        return self._labels(manifest, given, 0, self.counter.count)
 
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         check_truncation(self.truncation)
-        labels = self.chosen_labels(manifest)
+        given = check_labels(manifest, self.labels, self.counter.count)
 
         def rows(start: int, stop: int) -> Tensors:
-            latents = self.latents(manifest, start, stop)
-            if labels is None:
-                return {"latents": latents}
-            return {"latents": latents, "labels": labels[start:stop]}
+            latents = self._latents(manifest, start, stop)
+            labels = self._labels(manifest, given, start, stop)
+            return {"latents": latents} if labels is None else _inputs(latents, labels)
 
         return Job("decode", self.counter.count, rows, _images)
+
+    def _latents(self, manifest: Manifest, start: int, stop: int) -> Float32Array:
+        latent, truncation = manifest.latent, check_truncation(self.truncation)
+        counter = self.counter.slice(start, stop)
+        drawn = normals(counter, Stream.LATENT, latent.size, truncation)
+        return drawn.reshape(stop - start, *latent.shape)
+
+    def _labels(
+        self, manifest: Manifest, given: Int64Array | None, start: int, stop: int
+    ) -> Int64Array | None:
+        if given is not None or manifest.labels is None:
+            return None if given is None else given[start:stop]
+        return integers(self.counter.slice(start, stop), Stream.LABEL, len(manifest.labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +127,35 @@ class Decode:
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         latents = check_latents("latents", self.latents, manifest)
         labels = check_labels(manifest, self.labels, len(latents))
-        if labels is None and manifest.labels is not None:
-            raise InputError("labels", f"one of {list(manifest.labels)} for each latent", "none")
-        inputs = {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
+        _require_labels(manifest, labels)
+        inputs = {"latents": latents} if labels is None else _inputs(latents, labels)
         return Job("decode", len(latents), _rows_of(inputs), _images)
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolate:
+    """`steps` images on the way from latent `a` to latent `b`, each [*latent], ends included."""
+
+    a: ArrayLike
+    b: ArrayLike
+    steps: int
+    kind: PathKind = "slerp"
+    labels: Labels | None = None
+
+    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+        if self.kind not in ("slerp", "lerp"):
+            raise InputError("kind", "'slerp' or 'lerp'", _short(self.kind))
+        steps = check_integer("steps", self.steps, 2, MAX_COUNT)
+        a, b = (check_latent(f, x, manifest) for f, x in (("a", self.a), ("b", self.b)))
+        labels = check_labels(manifest, self.labels, steps)
+        _require_labels(manifest, labels)
+
+        def rows(start: int, stop: int) -> Tensors:
+            fractions = np.arange(start, stop) / (steps - 1)
+            latents = interpolate(a, b, fractions, self.kind)
+            return {"latents": latents} if labels is None else _inputs(latents, labels[start:stop])
+
+        return Job("decode", steps, rows, _images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +172,8 @@ class Encode:
         inputs: dict[str, NDArray[Any]] = {"images": images}
         if manifest.encoder_takes_labels:
             labels = check_labels(manifest, self.labels, len(images))
-            if labels is None:
-                raise InputError("labels", f"one of {list(manifest.labels or ())} for each", "none")
-            inputs["labels"] = labels
+            _require_labels(manifest, labels)
+            inputs["labels"] = np.ascontiguousarray(labels)
         elif self.labels is not None:
             raise InputError("labels", "none: this encoder takes no labels", repr(self.labels))
         return Job("encode", len(images), _rows_of(inputs), _posterior)
@@ -189,14 +214,16 @@ def check_labels(manifest: Manifest, labels: Labels | None, count: int) -> Int64
     if manifest.labels is None:
         raise InputError("labels", f"none: {manifest.name} has no classes", _short(labels))
     names = list(manifest.labels)
+    if isinstance(labels, np.ndarray) and labels.ndim == 0:
+        labels = labels.item()
     if isinstance(labels, str | int | np.integer):
-        return np.full(count, _label_index("labels", labels, names), np.int64)
-    if len(labels) == 1:
-        return np.full(count, _label_index("labels[0]", labels[0], names), np.int64)
-    if len(labels) != count:
-        raise InputError("labels", f"1 or {count} labels", f"{len(labels)}")
-    indices = [_label_index(f"labels[{i}]", label, names) for i, label in enumerate(labels)]
-    return np.array(indices, np.int64)
+        # One value seen n times: no memory for any n.
+        return np.broadcast_to(np.int64(_label_index("labels", labels, names)), count)
+    each = _as_list("labels", labels, f"one of {names}, or one for each image")
+    if len(each) not in (1, count):
+        raise InputError("labels", f"1 or {count} labels", f"{len(each)}")
+    indices = [_label_index(f"labels[{i}]", label, names) for i, label in enumerate(each)]
+    return np.broadcast_to(np.array(indices, np.int64), count)
 
 
 def _label_index(field: str, label: object, names: list[str]) -> int:
@@ -204,8 +231,33 @@ def _label_index(field: str, label: object, names: list[str]) -> int:
         return names.index(label)
     expected = f"one of {names}, or an index below {len(names)}"
     if isinstance(label, str):
-        raise InputError(field, expected, _short(label))
+        # Command lines and query strings know only text.
+        if not (label.isascii() and label.isdecimal() and len(label) < 10):
+            raise InputError(field, expected, _short(label))
+        label = int(label)
     return check_integer(field, label, 0, len(names) - 1, what=expected)
+
+
+def _require_labels(manifest: Manifest, labels: Int64Array | None) -> None:
+    if labels is None and manifest.labels is not None:
+        raise InputError("labels", f"one of {list(manifest.labels)} for each image", "none")
+
+
+def _as_list(field: str, values: object, expected: str) -> list[Any]:
+    try:
+        return list(values)  # pyright: ignore
+    except TypeError:
+        raise InputError(field, expected, _short(values)) from None
+
+
+def check_latent(field: str, latent: ArrayLike, manifest: Manifest) -> Float32Array:
+    """One latent as float32 [*latent], all finite."""
+    try:
+        array = np.asarray(latent)
+    except ValueError as error:
+        expected = f"float32 of shape {list(manifest.latent.shape)}"
+        raise InputError(field, expected, f"no array ({error})") from None
+    return check_latents(field, array[None], manifest)[0]
 
 
 def check_latents(field: str, latents: ArrayLike, manifest: Manifest) -> Float32Array:
@@ -242,6 +294,10 @@ def check_images(field: str, images: NDArray[Any], manifest: Manifest) -> UInt8A
     return array
 
 
+def _inputs(latents: Float32Array, labels: Int64Array) -> dict[str, NDArray[Any]]:
+    return {"latents": latents, "labels": np.ascontiguousarray(labels)}
+
+
 def _rows_of(inputs: dict[str, NDArray[Any]]) -> Any:
     return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}  # pyright: ignore
 
@@ -258,5 +314,8 @@ def _posterior(outputs: Tensors) -> Posterior:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    """A value for an error's text, never longer than a line."""
+    if isinstance(value, list | tuple | dict | set):
+        return f"{type(value).__name__} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
+    text = repr(value[:100] if isinstance(value, str) else value)
     return text if len(text) <= 80 else text[:77] + "..."

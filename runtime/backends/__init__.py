@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
 from runtime.errors import InputError
-from runtime.manifest import GraphName, Precision
+from runtime.manifest import GraphName, Manifest, Precision
 
 Tensors = Mapping[str, NDArray[Any]]
 """Named arrays, each with a leading batch axis."""
@@ -62,12 +62,7 @@ def open_backend(
     )
 
 
-def batch_size(inputs: Tensors) -> int:
-    """The common length of the leading axis."""
-    return len(next(iter(inputs.values())))
-
-
-def zeros_for(artifact: Artifact, graph: GraphName, batch: int) -> dict[str, NDArray[Any]]:
+def zero_inputs(manifest: Manifest, graph: GraphName, batch: int) -> dict[str, NDArray[Any]]:
     """Inputs of the right types and shapes, all zero: for warming up."""
-    specs = artifact.manifest.decode if graph == "decode" else artifact.manifest.encode
+    specs = manifest.decode if graph == "decode" else manifest.encode
     return {t.name: np.zeros((batch, *t.shape), t.dtype) for t in specs[0].inputs}

@@ -16,7 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-_FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN = ("bash", "python")
+SHOWN = ("", "text", "json", "toml")
+NEEDS = ("", "serve", "data")
+
+_FENCE = re.compile(r"^```(\S*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Block:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    """The runnable blocks of one page, in order."""
+    """The blocks of one page that are not only shown, in order."""
     text = page.read_text("utf-8")
     return [
         Block(
@@ -45,7 +49,7 @@ def read_blocks(page: Path) -> list[Block]:
             match[3],
         )
         for match in _FENCE.finditer(text)
-        if match[1] in ("bash", "python")
+        if match[1] not in SHOWN
     ]
 
 

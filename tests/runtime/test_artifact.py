@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import runtime
 from runtime import ArtifactError, EngineError
 from runtime.artifact import read_artifact, read_npz
+from runtime.encoding import encode_npz
 from tests.tiny import rewrite_manifest, write_artifact
 
 
@@ -167,6 +168,10 @@ def _random(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, node)
 
 
+def _range(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Range", ["a", "b", "c"], ["long"]))
+
+
 def _loop(model: onnx.ModelProto) -> None:
     body = helper.make_graph([], "body", [], [])
     model.graph.node.insert(0, helper.make_node("Loop", ["", ""], ["x"], body=body))
@@ -187,6 +192,29 @@ def _huge_constant(model: onnx.ModelProto) -> None:
     shape = numpy_helper.from_array(np.array([1 << 20, 1 << 20], np.int64), "vast")
     model.graph.initializer.append(shape)
     model.graph.node.append(helper.make_node("ConstantOfShape", ["vast"], ["ocean"]))
+
+
+def _computed_size(model: onnx.ModelProto) -> None:
+    numbers = {"two": np.array([2], np.int64), "much": np.array([45], np.int64)}
+    model.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in numbers.items())
+    model.graph.node.append(helper.make_node("Pow", ["two", "much"], ["vast"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["vast"], ["ocean"]))
+
+
+def _doubling(model: onnx.ModelProto) -> None:
+    start = numpy_helper.from_array(np.ones(2, np.int64), "double0")
+    model.graph.initializer.append(start)
+    for i in range(30):
+        names = [f"double{i}", f"double{i}"]
+        model.graph.node.append(helper.make_node("Concat", names, [f"double{i + 1}"], axis=0))
+
+
+def _fixed_rows(model: onnx.ModelProto) -> None:
+    # The border still says "batch"; inside, only the first row is kept.
+    for name, value in {"from": [0], "to": [1], "axis": [0]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    model.graph.node[-1].output[0] = "all"
+    model.graph.node.append(helper.make_node("Slice", ["all", "from", "to", "axis"], ["images"]))
 
 
 def _lying_dims(model: onnx.ModelProto) -> None:
@@ -223,11 +251,15 @@ def _dangling(model: onnx.ModelProto) -> None:
 GRAPH_CHANGES: dict[Callable[[onnx.ModelProto], None], str] = {
     _foreign: "operator com.example::Reshape is not among",
     _random: "operator RandomNormal is not among",
+    _range: "operator Range is not among",
     _loop: "operator Loop is not among",
-    _hidden_subgraph: "carries a subgraph",
+    _hidden_subgraph: "carries a graph",
     _external: "keeps its data outside the file",
-    _huge_constant: "values|over-large|not a valid",
-    _lying_dims: "more than .* values|not a valid",
+    _huge_constant: "more than .* values",
+    _computed_size: "the size of 'ocean' .* is unknown",
+    _doubling: "more than 4096 values",
+    _fixed_rows: "does not have one row for each row of the batch",
+    _lying_dims: "more than .* values",
     _function: "no local functions",
     _old_opset: "expected opset 18 to 24, found 11",
     _frozen_batch: "free batch axis",
@@ -263,6 +295,22 @@ def test_golden_images_guard_the_engine(artifact: Path) -> None:
         runtime.load(artifact)
 
 
+@pytest.mark.parametrize("shape", [(0, 2), ()])
+def test_golden_rows_must_be_there(artifact: Path, shape: tuple[int, ...]) -> None:
+    with np.load(artifact / "golden.npz") as arrays:
+        changed = dict(arrays) | {"decode.latents": np.zeros(shape, np.float32)}
+    replace_file(artifact, "golden.npz", encode_npz(changed))
+    with pytest.raises(ArtifactError, match=r"golden.npz: expected (at least one|rows)"):
+        runtime.load(artifact)
+
+
+def test_the_highest_version_counts_even_when_it_is_damaged(tmp_path: Path) -> None:
+    write_artifact(tmp_path, version=1)
+    (write_artifact(tmp_path, version=2) / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"2/manifest.json: expected a plain file, found none"):
+        runtime.load(tmp_path / "tiny-plain")
+
+
 def test_golden_arrays_must_be_there(artifact: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, other=np.zeros(3))
@@ -278,6 +326,14 @@ def test_npz_bombs_and_pickles_are_refused() -> None:
     assert len(bomb.getvalue()) < 1 << 20
     with pytest.raises(ArtifactError, match="unpacks to 314572800 bytes"):
         read_npz(bomb.getvalue(), "golden.npz")
+    liar = io.BytesIO()
+    with zipfile.ZipFile(liar, "w") as archive:
+        header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}\n"
+        magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+        archive.writestr("x.npy", magic + header)
+        archive.writestr("y.txt", b"no array")
+    with pytest.raises(ArtifactError, match="plain arrays"):
+        read_npz(liar.getvalue(), "golden.npz")
     objects = io.BytesIO()
     np.savez(objects, allow_pickle=True, x=np.array([{}], dtype=object))
     with pytest.raises(ArtifactError, match="plain arrays"):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -14,47 +15,7 @@ from runtime.backends import Tensors
 from runtime.batching import Batcher, Job
 from runtime.errors import DeadlineExceeded, EngineError, InputError, OverloadedError
 from runtime.manifest import GraphName
-
-WAIT = 20.0  # seconds; only ever reached when something is broken
-
-
-class FakeBackend:
-    """Doubles its input. While `gate` is closed, runs wait inside the engine."""
-
-    description = "fake"
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Semaphore(0)
-        self.batches: list[list[float]] = []
-        self.failures: list[Exception] = []
-
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        self.batches.append(inputs["x"][:, 0].tolist())
-        self.entered.release()
-        assert self.gate.wait(WAIT)
-        if self.failures:
-            raise self.failures.pop(0)
-        return {"y": inputs["x"] * 2}
-
-    def close(self) -> None:
-        pass
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-
-    def queued(self, graph: GraphName, images: int) -> None:
-        self.events.append(("queued", images))
-
-    def run(self, graph: GraphName, images: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.events.append(("run", images))
-
-    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        self.events.append(("rejected", images, reason))
+from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend
 
 
 @pytest.fixture
@@ -207,6 +168,62 @@ def test_expired_work_never_reaches_the_engine(
     batcher.submit(job(0, 1)).result(WAIT)
     assert backend.batches[1:] == [[0.0]]
     assert ("rejected", 3, "deadline") in recorder.events
+
+
+def test_cancelling_frees_room_at_once(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    first, second = batcher.submit(job(0, 32)), batcher.submit(job(0, 32))
+    waited: list[float] = []
+    waiting = threading.Thread(
+        target=lambda: waited.extend(batcher.submit(job(7, 2)).result(WAIT)[:, 0])
+    )
+    waiting.start()
+    first.cancel()
+    second.cancel()
+    # The only runner is still held: room came from the cancellations alone.
+    assert futures.wait([first, second], WAIT).not_done == set()
+    batcher.submit(job(0, 1), wait=False)
+    backend.gate.set()
+    waiting.join(WAIT)
+    assert waited == [14, 16]
+    assert len(batcher.submit(job(0, 64)).result(WAIT)) == 64
+
+
+def test_dead_work_does_not_make_the_queue_full(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    late = [batcher.submit(job(0, 32), deadline=0.0) for _ in range(2)]
+    batcher.submit(job(0, 1), wait=False)
+    for future in late:
+        with pytest.raises(DeadlineExceeded):
+            future.result(0)
+
+
+def test_the_deadline_covers_the_wait_for_room(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    batcher.submit(job(0, 32))
+    batcher.submit(job(0, 32))
+    with pytest.raises(DeadlineExceeded, match="within the allowed 0.05 s"):
+        batcher.submit(job(0, 1), deadline=0.05)
+
+
+def test_an_engine_that_loses_rows_is_an_error_and_the_runner_lives() -> None:
+    batcher = Batcher(ShortBackend(), max_batch=8, queue_images=64, runners=1)
+    with pytest.raises(EngineError, match="decode: y: expected 3 rows, found 1"):
+        batcher.submit(job(0, 3)).result(WAIT)
+    assert len(batcher.submit(job(0, 1)).result(WAIT)) == 1
+    batcher.close()
+
+
+def test_results_beyond_memory_fail_alone(batcher: Batcher) -> None:
+    vast = Job("decode", 1 << 55, job(0, 8).rows, lambda outputs: outputs["y"])
+    with pytest.raises(EngineError, match="not enough memory for all images at once"):
+        batcher.submit(vast).result(WAIT)
+    assert len(batcher.submit(job(0, 4)).result(WAIT)) == 4
+
+
+def test_parts_of_a_job_are_its_rows(batcher: Batcher) -> None:
+    part = job(0, 30).part(10, 30).part(5, 8)
+    np.testing.assert_array_equal(batcher.submit(part).result(WAIT)[:, 0], [30, 32, 34])
 
 
 def test_a_failing_engine_fails_its_batch_alone(backend: FakeBackend, batcher: Batcher) -> None:

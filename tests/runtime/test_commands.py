@@ -13,6 +13,7 @@ from PIL import Image
 import runtime
 from runtime.__main__ import main
 from runtime.encoding import encode_npy
+from runtime.files import save_images
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,25 @@ def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     pairs = opened(tmp_path / "pairs.png")
     np.testing.assert_array_equal(pairs[:8, :8], images[0, ..., 0])
     assert np.abs(pairs[:8, 8:].astype(int) - vae.reconstruct(images)[0, ..., 0]).max() <= 1
+
+
+def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    out = tmp_path / "out"
+    save_images(out, [pixels] * 3, 3, names=["t-shirt/top", "t-shirt/top", "../../up"])
+    assert sorted(file.name for file in out.iterdir()) == [
+        "_.._up.png",
+        "t-shirt_top.png",
+        "t-shirt_top_2.png",
+    ]
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run("sample", "tiny-plain", "-o", tmp_path / "file" / "a.png") == 2
+    assert "InputError: out: expected a place that can be written" in capsys.readouterr().err
 
 
 def test_interpolate_and_manifold(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The public face: every way to ask for an image gives the same image; bad input is named."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime import Decode, Encode, InputError, Limits, Model, Sample
+from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Sample
+from runtime.artifact import read_artifact
+from runtime.backends import open_backend
 from runtime.streams import Counter, Stream, normals
+from tests.runtime.fakes import WAIT, FakeBackend, Recorder
 from tests.tiny import LABELS
 
 # DESIGN: fp32 on any backend and in any batch differs by at most one grey level.
@@ -92,12 +96,39 @@ def test_stream_in_order_with_labels_for_each(conditional: Model) -> None:
     assert_same_pixels(streamed, conditional.sample(100, seed=2, labels=labels))
 
 
-def test_leaving_a_stream_cancels_what_is_ahead(plain: Model) -> None:
-    stream = plain.stream(10_000, seed=1)
-    next(stream)
-    stream.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(plain.sample(1, seed=1)) == 1
-    assert plain.queued == 0
+def test_leaving_a_stream_cancels_what_is_ahead(artifacts: Path) -> None:
+    artifact = read_artifact(artifacts / "tiny-plain")
+    engine = open_backend(artifact, "auto", precision="auto", device="cpu", threads=1)
+    backend, recorder = FakeBackend(engine), Recorder()
+    with Model(artifact, backend, limits=Limits(batch=4), runners=1, observer=recorder) as model:
+        stream = model.stream(1000, seed=1)
+        next(stream)
+        for _ in range(2):  # the first batch, and the second, in which the engine is held
+            assert backend.entered.acquire(timeout=WAIT)
+            backend.gate.clear()
+        assert model.queued > 0
+        stream.close()  # pyright: ignore[reportAttributeAccessIssue]
+        assert model.queued == 0
+        backend.gate.set()
+    assert ("rejected", 4, "cancelled") in recorder.events
+
+
+def test_streaming_takes_no_memory_for_labels(conditional: Model) -> None:
+    tracemalloc.start()
+    next(conditional.stream(50_000_000, seed=1))
+    next(conditional.stream(50_000_000, seed=1, labels="two"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20  # one byte a label would already be 48 MB
+
+
+def test_warming_runs_every_graph_at_every_batch(artifacts: Path) -> None:
+    artifact = read_artifact(artifacts / "tiny-vae")
+    engine = open_backend(artifact, "auto", precision="auto", device="cpu", threads=1)
+    backend = FakeBackend(engine)
+    with Model(artifact, backend, limits=Limits(), runners=1) as model:
+        model.warm()
+    assert len(backend.batches) == 2 * len(artifact.manifest.batches)
 
 
 def test_encode_reconstruct_and_posterior(vae: Model) -> None:
@@ -168,6 +199,11 @@ BAD_REQUESTS = {
     "infinity": (Decode([[0, 0, 0, np.inf]]), "latents: expected finite .* in row 0"),
     "words": (Decode([["a", "b", "c", "d"]]), "latents: expected float32 .* found <U1"),
     "ragged": (Decode([[1.0], [1.0, 2.0]]), "latents: expected float32 .* found no array"),
+    "seeds no list": (Sample(seeds=5), "seeds: expected a sequence of seeds, found 5"),  # pyright: ignore
+    "interpolate kind": (Interpolate([0] * 4, [1] * 4, 5, "arc"), "kind: expected 'slerp'"),  # pyright: ignore
+    "interpolate steps": (Interpolate([0] * 4, [1] * 4, 1), "steps: expected an integer from 2"),
+    "ragged end": (Interpolate([0] * 4, [[1], [1, 2]], 5), "b: expected float32 .* no array"),
+    "short end": (Interpolate([0] * 3, [1] * 4, 5), r"a: expected .* found shape \[1, 3\]"),
     "no encoder": (Encode(np.zeros((1, 8, 8, 3), np.uint8)), "model: expected one with an encoder"),
 }
 
@@ -188,11 +224,29 @@ def test_bad_requests_name_field_expected_and_found(plain: Model, name: str) -> 
         ([0, True], r"labels\[1\]: expected .* found True"),
         ([0, 1, 2], "labels: expected 1 or 2 labels, found 3"),
         ([], "labels: expected 1 or 2 labels, found 0"),
+        (1.5, "labels: expected one of .* found 1.5"),
+        ("3", "labels: expected one of .* found 3"),
+        ("-1", "labels: expected one of .* found '-1'"),
     ],
 )
 def test_bad_labels(conditional: Model, labels: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         conditional.sample(2, seed=0, labels=labels)
+
+
+def test_labels_as_text_or_numpy_numbers_are_indices(conditional: Model) -> None:
+    expected = conditional.sample(2, seed=0, labels=[1, 1])
+    for labels in ("1", ["1"], np.int64(1), np.array(1), (1, "1"), np.array([1, 1], np.int32)):
+        assert_same_pixels(conditional.sample(2, seed=0, labels=labels), expected)
+        streamed = list(conditional.stream(2, seed=0, labels=labels))
+        assert_same_pixels(np.concatenate(streamed), expected)
+
+
+@pytest.mark.parametrize("name", ["batch", "queue_images", "runners", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_bad_limits(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"limits.{name}: expected an integer from 1"):
+        Limits(**{name: value})
 
 
 def test_decoding_needs_labels_where_the_model_does(conditional: Model) -> None:

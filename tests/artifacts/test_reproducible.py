@@ -1,0 +1,60 @@
+"""The shipped artifacts: one seed, one picture, however it is asked for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime import Limits
+from runtime.__main__ import main as command
+from tests.artifacts.test_quality import ARTIFACTS, SHIPPED
+
+LEVELS = 1  # fp32: grey levels between any two ways of asking for the same image
+
+
+def assert_same_pixels(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= LEVELS
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_image_depends_on_its_seed_and_number_alone(name: str, tmp_path: Path) -> None:
+    with runtime.load(ARTIFACTS / name) as model:
+        whole = model.sample(130, seed=7)
+        for i in (0, 1, 63, 64, 129):
+            assert_same_pixels(model.sample(1, seed=7, offset=i), whole[i : i + 1])
+        assert_same_pixels(model.sample(64, seed=7, offset=40), whole[40:104])
+        assert_same_pixels(np.concatenate(list(model.stream(130, seed=7))), whole)
+        assert_same_pixels(model.sample(seeds=[3, 7])[1:], whole[:1])
+        latents = model.latents(130, seed=7)
+        assert model.latents(2, seed=7, offset=63).tobytes() == latents[63:65].tobytes()
+    with runtime.load(ARTIFACTS / name, limits=Limits(batch=5, runners=3)) as model:
+        assert_same_pixels(model.sample(130, seed=7), whole)
+    out = tmp_path / "images.npy"
+    options = ["-n", "70", "--seed", "7", "--offset", "60", "-o", str(out)]
+    assert command(["sample", str(ARTIFACTS / name), *options]) == 0
+    assert_same_pixels(np.load(out), whole[60:])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_states_data_steps_time_machine_and_figures(name: str) -> None:
+    with runtime.load(ARTIFACTS / name) as model:
+        manifest = model.manifest
+    details, figures = manifest.provenance.details, manifest.provenance.figures
+    assert {"data", "data_checksum", "steps", "seconds", "machine"} <= details.keys()
+    assert figures
+    assert manifest.licence
+    decode = next(row for row in manifest.parity if row.graph == "decode")
+    assert decode.images_std is not None
+    assert decode.images_std >= 20
+    card = (ARTIFACTS / name / str(manifest.version) / "README.md").read_text("utf-8")
+    assert all(f"| {figure} |" in card for figure in figures)
+
+
+def test_together_they_are_small() -> None:
+    files = [file for file in ARTIFACTS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 25e6
+    manifests = [json.loads(file.read_text()) for file in files if file.name == "manifest.json"]
+    assert {manifest["name"] for manifest in manifests} == set(SHIPPED)

@@ -1,0 +1,59 @@
+"""A tiny backend and observer that a test can hold, fail and inspect."""
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends import Backend, Tensors
+from runtime.manifest import GraphName
+
+WAIT = 20.0  # seconds; only ever reached when something is broken
+
+
+class FakeBackend:
+    """Doubles its input, or runs `inner`. While `gate` is closed, runs wait inside the engine."""
+
+    description = "fake"
+
+    def __init__(self, inner: Backend | None = None) -> None:
+        self.inner = inner
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[list[float]] = []
+        self.failures: list[Exception] = []
+
+    def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
+        self.batches.append(next(iter(inputs.values())).reshape(-1, 1)[:, 0].tolist())
+        self.entered.release()
+        assert self.gate.wait(WAIT)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.inner.run(graph, inputs) if self.inner else {"y": inputs["x"] * 2}
+
+    def close(self) -> None:
+        pass
+
+
+class ShortBackend(FakeBackend):
+    """Always gives a single row, however many were asked for."""
+
+    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        return {"y": np.zeros((1, 1), np.float32)}
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def queued(self, graph: GraphName, images: int) -> None:
+        self.events.append(("queued", images))
+
+    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.events.append(("run", images))
+
+    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+        self.events.append(("rejected", images, reason))
