@@ -73,7 +73,7 @@ def error_response(error: Exception) -> Response:
             return JSONResponse(error_body("not finished in the allowed time"), 504)
         case ClientDisconnect():
             # Nobody reads this; 499 is what proxies log for it.
-            return Response(status_code=499)
+            return JSONResponse(error_body("the client left"), 499)
         case EngineError():
             logger.error("the engine failed: %s", error)
             return JSONResponse(error_body("the engine failed, see the server's log"), 500)

@@ -8,7 +8,8 @@ from typing import Any
 
 from bento.errors import RequestError
 from bento.settings import Settings
-from runtime import ArtifactError, InputError, LatentServeError, Limits, Model, load
+from runtime import ArtifactError, InputError, LatentServeError, Limits, Model, Observer, load
+from runtime.artifact import artifact_folders
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +25,17 @@ class Failed:
 class Models:
     """Loaded models by name. Empty until `load`; one bad artifact does not stop the others."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
         self._settings = settings
+        self._observer = observer
         self._models: dict[str, Model] = {}
         self.failed: tuple[Failed, ...] = ()
 
     def load(self) -> None:
-        """Verify, load and golden-check the highest version of every artifact in the folder."""
+        """Verify, golden-check and warm up the highest version of every artifact in the folder."""
         root = self._settings.artifacts.resolve()
         failed: list[Failed] = []
-        for folder in _artifact_folders(root):
+        for folder in artifact_folders(root):
             try:
                 self._models[folder.name] = self._load_one(folder)
             except LatentServeError as error:
@@ -60,14 +62,14 @@ class Models:
             precision=settings.precision,
             device=settings.device,
             limits=Limits(queue_images=settings.queue_images),
+            observer=self._observer,
         )
         try:
             if model.manifest.name != folder.name:
                 raise ArtifactError(
                     folder, f"expected its folder's name inside, found {model.manifest.name!r}"
                 )
-            # The first sample imports and allocates what later ones use: not at a user's cost.
-            model.sample(1, seed=0)
+            model.warm()
         except BaseException:
             model.close()
             raise
@@ -99,17 +101,6 @@ class Models:
         if model is None or version not in ("", str(model.manifest.version)):
             raise InputError("model", f"one of {[full_name(model) for model in self]}", repr(name))
         return model
-
-
-def _artifact_folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    # Whatever has a numbered sub-folder was meant as an artifact: what it lacks is then reported.
-    return sorted(f for f in root.iterdir() if any(v.name.isdecimal() for v in _folders(f)))
-
-
-def _folders(parent: Path) -> list[Path]:
-    return [child for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
 
 
 def full_name(model: Model) -> str:

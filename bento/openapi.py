@@ -77,7 +77,16 @@ def _schemas() -> Json:
 
 
 def _paths(settings: Settings, models: Models) -> Json:
-    limits = f"At most {settings.max_images} images and {settings.max_body_bytes} bytes of body."
+    limits = (
+        f"At most {settings.max_images} images, {settings.max_body_bytes} bytes of body "
+        f"({settings.max_json_bytes} of JSON) and {settings.max_reply_bytes} bytes of reply "
+        "before compression."
+    )
+    pictures = (
+        "Picture files of any size are cropped and resized as in training; an `.npy` file is "
+        f"uint8 [n, H, W, C] of the exact size. At most {settings.max_files} files of "
+        f"{settings.max_pixels} pixels each, {settings.max_upload_pixels} together."
+    )
     return {
         "/sample": _post(
             "Sample images",
@@ -102,29 +111,32 @@ def _paths(settings: Settings, models: Models) -> Json:
         ),
         "/encode": _post(
             "Encode pictures",
-            "The posterior's mean and log variance. Picture files of any size are cropped and "
-            f"resized as in training; an `.npy` file is uint8 [n, H, W, C] of the exact size. "
-            f"At most {settings.max_files} files of {settings.max_pixels} pixels each. {limits}",
-            _uploads(),
+            f"The posterior's mean and log variance. {pictures} {limits}",
+            _uploads(EncodeOptions, _upload_examples(models, "npz")),
             ARRAY_REPLIES,
             parameters=_query(EncodeOptions),
         ),
         "/reconstruct": _post(
             "Encode and decode pictures",
-            "The images of the posterior's mean. Bodies as for /encode.",
-            _uploads(),
+            f"The images of the posterior's mean. {pictures} {limits}",
+            _uploads(PictureOptions, _upload_examples(models, "png")),
             PICTURE_REPLIES,
             parameters=_query(PictureOptions),
         ),
         "/interpolate": _post(
             "Images on the way from one latent to another",
-            f"Between image 0 of two seeds, or between two latents. {limits}",
+            "Between image 0 of two seeds, or between two latents. Options but the latents may "
+            f"also stand in the query string, without a body. {limits}",
             {"application/json": _json_body(InterpolateRequest, _interpolate_examples(models))},
             PICTURE_REPLIES,
+            parameters=_query(InterpolateRequest, without=("a", "b")),
+            body_required=False,
         ),
         "/models": _get("Models served, and artifacts that failed to load", "application/json"),
         "/readyz": _get(
-            "200 once the models are loaded and verified, 503 without any", "text/plain"
+            "200 once the models are loaded, verified and warm; 503 without any",
+            "text/plain",
+            errors=(503,),
         ),
         "/livez": _get("200 while the process answers", "text/plain"),
         "/metrics": _get("Prometheus metrics", "text/plain"),
@@ -157,13 +169,11 @@ def _post(
     return {"post": operation}
 
 
-def _get(summary: str, media_type: str) -> Json:
+def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json:
     schema = {"type": "object" if media_type == "application/json" else "string"}
     ok = {"description": summary, "content": {media_type: {"schema": schema}}}
-    responses: Json = {"200": ok}
-    if summary.startswith("200 once"):
-        responses["503"] = _error(_ERRORS[503])
-    return {"get": {"summary": summary, "responses": responses}}
+    failed = {str(status): _error(_ERRORS[status]) for status in errors}
+    return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 
 def _error(description: str) -> Json:
@@ -182,15 +192,22 @@ def _binary(*media_types: str) -> Json:
     return {media_type: {"schema": _BINARY} for media_type in media_types}
 
 
-def _uploads() -> Json:
-    files = {"type": "object", "properties": {"files": {"type": "array", "items": _BINARY}}}
+def _uploads(options: type[BaseModel], examples: dict[str, Json]) -> Json:
+    """Bodies with pictures: a form, whose plain fields may be the options, or one file."""
+    properties: Json = options.model_json_schema()["properties"]
+    form = {
+        "type": "object",
+        "properties": {"files": {"type": "array", "items": _BINARY}, **properties},
+        "required": ["files"],
+        "additionalProperties": False,
+    }
     return {
-        "multipart/form-data": {"schema": files},
+        "multipart/form-data": {"schema": form, "examples": _named(examples)},
         **_binary("image/*", MEDIA_TYPES["npy"], "application/octet-stream"),
     }
 
 
-def _query(options: type[BaseModel]) -> list[Json]:
+def _query(options: type[BaseModel], *, without: tuple[str, ...] = ()) -> list[Json]:
     """The fields of a model as query parameters."""
     properties: Json = options.model_json_schema()["properties"]
     return [
@@ -203,12 +220,17 @@ def _query(options: type[BaseModel]) -> list[Json]:
             **({"style": "form", "explode": False} if name in ("labels", "seeds") else {}),
         }
         for name, schema in properties.items()
+        if name not in without
     ]
 
 
+def _named(examples: dict[str, Json]) -> Json:
+    return {name: {"value": value} for name, value in examples.items()}
+
+
 def _json_body(schema: type[BaseModel], examples: dict[str, Json]) -> Json:
-    named = {name: {"value": value} for name, value in examples.items()}
-    return {"schema": {"$ref": _REF.format(model=schema.__name__)}, "examples": named}
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    return {"schema": reference, "examples": _named(examples)}
 
 
 def _sample_examples(models: Models) -> dict[str, Json]:
@@ -231,6 +253,20 @@ def _decode_examples(models: Models) -> dict[str, Json]:
             example = {"model": model.manifest.name, "latents": latents, "format": "png"}
             examples[f"{model.manifest.name}, the prior's mean"] = example | _some_label(model)
     return examples
+
+
+def _upload_examples(models: Models, reply: str) -> dict[str, Json]:
+    # A file cannot stand in JSON: its name does, of any picture that the reader has.
+    return {
+        model.manifest.name: {
+            "files": ["picture.png"],
+            "model": model.manifest.name,
+            "format": reply,
+        }
+        | _some_label(model)
+        for model in models
+        if model.manifest.encode
+    }
 
 
 def _interpolate_examples(models: Models) -> dict[str, Json]:

@@ -24,6 +24,8 @@ ARRAY_REPLIES = ("json", "npy", "npz")
 
 # What the picture formats themselves allow along one side.
 _MAX_SIDE = {"png": 2**31 - 1, "webp": 16383, "jpeg": 65500}
+# Of one value's mean and log variance, at most: a float in JSON takes up to 24 characters.
+_POSTERIOR_BYTES = {"npy": 4, "npz": 8, "json": 2 * 25}
 
 
 def choose_format(explicit: str | None, accept: str | None, offered: Sequence[str]) -> str:
@@ -116,20 +118,40 @@ def encode_pictures(pictures: Pictures, picture_format: str, columns: int | None
     return encode_zip(files.items())
 
 
-def check_sheet(
-    picture_format: str, columns: int | None, count: int, image: tuple[int, int], max_pixels: int
+def check_pictures(
+    picture_format: str,
+    columns: int | None,
+    count: int,
+    image: tuple[int, int, int],
+    max_bytes: int,
+    field: str,
 ) -> None:
-    """Refuse a sheet that its format cannot hold, before anything is made. `image` is (H, W)."""
-    if picture_format not in PICTURE_FORMATS:
-        return
-    across = min(count, columns or math.ceil(math.sqrt(count)))
-    height, width = math.ceil(count / across) * image[0], across * image[1]
-    side = _MAX_SIDE[picture_format]
-    found = f"a sheet of {width} x {height}"
-    if max(height, width) > side:
-        raise InputError("format", f"{picture_format} of at most {side} pixels a side", found)
-    if height * width > max_pixels:
-        raise InputError("n", f"a sheet of at most {max_pixels} pixels, or npy, zip, json", found)
+    """Refuse images [count, *image] that a reply cannot or may not hold, before they are made.
+
+    `field` is the request's entry that says how many there are.
+    """
+    height, width, channels = image
+    cells = count
+    if picture_format in PICTURE_FORMATS:
+        across = min(count, columns or math.ceil(math.sqrt(count)))
+        down = math.ceil(count / across)
+        cells = down * across
+        side = _MAX_SIDE[picture_format]
+        if max(down * height, across * width) > side:
+            expected = f"{picture_format} of at most {side} pixels a side"
+            found = f"a sheet of {across * width} x {down * height}"
+            raise InputError("format", expected, found)
+    _check_bytes(field, cells * height * width * channels, max_bytes)
+
+
+def check_posterior(array_format: str, values: int, max_bytes: int) -> None:
+    """Refuse a posterior of so many values (a mean and a log variance each), as for pictures."""
+    _check_bytes("images", values * _POSTERIOR_BYTES[array_format], max_bytes)
+
+
+def _check_bytes(field: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise InputError(field, f"at most {limit} bytes in a reply, uncompressed", str(size))
 
 
 def encode_posterior(posterior: Posterior, model: str, array_format: str) -> bytes:
@@ -138,13 +160,12 @@ def encode_posterior(posterior: Posterior, model: str, array_format: str) -> byt
         return encode_npy(posterior.mean)
     if array_format == "npz":
         return encode_npz({"mean": posterior.mean, "log_variance": posterior.log_variance})
-    return _json(
-        {
-            "model": model,
-            "mean": posterior.mean.tolist(),
-            "log_variance": posterior.log_variance.tolist(),
-        }
+    # Row by row: one call for all of it would hold up every other thread.
+    mean, log_variance = (
+        b",".join(_json(row.tolist()) for row in array)
+        for array in (posterior.mean, posterior.log_variance)
     )
+    return b'{"model":%b,"mean":[%b],"log_variance":[%b]}' % (_json(model), mean, log_variance)
 
 
 def _json(value: object) -> bytes:

@@ -1,19 +1,16 @@
 """The endpoints: read, ask a model, reply. Their only state is the settings and the models."""
 
 import asyncio
-import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-import numpy as np
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bento.bodies import BYTES, NPY, in_thread, media_type, read_npy, read_options, read_upload
+from bento.bodies import BYTES, JSON, NPY, Body, in_thread, read_array, read_body, read_options
 from bento.errors import error_response
 from bento.models import Models, describe, full_name
 from bento.openapi import openapi_document
@@ -21,7 +18,8 @@ from bento.replies import (
     ARRAY_REPLIES,
     PICTURE_REPLIES,
     Pictures,
-    check_sheet,
+    check_pictures,
+    check_posterior,
     choose_format,
     encode_pictures,
     encode_posterior,
@@ -36,18 +34,18 @@ from bento.schemas import (
     from_strings,
 )
 from bento.settings import Settings
-from runtime import Decode, Encode, InputError, Manifest, Model, Sample
+from bento.uploads import UPLOADS, read_upload
+from runtime import Decode, Encode, InputError, Interpolate, Model, Sample
 from runtime.batching import Job
 from runtime.encoding import MEDIA_TYPES
 from runtime.images import UInt8Array
+from runtime.requests import check_labels
 from runtime.streams import MAX_SEED
 
 T = TypeVar("T")
-Handler = Callable[[Request], Awaitable[Response]]
+Get = Callable[[Request], Awaitable[Response]]
+Post = Callable[[Request, Body], Coroutine[Any, Any, Response]]
 
-_INDEX = re.compile(r"[0-9]{1,9}")
-# What drawing from one seed costs, as bytes for `in_thread`.
-_BYTES_A_SEED = 256
 # As many seeds as fit comfortably into a header.
 _MAX_SEEDS_IN_HEADER = 256
 
@@ -56,32 +54,22 @@ def build_app(settings: Settings, models: Models) -> Starlette:
     """The HTTP application over `models`, which may be loaded later. It leaves unknown paths to
     whatever it is mounted in; `bento.errors.JsonErrors` belongs around both."""
     api = _Api(settings, models)
-    posts: dict[str, Handler] = {
-        "/sample": api.sample,
-        "/decode": api.decode,
-        "/encode": api.encode,
-        "/reconstruct": api.reconstruct,
-        "/interpolate": api.interpolate,
+    posts: dict[str, tuple[Post, tuple[str, ...]]] = {
+        "/sample": (api.sample, (JSON,)),
+        "/decode": (api.decode, (JSON, NPY, BYTES)),
+        "/encode": (api.encode, UPLOADS),
+        "/reconstruct": (api.reconstruct, UPLOADS),
+        "/interpolate": (api.interpolate, (JSON,)),
     }
     # BentoML's own page at / reads /docs.json; its description would know nothing of these.
-    gets: dict[str, Handler] = {
+    gets: dict[str, Get] = {
         "/models": api.list_models,
         "/openapi.json": api.describe,
         "/docs.json": api.describe,
     }
-    routes = [Route(path, api.answering(call), methods=["POST"]) for path, call in posts.items()]
+    routes = [Route(path, api.posting(*post), methods=["POST"]) for path, post in posts.items()]
     routes += [Route(path, api.answering(call), methods=["GET"]) for path, call in gets.items()]
     return Starlette(routes=routes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Checked(Generic[T]):
-    """A request that has been checked, and in a thread where that takes long: its job."""
-
-    made: Job[T]
-
-    def job(self, manifest: Manifest) -> Job[T]:
-        return self.made
 
 
 class _Api:
@@ -89,7 +77,7 @@ class _Api:
         self.settings = settings
         self.models = models
 
-    def answering(self, handler: Handler) -> Handler:
+    def answering(self, handler: Get) -> Get:
         """`handler` within the time limit, its exceptions turned into replies."""
 
         async def answer(request: Request) -> Response:
@@ -101,24 +89,31 @@ class _Api:
 
         return answer
 
+    def posting(self, handler: Post, accepted: tuple[str, ...]) -> Get:
+        """`handler`, given a body of one of the accepted media types, for as long as its client
+        is there."""
+
+        async def post(request: Request) -> Response:
+            body = await read_body(request, accepted, self.settings)
+            return await while_connected(request, handler(request, body))
+
+        return self.answering(post)
+
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
-        future = model.submit(_Checked(job), wait=False, deadline=self.settings.timeout_seconds)
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(model.submit(job, wait=False))
 
-    async def sample(self, request: Request) -> Response:
-        asked = await read_options(request, SampleRequest, self.settings.max_body_bytes)
+    async def sample(self, request: Request, body: Body) -> Response:
+        asked = await read_options(request, body, SampleRequest, self.settings.max_images)
         model = self.models.get(asked.model)
-        n, seed = asked.n, asked.seed
-        if asked.seeds is None:
+        n, seed, seeds = asked.n, asked.seed, asked.seeds or []
+        if not seeds:
             n = 1 if n is None else n
             seed = secrets.randbelow(MAX_SEED) if seed is None else seed
-        labels = named_labels(model, asked.labels)
-        seeds = asked.seeds or []
-        field, count = ("n", n) if n is not None else ("seeds", len(seeds))
-        chosen = self.chosen_format(request, asked, model, count, field)
-        work = Sample(n, seed, asked.offset, asked.seeds, labels, asked.truncation)
-        job = await in_thread(_BYTES_A_SEED * len(seeds), work.job, model.manifest)
+        work = Sample(n, seed, asked.offset, asked.seeds, asked.labels, asked.truncation)
+        job = work.job(model.manifest)
+        field = "seeds" if seeds else "n"
+        chosen = self.chosen_format(request, asked, model, job.count, field)
         images = await self.run(model, job)
         shown = seeds or [seed]
         headers: dict[str, str] = {}
@@ -127,76 +122,63 @@ class _Api:
 
         def origins() -> list[dict[str, Any]]:
             made = [{"seed": one, "index": 0} for one in seeds]
-            made = made or [{"seed": seed, "index": asked.offset + i} for i in range(count)]
+            made = made or [{"seed": seed, "index": asked.offset + i} for i in range(job.count)]
             return with_labels(made, model, work.chosen_labels(model.manifest))
 
         return await self.pictures(model, images, chosen, asked.columns, origins, headers)
 
-    async def decode(self, request: Request) -> Response:
-        limit = self.settings.max_body_bytes
-        if media_type(request) in (NPY, BYTES):
-            asked = from_strings(PictureOptions, dict(request.query_params))
-            latents = await read_npy(request, limit)
+    async def decode(self, request: Request, body: Body) -> Response:
+        if body.kind == JSON:
+            asked = await read_options(request, body, DecodeRequest, self.settings.max_images)
+            latents = asked.latents
         else:
-            body = await read_options(request, DecodeRequest, limit, also=(NPY, BYTES))
-            asked, latents = body, body.latents
+            options = dict(request.query_params)
+            asked = from_strings(PictureOptions, options, self.settings.max_images)
+            latents = await read_array(body)
         model = self.models.get(asked.model)
-        work = Decode(latents, named_labels(model, asked.labels))
-        return await self.decoded(request, asked, model, work, "latents")
+        work = Decode(latents, asked.labels)
+        job = await in_thread(latents.nbytes, work.job, model.manifest)
+        self.check_count("latents", job.count)
+        chosen = self.chosen_format(request, asked, model, job.count, "latents")
+        return await self.decoded(model, job, chosen, asked)
 
-    async def decoded(
-        self,
-        request: Request,
-        asked: PictureOptions,
-        model: Model,
-        work: Decode,
-        field: str,
-    ) -> Response:
-        """The reply of all that decodes given latents; `field` is what says how many."""
-        size = np.asarray(work.latents).nbytes
-        job = await in_thread(size, work.job, model.manifest)
-        count = job.count
-        chosen = self.chosen_format(request, asked, model, count, field)
-        images = await self.run(model, job)
-
-        def origins() -> list[dict[str, Any]]:
-            labels = job.rows(0, count).get("labels")
-            return with_labels([{"index": i} for i in range(count)], model, labels)
-
-        return await self.pictures(model, images, chosen, asked.columns, origins)
-
-    async def encode(self, request: Request) -> Response:
-        asked, upload = await read_upload(request, EncodeOptions, self.settings)
+    async def encode(self, request: Request, body: Body) -> Response:
+        asked, upload = await read_upload(request, body, EncodeOptions, self.settings)
+        model = self.models.get(asked.model)
+        spec = model.manifest.image
+        images = upload.room(spec, self.settings)
+        job = Encode(images, asked.labels).job(model.manifest)
+        self.check_count("images", job.count)
         chosen = choose_format(asked.format, request.headers.get("accept"), ARRAY_REPLIES)
-        model = self.models.get(asked.model)
-        images = await upload.images(model.manifest.image, self.settings.max_pixels)
-        job = Encode(images, named_labels(model, asked.labels)).job(model.manifest)
-        self.check_count("images", job.count)
+        values = job.count * model.manifest.latent.size
+        check_posterior(chosen, values, self.settings.max_reply_bytes)
+        await upload.fill(images, spec, self.settings)
         posterior = await self.run(model, job)
-        body = await asyncio.to_thread(encode_posterior, posterior, full_name(model), chosen)
-        return Response(body, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
+        reply = await asyncio.to_thread(encode_posterior, posterior, full_name(model), chosen)
+        return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
-    async def reconstruct(self, request: Request) -> Response:
-        asked, upload = await read_upload(request, PictureOptions, self.settings)
+    async def reconstruct(self, request: Request, body: Body) -> Response:
+        asked, upload = await read_upload(request, body, PictureOptions, self.settings)
         model = self.models.get(asked.model)
-        images = await upload.images(model.manifest.image, self.settings.max_pixels)
-        labels = named_labels(model, asked.labels)
-        takes_labels = bool(model.manifest.encode) and len(model.manifest.encode[0].inputs) > 1
-        job = Encode(images, labels if takes_labels else None).job(model.manifest)
+        manifest = model.manifest
+        images = upload.room(manifest.image, self.settings)
+        encoder_labels = asked.labels if manifest.encoder_takes_labels else None
+        job = Encode(images, encoder_labels).job(manifest)
         self.check_count("images", job.count)
+        chosen = self.chosen_format(request, asked, model, job.count, "images")
+        # What the decoder will refuse is refused before the encoder runs.
+        check_labels(manifest, asked.labels, job.count, required=True)
+        await upload.fill(images, manifest.image, self.settings)
         posterior = await self.run(model, job)
-        work = Decode(posterior.mean, labels)
-        return await self.decoded(request, asked, model, work, "images")
+        again = Decode(posterior.mean, asked.labels).job(manifest)
+        return await self.decoded(model, again, chosen, asked)
 
-    async def interpolate(self, request: Request) -> Response:
-        asked = await read_options(request, InterpolateRequest, self.settings.max_body_bytes)
+    async def interpolate(self, request: Request, body: Body) -> Response:
+        asked = await read_options(request, body, InterpolateRequest, self.settings.max_images)
         model = self.models.get(asked.model)
-        self.check_count("steps", asked.steps)
         latents = [x for x in (asked.a, asked.b) if x is not None]
         if len(latents) != (2 if asked.seeds is None else 0):
-            found = (
-                f"seeds and {len(latents)} latents" if asked.seeds else f"{len(latents)} latents"
-            )
+            found = f"{len(latents)} latents" + (" and seeds" if asked.seeds else "")
             raise InputError("seeds", "two seeds, or two latents a and b", found)
         if asked.seeds is not None:
             a, b = model.latents(seeds=asked.seeds, truncation=asked.truncation)
@@ -204,9 +186,9 @@ class _Api:
             raise InputError("truncation", "none: a and b are given", str(asked.truncation))
         else:
             a, b = latents
-        labels = named_labels(model, asked.labels)
-        work = model.path(a, b, asked.steps, asked.kind, labels=labels)
-        return await self.decoded(request, asked, model, work, "steps")
+        job = Interpolate(a, b, asked.steps, asked.kind, asked.labels).job(model.manifest)
+        chosen = self.chosen_format(request, asked, model, job.count, "steps")
+        return await self.decoded(model, job, chosen, asked)
 
     async def list_models(self, request: Request) -> Response:
         return JSONResponse(
@@ -220,6 +202,7 @@ class _Api:
         return JSONResponse(openapi_document(self.settings, self.models))
 
     def check_count(self, field: str, count: int) -> None:
+        """For what the options alone do not tell: how many images a body holds."""
         limit = self.settings.max_images
         if count > limit:
             raise InputError(field, f"at most {limit} images a request", str(count))
@@ -227,13 +210,23 @@ class _Api:
     def chosen_format(
         self, request: Request, asked: PictureOptions, model: Model, count: int, field: str
     ) -> str:
-        """The reply's format, once it is clear that this many images may be asked for in it."""
-        self.check_count(field, count)
+        """The reply's format, once it is clear that so many images go into it."""
         chosen = choose_format(asked.format, request.headers.get("accept"), PICTURE_REPLIES)
-        image = model.manifest.image
-        size = (image.height, image.width)
-        check_sheet(chosen, asked.columns, count, size, self.settings.max_sheet_pixels)
+        shape, limit = model.manifest.image.shape, self.settings.max_reply_bytes
+        check_pictures(chosen, asked.columns, count, shape, limit, field)
         return chosen
+
+    async def decoded(
+        self, model: Model, job: Job[UInt8Array], chosen: str, asked: PictureOptions
+    ) -> Response:
+        """The reply of all that decodes latents which no seed describes."""
+        images = await self.run(model, job)
+
+        def origins() -> list[dict[str, Any]]:
+            labels = check_labels(model.manifest, asked.labels, job.count)
+            return with_labels([{"index": i} for i in range(job.count)], model, labels)
+
+        return await self.pictures(model, images, chosen, asked.columns, origins)
 
     async def pictures(
         self,
@@ -253,18 +246,22 @@ class _Api:
         return Response(content, 200, sent, MEDIA_TYPES[chosen])
 
 
-def named_labels(model: Model, labels: Any) -> Any:
-    """Labels as `runtime` takes them: digits that are no class's name count as its index, for a
-    query string has no numbers."""
-    names = model.manifest.labels or ()
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled where the client leaves before: ClientDisconnect.
 
-    def one(label: str | int) -> str | int:
-        is_index = isinstance(label, str) and label not in names and _INDEX.fullmatch(label)
-        return int(label) if is_index else label
-
-    if labels is None or isinstance(labels, str | int):
-        return None if labels is None else one(labels)
-    return [one(label) for label in labels]
+    The request's body must have been read, for what comes after it is the leaving.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What may be asked over HTTP: closed pydantic models, one for each endpoint.
 
-They check form: types, bounds, unknown fields. What depends on a model (its labels, the shape of
-its latents) is checked by `runtime`, and the service's own limits by the routes.
+They check form: types, bounds, unknown fields, and that no more images are asked for than the
+service makes for one request. What depends on a model (its labels, the shape of its latents) is
+checked by `runtime`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -18,7 +21,6 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import ErrorDetails
 
 from runtime import InputError
 from runtime.streams import MAX_SEED
@@ -29,11 +31,31 @@ ArrayFormat = Literal["json", "npy", "npz"]
 Seed = Annotated[int, Field(ge=0, lt=MAX_SEED)]
 
 
+def _check_count(count: int, info: ValidationInfo) -> int:
+    limit = cast(int, info.context)
+    if count > limit:
+        field = info.field_name or "body"
+        raise InputError(field, f"at most {limit} images a request", _told(count))
+    return count
+
+
+def _check_length(value: Any, info: ValidationInfo) -> Any:
+    """A list with one item an image: its length is looked at before its items."""
+    if isinstance(value, list):
+        _check_count(len(cast(list[Any], value)), info)
+    return cast(Any, value)
+
+
+Count = Annotated[int, AfterValidator(_check_count)]
+Seeds = Annotated[list[Seed], Field(fail_fast=True), BeforeValidator(_check_length)]
+
+
 def _check_labels(value: Any) -> Any:
     many = cast(list[Any], value) if isinstance(value, list) else [value]
     for label in many:
         if isinstance(label, bool) or not isinstance(label, str | int):
-            raise InputError("labels", "a class by name or index, or a list of them", _short(many))
+            expected = "a class by name or index, or a list of them"
+            raise InputError("labels", expected, _told(cast(object, label)))
     if not many:
         raise InputError("labels", "at least one label", "none")
     return cast(Any, value)
@@ -43,6 +65,7 @@ _LABEL_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer
 Labels = Annotated[
     Any,
     PlainValidator(_check_labels),
+    BeforeValidator(_check_length),
     WithJsonSchema({"anyOf": [*_LABEL_SCHEMA["anyOf"], {"type": "array", "items": _LABEL_SCHEMA}]}),
 ]
 
@@ -51,7 +74,7 @@ def _to_array(value: Any, info: ValidationInfo) -> NDArray[Any]:
     # Here, where the parsing is, because it may take long and belongs into the same thread.
     expected = "nested lists of numbers, all of one length at each depth"
     if not isinstance(value, list):
-        raise InputError(info.field_name or "body", expected, _short(value))
+        raise InputError(info.field_name or "body", expected, _told(value))
     try:
         return np.asarray(cast(list[Any], value))
     except ValueError:
@@ -68,7 +91,9 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str | None = Field(
-        default=None, description="Name, or name@version; without it the first by name."
+        default=None,
+        max_length=200,
+        description="Name, or name@version; without it the first by name.",
     )
     labels: Labels | None = Field(
         default=None,
@@ -91,10 +116,10 @@ class PictureOptions(Options):
 class SampleRequest(PictureOptions):
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`."""
 
-    n: int | None = Field(default=None, ge=1, description="How many images; 1 without.")
+    n: Count | None = Field(default=None, ge=1, description="How many images; 1 without.")
     seed: Seed | None = Field(default=None, description="Drawn by the server without.")
     offset: int = Field(default=0, ge=0, lt=MAX_SEED)
-    seeds: list[Seed] | None = Field(
+    seeds: Seeds | None = Field(
         default=None, min_length=1, description="Instead of `n`, `seed` and `offset`."
     )
     truncation: float | None = Field(
@@ -105,7 +130,9 @@ class SampleRequest(PictureOptions):
 class DecodeRequest(PictureOptions):
     """Images of given latents."""
 
-    latents: Numbers = Field(description="Shape [n, *latent].")
+    latents: Annotated[Numbers, BeforeValidator(_check_length)] = Field(
+        description="Shape [n, *latent]."
+    )
 
 
 class EncodeOptions(Options):
@@ -121,12 +148,12 @@ class EncodeOptions(Options):
 class InterpolateRequest(PictureOptions):
     """Images on the way between two seeds or two latents."""
 
-    seeds: list[Seed] | None = Field(
+    seeds: Seeds | None = Field(
         default=None, min_length=2, max_length=2, description="From image 0 of one to the other's."
     )
     a: Numbers | None = Field(default=None, description="One latent, instead of `seeds`.")
     b: Numbers | None = Field(default=None, description="The other latent.")
-    steps: int = Field(default=8, ge=2, description="Images, both ends included.")
+    steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
     kind: Literal["slerp", "lerp"] = "slerp"
     truncation: float | None = Field(default=None, gt=0, le=100, description="With `seeds`.")
 
@@ -134,48 +161,52 @@ class InterpolateRequest(PictureOptions):
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
-def from_json(schema: type[OptionsT], values: object) -> OptionsT:
+def from_json(schema: type[OptionsT], values: object, max_images: int) -> OptionsT:
     """Check a parsed JSON body; no type is converted to another. Raises InputError."""
-    try:
-        return schema.model_validate(values, strict=True)
-    except ValidationError as error:
-        raise _input_error(schema, error) from None
+    if not isinstance(values, dict):
+        raise InputError("body", "a JSON object", _told(values))
+    return _validated(schema, cast(dict[str, object], values), max_images, strict=True)
 
 
-def from_strings(schema: type[OptionsT], values: Mapping[str, str]) -> OptionsT:
+def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
     """Check a query string or form; lists are separated by commas. Raises InputError."""
     lists = {"labels", "seeds"}
     split = {name: v.split(",") if name in lists else v for name, v in values.items()}
+    return _validated(schema, split, max_images, strict=False)
+
+
+def _validated(
+    schema: type[OptionsT], values: Mapping[str, object], max_images: int, *, strict: bool
+) -> OptionsT:
+    # Pydantic would write one error for each unknown field, however many there are.
+    unknown = next((name for name in values if name not in schema.model_fields), None)
+    if unknown is not None:
+        expected = f"one of the fields {list(schema.model_fields)}"
+        raise InputError(unknown[:80], expected, "an unknown field")
     try:
-        return schema.model_validate(split)
+        return schema.model_validate(values, strict=strict, context=max_images)
     except ValidationError as error:
-        raise _input_error(schema, error) from None
+        raise _input_error(error) from None
 
 
-def _input_error(schema: type[BaseModel], error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    field = ""
-    for part in first["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
-    return InputError(field or "body", _expected(schema, first), _found(first))
+def _input_error(error: ValidationError) -> InputError:
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0]) + "".join(f"[{part}]" for part in first["loc"][1:])
+    if first["type"] == "missing":
+        return InputError(field, "a value", "none")
+    return InputError(field, first["msg"].removeprefix("Input should be "), _told(first["input"]))
 
 
-def _expected(schema: type[BaseModel], error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"one of the fields {list(schema.model_fields)}"
-    if error["type"] == "missing":
-        return "a value"
-    if error["type"] == "model_type":
-        return "a JSON object"
-    return error["msg"].removeprefix("Input should be ")
-
-
-def _found(error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
-        return "an unknown field"
-    return "none" if error["type"] == "missing" else _short(error["input"])
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _told(value: object) -> str:
+    """A JSON value in a few words, however large it is."""
+    match value:
+        case list():
+            return f"a list of {len(cast(list[object], value))}"
+        case dict():
+            return "an object"
+        case str() if len(value) > 80:
+            return f"{value[:77]!r}..."
+        case int() if value.bit_length() > 256:
+            return f"an integer of {value.bit_length()} bits"
+        case _:
+            return repr(value)

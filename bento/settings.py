@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ class Settings(BaseModel):
         default=Path("artifacts"),
         description="Folder of artifacts, `<name>/<version>/` each; the highest version is served.",
     )
-    backend: str = Field(default="auto", description="Engine library.")
+    backend: Literal["auto", "onnxruntime"] = Field(default="auto", description="Engine library.")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto", description="Arithmetic of the networks; `fp32` is the reference."
     )
@@ -30,6 +31,11 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(
         default=32 << 20, ge=1024, description="Bytes of one request's body; more is 413."
+    )
+    max_json_bytes: int = Field(
+        default=4 << 20,
+        ge=1024,
+        description="Bytes of a JSON body; more is 413: large latents are sent as `.npy`.",
     )
     max_images: int = Field(
         default=4096, ge=1, description="Images of one request, made or sent; more is 422."
@@ -42,8 +48,16 @@ class Settings(BaseModel):
         ge=1,
         description="Pixels of one uploaded picture; more is 422.",
     )
-    max_sheet_pixels: int = Field(
-        default=1 << 25, ge=1, description="Pixels of one sheet of images; more is 422."
+    max_upload_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        description="Pixels of all pictures of one request, as sent or as the model sees them; "
+        "more is 422.",
+    )
+    max_reply_bytes: int = Field(
+        default=64 << 20,
+        ge=1,
+        description="Bytes of one reply's images or posteriors before compression; more is 422.",
     )
     queue_images: int = Field(
         default=4096, ge=1, description="Images waiting for one model; beyond it 429."
@@ -58,11 +72,17 @@ class Settings(BaseModel):
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from environment variables; ValueError names the variable that is wrong.
+    """Settings from environment variables; ValueError names a variable that is wrong or
+    unknown.
 
     A relative default folder is also looked for beside this package, where a built Bento has it.
     """
     source = os.environ if environ is None else environ
+    known = [variable(name) for name in Settings.model_fields]
+    for unknown in sorted(name for name in source if name.startswith(PREFIX)):
+        if unknown not in known:
+            (nearest,) = get_close_matches(unknown, known, n=1, cutoff=0.0)
+            raise ValueError(f"{unknown} is no setting of the service: expected {nearest}?")
     given = {
         name: source[variable(name)] for name in Settings.model_fields if variable(name) in source
     }

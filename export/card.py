@@ -26,7 +26,7 @@ _CARD = """# {name}, version {version}
 
 ## Sample with it
 
-```sh
+```bash
 {command}
 ```
 
@@ -34,7 +34,7 @@ _CARD = """# {name}, version {version}
 {python}
 ```
 
-```sh
+```bash
 {curl}
 ```
 

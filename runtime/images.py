@@ -112,9 +112,11 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
     # Pillow clips 16-bit and float pictures to 255 on conversion; scale them by their own depth.
-    pixels = np.asarray(image, dtype=np.float64)
+    pixels = np.array(image, dtype=np.float32)
     top = 65535.0 if image.mode.startswith("I") else max(float(pixels.max(initial=1.0)), 1.0)
-    return Image.fromarray(np.clip(pixels * (255.0 / top), 0, 255).round().astype(np.uint8))
+    pixels *= 255.0 / top
+    np.clip(np.rint(pixels, out=pixels), 0, 255, out=pixels)
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def to_float(images: UInt8Array, spec: ImageSpec) -> Float32Array:

@@ -224,7 +224,7 @@ class Model:
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean; a conditional model needs labels."""
-        check_labels(self.manifest, labels, len(images))
+        check_labels(self.manifest, labels, len(images), required=True)
         posterior = self.encode(images, labels if self.manifest.encoder_takes_labels else None)
         return self.decode(posterior.mean, labels)
 
@@ -251,6 +251,7 @@ class Model:
 
     def warm(self) -> None:
         """Run every graph once at every batch size, so that no request pays for a first time."""
+        Sample(1, seed=0).latents(self.manifest)  # imports what draws normals
         graphs: tuple[GraphName, ...] = (
             ("decode", "encode") if self.manifest.encode else ("decode",)
         )

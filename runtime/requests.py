@@ -19,7 +19,7 @@ from runtime.streams import MAX_SEED, Counter, Stream, integers, normals
 
 Int64Array = NDArray[np.int64]
 Label = int | str
-Labels = Label | Sequence[Label] | NDArray[Any]
+Labels = Label | np.integer[Any] | Sequence[Label] | NDArray[Any]
 """One class for all images, or one for each; by name or by index."""
 
 MAX_LATENT = 1e6
@@ -126,8 +126,7 @@ class Decode:
 
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         latents = check_latents("latents", self.latents, manifest)
-        labels = check_labels(manifest, self.labels, len(latents))
-        _require_labels(manifest, labels)
+        labels = check_labels(manifest, self.labels, len(latents), required=True)
         inputs = {"latents": latents} if labels is None else _inputs(latents, labels)
         return Job("decode", len(latents), _rows_of(inputs), _images)
 
@@ -147,8 +146,7 @@ class Interpolate:
             raise InputError("kind", "'slerp' or 'lerp'", _short(self.kind))
         steps = check_integer("steps", self.steps, 2, MAX_COUNT)
         a, b = (check_latent(f, x, manifest) for f, x in (("a", self.a), ("b", self.b)))
-        labels = check_labels(manifest, self.labels, steps)
-        _require_labels(manifest, labels)
+        labels = check_labels(manifest, self.labels, steps, required=True)
 
         def rows(start: int, stop: int) -> Tensors:
             fractions = np.arange(start, stop) / (steps - 1)
@@ -171,11 +169,10 @@ class Encode:
         images = check_images("images", self.images, manifest)
         inputs: dict[str, NDArray[Any]] = {"images": images}
         if manifest.encoder_takes_labels:
-            labels = check_labels(manifest, self.labels, len(images))
-            _require_labels(manifest, labels)
+            labels = check_labels(manifest, self.labels, len(images), required=True)
             inputs["labels"] = np.ascontiguousarray(labels)
         elif self.labels is not None:
-            raise InputError("labels", "none: this encoder takes no labels", repr(self.labels))
+            raise InputError("labels", "none: this encoder takes no labels", _short(self.labels))
         return Job("encode", len(images), _rows_of(inputs), _posterior)
 
 
@@ -207,8 +204,15 @@ def check_truncation(value: object) -> float | None:
     raise InputError("truncation", "a number above 0 and at most 100, or none", _short(value))
 
 
-def check_labels(manifest: Manifest, labels: Labels | None, count: int) -> Int64Array | None:
-    """Class indices [count] of labels by name or index, one for all or one for each."""
+def check_labels(
+    manifest: Manifest, labels: Labels | None, count: int, *, required: bool = False
+) -> Int64Array | None:
+    """Class indices [count] of labels by name or index, one for all or one for each.
+
+    None where there are none; with `required` a conditional model refuses that.
+    """
+    if labels is None and required and manifest.labels is not None:
+        raise InputError("labels", f"one of {list(manifest.labels)} for each image", "none")
     if labels is None:
         return None
     if manifest.labels is None:
@@ -236,11 +240,6 @@ def _label_index(field: str, label: object, names: list[str]) -> int:
             raise InputError(field, expected, _short(label))
         label = int(label)
     return check_integer(field, label, 0, len(names) - 1, what=expected)
-
-
-def _require_labels(manifest: Manifest, labels: Int64Array | None) -> None:
-    if labels is None and manifest.labels is not None:
-        raise InputError("labels", f"one of {list(manifest.labels)} for each image", "none")
 
 
 def _as_list(field: str, values: object, expected: str) -> list[Any]:

@@ -61,7 +61,6 @@ class Server:
         settings = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
         if artifacts is not None:
             settings["LATENTSERVE_ARTIFACTS"] = str(artifacts)
-        began = time.monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*BENTOML, "serve", bento, "--port", str(self.port)],
@@ -72,7 +71,6 @@ class Server:
                 start_new_session=True,
             )
         self.readiness = self._wait()
-        self.seconds_to_answer = time.monotonic() - began
 
     def _wait(self) -> httpx.Response:
         for _ in range(300):

@@ -1,24 +1,22 @@
 """Every limit of `bento.settings`, set low, just met and just exceeded."""
 
-import asyncio
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import json
+import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import numpy as np
 import pytest
 
 from bento.models import Models
+from bento.schemas import SampleRequest, from_json
 from bento.settings import Settings, read_settings, settings_table
-from runtime import Model, Sample
-from runtime.batching import Job
+from runtime import InputError
+from runtime.backends import BACKENDS
 from runtime.encoding import encode_image, encode_npy
-from runtime.images import UInt8Array
-from runtime.manifest import Manifest
-from tests.bento.support import ROOT, Ask, ask_async
+from tests.bento.support import ROOT, Ask
 
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}
@@ -64,6 +62,19 @@ def test_every_body_is_bounded(ask: Ask, path: str) -> None:
         assert reply.status_code == 413, reply.text
 
 
+def test_json_has_a_lower_limit_than_arrays(ask: Ask, models: Models) -> None:
+    settings = {"max_json_bytes": 1024}
+    latents = models.get("tiny-plain").latents(100, seed=1)
+    body = {"model": "tiny-plain", "latents": latents.tolist()}
+    refused = ask("POST", "/decode", json=body, settings=settings)
+    assert refused.status_code == 413
+    assert refused.json()["expected"] == "at most 1024 bytes"
+    array = encode_npy(latents)
+    assert len(array) > 1024
+    query = "/decode?model=tiny-plain"
+    assert ask("POST", query, content=array, headers=NPY, settings=settings).status_code == 200
+
+
 def test_images_of_a_request(ask: Ask, models: Models) -> None:
     settings = {"max_images": 3}
     latents = models.get("tiny-plain").latents(4, seed=1)
@@ -99,7 +110,7 @@ def test_files_of_a_request(ask: Ask, models: Models) -> None:
         assert reply.json()["expected"] == "at most 2 files"
 
 
-def test_pixels_of_a_picture_and_of_a_sheet(ask: Ask) -> None:
+def test_pixels_of_a_picture(ask: Ask) -> None:
     picture = encode_image(np.zeros((20, 30, 3), np.uint8))
 
     def send(limit: int) -> httpx.Response:
@@ -111,10 +122,133 @@ def test_pixels_of_a_picture_and_of_a_sheet(ask: Ask) -> None:
     assert refused.status_code == 422
     assert refused.json()["field"] == "files[0]"
     assert refused.json()["found"] == "30 x 20 = 600"
-    # A sheet of 4 columns and one row of 8x8 images.
-    body = {"n": 4, "columns": 4, "seed": 1}
-    assert ask("POST", "/sample", json=body, settings={"max_sheet_pixels": 256}).status_code == 200
-    assert ask("POST", "/sample", json=body, settings={"max_sheet_pixels": 255}).status_code == 422
+
+
+def test_pixels_of_all_pictures_together(ask: Ask) -> None:
+    picture = encode_image(np.zeros((20, 30, 3), np.uint8))
+    files = [("files", picture)] * 4
+
+    def send(limit: int, count: int = 4) -> httpx.Response:
+        settings = {"max_upload_pixels": limit}
+        path = "/encode?model=tiny-vae"
+        return ask("POST", path, files=files[:count], settings=settings)
+
+    assert send(2400).status_code == 200
+    refused = send(1799)
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "files[2]"
+    assert refused.json()["expected"] == "at most 1799 pixels in all pictures of a request"
+    # What a small picture becomes in the model's size counts as well: 8 x 8 here.
+    tiny = send(63, count=1)
+    assert tiny.json()["field"] == "files"
+    assert tiny.json()["found"] == "64 in the model's size"
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpeg", "npy", "zip", "json"])
+def test_bytes_of_a_reply_with_pictures(ask: Ask, models: Models, kind: str) -> None:
+    plain, vae = models.get("tiny-plain"), models.get("tiny-vae")
+    images = encode_npy(vae.sample(4, seed=1))
+    latents = plain.latents(4, seed=1).tolist()
+    # Four images of 8 x 8, in RGB or grey.
+    replies: list[tuple[str, int, str, dict[str, Any]]] = [
+        ("n", 768, "/sample", {"json": {"n": 4, "format": kind}}),
+        ("seeds", 768, "/sample", {"json": {"seeds": [1, 2, 3, 4], "format": kind}}),
+        ("steps", 768, "/interpolate", {"json": {"seeds": [1, 2], "steps": 4, "format": kind}}),
+        ("latents", 768, "/decode", {"json": {"latents": latents, "format": kind}}),
+        (
+            "images",
+            256,
+            f"/reconstruct?model=tiny-vae&format={kind}",
+            {"content": images, "headers": NPY},
+        ),
+    ]
+    for field, size, path, request in replies:
+        if "json" in request:
+            request["json"]["model"] = "tiny-plain"
+        met = ask("POST", path, settings={"max_reply_bytes": size}, **request)
+        assert met.status_code == 200, (path, met.text)
+        refused = ask("POST", path, settings={"max_reply_bytes": size - 1}, **request)
+        assert refused.status_code == 422, path
+        assert refused.json()["field"] == field
+        assert refused.json()["found"] == str(size)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("npy", 32), ("npz", 64), ("json", 400)])
+def test_bytes_of_a_reply_with_posteriors(ask: Ask, models: Models, kind: str, size: int) -> None:
+    # Four images, two latent values each.
+    images = encode_npy(models.get("tiny-vae").sample(4, seed=1))
+    path = f"/encode?model=tiny-vae&format={kind}"
+
+    def send(limit: int) -> httpx.Response:
+        settings = {"max_reply_bytes": limit}
+        return ask("POST", path, content=images, headers=NPY, settings=settings)
+
+    assert send(size).status_code == 200
+    assert send(size - 1).json()["found"] == str(size)
+
+
+def test_the_empty_cells_of_a_sheet_count(ask: Ask) -> None:
+    body = {"model": "tiny-plain", "n": 5, "columns": 3, "format": "png"}
+    assert ask("POST", "/sample", json=body, settings={"max_reply_bytes": 1151}).status_code == 422
+    assert ask("POST", "/sample", json=body, settings={"max_reply_bytes": 1152}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "items"),
+    [
+        ("/sample", "seeds", [-1] * 5),
+        ("/sample", "labels", [[]] * 5),
+        ("/interpolate", "labels", [None] * 5),
+        ("/decode", "latents", [[1], [1, 2], "x", None, {}]),
+    ],
+)
+def test_a_list_that_is_too_long_is_not_looked_into(
+    ask: Ask, path: str, field: str, items: list[Any]
+) -> None:
+    reply = ask("POST", path, json={field: items}, settings={"max_images": 4})
+    assert reply.status_code == 422
+    assert reply.json()["field"] == field
+    assert reply.json()["expected"] == "at most 4 images a request"
+    assert reply.json()["found"] == "5"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"seeds": [-1] * 50_000}, id="items"),
+        pytest.param({f"x{i}": 0 for i in range(50_000)}, id="fields"),
+    ],
+)
+def test_a_refusal_costs_no_more_than_its_request(body: dict[str, Any]) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            from_json(SampleRequest, body, max_images=100_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.field in ("seeds[0]", "x0")
+    # One error for each of them took 20 MB and more.
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "x" * 100_000},
+        {"x" * 100_000: 1},
+        {"n": 10**4000},
+        {"n": [0] * 50_000},
+        {"format": {str(i): i for i in range(10_000)}},
+        {"labels": "9" * 100_000},
+        {"labels": ["x" * 100_000]},
+        {"seed": "\0" * 100_000},
+    ],
+)
+def test_an_error_is_short_whatever_the_value(ask: Ask, body: dict[str, Any]) -> None:
+    reply = ask("POST", "/sample", content=json.dumps(body).encode(), headers=JSON)
+    assert reply.status_code == 422
+    assert len(reply.content) < 1000
 
 
 def test_a_sheet_that_the_format_cannot_hold(ask: Ask) -> None:
@@ -122,80 +256,6 @@ def test_a_sheet_that_the_format_cannot_hold(ask: Ask) -> None:
     reply = ask("POST", "/sample", json=body)
     assert reply.status_code == 422
     assert reply.json()["found"] == "a sheet of 16800 x 8"
-
-
-class Stuck:
-    """A request whose inputs are not ready before it is released: it holds a runner."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-        self.begun = threading.Event()
-
-    def job(self, manifest: Manifest) -> Job[UInt8Array]:
-        made = Sample(1, 1).job(manifest)
-
-        def rows(start: int, stop: int) -> object:
-            self.begun.set()
-            self.release.wait(30)
-            return made.rows(start, stop)
-
-        return Job("decode", 1, rows, made.finish)  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def busy(model: Model) -> Iterator[None]:
-    """All runners of `model` occupied."""
-    stuck = [Stuck() for _ in range(model.runners)]
-    futures = []
-    for one in stuck:
-        futures.append(model.submit(one))
-        assert one.begun.wait(10)
-    try:
-        yield
-    finally:
-        for one in stuck:
-            one.release.set()
-        for future in futures:
-            future.result(10)
-
-
-@pytest.fixture
-def narrow(artifacts: Path) -> Iterator[Models]:
-    """Models whose queues hold 4 images."""
-    loaded = Models(Settings(artifacts=artifacts, queue_images=4))
-    loaded.load()
-    yield loaded
-    loaded.close()
-
-
-def test_a_full_queue_is_429_with_retry_after(narrow: Models) -> None:
-    model = narrow.get("tiny-plain")
-    with busy(model):
-        waiting = model.submit(Sample(4, 1))
-        body = {"model": "tiny-plain", "n": 1}
-        refused = asyncio.run(ask_async(narrow, "POST", "/sample", json=body))
-        other = asyncio.run(ask_async(narrow, "POST", "/sample", json={"model": "tiny-vae"}))
-    assert refused.status_code == 429
-    assert refused.headers["retry-after"] == "1"
-    assert refused.json()["expected"] == "at most 4 images waiting"
-    assert refused.json()["found"] == "4"
-    assert other.status_code == 200
-    assert len(waiting.result(10)) == 4
-
-
-def test_a_late_request_is_504_and_leaves_the_queue(narrow: Models) -> None:
-    model = narrow.get("tiny-plain")
-    settings = {"timeout_seconds": 0.2}
-    body = {"model": "tiny-plain", "n": 4}
-    began = time.monotonic()
-    with busy(model):
-        late = asyncio.run(ask_async(narrow, "POST", "/sample", json=body, settings=settings))
-        assert late.status_code == 504
-        assert 0.2 <= time.monotonic() - began < 5
-        assert late.json()["error"] == "not finished in the allowed time"
-    # The place of the late request is free again.
-    assert len(model.submit(Sample(4, 1), wait=True).result(10)) == 4
-    assert model.queued == 0
 
 
 def test_settings_from_the_environment() -> None:
@@ -206,6 +266,17 @@ def test_settings_from_the_environment() -> None:
     assert settings.artifacts == Path("/x")
     with pytest.raises(ValueError, match=r"LATENTSERVE_MAX_IMAGES='0': .*greater than or equal"):
         read_settings({"LATENTSERVE_MAX_IMAGES": "0"})
+
+
+def test_every_backend_of_the_runtime_can_be_set() -> None:
+    assert get_args(Settings.model_fields["backend"].annotation) == BACKENDS
+    with pytest.raises(ValueError, match=r"LATENTSERVE_BACKEND='magic': .*'auto' or 'onnxruntime'"):
+        read_settings({"LATENTSERVE_BACKEND": "magic"})
+
+
+def test_a_misspelt_variable_is_no_setting() -> None:
+    with pytest.raises(ValueError, match=r"LATENTSERVE_MAX_IMAGE .*LATENTSERVE_MAX_IMAGES\?"):
+        read_settings({"LATENTSERVE_MAX_IMAGE": "7"})
 
 
 def test_the_docs_hold_the_settings() -> None:

@@ -1,6 +1,7 @@
 """The OpenAPI document: sound, complete, and true: its examples work as they stand."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import bento.errors
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
+from runtime.encoding import encode_image
 from tests.bento.support import ROOT, Ask
 
 
@@ -57,18 +59,50 @@ def test_unknown_fields_are_declared_forbidden(document: dict[str, Any]) -> None
         assert all("description" in p or "default" in p for p in schema["properties"].values())
 
 
-def test_every_example_works(document: dict[str, Any], ask: Ask) -> None:
-    tried = 0
+def test_every_example_works(document: dict[str, Any], ask: Ask, models: Models) -> None:
+    picture = encode_image(models.get("tiny-vae").sample(1, seed=1)[0])
+    tried: list[str] = []
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-            for name, example in body.get("examples", {}).items():
-                reply = ask(method, path, json=example["value"])
-                assert reply.status_code == 200, (path, name, reply.text)
-                assert reply.headers["content-type"] in operation["responses"]["200"]["content"]
-                tried += 1
-    # /sample: one bare, two for each of three models, one by label; /decode, /interpolate: three.
-    assert tried == 14
+            content = operation.get("requestBody", {}).get("content", {})
+            for kind, body in content.items():
+                for name, example in body.get("examples", {}).items():
+                    value = example["value"]
+                    if kind == "application/json":
+                        reply = ask(method, path, json=value)
+                    else:
+                        options = {k: v for k, v in value.items() if k != "files"}
+                        files = [("files", (file, picture)) for file in value["files"]]
+                        reply = ask(method, path, data=options, files=files)
+                    assert reply.status_code == 200, (path, name, reply.text)
+                    assert reply.headers["content-type"] in operation["responses"]["200"]["content"]
+                    tried.append(path)
+    # /sample: one bare, two for each of three models, one by label.
+    expected = {"/sample": 8, "/decode": 3, "/encode": 1, "/reconstruct": 1, "/interpolate": 3}
+    assert Counter(tried) == expected
+
+
+def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], ask: Ask) -> None:
+    posts = {path: o["post"] for path, o in document["paths"].items() if "post" in o}
+    named = {path: {p["name"] for p in post["parameters"]} for path, post in posts.items()}
+    assert named["/interpolate"] == {
+        "model", "labels", "format", "columns", "seeds", "steps", "kind", "truncation",
+    }  # fmt: skip
+    for path, names in named.items():
+        for name in names:
+            reply = ask("POST", f"{path}?{name}=0")
+            if reply.status_code == 422:
+                assert reply.json()["found"] != "an unknown field", (path, name)
+    optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
+    assert optional == {"/sample", "/interpolate"}
+    for path in optional:
+        assert ask("POST", f"{path}?model=tiny-plain&seeds=1,2").status_code == 200
+
+
+def test_only_readiness_is_503_among_what_is_read(document: dict[str, Any]) -> None:
+    gets = {path: o["get"] for path, o in document["paths"].items() if "get" in o}
+    unready = {path for path, operation in gets.items() if "503" in operation["responses"]}
+    assert unready == {"/readyz"}
 
 
 def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:

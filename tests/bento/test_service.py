@@ -2,15 +2,19 @@
 
 import asyncio
 import io
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from bento.models import Models
 from bento.settings import Settings
+from runtime import EngineError, Model
 from tests.bento.support import ROOT, Server
 from tests.tiny import write_artifact
 
@@ -72,6 +76,20 @@ def test_a_chunked_body_over_the_limit(server: Server) -> None:
     assert httpx.get(f"{server.url}/livez").status_code == 200
 
 
+def test_a_client_that_leaves_is_done_with_at_once(server: Server) -> None:
+    head = (
+        "POST /decode HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+        "content-length: 100\r\n\r\n{"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+    for _ in range(100):
+        if "status=499" in server.log.read_text("utf-8"):
+            return
+        time.sleep(0.1)
+    raise AssertionError(server.log.read_text("utf-8"))
+
+
 def test_concurrent_clients_get_their_own_images(server: Server, models: Models) -> None:
     names = ["tiny-plain", "tiny-conditional", "tiny-vae"]
     bodies = [
@@ -104,6 +122,26 @@ def test_an_artifact_under_another_name_is_not_served(tmp_path: Path) -> None:
     assert failed.name == "other"
     assert "found 'tiny-plain'" in failed.error
     assert str(tmp_path) not in failed.error
+
+
+def test_a_model_is_served_once_it_is_warm(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[str] = []
+
+    def warm(model: Model) -> None:
+        warmed.append(model.manifest.name)
+        if model.manifest.name == "tiny-vae":
+            raise EngineError("out of memory at batch 16")
+
+    monkeypatch.setattr(Model, "warm", warm)
+    models = Models(Settings(artifacts=artifacts))
+    models.load()
+    served = [model.manifest.name for model in models]
+    models.close()
+    assert warmed == ["tiny-conditional", "tiny-plain", "tiny-vae"]
+    assert served == ["tiny-conditional", "tiny-plain"]
+    assert {f.name: f.error for f in models.failed}["tiny-vae"] == "out of memory at batch 16"
 
 
 def test_without_a_loadable_model_it_is_not_ready(tmp_path: Path) -> None:

@@ -1,0 +1,254 @@
+"""Full queues, late answers, clients that leave, pictures that take long: what nobody waits for
+costs nothing, and nobody else is held up."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+
+from bento.errors import JsonErrors
+from bento.models import Models
+from bento.routes import build_app
+from bento.settings import Settings
+from runtime import Model, Sample
+from runtime.batching import Job
+from runtime.encoding import encode_image, encode_npy
+from runtime.images import UInt8Array
+from runtime.manifest import Manifest
+from tests.bento.support import ask_async
+
+FOUR = {"model": "tiny-plain", "n": 4}
+NPY = {"content-type": "application/x-npy"}
+PICTURE = encode_image(np.zeros((8, 8, 1), np.uint8))
+
+
+class Watch:
+    """An observer that counts images: those the engine has run, and those taken out, by reason."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, int]] = []
+        self.rejections: list[tuple[int, str]] = []
+        self.waiting = threading.Event()
+
+    def queued(self, graph: str, images: int) -> None:
+        if images == 4:
+            self.waiting.set()
+
+    def run(self, graph: str, images: int, seconds: float) -> None:
+        self.ran.append((graph, images))
+
+    def rejected(self, graph: str, images: int, reason: str) -> None:
+        self.rejections.append((images, reason))
+
+
+class Stuck:
+    """A request whose inputs are not ready before it is released: it holds a runner."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.begun = threading.Event()
+
+    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+        made = Sample(1, 1).job(manifest)
+
+        def rows(start: int, stop: int) -> object:
+            self.begun.set()
+            self.release.wait(30)
+            return made.rows(start, stop)
+
+        return Job("decode", 1, rows, made.finish)  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def busy(model: Model) -> Iterator[None]:
+    """All runners of `model` occupied."""
+    stuck = [Stuck() for _ in range(model.runners)]
+    futures = []
+    for one in stuck:
+        futures.append(model.submit(one))
+        assert one.begun.wait(10)
+    try:
+        yield
+    finally:
+        for one in stuck:
+            one.release.set()
+        for future in futures:
+            future.result(10)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def narrow(artifacts: Path, watch: Watch) -> Iterator[Models]:
+    """Models whose queues hold 4 images."""
+    loaded = Models(Settings(artifacts=artifacts, queue_images=4), watch)
+    loaded.load()
+    yield loaded
+    loaded.close()
+
+
+def test_a_full_queue_is_429_with_retry_after(narrow: Models) -> None:
+    model = narrow.get("tiny-plain")
+    with busy(model):
+        waiting = model.submit(Sample(4, 1))
+        body = {"model": "tiny-plain", "n": 1}
+        refused = asyncio.run(ask_async(narrow, "POST", "/sample", json=body))
+        other = asyncio.run(ask_async(narrow, "POST", "/sample", json={"model": "tiny-vae"}))
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["expected"] == "at most 4 images waiting"
+    assert refused.json()["found"] == "4"
+    assert other.status_code == 200
+    assert len(waiting.result(10)) == 4
+
+
+def test_a_late_request_is_504_and_leaves_the_queue(narrow: Models, watch: Watch) -> None:
+    model = narrow.get("tiny-plain")
+    settings = {"timeout_seconds": 0.2}
+    with busy(model):
+        late = asyncio.run(ask_async(narrow, "POST", "/sample", json=FOUR, settings=settings))
+        assert late.status_code == 504
+        assert late.json()["error"] == "not finished in the allowed time"
+        assert model.queued == 0
+        assert watch.rejections == [(4, "cancelled")]
+    # Only what held the runners was run, and the place of the late request is free again.
+    assert sum(images for _, images in watch.ran) == model.runners
+    assert len(model.submit(Sample(4, 1), wait=False).result(10)) == 4
+
+
+async def ask_and_leave(models: Models, body: dict[str, Any], leaving: threading.Event) -> int:
+    """The status of a POST /sample whose client leaves when the event is set."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/sample",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    incoming = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if incoming:
+            return incoming.pop()
+        assert await asyncio.to_thread(leaving.wait, 10)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = JsonErrors(build_app(Settings(), models))
+    await asyncio.wait_for(app(scope, receive, send), 20)
+    return sent[0]["status"]
+
+
+def test_a_client_that_leaves_takes_its_work_along(narrow: Models, watch: Watch) -> None:
+    model = narrow.get("tiny-plain")
+    with busy(model):
+        assert asyncio.run(ask_and_leave(narrow, FOUR, watch.waiting)) == 499
+        assert model.queued == 0
+        assert watch.rejections == [(4, "cancelled")]
+    assert sum(images for _, images in watch.ran) == model.runners
+
+
+class SlowPictures:
+    """Opening a picture takes until it is released."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.release = threading.Event()
+        self.opened = 0
+        real = PIL.Image.open
+
+        def slow(*args: Any, **options: Any) -> PIL.Image.Image:
+            self.opened += 1
+            self.release.wait(30)
+            return real(*args, **options)
+
+        monkeypatch.setattr(PIL.Image, "open", slow)
+
+
+def test_pictures_hold_up_nobody_else(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowPictures(monkeypatch)
+    # More than asyncio's own executor ever has threads.
+    many = 40
+
+    async def ask_all() -> tuple[httpx.Response, list[httpx.Response]]:
+        path = "/encode?model=tiny-vae"
+        encoding = [
+            asyncio.create_task(ask_async(models, "POST", path, files={"files": PICTURE}))
+            for _ in range(many)
+        ]
+        while not slow.opened:
+            await asyncio.sleep(0.01)
+        try:
+            settings = {"timeout_seconds": 5}
+            sampled = await ask_async(models, "POST", "/sample", json=FOUR, settings=settings)
+        finally:
+            slow.release.set()
+        return sampled, await asyncio.gather(*encoding)
+
+    sampled, encoded = asyncio.run(ask_all())
+    assert sampled.status_code == 200, sampled.text
+    assert [reply.status_code for reply in encoded] == [200] * many
+
+
+def test_a_request_that_is_over_opens_no_further_picture(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowPictures(monkeypatch)
+
+    async def ask_both() -> tuple[httpx.Response, httpx.Response]:
+        path = "/encode?model=tiny-vae"
+        files = [("files", PICTURE)] * 6
+        settings = {"timeout_seconds": 0.2}
+        late = await ask_async(models, "POST", path, files=files, settings=settings)
+        slow.release.set()
+        return late, await ask_async(models, "POST", path, files={"files": PICTURE})
+
+    late, after = asyncio.run(ask_both())
+    assert late.status_code == 504
+    assert after.status_code == 200
+    # The first picture of the late request, and the one that came after.
+    assert slow.opened == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "settings", "headers", "status", "field"),
+    [
+        ("&labels=1", {}, {}, 422, "labels"),
+        ("&format=gif", {}, {}, 422, "format"),
+        ("", {"max_reply_bytes": 255}, {}, 422, "images"),
+        ("", {"max_images": 3}, {}, 422, "images"),
+        ("", {}, {"accept": "text/html"}, 406, "accept"),
+    ],
+)
+def test_a_refused_reconstruction_has_run_nothing(
+    narrow: Models,
+    watch: Watch,
+    query: str,
+    settings: dict[str, Any],
+    headers: dict[str, str],
+    status: int,
+    field: str,
+) -> None:
+    path = f"/reconstruct?model=tiny-vae{query}"
+    array = encode_npy(np.zeros((4, 8, 8, 1), np.uint8))
+    # Nor is any picture opened: these are none, and it does not show.
+    pictures = [("files", b"no picture")] * 4
+    for body in ({"content": array, "headers": NPY | headers}, {"files": pictures}):
+        request = {"headers": headers, **body}
+        reply = asyncio.run(ask_async(narrow, "POST", path, settings=settings, **request))
+        assert reply.status_code == status, reply.text
+        assert reply.json()["field"] == field
+    assert watch.ran == []
