@@ -99,13 +99,13 @@ def test_stream_in_order_with_labels_for_each(conditional: Model) -> None:
 def test_leaving_a_stream_cancels_what_is_ahead(artifacts: Path) -> None:
     artifact = read_artifact(artifacts / "tiny-plain")
     engine = open_backend(artifact, "auto", precision="auto", device="cpu", threads=1)
-    backend, recorder = FakeBackend(engine), Recorder()
+    backend, recorder = FakeBackend(engine, free=1), Recorder()
+    backend.gate.clear()
     with Model(artifact, backend, limits=Limits(batch=4), runners=1, observer=recorder) as model:
         stream = model.stream(1000, seed=1)
         next(stream)
-        for _ in range(2):  # the first batch, and the second, in which the engine is held
+        for _ in range(2):  # the first batch, and the second, which is held in the engine
             assert backend.entered.acquire(timeout=WAIT)
-            backend.gate.clear()
         assert model.queued > 0
         stream.close()  # pyright: ignore[reportAttributeAccessIssue]
         assert model.queued == 0
