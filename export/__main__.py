@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> Path:
         version=args.version,
         step=args.step,
         figures=args.figures,
+        neighbours=args.neighbours,
     )
 
 
@@ -91,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--name", help="of the artifact (default: the recipe's)")
     command.add_argument(
         "--figures", type=_figures, help="JSON of `python -m benchmarks quality --json`, to state"
+    )
+    command.add_argument(
+        "--neighbours", type=_png, help="PNG of `python -m benchmarks quality --out`, to show"
     )
     _add_common(command, run)
 
@@ -155,6 +159,16 @@ def _figures(path: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(
             f"expected a JSON file with numbers under 'figures', found {path} ({error})"
         ) from error
+
+
+def _png(path: str) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"expected a PNG file, found {path} ({error})") from error
+    if not data.startswith(b"\x89PNG"):
+        raise argparse.ArgumentTypeError(f"expected a PNG file, found something else in {path}")
+    return data
 
 
 def _names(text: str) -> tuple[str, ...]:

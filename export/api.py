@@ -35,6 +35,7 @@ def export(
     batches: Sequence[int] = (1, 4, 16, 64),
     provenance: Provenance | None = None,
     licence: str = "not stated",
+    neighbours: bytes | None = None,
 ) -> Path:
     """Write the artifact `out/name/version` and return its folder.
 
@@ -46,6 +47,9 @@ def export(
     The modules are copied, and the copies put in eval mode on the CPU: yours stay as they are.
     Images of the ONNX graphs are uint8 [B, H, W, C]. The graphs are compared with the modules at
     batches 1, 3 and the largest of `batches`; the figures go into the manifest.
+
+    `neighbours` is a PNG for the model card: samples above their nearest training images, as
+    `python -m benchmarks quality --out` draws it.
 
     Raises ExportError, and writes nothing, where a module does not keep to the above, cannot be
     converted, draws random numbers, lets one image depend on another in its batch, or where the
@@ -72,7 +76,7 @@ def export(
         from export.freeze import freeze
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[export]") from error
-    manifest, files = freeze(draft, decode, encode)
+    manifest, files = freeze(draft, decode, encode, neighbours)
     return write(folder, manifest, files)
 
 

@@ -13,6 +13,7 @@ from runtime.model import Model
 
 CARD = "README.md"
 SHEET = "samples.png"
+NEIGHBOURS = "neighbours.png"
 
 _SHEET_SEED = 0
 _SHEET_PIXELS = 640
@@ -44,12 +45,21 @@ Names are looked up in the folder `$LATENTSERVE_ARTIFACTS`, `artifacts/` unless 
 
 {origin}
 
-{figures}## How exact it is
+{figures}{neighbours}## How exact it is
 
 The ONNX graphs against the torch modules they come from, on seeded latents, run by ONNX Runtime
 on a CPU. Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
 
 {parity}
+"""
+
+_NEIGHBOURS = f"""## Nearest training images
+
+![Samples above, below each its nearest training images]({NEIGHBOURS})
+
+Top row: samples. Below each: the nearest training image in pixels, then in the classifier's
+features.
+
 """
 
 
@@ -67,8 +77,8 @@ def sample_sheet(model: Model) -> bytes:
     return encode_image(contact_sheet(images, columns))
 
 
-def model_card(manifest: Manifest) -> str:
-    """The card as Markdown, from the manifest alone."""
+def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
+    """The card as Markdown, from the manifest; `neighbours`: whether that sheet lies beside it."""
     provenance = manifest.provenance
     return _CARD.format(
         name=manifest.name,
@@ -78,6 +88,7 @@ def model_card(manifest: Manifest) -> str:
         facts=_table(("property", "value"), _facts(manifest)),
         origin=_origin(provenance),
         figures=_figures(provenance.figures),
+        neighbours=_NEIGHBOURS if neighbours else "",
         levels=MAX_LEVELS,
         tolerance=ENCODE_TOLERANCE,
         parity=_parity(manifest.parity),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from export.card import CARD, SHEET, model_card, sample_sheet
+from export.card import CARD, NEIGHBOURS, SHEET, model_card, sample_sheet
 from export.checks import check_decoder, check_encoder
 from export.conversion import to_onnx
 from export.modules import DecodeModule, EncodeModule
@@ -35,7 +35,7 @@ _GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
 
 
 def freeze(
-    draft: Manifest, decoder: nn.Module, encoder: nn.Module | None
+    draft: Manifest, decoder: nn.Module, encoder: nn.Module | None, neighbours: bytes | None = None
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The finished manifest and every file it lists; `draft` lacks only parity and checksums.
 
@@ -70,7 +70,9 @@ def freeze(
         )
         files[SHEET] = sample_sheet(model)
     manifest = draft.model_copy(update={"parity": parity})
-    files[CARD] = model_card(manifest).encode()
+    if neighbours is not None:
+        files[NEIGHBOURS] = neighbours
+    files[CARD] = model_card(manifest, neighbours=neighbours is not None).encode()
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     return manifest.model_copy(update={"files": digests}), files
 

@@ -21,6 +21,7 @@ def export_run(
     version: int | None = None,
     step: int | None = None,
     figures: Mapping[str, float] | None = None,
+    neighbours: bytes | None = None,
 ) -> Path:
     """Export a folder that `python -m train` wrote, at its newest checkpoint or that of `step`.
 
@@ -41,6 +42,7 @@ def export_run(
         kind=trained.kind,
         provenance=_provenance(trained.provenance, figures or {}),
         licence=trained.data_licence,
+        neighbours=neighbours,
     )
 
 

@@ -60,7 +60,7 @@ def test_frogs_differ_from_each_other_about_as_much_as_real_ones() -> None:
         images = sample(model, 500, seed=0)
     probabilities, features = classifier(images)
     figures = diversity(images, features)
-    assert figures["diversity_pixels"] >= 0.7 * REAL_FROGS["diversity_pixels"]
-    assert figures["diversity_features"] >= 0.6 * REAL_FROGS["diversity_features"]
-    # Ten classes: 0.1 is chance.
-    assert (probabilities.argmax(axis=1) == classifier.classes.index("frog")).mean() >= 0.4
+    assert figures["diversity_pixels"] >= 0.85 * REAL_FROGS["diversity_pixels"]
+    assert figures["diversity_features"] >= 0.85 * REAL_FROGS["diversity_features"]
+    # Of ten classes; real test frogs are classified as frogs in 0.88 of cases.
+    assert (probabilities.argmax(axis=1) == classifier.classes.index("frog")).mean() >= 0.8

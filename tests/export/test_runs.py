@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import runtime
 from export import ExportError, ImageSpec, export_run
+from export.__main__ import main
+from runtime.encoding import encode_image
 from train.data import load
 from train.loop import train
 from train.networks import DCGANParams
@@ -40,6 +43,33 @@ def test_a_vae_run(tmp_path: Path) -> None:
     assert all(f"| {figure} |" in card for figure in manifest.provenance.figures)
     assert str(manifest.provenance.details["data_checksum"]) in card
     assert str(tmp_path).encode() not in b"".join(f.read_bytes() for f in artifact.iterdir())
+
+
+def test_what_was_measured_and_seen_goes_into_the_card(tmp_path: Path) -> None:
+    run = trained(replace(digits_vae(), steps=1, batch_size=8), tmp_path / "run")
+    picture = encode_image(np.zeros((4, 4, 1), np.uint8))
+    (tmp_path / "near.png").write_bytes(picture)
+    (tmp_path / "measured.json").write_text('{"figures": {"coverage": 0.25}}')
+    options = ["--figures", f"{tmp_path}/measured.json", "--neighbours", f"{tmp_path}/near.png"]
+    assert main(["run", str(run), "--out", str(tmp_path), *options]) == 0
+    with runtime.load(tmp_path / "digits-vae") as model:
+        assert model.manifest.provenance.figures["coverage"] == 0.25
+        assert "test_loss" in model.manifest.provenance.figures
+    artifact = tmp_path / "digits-vae" / "1"
+    assert (artifact / "neighbours.png").read_bytes() == picture
+    card = (artifact / "README.md").read_text()
+    assert "| coverage | 0.25 |" in card
+    assert "(neighbours.png)" in card
+
+
+@pytest.mark.parametrize("option", ["--figures", "--neighbours"])
+def test_files_that_are_something_else_are_named(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(SystemExit):
+        main(["run", "runs/none", option, str(tmp_path / "text")])
+    assert f"argument {option}: expected a" in capsys.readouterr().err
 
 
 def test_a_conditional_gan_run(tmp_path: Path) -> None:

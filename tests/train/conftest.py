@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from runtime.images import ImageSpec
 from train.data import Dataset, Splits
@@ -57,8 +58,8 @@ def tiny_gan() -> Recipe:
                 height=8,
                 width=8,
                 stages=2,
+                discriminator_stages=2,
                 classes=3,
-                embedding=2,
                 generator_width=4,
                 discriminator_width=4,
                 dropout=0.3,
@@ -71,6 +72,11 @@ def tiny_gan() -> Recipe:
         ),
         ema_decay=0.9,
     )
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture(params=[tiny_vae, tiny_gan])

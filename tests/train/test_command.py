@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from train.__main__ import main
 from train.recipes import RECIPES
@@ -23,6 +24,18 @@ def test_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "test_loss" in capsys.readouterr().out
     assert main(["digits_vae", "--out", out, "--steps", "3", "--device", "cpu", "--resume"]) == 0
     assert load_run(tmp_path / "run").provenance["steps"] == 3
+
+
+def test_trains_on_a_folder_of_images(tmp_path: Path) -> None:
+    for number in range(8):
+        picture = Image.effect_noise((40, 30 + number), 64)
+        picture.save(tmp_path / f"{number}.png")
+    out = tmp_path / "run"
+    arguments = ["images_dcgan", "--data", str(tmp_path), "--out", str(out)]
+    assert main([*arguments, "--steps", "1", "--device", "cpu"]) == 0
+    run = load_run(out)
+    assert (run.provenance["data"], run.provenance["images"]) == ("images", 8)
+    assert main([*arguments, "--steps", "1"]) == 1  # a run is there: it is not overwritten
 
 
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

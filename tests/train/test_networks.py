@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
+from train.networks.dcgan import ConditionalBatchNorm2d
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,9 @@ from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generat
         DCGANParams(generator_width=2, discriminator_width=2, height=16, width=24, stages=2),
         DCGANParams(generator_width=2, discriminator_width=2, kernel=3),
         DCGANParams(generator_width=2, discriminator_width=2, kernel=5, channels=1),
+        DCGANParams(discriminator_width=2, height=28, width=20, stages=2),
+        DCGANParams(discriminator_width=2, height=28, width=20, stages=2, kernel=3),
+        DCGANParams(discriminator_width=2, height=28, width=20, stages=2, strided=False),
         DCGANParams(generator_width=2, discriminator_width=2, strided=False),
         DCGANParams(discriminator_width=2, discriminator_norm="spectral", dropout=0.5),
         DCGANParams(discriminator_width=2, discriminator_norm="batch", strided=False),
@@ -26,16 +31,31 @@ def test_dcgan_shapes(params: DCGANParams) -> None:
 
 
 def test_dcgan_by_label() -> None:
-    params = DCGANParams(generator_width=2, discriminator_width=2, classes=4, embedding=3)
+    params = DCGANParams(generator_width=8, discriminator_width=2, classes=4)
     generator, discriminator = Generator(params).eval(), Discriminator(params).eval()
     latents, labels = torch.randn(1, 128).repeat(4, 1), torch.arange(4)
     images = generator(latents, labels)
     assert len(images.unique(dim=0)) == 4
-    assert len(discriminator(images[:1].repeat(4, 1, 1, 1), labels).unique()) == 4
+    # Large pixels: fresh weights are small, and four logits could else round to the same float.
+    assert len(discriminator(1000 * images[:1].repeat(4, 1, 1, 1), labels).unique()) == 4
     with pytest.raises(ValueError, match="labels: expected int64"):
         generator(latents)
     with pytest.raises(ValueError, match="labels: expected int64"):
         discriminator(images)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 6)])
+def test_conditional_batch_norm_is_batch_norm_with_the_label_s_gain_and_bias(
+    size: tuple[int, int],
+) -> None:
+    layer = ConditionalBatchNorm2d(3, 5, size)
+    plain = nn.BatchNorm2d(3, affine=False)
+    features, labels = torch.randn(8, 3, 4, 6), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+    found, expected = layer(features, labels), plain(features)
+    for row, label in enumerate(labels):
+        gain = layer.gain.weight[label].reshape(3, *size)
+        bias = layer.bias.weight[label].reshape(3, *size)
+        assert_close(found[row], gain * expected[row] + bias)
 
 
 def test_tanh_bounds_the_images_and_linear_does_not() -> None:
