@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from benchmarks.report import table, write_json
 
 LIMIT = 60.0  # seconds until a start counts as failed
@@ -89,14 +91,7 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _resident_megabytes(group: int) -> float:
-    """Resident memory of all processes of a process group (Linux)."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # the process has ended meanwhile
-            continue
-        if int(fields[2]) == group:
-            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total / 1e6
+def _resident_megabytes(process: int) -> float:
+    """Resident memory of a process and all its descendants."""
+    root = psutil.Process(process)
+    return sum(p.memory_info().rss for p in (root, *root.children(recursive=True))) / 1e6

@@ -1,6 +1,7 @@
 """Recipes: named functions, each returning everything that a training run depends on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -65,14 +66,16 @@ def mnist_vae_2d() -> Recipe:
 def mnist_vae() -> Recipe:
     return Recipe(
         name="mnist_vae",
-        summary="VAE with a 10-D latent: legible digits from N(0, I)",
+        summary="VAE with a 4-D latent: legible digits from N(0, I)",
         source="mnist",
         image=_MNIST,
+        # A wider latent reconstructs better and leaves N(0, I) less covered: a classifier was
+        # sure (>= 0.9) of 86% of the samples here, of 66% in a trial with 10 dimensions.
         objective=ELBO(
-            VAEParams(latent=10, widths=(16, 32), decoder_widths=(16, 32), hidden=384, depth=1),
+            VAEParams(latent=4, widths=(16, 32), decoder_widths=(16, 32), hidden=512, depth=2),
             AdamParams(2e-3, weight_decay=1e-4, schedule="one_cycle"),
         ),
-        steps=25 * 60_000 // 256,
+        steps=30 * 60_000 // 256,
         batch_size=256,
         checkpoint_every=2000,
         sample_every=2000,
@@ -96,13 +99,12 @@ def mnist_cgan() -> Recipe:
                 generator_width=48,
                 discriminator_width=48,
                 dropout=0.2,
-                discriminator_norm="spectral",
+                # Spectral norm, as for the frogs, left this one near chance against the generator.
+                discriminator_norm="batch",
             ),
-            generator=AdamParams(2e-4, (0.0, 0.99)),
-            discriminator=AdamParams(4e-4, (0.0, 0.99)),
             label_noise=0.05,
         ),
-        steps=8_000,
+        steps=6_000,
         batch_size=64,
         precision="bf16",
         ema_decay=0.999,
@@ -127,10 +129,19 @@ def cifar10_frogs_dcgan() -> Recipe:
             label_noise=0.05,
             augmentation=("flip", "colour", "shift", "cutout"),
         ),
-        steps=30_000,
+        steps=15_000,
         batch_size=64,
         precision="bf16",
         ema_decay=0.999,
+    )
+
+
+def images_dcgan() -> Recipe:
+    return replace(
+        cifar10_frogs_dcgan(),
+        name="images_dcgan",
+        summary="the same DCGAN on your own folder or zip of images, cropped and resized to 32x32",
+        source="images",
     )
 
 
@@ -152,5 +163,12 @@ def digits_vae() -> Recipe:
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
-    for recipe in (mnist_vae_2d, mnist_vae, mnist_cgan, cifar10_frogs_dcgan, digits_vae)
+    for recipe in (
+        mnist_vae_2d,
+        mnist_vae,
+        mnist_cgan,
+        cifar10_frogs_dcgan,
+        images_dcgan,
+        digits_vae,
+    )
 }

@@ -1,16 +1,16 @@
 """DCGAN: generator and discriminator of Radford, Metz and Chintala (2016), arXiv:1511.06434.
 
-Optionally class-conditional: the generator reads a learned embedding of the label beside the
-latent (Mirza and Osindero 2014, arXiv:1411.1784); the discriminator scores the match between
-label and picture by projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).
+Optionally class-conditional (Mirza and Osindero 2014, arXiv:1411.1784): the label sets gain and
+bias of the generator's batch norms, and the discriminator scores the match between label and
+picture by projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).
 
 Shapes: B batch, Z latent size, C channels, H height, W width.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
@@ -32,12 +32,13 @@ class DCGANParams:
     stages: int = 3
     classes: int = 0
     """Number of labels; 0 makes both networks unconditional."""
-    embedding: int = 32
-    """Size of the label embedding that the generator reads beside the latent."""
     generator_width: int = 64
     """Channels of the generator's last feature map; every earlier one has twice as many."""
     discriminator_width: int = 64
     """Channels of the discriminator's first feature map; every later one has twice as many."""
+    discriminator_stages: int = 3
+    """Halvings in the discriminator: enough that its last features see whole shapes, not strokes
+    only."""
     kernel: int = 4
     """Side of the kernels; divisible by the stride 2, so that no checkerboard appears."""
     tanh: bool = True
@@ -73,34 +74,58 @@ class Generator(nn.Module):
     def __init__(self, params: DCGANParams) -> None:
         super().__init__()
         self.params = params
-        conditional = params.classes > 0
-        self.embed = nn.Embedding(params.classes, params.embedding) if conditional else None
-        size = params.latent + (params.embedding if conditional else 0)
         channels = params.generator_width << (params.stages - 1)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(size, channels, params.start, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.ConvTranspose2d(params.latent, channels, params.start, bias=False),
+            _batch_norm(channels, params.classes, params.start),
             nn.ReLU(),
         ]
         for _ in range(params.stages - 1):
             layers += [
                 _upsample(channels, channels // 2, params.kernel, bias=False),
-                nn.BatchNorm2d(channels // 2),
+                _batch_norm(channels // 2, params.classes),
                 nn.ReLU(),
             ]
             channels //= 2
         layers.append(_upsample(channels, params.channels, params.kernel, bias=True))
         if params.tanh:
             layers.append(nn.Tanh())
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
         self.apply(_initialise)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.embed is not None:
-            if labels is None:
-                raise ValueError("labels: expected int64 [B] for a conditional generator")
-            latents = torch.cat([latents, self.embed(labels)], dim=1)
-        return self.layers(latents[:, :, None, None])
+        if self.params.classes and labels is None:
+            raise ValueError("labels: expected int64 [B] for a conditional generator")
+        features = latents[:, :, None, None]
+        for layer in self.layers:
+            conditional = isinstance(layer, ConditionalBatchNorm2d)
+            features = layer(features, labels) if conditional else layer(features)
+        return features
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain and bias are looked up by label; [B, C, H, W], labels [B] -> same.
+
+    De Vries et al. (2017), arXiv:1707.00683. The normalised features know only the latent, so
+    that a generator does not leave it unread and draw one picture for each label (which it did
+    where an embedding of the label stood beside the latent). Gain and bias are
+    one number a channel, or, where `size` is (H, W), one at every position.
+    """
+
+    def __init__(self, channels: int, classes: int, size: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        self.shape = (channels, *size)
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Embedding(classes, math.prod(self.shape))
+        self.bias = nn.Embedding(classes, math.prod(self.shape))
+        nn.init.normal_(self.gain.weight, 1.0, 0.02)
+        # Labels differ from the start: from zero, Adam's small steps take thousands to part them.
+        nn.init.normal_(self.bias.weight, 0.0, 0.5)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        gain = self.gain(labels).unflatten(1, self.shape)
+        bias = self.bias(labels).unflatten(1, self.shape)
+        return gain * self.norm(features) + bias
 
 
 class Discriminator(nn.Module):
@@ -110,14 +135,13 @@ class Discriminator(nn.Module):
         super().__init__()
         self.params = params
         normalise = spectral_norm if params.discriminator_norm == "spectral" else nn.Identity()
+        kernel, stride = (params.kernel, 2) if params.strided else (3, 1)
+        padding = (kernel - 1) // 2
         layers: list[nn.Module] = []
         channels, wider = params.channels, params.discriminator_width
-        for stage in range(params.stages):
+        height, width = params.height, params.width
+        for stage in range(params.discriminator_stages):
             batch_norm = params.discriminator_norm == "batch" and stage > 0
-            if params.strided:
-                kernel, stride, padding = params.kernel, 2, (params.kernel - 1) // 2
-            else:
-                kernel, stride, padding = 3, 1, 1
             layers.append(
                 normalise(nn.Conv2d(channels, wider, kernel, stride, padding, bias=not batch_norm))
             )
@@ -125,12 +149,18 @@ class Discriminator(nn.Module):
                 layers.append(nn.BatchNorm2d(wider))
             layers += [nn.LeakyReLU(0.2)] if params.strided else [nn.ReLU(), nn.AvgPool2d(2)]
             channels, wider = wider, wider * 2
+            # A strided convolution with an odd kernel rounds up, all others round down.
+            up = params.strided and kernel % 2
+            height, width = (height + up) // 2, (width + up) // 2
         layers += [nn.Flatten(), nn.Dropout(params.dropout)]
         self.layers = nn.Sequential(*layers)
-        features = channels * params.start[0] * params.start[1]
+        features = channels * height * width
         self.score = normalise(nn.Linear(features, 1))
         self.project = normalise(nn.Embedding(params.classes, features)) if params.classes else None
         self.apply(_initialise)
+        if isinstance(self.project, nn.Embedding) and not is_parametrized(self.project):
+            # The default, Normal(0, 1), would drown the other score in thousands of features.
+            nn.init.normal_(self.project.weight, 0.0, 0.02)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(images)
@@ -140,6 +170,10 @@ class Discriminator(nn.Module):
                 raise ValueError("labels: expected int64 [B] for a conditional discriminator")
             logits = logits + (self.project(labels) * features).sum(dim=1)
         return logits
+
+
+def _batch_norm(channels: int, classes: int, size: tuple[int, int] = (1, 1)) -> nn.Module:
+    return ConditionalBatchNorm2d(channels, classes, size) if classes else nn.BatchNorm2d(channels)
 
 
 def _upsample(channels: int, out: int, kernel: int, *, bias: bool) -> nn.ConvTranspose2d:
@@ -155,5 +189,5 @@ def _initialise(module: nn.Module) -> None:
     convolves = isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     if convolves and not is_parametrized(module):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)
