@@ -1,6 +1,7 @@
 """The BentoML service: the app of `bento.routes`, over models that live as long as the process."""
 
 import asyncio
+import logging
 
 import bentoml
 
@@ -25,6 +26,9 @@ class LatentServe:
     """Samples, decodes and encodes with every artifact of one folder."""
 
     def __init__(self) -> None:
+        # BentoML's root logger says warnings only; what was loaded, and on which engine, is news.
+        for ours in ("bento", "runtime"):
+            logging.getLogger(ours).setLevel(logging.INFO)
         # BentoML opens its socket to requests only after this returns.
         models.load()
 

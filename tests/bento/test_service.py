@@ -168,3 +168,9 @@ def test_what_the_service_imports() -> None:
     # Engines and graphs are for the serving process, not for the one that only supervises it.
     heavy = {"torch", "onnxscript", "onnx", "onnxruntime", "train", "export"}
     assert not heavy & set(printed.split())
+
+
+def test_the_log_says_what_is_served_on_which_engine_and_what_is_not(server: Server) -> None:
+    log = server.log.read_text("utf-8")
+    assert "loaded tiny-vae@1: onnxruntime" in log
+    assert "cannot serve damaged" in log
