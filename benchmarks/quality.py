@@ -200,12 +200,16 @@ def measure(
     pairs = min(PAIRWISE, n, len(train_images))
     figures |= diversity(samples[:pairs], features[:pairs])
     figures |= _real(diversity(train_images[:pairs], train_features[:pairs]))
-    neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], train_images)
-    _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], train_images)
+    # Where training mirrors images, a memorised one may come out mirrored.
+    known = train_images
+    if RECIPES[classifier.name].flip:
+        known = np.concatenate([train_images, train_images[:, :, ::-1]])
+    neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], known)
+    _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], known)
     if model.manifest.encode and classifier.name == "mnist":
         figures |= reconstruction(model, test.images, seed)
     similar, _ = metrics.nearest_neighbours(features[:SHOWN], train_features)
-    rows = [samples[:SHOWN], train_images[neighbours[:SHOWN]], train_images[similar]]
+    rows = [samples[:SHOWN], known[neighbours[:SHOWN]], train_images[similar]]
     return figures, contact_sheet(np.concatenate(rows), columns=min(SHOWN, n))
 
 

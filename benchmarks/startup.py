@@ -67,13 +67,16 @@ def start(python: str, artifacts: Path) -> tuple[float, float]:
     )
     try:
         while not _is_ready(port):
-            if process.poll() is not None or time.perf_counter() - began > LIMIT:
+            if process.poll() is not None:
+                raise RuntimeError(f"the service ended with status {process.returncode}")
+            if time.perf_counter() - began > LIMIT:
                 raise RuntimeError(f"the service was not ready within {LIMIT:.0f} s")
             time.sleep(0.01)
         return time.perf_counter() - began, _resident_megabytes(process.pid)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(LIMIT)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(LIMIT)
 
 
 def seconds(python: str, code: str) -> float:

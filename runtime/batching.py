@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from runtime.backends import Backend, Tensors
 from runtime.errors import DeadlineExceeded, EngineError, LatentServeError, OverloadedError
 from runtime.manifest import GraphName
-from runtime.observer import NullObserver, Observer
+from runtime.observer import Observer, SafeObserver
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class Batcher:
         self._limit = queue_images
         # One job counts for at most this much of the queue, so a huge one leaves room for others.
         self._window = min(queue_images, 4 * max_batch)
-        self._observer = observer or NullObserver()
+        self._observer = SafeObserver(observer)
         self._queue: deque[_Entry] = deque()
         self._queued = 0
         self._idle = 0
@@ -122,8 +122,9 @@ class Batcher:
         """Queue a job; its future can be cancelled until the last row is done.
 
         With `wait` the call blocks until the queue has room, otherwise a full queue raises
-        OverloadedError. `deadline` is in seconds from now: a job that waits for room, is not
-        begun or not finished by then fails with DeadlineExceeded and costs no more engine time.
+        OverloadedError. `deadline` is in seconds from now, and is looked at before each engine
+        run: rows that no run has taken by then cost no more engine time, and the job fails with
+        DeadlineExceeded. A run that has begun is finished.
         """
         expires = None if deadline is None else time.monotonic() + deadline
         entry = _Entry(job, Future(), deadline, expires)

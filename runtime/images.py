@@ -21,6 +21,17 @@ Float32Array = NDArray[np.float32]
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Pillow's formats that are opened: plain pictures, none that starts another program (EPS)."""
 
+# EXIF orientation -> the change that turns the picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 MAX_PIXELS = 16_000_000
 """Default bound on the pixels of one opened image: a small file can claim a huge picture."""
 
@@ -94,7 +105,7 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     Turned upright by its EXIF tag, transparency over black, converted to grey or RGB,
     centre-cropped to the model's aspect and resized by area averaging (Lanczos upwards).
     """
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
@@ -108,6 +119,16 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
             image, size, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
         )
     return np.asarray(image, dtype=np.uint8).reshape(spec.shape)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Only the tag is read: Pillow's own exif_transpose also rewrites the whole block, which fails
+    # in many ways on damaged ones, and a damaged tag says nothing against the pixels.
+    try:
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:

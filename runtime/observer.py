@@ -1,8 +1,12 @@
 """All that the runtime knows of metrics: a few callbacks, called from its own threads."""
 
+import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from runtime.manifest import GraphName
+
+logger = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
@@ -21,14 +25,27 @@ class Observer(Protocol):
         ...
 
 
-class NullObserver:
-    """Observes nothing."""
+class SafeObserver:
+    """Passes on to an observer, or to none; what it raises is logged and goes no further."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
 
     def queued(self, graph: GraphName, images: int) -> None:
-        pass
+        if self._observer is not None:
+            _guarded(self._observer.queued, graph, images)
 
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
-        pass
+        if self._observer is not None:
+            _guarded(self._observer.run, graph, images, seconds)
 
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        pass
+        if self._observer is not None:
+            _guarded(self._observer.rejected, graph, images, reason)
+
+
+def _guarded(callback: Callable[..., None], *arguments: object) -> None:
+    try:
+        callback(*arguments)
+    except Exception:
+        logger.exception("an observer failed in %s%r", callback, arguments)

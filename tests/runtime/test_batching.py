@@ -221,6 +221,23 @@ def test_results_beyond_memory_fail_alone(batcher: Batcher) -> None:
     assert len(batcher.submit(job(0, 4)).result(WAIT)) == 4
 
 
+def test_an_observer_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Recorder):
+        def queued(self, graph: GraphName, images: int) -> None:
+            raise RuntimeError("no disk for metrics")
+
+        def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+            raise RuntimeError("no disk for metrics")
+
+    batcher = Batcher(FakeBackend(), max_batch=8, queue_images=64, runners=1, observer=Failing())
+    late = batcher.submit(job(0, 3), deadline=-1.0)
+    with pytest.raises(DeadlineExceeded):
+        late.result(WAIT)
+    assert len(batcher.submit(job(0, 3)).result(WAIT)) == 3
+    batcher.close()
+    assert "no disk for metrics" in caplog.text
+
+
 def test_parts_of_a_job_are_its_rows(batcher: Batcher) -> None:
     part = job(0, 30).part(10, 30).part(5, 8)
     np.testing.assert_array_equal(batcher.submit(part).result(WAIT)[:, 0], [30, 32, 34])

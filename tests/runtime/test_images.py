@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from runtime import ImageSpec, InputError
 from runtime.images import fit, open_image, to_float, to_uint8
@@ -76,17 +76,40 @@ def test_transparency_is_black() -> None:
     assert fit(clear.convert("LA"), GREY).max() == 0
 
 
-def test_exif_turns_the_picture() -> None:
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[0] = 255
-    turned = Image.fromarray(pixels)
-    exif = turned.getexif()
-    exif[0x0112] = 3  # orientation: upside down
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_the_picture(orientation: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    exif = picture.getexif()
+    exif[0x0112] = orientation
     buffer = io.BytesIO()
-    turned.save(buffer, "PNG", exif=exif)
-    upright = fit(open_image(buffer.getvalue()), RGB)
-    assert (upright[-1] == 255).all()
-    assert (upright[0] == 0).all()
+    picture.save(buffer, "PNG", exif=exif)
+    opened = open_image(buffer.getvalue())
+    expected = np.asarray(ImageOps.exif_transpose(opened))
+    spec = ImageSpec(height=expected.shape[0], width=expected.shape[1], channels=3)
+    np.testing.assert_array_equal(fit(opened, spec), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # Pillow's, about the damage
+def test_a_damaged_exif_block_is_no_reason_to_refuse_the_picture() -> None:
+    picture = Image.fromarray(np.full((8, 8, 3), 90, np.uint8))
+    exif = picture.getexif()
+    exif[0x0112] = 3
+    exif[0x010E] = "a description"
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", exif=exif)
+    whole = buffer.getvalue()
+    start = whole.index(b"Exif")
+    generator = np.random.default_rng(0)
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for position in generator.integers(start, start + 60, 3):
+            damaged[position] = generator.integers(256)
+        try:
+            pixels = fit(open_image(bytes(damaged)), RGB)
+        except InputError:
+            continue
+        assert np.abs(pixels.astype(int) - 90).max() <= 3
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "header only"])
