@@ -2,13 +2,15 @@
 
 import argparse
 import logging
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from train import checkpoint
 from train.data import load
 from train.errors import TrainError
-from train.loop import train
+from train.loop import recorded_recipe, train
 from train.recipes import RECIPES
 
 
@@ -25,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.steps is not None:
         recipe = replace(recipe, steps=options.steps)
     try:
+        if options.resume and options.steps is None:
+            recipe = replace(recipe, steps=recorded_recipe(options.out).steps)
         data = load(recipe.source, options.data, recipe.image, download=options.download)
         metrics = train(
             recipe,
@@ -34,11 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
             device=options.device,
             keep=options.keep,
         )
-    except TrainError as error:
+    except (TrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stopped; go on with --resume --out {options.out}", file=sys.stderr)
+        given = [a for a in arguments or sys.argv[1:] if a != "--resume"]
+        # Before its first checkpoint there is nothing to resume: the same command begins anew.
+        again = ["--resume"] if checkpoint.steps(options.out / "checkpoints") else []
+        command = shlex.join([*given, *again])
+        print(f"stopped; go on with: python -m train {command}", file=sys.stderr)
         return 130
     for name, value in metrics.items():
         print(f"{name} {value:.4g}")
@@ -53,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
-    parser.add_argument("--steps", type=_positive, help="instead of the recipe's own number")
+    parser.add_argument("--steps", type=_positive, help="instead of the recipe's (or run's) own")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(
@@ -68,6 +76,9 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
     return value
+
+
+_positive.__name__ = "positive integer"  # argparse: "invalid positive integer value: 'abc'"
 
 
 if __name__ == "__main__":

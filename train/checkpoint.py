@@ -1,6 +1,7 @@
 """Checkpoints: a folder of `state.safetensors` and `state.json`, renamed into place when whole."""
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -31,9 +32,21 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write `folder/step-<step>` atomically and delete all but the newest `keep`."""
+    """Write `folder/step-<step>` atomically and delete all but the newest `keep`.
+
+    A step that is there already stays as it is: the same run gives the same tensors.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{checkpoint.step:08d}"
+    if not target.exists():
+        _write(target, checkpoint)
+    for old in _all(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def _write(target: Path, checkpoint: Checkpoint) -> None:
+    folder = target.parent
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
         inside = Path(temporary) / "state"
         inside.mkdir()
@@ -42,13 +55,14 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         }
         save_file(tensors, inside / "state.safetensors")
         record = {"step": checkpoint.step} | checkpoint.record
-        (inside / "state.json").write_text(json.dumps(record, indent=2) + "\n")
-        if target.exists():
-            shutil.rmtree(target)
+        (inside / "state.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+        # safetensors writes for the owner only; a run is as readable as any other file.
+        mode = (inside / "state.json").stat().st_mode
+        (inside / "state.safetensors").chmod(mode)
+        for file in inside.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
         inside.rename(target)
-    for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
-    return target
 
 
 def load(folder: Path, step: int | None = None) -> Checkpoint:
@@ -69,8 +83,13 @@ def load(folder: Path, step: int | None = None) -> Checkpoint:
         raise RunError(f"{chosen}: expected a complete checkpoint, found {error}") from error
 
 
+def steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, oldest first."""
+    return [int(path.name.removeprefix("step-")) for path in _all(folder)]
+
+
 def _all(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    return sorted(folder.glob("step-" + 8 * "[0-9]"))
 
 
 def pack(name: str, module: nn.Module) -> dict[str, Tensor]:

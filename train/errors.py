@@ -3,7 +3,7 @@
 TrainError
 ├── DataError        a data set that is missing, damaged or not what the recipe needs
 ├── RunError         a run folder that is missing, damaged or of another recipe
-└── DivergedError    a loss became NaN or infinite
+└── DivergedError    a loss, gradient or weight became NaN or infinite
 """
 
 
@@ -20,13 +20,13 @@ class RunError(TrainError):
 
 
 class DivergedError(TrainError):
-    """A loss became NaN or infinite; nothing of that step was kept."""
+    """A loss, gradient or weight became NaN or infinite; nothing of that step was kept."""
 
     def __init__(self, step: int, loss: str, value: float) -> None:
         self.step = step
         self.loss = loss
         self.value = value
         super().__init__(
-            f"step {step}: loss {loss!r} is {value}. Resuming would repeat it: train anew with a "
+            f"step {step}: {loss!r} is {value}. Resuming would repeat it: train anew with a "
             "lower learning rate, or in fp32 where the recipe uses bf16."
         )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import platform
 import signal
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from train import checkpoint
 from train.data import Dataset, Splits
-from train.errors import RunError
+from train.errors import DivergedError, RunError
 from train.files import write_atomically
 from train.recipes import RECIPE_JSON, Recipe
 from train.sheet import save_sheet
@@ -41,28 +42,41 @@ def train(
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 
-    `resume` goes on from the newest checkpoint. `until` stops after that step, exactly as an
-    interruption would: Ctrl-C finishes its step, leaves a checkpoint and raises KeyboardInterrupt.
+    `resume` goes on from the newest checkpoint; a folder without one holds no run yet. `until`
+    stops after that step, exactly as an interruption would: Ctrl-C finishes its step, leaves a
+    checkpoint and raises KeyboardInterrupt.
     `device` is one of torch's or "auto" (a GPU when present). The newest `keep` checkpoints stay.
 
-    Raises RunError where `out` holds a run and `resume` is not set, or holds none or another
-    recipe's and it is; DivergedError where a loss becomes NaN or infinite.
+    Raises RunError where `out` holds a run and `resume` is not set, or it is and `out` holds none,
+    or one of another recipe, of other data or of more steps; DivergedError where a loss,
+    gradient or weight becomes NaN or infinite.
     """
     chosen = _device(device)
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen)
         if resume:
-            _resume(training, out)
-        elif (out / "run.json").exists():
+            metrics = _resume(training, data.train, out)
+        elif checkpoint.steps(out / "checkpoints"):
             raise RunError(f"{out}: expected a new folder, found a run: --resume, or another --out")
-        _record(training, data.train, out, {})
+        else:
+            metrics = {}
+            # What a run that died before its first checkpoint has logged.
+            (out / "metrics.jsonl").unlink(missing_ok=True)
+        _record(training, data.train, out, metrics)
         with _interrupts() as interrupted:
-            last = min(recipe.steps, until or recipe.steps)
+            last = recipe.steps if until is None else min(recipe.steps, until)
+            first = training.step
             _run(training, out, last, keep, progress, interrupted)
             checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
         if interrupted.is_set():
             raise KeyboardInterrupt
-        metrics = training.evaluate(data) if training.step == recipe.steps else {}
+        if training.step > first:
+            metrics = {}  # those of the run that was resumed: of other weights
+        if training.step == recipe.steps:
+            metrics = training.evaluate(data) or metrics
+            for name, value in metrics.items():
+                if not math.isfinite(value):
+                    raise DivergedError(training.step, name, value)
         _record(training, data.train, out, metrics)
     return metrics
 
@@ -72,7 +86,7 @@ def _run(
 ) -> None:
     recipe = training.recipe
     bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=not progress)
-    board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step)
+    board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
         before, logged = training.seconds, training.step
         started = since = time.perf_counter()
@@ -88,7 +102,7 @@ def _run(
                 bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()})
                 for name, value in scalars.items():
                     board.add_scalar(name, value, step)
-                metrics.write(json.dumps({"step": step} | scalars) + "\n")
+                metrics.write(json.dumps({"step": step} | scalars, allow_nan=False) + "\n")
             if step % recipe.sample_every == 0 or step == last:
                 save_sheet(out / "samples" / f"{step:08d}.png", training.draw(), columns=10)
             if step % recipe.checkpoint_every == 0 and step < last:
@@ -110,23 +124,62 @@ def _interrupts() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _resume(training: Training, out: Path) -> None:
-    """Restore the newest checkpoint and forget what was logged after it."""
+def recorded_recipe(out: Path) -> Recipe:
+    """The recipe of the run in `out`; raises RunError where there is none."""
+    return _read_record(out)[0]
+
+
+def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
+    """run.json: its recipe, and all of it."""
     try:
-        recorded = RECIPE_JSON.validate_python(json.loads((out / "run.json").read_text())["recipe"])
-    except (OSError, ValueError, KeyError) as error:
+        record = json.loads((out / "run.json").read_text())
+        recipe = RECIPE_JSON.validate_python(record["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out}: expected a run to resume, found {error}") from error
+    if not checkpoint.steps(out / "checkpoints"):
+        raise RunError(
+            f"{out}: expected a run to resume, found no checkpoint: train without --resume"
+        )
+    return recipe, record
+
+
+def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
+    """Restore the newest checkpoint and forget what was logged after it.
+
+    Returns the figures recorded of that checkpoint.
+    """
+    recorded, record = _read_record(out)
     # More (or fewer) steps of the same recipe are the one change that a run survives.
     if replace(recorded, steps=training.recipe.steps) != training.recipe:
         raise RunError(
             f"{out}: expected a run of this {training.recipe.name}, found {recorded.name} with "
             f"other settings: give it another --out"
         )
-    training.restore(checkpoint.load(out / "checkpoints"))
+    try:
+        provenance = record["provenance"]
+        checksum, classes = provenance["data_checksum"], list(record["classes"])
+        steps, metrics = provenance["steps"], dict(provenance["metrics"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{out / 'run.json'}: expected a run's record, found {error!r}") from error
+    if (checksum, classes) != (data.checksum, list(data.classes)):
+        raise RunError(
+            f"{out}: expected the data of this run, {checksum} with classes {', '.join(classes)}; "
+            f"found {data.checksum} with classes {', '.join(data.classes)}: give the same --data, "
+            f"or another --out"
+        )
+    saved = checkpoint.load(out / "checkpoints")
+    if saved.step > training.recipe.steps:
+        raise RunError(
+            f"{out}: steps: expected at least {saved.step}, which the run has, "
+            f"found {training.recipe.steps}"
+        )
+    training.restore(saved)
     log = out / "metrics.jsonl"
-    kept = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+    logged = log.read_text() if log.exists() else ""
+    kept = [line for line in logged.splitlines(keepends=True) if line.endswith("}\n")]
     kept = [line for line in kept if json.loads(line)["step"] <= training.step]
     write_atomically(log, "".join(kept).encode())
+    return metrics if steps == training.step else {}
 
 
 def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, float]) -> None:
@@ -149,13 +202,22 @@ def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, flo
         "provenance": provenance,
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    content = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    write_atomically(out / "run.json", content.encode())
 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)  # a name may be right and its device still not be there
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RunError(
+            f"--device: expected auto, cpu or a GPU of this machine, found {name!r}: {reason}"
+        ) from error
+    return device
 
 
 def _machine(device: torch.device) -> str:

@@ -60,7 +60,7 @@ class Training:
     def advance(self) -> dict[str, float]:
         """One step of every phase; returns the losses as `phase/name`.
 
-        Raises DivergedError before any weight follows a NaN or infinite loss.
+        Raises DivergedError before any weight follows a NaN or infinite loss or gradient.
         """
         recipe = self.recipe
         _seed(recipe.seed, _STEP, self.step)
@@ -83,6 +83,10 @@ class Training:
                 group["lr"] = _learning_rate(phase.optimizer, self.step, recipe.steps)
             optimizer.zero_grad()
             next(iter(losses.values())).backward()
+            gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
+            norm = nn.utils.get_total_norm(gradients).item()
+            if not math.isfinite(norm):  # a finite loss can have such a gradient, as sqrt at 0
+                raise DivergedError(self.step, f"{name}/gradient", norm)
             optimizer.step()
         self.step += 1
         if self.average is not None:
@@ -99,9 +103,16 @@ class Training:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def checkpoint(self) -> Checkpoint:
+        """Everything that `restore` needs.
+
+        Raises DivergedError where a tensor is not finite, so that the last good checkpoint stays.
+        """
         tensors = pack("networks", self.objective.networks) | pack("model", self.model)
         for name, optimizer in self.optimizers.items():
             tensors |= pack_optimizer(f"optimizer.{name}", optimizer)
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise DivergedError(self.step, name, math.nan)
         return Checkpoint(self.step, tensors, {"seconds": round(self.seconds, 3)})
 
     def restore(self, saved: Checkpoint) -> None:

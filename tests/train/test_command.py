@@ -1,5 +1,7 @@
 """The command line."""
 
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from PIL import Image
 from train.__main__ import main
 from train.recipes import RECIPES
 from train.runs import load_run
+from train.training import Training
 
 
 def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +27,33 @@ def test_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "test_loss" in capsys.readouterr().out
     assert main(["digits_vae", "--out", out, "--steps", "3", "--device", "cpu", "--resume"]) == 0
     assert load_run(tmp_path / "run").provenance["steps"] == 3
+
+
+def test_resume_keeps_the_run_s_number_of_steps(tmp_path: Path) -> None:
+    command = ["digits_vae", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*command, "--steps", "2"]) == 0
+    assert main([*command, "--resume"]) == 0
+    assert load_run(tmp_path / "run").provenance["steps"] == 2
+    assert main([*command, "--resume", "--steps", "1"]) == 1
+
+
+def test_an_interrupt_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance = Training.advance
+
+    def interrupted(self: Training) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    command = ["digits_vae", "--out", str(tmp_path / "a run"), "--device", "cpu", "--steps", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", interrupted)
+        assert main(command) == 130
+    hint = capsys.readouterr().err.split("go on with: python -m train ")[1]
+    assert shlex.split(hint) == [*command, "--resume"]
+    assert main(shlex.split(hint)) == 0
+    assert load_run(tmp_path / "a run").provenance["steps"] == 2
 
 
 def test_trains_on_a_folder_of_images(tmp_path: Path) -> None:
@@ -50,10 +80,38 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["digits_vae", "--out", "run", "--device", "foo"], "--device: expected auto, cpu or"),
+        (["digits_vae", "--out", "run", "--device", "cuda:99"], "found 'cuda:99': "),
+        (["digits_vae", "--out", "file/run", "--device", "cpu"], "Not a directory"),
+        (["digits_vae", "--out", "file", "--device", "cpu"], "file"),
+        (["mnist_vae", "--out", "run", "--data", "file", "--download"], "expected a folder to"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert text in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
         ([], "expected RECIPE and --out"),
         (["digits_vae"], "expected RECIPE and --out"),
         (["no_such_recipe", "--out", "x"], "mnist_vae_2d"),
         (["digits_vae", "--out", "x", "--steps", "0"], "expected at least 1, found 0"),
+        (["digits_vae", "--out", "x", "--steps", "abc"], "invalid positive integer value: 'abc'"),
     ],
 )
 def test_usage(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

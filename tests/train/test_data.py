@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import logging
+import lzma
 import struct
 import threading
 import zipfile
@@ -151,6 +152,49 @@ class TestImages:
         with pytest.raises(DataError, match=r"1 beside them, such as loose\.png"):
             read(write(tmp_path, CLASSES | {"loose.png": png()}))
 
+    @pytest.mark.parametrize("wrapper", ["", "release/train/"])
+    def test_other_files_beside_class_folders_are_left_out(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, wrapper: str
+    ) -> None:
+        files = {f"{wrapper}{name}": content for name, content in CLASSES.items()}
+        notes = {f"{wrapper}README.txt": b"about", "LICENSE": b"free"}
+        data = read(write_zip(tmp_path / "images.zip", files | notes))
+        assert data.classes == ("frog", "toad")
+        assert len(data.images) == 3
+        assert all(name in caplog.text for name in notes)
+
+    def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        vehicles = {"train/a.png": png(), "bus/a.png": png(), "test/a.png": png()}
+        data = load("images", write(tmp_path / "a", vehicles), SPEC).train
+        assert data.classes == ("bus", "test", "train")
+        splits = {"train/bus/a.png": png(), "test/bus/a.png": png(), "README.txt": b"about"}
+        data = load("images", write(tmp_path / "b", splits), SPEC).train
+        assert (data.classes, len(data.images)) == (("bus",), 1)
+
+    def test_a_picture_may_be_larger_than_an_upload(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+        assert len(read(write(tmp_path, {"a.png": png("L", (5000, 4000))})).images) == 1
+        assert Image.MAX_IMAGE_PIXELS == 1_000_000
+
+    @pytest.mark.parametrize("error", [lzma.LZMAError, NotImplementedError])
+    def test_a_member_that_cannot_be_unpacked_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    ) -> None:
+        def fails(*arguments: object) -> bytes:
+            raise error("damaged")
+
+        monkeypatch.setattr(zipfile.ZipFile, "read", fails)
+        with pytest.raises(DataError, match="at least one readable image, found none"):
+            read(write_zip(tmp_path / "images.zip", CLASSES))
+
+    def test_a_zip_with_a_damaged_name_is_refused(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "images.zip", {"é.png": png()})
+        path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
+        with pytest.raises(DataError, match="expected a complete zip, found 'utf-8' codec"):
+            read(path)
+
     def test_no_readable_image_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="at least one readable image, found none"):
             read(write(tmp_path, {"a.png": b"no"}))
@@ -272,6 +316,9 @@ class TestDownload:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 content = served.get(self.path)
+                if self.path.startswith("/cut/"):
+                    self.wfile.write(b"no HTTP at all\r\n\r\n")
+                    return
                 self.send_response(200 if content else 404)
                 self.end_headers()
                 self.wfile.write(content or b"")
@@ -293,7 +340,7 @@ class TestDownload:
         assert len(load("mnist", tmp_path / "new", GREY_28, download=True).train.images) == 6
 
     def test_the_next_mirror_is_tried(self, tmp_path: Path, mirror: str) -> None:
-        mnist.download_mnist(tmp_path, [f"{mirror}/gone/", f"{mirror}/bad/", f"{mirror}/good/"])
+        mnist.download_mnist(tmp_path, [f"{mirror}/{m}/" for m in ("gone", "bad", "cut", "good")])
         assert len(mnist.load_mnist(tmp_path).train.images) == 6
 
     def test_a_bad_copy_is_never_written(self, tmp_path: Path, mirror: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from runtime.images import ImageSpec
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train import checkpoint
+from train.data import Dataset, Splits
 from train.errors import DataError, DivergedError, RunError
 from train.loop import train
 from train.recipes import RECIPE_JSON, Recipe
@@ -113,17 +115,46 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, recipe: Recipe)
     saved = checkpoint.load(tmp_path / "checkpoints")
     name = next(n for n in saved.tensors if n.startswith("networks.") and n.endswith("weight"))
     poisoned = saved.tensors | {name: torch.full_like(saved.tensors[name], math.nan)}
+    shutil.rmtree(tmp_path / "checkpoints")
     checkpoint.save(tmp_path / "checkpoints", replace(saved, tensors=poisoned), keep=2)
-    with pytest.raises(DivergedError, match=r"step 2: loss '\w+/loss' is nan") as caught:
+    with pytest.raises(DivergedError, match=r"step 2: '\w+/loss' is nan") as caught:
         run(recipe, tmp_path, resume=True)
     assert caught.value.step == 2
 
 
 def test_an_infinite_loss_stops_the_run_before_it_reaches_a_checkpoint(tmp_path: Path) -> None:
-    recipe = replace(tiny_vae(), objective=replace(tiny_vae().objective, beta=math.inf))
-    with pytest.raises(DivergedError, match=r"step 0: loss 'elbo/loss' is (inf|nan)"):
+    recipe = replace(tiny_vae(), objective=replace(tiny_vae().objective, beta=1e300))
+    with pytest.raises(DivergedError, match=r"step 0: 'elbo/loss' is (inf|nan)"):
         run(recipe, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path, recipe: Recipe) -> None:
+    data = random_splits(recipe.image)
+    training = Training(recipe, data, torch.device("cpu"))
+    name, phase = next(iter(training.objective.phases.items()))
+    before = [p.detach().clone() for p in phase.module.parameters()]
+    next(phase.module.parameters()).register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(DivergedError, match=f"step 0: '{name}/gradient' is nan"):
+        training.advance()
+    assert all(map(torch.equal, before, phase.module.parameters()))
+
+
+def test_weights_that_are_not_finite_reach_no_checkpoint(tmp_path: Path) -> None:
+    training = Training(tiny_vae(), random_splits(tiny_vae().image), torch.device("cpu"))
+    with torch.no_grad():
+        next(training.objective.networks.parameters()).fill_(math.inf)
+    with pytest.raises(DivergedError, match=r"step 0: 'networks\.encoder\.\S+' is nan"):
+        training.checkpoint()
+
+
+def test_figures_that_are_not_finite_are_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Training, "evaluate", lambda *_: {"test_loss": math.nan})
+    with pytest.raises(DivergedError, match="step 6: 'test_loss' is nan"):
+        run(tiny_vae(), tmp_path)
+    assert "NaN" not in (tmp_path / "run.json").read_text()
 
 
 def test_an_interrupt_finishes_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +188,68 @@ def test_only_a_run_of_the_same_recipe_resumes(tmp_path: Path) -> None:
     run(tiny_vae(), tmp_path, until=1)
     with pytest.raises(RunError, match="found tiny_vae with other settings"):
         run(replace(tiny_vae(), batch_size=5), tmp_path, resume=True)
+
+
+def test_only_the_data_of_the_run_resumes(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path, until=1)
+    before = (tmp_path / "run.json").read_text()
+    data = random_splits(tiny_vae().image)
+    other = random_splits(tiny_vae().image, count=25)
+    renamed = Splits(
+        Dataset("random", data.train.images, data.train.labels, ("a", "b", "c"), "generated")
+    )
+    for splits, expected, found in (
+        (other, data.train.checksum, other.train.checksum),
+        (renamed, "class 0, class 1, class 2", "a, b, c"),
+    ):
+        with pytest.raises(RunError, match=f"expected the data.*{expected}.*found.*{found}"):
+            train(tiny_vae(), splits, tmp_path, resume=True, device="cpu", progress=False)
+    assert (tmp_path / "run.json").read_text() == before
+
+
+def test_fewer_steps_than_saved_are_refused(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path)
+    before = (tmp_path / "run.json").read_text()
+    with pytest.raises(RunError, match="steps: expected at least 6, which the run has, found 5"):
+        run(replace(tiny_vae(), steps=5), tmp_path, resume=True)
+    assert (tmp_path / "run.json").read_text() == before
+
+
+def test_a_finished_run_keeps_its_figures(tmp_path: Path) -> None:
+    metrics = run(tiny_vae(), tmp_path)
+    longer = replace(tiny_vae(), steps=8)
+    assert run(longer, tmp_path, resume=True, until=6) == metrics
+    assert json.loads((tmp_path / "run.json").read_text())["provenance"]["metrics"] == metrics
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: Training) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "checkpoint", dies)
+        with pytest.raises(OSError, match="power cut"):
+            run(tiny_vae(), tmp_path)
+    assert (tmp_path / "run.json").exists()
+    with pytest.raises(RunError, match="found no checkpoint: train without --resume"):
+        run(tiny_vae(), tmp_path, resume=True)
+    run(tiny_vae(), tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_until_zero_trains_nothing(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path, until=0)
+    assert checkpoint.load(tmp_path / "checkpoints").step == 0
+
+
+def test_the_board_of_a_resumed_run_has_every_step(tmp_path: Path) -> None:
+    run(tiny_vae(), tmp_path, until=3)
+    run(tiny_vae(), tmp_path, resume=True)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("elbo/loss")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_more_steps_of_the_same_recipe(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Folders and zips of images of any size, mode and aspect; sub-folders give the classes."""
 
 import logging
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from runtime import images as pixels
 from runtime.images import ImageSpec
@@ -20,6 +22,10 @@ _MAX_FILE_BYTES = 64_000_000
 """A compressed zip member can unpack to any size; no picture we train on is larger than this."""
 
 
+_MAX_PIXELS = 200_000_000
+"""One's own pictures may be larger than what a server takes from strangers."""
+
+
 def load_images(
     path: Path, spec: ImageSpec, *, name: str, licence: str, only: str | None = None
 ) -> Dataset:
@@ -27,13 +33,14 @@ def load_images(
 
     A top folder that wraps everything is passed through; below it, the first level of folders
     gives the classes in sorted order (no folders: one class, "image"). `only` keeps one class.
-    Files that are not readable images are named and counted in the log and left out.
+    Files that are not readable images are named and counted in the log and left out, other files
+    beside the class folders (README.txt) are named.
 
     Raises DataError where the path is missing, the class is unknown, images lie both beside and
     inside class folders, or no image is readable.
     """
     images, labels, unreadable = [], [], 0
-    with _open_tree(path) as (files, read):
+    with _large_pictures(), _open_tree(path) as (files, read):
         by_class = _by_class(path, files)
         if only is not None:
             if only not in by_class:
@@ -44,7 +51,8 @@ def load_images(
         for label, members in enumerate(by_class.values()):
             for file in members:
                 try:
-                    images.append(pixels.fit(pixels.open_image(read(file)), spec))
+                    picture = pixels.open_image(read(file), max_pixels=_MAX_PIXELS)
+                    images.append(pixels.fit(picture, spec))
                 except (pixels.InputError, DataError) as error:
                     unreadable += 1
                     logger.warning("left out %s: %s", file, error)
@@ -68,6 +76,16 @@ def load_images(
     )
 
 
+@contextmanager
+def _large_pictures() -> Iterator[None]:
+    # Pillow's own bound is lower than ours, which `open_image` checks before it decodes.
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
 _Tree = tuple[list[PurePosixPath], Callable[[PurePosixPath], bytes]]
 
 
@@ -89,7 +107,7 @@ def _open_tree(path: Path) -> Iterator[_Tree]:
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path}: expected a complete zip, found {error}") from error
 
 
@@ -112,35 +130,59 @@ def _limited(file: PurePosixPath, path: Path) -> bytes:
         raise DataError(f"{file}: {error}") from error
 
 
+_DAMAGED = (
+    zipfile.BadZipFile,  # a wrong checksum
+    zlib.error,
+    lzma.LZMAError,
+    UnicodeDecodeError,  # in the member's name
+    EOFError,
+    RuntimeError,  # an encrypted member; NotImplementedError: an unknown compression
+    OSError,
+)
+
+
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > _MAX_FILE_BYTES:
         raise DataError(f"{member.filename}: expected at most {_MAX_FILE_BYTES} bytes")
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
-        # A wrong checksum, damaged or unknown compression, an encrypted member.
+    except _DAMAGED as error:
         raise DataError(f"{member.filename}: {error}") from error
 
 
 def _by_class(path: Path, files: list[PurePosixPath]) -> dict[str, list[PurePosixPath]]:
     """Files by class name. One folder around everything is a wrapper if it holds folders."""
     depth = 0
+    pictures = [file for file in files if _is_picture(file)] or files
     while (
-        files
-        and all(len(file.parts) > depth + 2 for file in files)
-        and len({file.parts[depth] for file in files}) == 1
+        pictures
+        and all(len(file.parts) > depth + 2 for file in pictures)
+        and len({file.parts[depth] for file in pictures}) == 1
     ):
         depth += 1
     grouped: dict[str, list[PurePosixPath]] = {}
     for file in files:
-        inside = len(file.parts) > depth + 1
+        inside = len(file.parts) > depth + 1 and file.parts[:depth] == pictures[0].parts[:depth]
         grouped.setdefault(file.parts[depth] if inside else "", []).append(file)
     if "" in grouped:
         if len(grouped) > 1:
-            loose = grouped.pop("")
+            beside = grouped.pop("")
+            loose = [file for file in beside if _is_picture(file)]
+            if not loose:
+                logger.warning("%s: left out beside the class folders: %s", path, _names(beside))
+                return grouped
             raise DataError(
                 f"{path}: expected images only inside class folders ({', '.join(grouped)}), "
                 f"found {len(loose)} beside them, such as {loose[0]}"
             )
         grouped = {"image": grouped.pop("")}
     return grouped
+
+
+def _is_picture(file: PurePosixPath) -> bool:
+    """By its name: what it holds is seen when it is read."""
+    return Image.registered_extensions().get(file.suffix.lower()) in pixels.FORMATS
+
+
+def _names(files: list[PurePosixPath]) -> str:
+    return ", ".join(map(str, files))

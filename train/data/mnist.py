@@ -10,6 +10,7 @@ import struct
 import urllib.request
 import zlib
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,8 @@ def download_mnist(folder: Path, mirrors: Sequence[str]) -> None:
     A file is written only after its content's MD5 is right. Raises DataError with every mirror's
     failure where none has a good copy.
     """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder to download into, found a file")
     folder.mkdir(parents=True, exist_ok=True)
     for name, md5 in CONTENT_MD5.items():
         if _find(folder, name) is not None:
@@ -77,7 +80,7 @@ def download_mnist(folder: Path, mirrors: Sequence[str]) -> None:
             try:
                 compressed = _fetch(url)
                 _verify(url, _gunzip(url, compressed), md5)
-            except (OSError, DataError) as error:
+            except (OSError, HTTPException, DataError) as error:
                 failures.append(f"{url}: {error}")
                 continue
             write_atomically(folder / f"{name}.gz", compressed)

@@ -37,9 +37,19 @@ def _folder(
     path = _needed(path, "a folder or zip of images")
     if download:
         raise DataError(f"{name}: --download: only MNIST can be fetched; give --data instead")
-    # The usual layout of a released set: train.zip (or train/) beside test.zip.
-    inner = next((p for p in (path / "train.zip", path / "train") if p.exists()), path)
-    return Splits(load_images(inner, spec, name=name, licence=licence, only=only))
+    if only is not None or _is_split(path):
+        # The usual layout of a released set: train.zip (or train/) beside test.zip.
+        path = next((p for p in (path / "train.zip", path / "train") if p.exists()), path)
+    return Splits(load_images(path, spec, name=name, licence=licence, only=only))
+
+
+def _is_split(path: Path) -> bool:
+    """Whether a folder holds only splits: `train` beside other names is a class of that name."""
+    if not path.is_dir():
+        return False
+    inside = [p for p in path.iterdir() if not p.name.startswith((".", "__MACOSX"))]
+    names = {p.name for p in inside if p.is_dir()} | {p.stem for p in inside if p.suffix == ".zip"}
+    return names <= {"train", "test", "val", "valid"}
 
 
 def _digits(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
