@@ -8,10 +8,14 @@ SERVE := .venv-serve
 FULL := .venv
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test check format docs-check clean
+.PHONY: serve install test check format docs-check clean
 
+# `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
-	BENTOML_DO_NOT_TRACK=True $(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
+	exec env BENTOML_DO_NOT_TRACK=True $(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
+
+# Everything, torch included, in .venv: for `python -m train`, `export` and `benchmarks`.
+install: $(FULL)/.ready
 
 test: $(FULL)/.ready
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto

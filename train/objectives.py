@@ -50,6 +50,10 @@ class Objective(Protocol):
     model: nn.ModuleDict
     """What outlives training, averaged where the recipe asks: `decoder` and maybe `encoder`."""
 
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        """Latents from the prior, float [count, latent]."""
+        ...
+
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         """Figures of `model` (or its average) on held-out images; empty where there are none."""
         ...
@@ -82,6 +86,9 @@ class VAEObjective:
             {"encoder": Encoder(settings.network), "decoder": Decoder(settings.network)}
         )
         self.phases = {"elbo": Phase(self.networks, self._losses, settings.optimizer)}
+
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        return torch.randn(count, self.settings.network.latent, device=device)
 
     def _terms(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL, each nats [B], with one latent draw per image."""
@@ -159,12 +166,12 @@ class GANObjective:
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         return {}
 
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        latents = torch.empty(count, self.settings.network.latent, device=device)
+        return latents.normal_() if self.settings.prior == "normal" else latents.uniform_(-1, 1)
+
     def _fakes(self, labels: Tensor) -> Tensor:
-        latents = torch.empty(len(labels), self.settings.network.latent, device=labels.device)
-        if self.settings.prior == "normal":
-            latents.normal_()
-        else:
-            latents.uniform_(-1, 1)
+        latents = self.latents(len(labels), labels.device)
         # Augmentation and losses run in fp32 whatever the networks' precision.
         return self.generator(latents, labels).float()
 

@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from runtime.images import UInt8Array, contact_sheet, to_picture
 
-def save_sheet(path: Path, images: NDArray[np.uint8], columns: int, scale: int = 2) -> None:
-    """Write images uint8 [N, H, W, C] as one PNG, row by row, each pixel `scale` wide."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    padding = np.zeros((rows * columns - count, height, width, channels), np.uint8)
-    grid = np.concatenate([images, padding]).reshape(rows, columns, height, width, channels)
-    sheet = grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
-    sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+def save_sheet(path: Path, images: UInt8Array, columns: int, scale: int = 2) -> None:
+    """Write images [N, H, W, C] as one PNG, row by row, each pixel `scale` wide."""
+    sheet = to_picture(contact_sheet(images, columns))
+    size = (sheet.width * scale, sheet.height * scale)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet).save(path)
+    sheet.resize(size, Image.Resampling.NEAREST).save(path)

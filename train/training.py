@@ -128,7 +128,8 @@ class Training:
         """The sheet of fixed latents (labels in turn), uint8 [N, H, W, C]."""
         network = self.recipe.objective.network
         _seed(self.recipe.seed, _SHEET)
-        latents = torch.randn(SHEET_IMAGES, network.latent).to(self.device)
+        # Drawn on the CPU: the same sheet on every device.
+        latents = self.objective.latents(SHEET_IMAGES, torch.device("cpu")).to(self.device)
         inputs = [latents]
         if classes := getattr(network, "classes", 0):
             inputs.append(torch.arange(SHEET_IMAGES, device=self.device) % classes)

@@ -268,6 +268,20 @@ def test_data_must_suit_the_recipe(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_sheets_are_drawn_from_the_recipe_s_prior(
+    prior: str,
+) -> None:
+    recipe = replace(tiny_gan(), objective=replace(tiny_gan().objective, prior=prior))
+    training = Training(recipe, random_splits(recipe.image), torch.device("cpu"))
+    seen = []
+    training.model["decoder"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    first, second = training.draw(), training.draw()
+    assert (first == second).all()
+    assert seen[0].shape == (100, 4)
+    assert (seen[0].abs().max() <= 1) == (prior == "uniform")
+
+
 def test_a_vae_learns(tmp_path: Path) -> None:
     data = random_splits(tiny_vae().image)
     training = Training(replace(tiny_vae(), steps=60), data, torch.device("cpu"))

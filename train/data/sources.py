@@ -89,8 +89,8 @@ SOURCES: dict[str, Source] = {
         _folder,
         name="cifar10-frogs",
         licence=(
-            "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; free for any use with "
-            "citation of Krizhevsky (2009), as its authors ask."
+            "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; published for research "
+            "without a stated licence, please cite the report (2009)."
         ),
         only="frog",
     ),
