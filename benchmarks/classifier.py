@@ -9,7 +9,6 @@ Shapes: B batch, H height, W width, C channels, D features.
 import argparse
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,8 +29,6 @@ from runtime.images import ImageSpec
 from runtime.manifest import GraphSpec, TensorSpec
 from train.data import Dataset, load
 from train.data.images import load_images
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 import runtime
 from benchmarks.classifier import RECIPES, load_data
 from benchmarks.judge import Classifier, load_classifier
 from benchmarks.report import table, write_json
-from runtime.images import contact_sheet
+from runtime.images import contact_sheet, to_picture
 from train import metrics
 
 if TYPE_CHECKING:
@@ -281,8 +280,7 @@ def main(arguments: Sequence[str]) -> None:
         }
     print(_printed(subject["artifact"], only, figures))
     if options.out is not None:
-        picture = sheet.repeat(3, axis=0).repeat(3, axis=1)
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(options.out)
+        to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
     write_json(options.json, "quality", figures, subject)
 
 

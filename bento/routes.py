@@ -121,8 +121,8 @@ class _Api:
             headers["X-Seed"] = ",".join(map(str, shown))
 
         def origins() -> list[dict[str, Any]]:
-            made = [{"seed": one, "index": 0} for one in seeds]
-            made = made or [{"seed": seed, "index": asked.offset + i} for i in range(job.count)]
+            numbers = (array.tolist() for array in work.counter.numbers())
+            made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
             return with_labels(made, model, work.chosen_labels(model.manifest))
 
         return await self.pictures(model, images, chosen, asked.columns, origins, headers)

@@ -52,26 +52,10 @@ def save_images(
     renamed into place at the end. Raises InputError where the system cannot write.
     """
     check_output(out)
-    try:
-        _save_images(out, batches, n, columns, _distinct(names or map(_number, range(n))), arrays)
-    except OSError as error:
-        raise InputError(
-            "out", "a place that can be written", f"{out} ({error.strerror})"
-        ) from error
-
-
-def _save_images(
-    out: Path,
-    batches: Iterable[UInt8Array],
-    n: int,
-    columns: int | None,
-    names: Iterable[str],
-    arrays: Callable[[], Mapping[str, NDArray[Any]]] | None,
-) -> None:
+    distinct = _distinct(names or map(_number, range(n)))
     suffix = out.suffix.lower()
     if suffix == "":
-        out.mkdir(parents=True, exist_ok=True)
-        for name, image in zip(names, _each(batches), strict=True):
+        for name, image in zip(distinct, _each(batches), strict=True):
             with _renamed(out / f"{name}.png") as file:
                 file.write(encode_image(image))
         return
@@ -82,7 +66,7 @@ def _save_images(
             made: dict[str, NDArray[Any]] = {"images": np.concatenate(list(batches))}
             file.write(encode_npz(made | dict(arrays() if arrays is not None else {})))
         elif suffix == ".zip":
-            images = zip(names, _each(batches), strict=True)
+            images = zip(distinct, _each(batches), strict=True)
             file.write(encode_zip((f"{name}.png", encode_image(image)) for name, image in images))
         else:
             sheet = contact_sheet(np.concatenate(list(batches)), columns)
@@ -93,13 +77,8 @@ def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as an `.npz`, complete or not at all."""
     if out.suffix.lower() != ".npz":
         raise InputError("out", "a file ending in .npz", f"{out.name!r}")
-    try:
-        with _renamed(out) as file:
-            file.write(encode_npz(arrays))
-    except OSError as error:
-        raise InputError(
-            "out", "a place that can be written", f"{out} ({error.strerror})"
-        ) from error
+    with _renamed(out) as file:
+        file.write(encode_npz(arrays))
 
 
 def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, list[str]]:
@@ -153,11 +132,17 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 
 @contextmanager
 def _renamed(path: Path) -> Generator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file that appears under its name once it is whole; InputError where it cannot."""
     partial = path.with_name(path.name + ".part")
     try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                yield file
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            "out", "a place that can be written", f"{path} ({error.strerror})"
+        ) from error

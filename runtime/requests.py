@@ -99,7 +99,7 @@ class Sample:
         def rows(start: int, stop: int) -> Tensors:
             latents = self._latents(manifest, start, stop)
             labels = self._labels(manifest, given, start, stop)
-            return {"latents": latents} if labels is None else _inputs(latents, labels)
+            return _inputs(latents, labels)
 
         return Job("decode", self.counter.count, rows, _images)
 
@@ -127,8 +127,7 @@ class Decode:
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         latents = check_latents("latents", self.latents, manifest)
         labels = check_labels(manifest, self.labels, len(latents), required=True)
-        inputs = {"latents": latents} if labels is None else _inputs(latents, labels)
-        return Job("decode", len(latents), _rows_of(inputs), _images)
+        return Job("decode", len(latents), _rows_of(_inputs(latents, labels)), _images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +150,7 @@ class Interpolate:
         def rows(start: int, stop: int) -> Tensors:
             fractions = np.arange(start, stop) / (steps - 1)
             latents = interpolate(a, b, fractions, self.kind)
-            return {"latents": latents} if labels is None else _inputs(latents, labels[start:stop])
+            return _inputs(latents, None if labels is None else labels[start:stop])
 
         return Job("decode", steps, rows, _images)
 
@@ -293,7 +292,9 @@ def check_images(field: str, images: NDArray[Any], manifest: Manifest) -> UInt8A
     return array
 
 
-def _inputs(latents: Float32Array, labels: Int64Array) -> dict[str, NDArray[Any]]:
+def _inputs(latents: Float32Array, labels: Int64Array | None) -> dict[str, NDArray[Any]]:
+    if labels is None:
+        return {"latents": latents}
     return {"latents": latents, "labels": np.ascontiguousarray(labels)}
 
 

@@ -1,6 +1,5 @@
 """ONNX Runtime on CPU or CUDA: the reference backend."""
 
-import logging
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -11,8 +10,6 @@ from runtime.artifact import Artifact
 from runtime.backends import Device, Tensors
 from runtime.errors import EngineError
 from runtime.manifest import GraphName, Precision
-
-logger = logging.getLogger(__name__)
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
