@@ -63,6 +63,7 @@ class Models:
             device=settings.device,
             limits=Limits(queue_images=settings.queue_images),
             observer=self._observer,
+            cache=settings.cache,
         )
         try:
             if model.manifest.name != folder.name:

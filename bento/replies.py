@@ -90,6 +90,11 @@ class Pictures:
     origins: Sequence[Mapping[str, Any]] | None = None
 
 
+def is_streamed(picture_format: str, count: int, max_batch: int) -> bool:
+    """Whether images leave as they are made: arrays of more images than one engine run gives."""
+    return picture_format == "npy" and count > max_batch
+
+
 def needs_origins(picture_format: str) -> bool:
     """Whether `Pictures.origins` is used."""
     return picture_format in ("zip", "json")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -23,6 +23,7 @@ from bento.replies import (
     choose_format,
     encode_pictures,
     encode_posterior,
+    is_streamed,
     needs_origins,
 )
 from bento.schemas import (
@@ -34,6 +35,7 @@ from bento.schemas import (
     from_strings,
 )
 from bento.settings import Settings
+from bento.streaming import ArrayStream, while_connected
 from bento.uploads import UPLOADS, read_upload
 from runtime import Decode, Encode, InputError, Interpolate, Model, Sample
 from runtime.batching import Job
@@ -72,6 +74,11 @@ def build_app(settings: Settings, models: Models) -> Starlette:
     return Starlette(routes=routes)
 
 
+def endpoints(app: Starlette) -> list[str]:
+    """The paths that `app` answers."""
+    return [route.path for route in app.routes if isinstance(route, Route)]
+
+
 class _Api:
     def __init__(self, settings: Settings, models: Models) -> None:
         self.settings = settings
@@ -95,7 +102,8 @@ class _Api:
 
         async def post(request: Request) -> Response:
             body = await read_body(request, accepted, self.settings)
-            return await while_connected(request, handler(request, body))
+            async with while_connected(request.receive):
+                return await handler(request, body)
 
         return self.answering(post)
 
@@ -114,7 +122,6 @@ class _Api:
         job = work.job(model.manifest)
         field = "seeds" if seeds else "n"
         chosen = self.chosen_format(request, asked, model, job.count, field)
-        images = await self.run(model, job)
         shown = seeds or [seed]
         headers: dict[str, str] = {}
         if len(shown) <= _MAX_SEEDS_IN_HEADER:
@@ -125,7 +132,7 @@ class _Api:
             made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
             return with_labels(made, model, work.chosen_labels(model.manifest))
 
-        return await self.pictures(model, images, chosen, asked.columns, origins, headers)
+        return await self.pictures(model, job, chosen, asked.columns, origins, headers)
 
     async def decode(self, request: Request, body: Body) -> Response:
         if body.kind == JSON:
@@ -134,7 +141,7 @@ class _Api:
         else:
             options = dict(request.query_params)
             asked = from_strings(PictureOptions, options, self.settings.max_images)
-            latents = await read_array(body)
+            latents = read_array(body)
         model = self.models.get(asked.model)
         work = Decode(latents, asked.labels)
         job = await in_thread(latents.nbytes, work.job, model.manifest)
@@ -154,7 +161,7 @@ class _Api:
         check_posterior(chosen, values, self.settings.max_reply_bytes)
         await upload.fill(images, spec, self.settings)
         posterior = await self.run(model, job)
-        reply = await asyncio.to_thread(encode_posterior, posterior, full_name(model), chosen)
+        reply = await in_thread(values, encode_posterior, posterior, full_name(model), chosen)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
@@ -201,9 +208,10 @@ class _Api:
     async def describe(self, request: Request) -> Response:
         return JSONResponse(openapi_document(self.settings, self.models))
 
-    def check_count(self, field: str, count: int) -> None:
-        """For what the options alone do not tell: how many images a body holds."""
-        limit = self.settings.max_images
+    def check_count(self, field: str, count: int, *, streamed: bool = False) -> None:
+        """For what the options alone do not tell: how many images a body holds, and how many a
+        reply of the chosen format may."""
+        limit = self.settings.max_streamed_images if streamed else self.settings.max_images
         if count > limit:
             raise InputError(field, f"at most {limit} images a request", str(count))
 
@@ -212,56 +220,47 @@ class _Api:
     ) -> str:
         """The reply's format, once it is clear that so many images go into it."""
         chosen = choose_format(asked.format, request.headers.get("accept"), PICTURE_REPLIES)
-        shape, limit = model.manifest.image.shape, self.settings.max_reply_bytes
-        check_pictures(chosen, asked.columns, count, shape, limit, field)
+        streamed = is_streamed(chosen, count, model.max_batch)
+        self.check_count(field, count, streamed=streamed)
+        if not streamed:
+            shape, limit = model.manifest.image.shape, self.settings.max_reply_bytes
+            check_pictures(chosen, asked.columns, count, shape, limit, field)
         return chosen
 
     async def decoded(
         self, model: Model, job: Job[UInt8Array], chosen: str, asked: PictureOptions
     ) -> Response:
         """The reply of all that decodes latents which no seed describes."""
-        images = await self.run(model, job)
 
         def origins() -> list[dict[str, Any]]:
             labels = check_labels(model.manifest, asked.labels, job.count)
             return with_labels([{"index": i} for i in range(job.count)], model, labels)
 
-        return await self.pictures(model, images, chosen, asked.columns, origins)
+        return await self.pictures(model, job, chosen, asked.columns, origins)
 
     async def pictures(
         self,
         model: Model,
-        images: UInt8Array,
+        job: Job[UInt8Array],
         chosen: str,
         columns: int | None,
         origins: Callable[[], Sequence[Mapping[str, Any]]],
         headers: Mapping[str, str] | None = None,
     ) -> Response:
+        sent = {"X-Model": full_name(model), **(headers or {})}
+        if is_streamed(chosen, job.count, model.max_batch):
+            parts = model.parts(job, wait=False)
+            # The first part is awaited here: until then a failure has a status of its own.
+            first = await asyncio.wrap_future(next(parts))
+            shape = (job.count, *model.manifest.image.shape)
+            return ArrayStream(first, parts, shape, self.settings.timeout_seconds, sent)
+        images = await self.run(model, job)
+
         def body() -> bytes:
             told = origins() if needs_origins(chosen) else None
             return encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
 
-        content = await asyncio.to_thread(body)
-        sent = {"X-Model": full_name(model), **(headers or {})}
-        return Response(content, 200, sent, MEDIA_TYPES[chosen])
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled where the client leaves before: ClientDisconnect.
-
-    The request's body must have been read, for what comes after it is the leaving.
-    """
-    working = asyncio.create_task(work)
-    leaving = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        return Response(await in_thread(images.nbytes, body), 200, sent, MEDIA_TYPES[chosen])
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

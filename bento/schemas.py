@@ -1,8 +1,8 @@
 """What may be asked over HTTP: closed pydantic models, one for each endpoint.
 
-They check form: types, bounds, unknown fields, and that no more images are asked for than the
+They check form: types, bounds, unknown fields, and that no list is longer than the images that the
 service makes for one request. What depends on a model (its labels, the shape of its latents) is
-checked by `runtime`.
+checked by `runtime`; how many images may be asked for depends on the reply's format.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from runtime import InputError
+from runtime.requests import MAX_COUNT
 from runtime.streams import MAX_SEED
 
 PictureFormat = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
@@ -116,7 +117,9 @@ class PictureOptions(Options):
 class SampleRequest(PictureOptions):
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`."""
 
-    n: Count | None = Field(default=None, ge=1, description="How many images; 1 without.")
+    n: int | None = Field(
+        default=None, ge=1, le=MAX_COUNT, description="How many images; 1 without."
+    )
     seed: Seed | None = Field(default=None, description="Drawn by the server without.")
     offset: int = Field(default=0, ge=0, lt=MAX_SEED)
     seeds: Seeds | None = Field(

@@ -2,26 +2,40 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import bentoml
+from starlette.types import ASGIApp
 
 from bento.errors import JsonErrors
+from bento.front import Front, RequestMetrics
 from bento.models import Models
-from bento.routes import build_app
+from bento.routes import build_app, endpoints
 from bento.settings import read_settings
 
 settings = read_settings()
 models = Models(settings)
+app = build_app(settings, models)
+
+
+class FrontService(bentoml.Service[Any]):
+    """BentoML's service, with our endpoints in front of its middleware."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        ours = RequestMetrics(JsonErrors(app))
+        return Front(ours, endpoints(app), super().to_asgi(is_main))
 
 
 @bentoml.service(
     name="latentserve",
+    service_class=bentoml.Service if settings.bentoml_middleware else FrontService,
     workers=1,
     http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
     # A backstop: the app's own limit answers first, and takes the work out of the queue.
     traffic={"timeout": settings.timeout_seconds + 5.0},
+    logging={"access": {"enabled": settings.bentoml_middleware}},
 )
-@bentoml.asgi_app(build_app(settings, models))
+@bentoml.asgi_app(app)
 class LatentServe:
     """Samples, decodes and encodes with every artifact of one folder."""
 

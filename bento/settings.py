@@ -22,7 +22,14 @@ class Settings(BaseModel):
         default=Path("artifacts"),
         description="Folder of artifacts, `<name>/<version>/` each; the highest version is served.",
     )
-    backend: Literal["auto", "onnxruntime"] = Field(default="auto", description="Engine library.")
+    cache: Path | None = Field(
+        default=None,
+        description="Folder for what is measured on this machine; without it `latentserve` in the "
+        "user's cache folder.",
+    )
+    backend: Literal["auto", "onnxruntime", "openvino"] = Field(
+        default="auto", description="Engine library; `auto` takes the fastest here."
+    )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto", description="Arithmetic of the networks; `fp32` is the reference."
     )
@@ -39,6 +46,12 @@ class Settings(BaseModel):
     )
     max_images: int = Field(
         default=4096, ge=1, description="Images of one request, made or sent; more is 422."
+    )
+    max_streamed_images: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Images of one streamed reply: `npy` of more than a batch leaves as it is "
+        "made, in flat memory; more is 422.",
     )
     max_files: int = Field(
         default=256, ge=1, description="Files in one multipart request; more is 422."
@@ -57,17 +70,24 @@ class Settings(BaseModel):
     max_reply_bytes: int = Field(
         default=64 << 20,
         ge=1,
-        description="Bytes of one reply's images or posteriors before compression; more is 422.",
+        description="Bytes of one reply's images or posteriors before compression, unless it is "
+        "streamed; more is 422.",
     )
     queue_images: int = Field(
         default=4096, ge=1, description="Images waiting for one model; beyond it 429."
+    )
+    bentoml_middleware: bool = Field(
+        default=False,
+        description="Send requests through BentoML's own middleware too (OpenTelemetry traces, "
+        "access log, its request metrics); small images are then served at a fraction of the "
+        "speed.",
     )
     timeout_seconds: float = Field(
         default=30.0,
         gt=0,
         allow_inf_nan=False,
         description="Seconds for one request, reading it included; then 504, and its work is "
-        "taken out of the queue.",
+        "taken out of the queue. A stream has as long for each of its parts, and is cut then.",
     )
 
 

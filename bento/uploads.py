@@ -92,7 +92,7 @@ async def read_upload(
         return from_strings(schema, options | fields, settings.max_images), Upload(files)
     checked = from_strings(schema, options, settings.max_images)
     if body.kind == NPY or (body.kind == BYTES and body.content.startswith(_NPY_MAGIC)):
-        return checked, Upload((), await read_array(body))
+        return checked, Upload((), read_array(body))
     return checked, Upload((("body", body.content),))
 
 

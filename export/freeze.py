@@ -18,12 +18,11 @@ from export.conversion import to_onnx
 from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
 from runtime.artifact import Artifact
-from runtime.backends import Backend, Tensors
-from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.backends import REFERENCE, Backend, Tensors, open_backend
 from runtime.encoding import encode_npz
 from runtime.golden import GOLDEN
 from runtime.manifest import GraphName, GraphSpec, Manifest
-from runtime.model import Limits, Model
+from runtime.model import Model
 from runtime.requests import Sample
 
 logger = logging.getLogger(__name__)
@@ -57,8 +56,8 @@ def freeze(
 
     # One thread: the reference, and no spinning workers beside torch's own.
     artifact = Artifact(Path(draft.name), draft, files)
-    backend = OnnxRuntimeBackend(artifact, precision="fp32", device="cpu", threads=1)
-    with Model(artifact, backend, limits=Limits(), runners=1) as model:
+    backend = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
+    with Model(artifact, backend, runners=1, batch=draft.max_batch) as model:
         logger.info("comparing the graphs with the torch modules")
         cases = [_inputs(draft, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]
         parity = tuple(

@@ -9,8 +9,9 @@ from runtime.errors import (
     OverloadedError,
 )
 from runtime.images import ImageSpec
+from runtime.loading import Limits, load, tune
 from runtime.manifest import Manifest, TensorSpec
-from runtime.model import Limits, Model, load
+from runtime.model import Model
 from runtime.observer import Observer
 from runtime.requests import Decode, Encode, Interpolate, Posterior, Sample
 
@@ -33,4 +34,5 @@ __all__ = [
     "Sample",
     "TensorSpec",
     "load",
+    "tune",
 ]

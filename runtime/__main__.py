@@ -14,7 +14,8 @@ from tqdm import tqdm
 from runtime.errors import InputError, LatentServeError
 from runtime.files import OUTPUTS, check_output, load_images, save_arrays, save_images
 from runtime.images import UInt8Array
-from runtime.model import Limits, Model, load
+from runtime.loading import Limits, load, tune
+from runtime.model import Model
 from runtime.requests import Decode, Encode, Interpolate, Label, Posterior, Sample
 
 T = TypeVar("T", UInt8Array, Posterior)
@@ -29,15 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "out" in args:
             check_output(args.out)
-        limits = Limits(batch=args.batch, runners=args.runners, threads=args.threads)
-        with load(
-            args.artifact,
-            backend=args.backend,
-            precision=args.precision,
-            device=args.device,
-            limits=limits,
-        ) as model:
-            args.run(model, args)
+        chosen: dict[str, Any] = {
+            "backend": args.backend,
+            "precision": args.precision,
+            "device": args.device,
+            "limits": Limits(batch=args.batch, runners=args.runners, threads=args.threads),
+        }
+        if args.run is measure:
+            measure(args, chosen)
+        else:
+            with load(args.artifact, **chosen) as model:
+                args.run(model, args)
     except LatentServeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
@@ -130,6 +133,15 @@ def verify(model: Model, args: argparse.Namespace) -> None:
     print("  (checksums find accidents; they do not prove who made the artifact)")
 
 
+def measure(args: argparse.Namespace, chosen: dict[str, Any]) -> None:
+    for m in tune(args.artifact, **chosen, latents=args.n):
+        print(
+            f"{m.variant!s:<30} {m.images_per_second:>10.0f} images/s, grey levels from the "
+            f"reference: mean {m.mean_levels:.4f}, largest {m.max_levels:.0f}"
+            f"{'' if m.is_acceptable else ' (outside the tolerance)'}"
+        )
+
+
 def _save(
     args: argparse.Namespace,
     batches: Iterable[UInt8Array],
@@ -174,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
 
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
-    engine.add_argument("--backend", default="auto", help="auto, onnxruntime")
-    engine.add_argument("--precision", default="auto", help="auto, or one that the artifact has")
+    engine.add_argument("--backend", default="auto", help="auto, onnxruntime, openvino")
+    engine.add_argument("--precision", default="auto", help="auto, fp32, bf16, ...")
     engine.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     engine.add_argument("--batch", type=int, help="images in one engine run")
     engine.add_argument("--runners", type=int, help="engine runs in flight at once")
@@ -218,6 +230,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command("info", info, "what an artifact is")
     command("verify", verify, "check an artifact thoroughly and say what was checked")
+
+    add = command("tune", measure, "measure every way to run it here, and remember the best")
+    add.add_argument("-n", type=_positive, default=10_000, help="latents to compare pixels on")
     return parser
 
 

@@ -5,6 +5,7 @@ jobs; runner threads take rows from its front, up to a batch, run the engine and
 rows. A job larger than a batch gives a slice and goes to the back, so it never starves small
 ones, and its inputs are made slice by slice, while the other runners keep the engine busy.
 Nothing waits for a batch to fill: batches form by themselves while the runners are busy.
+Who finds the queue full stands in line, first come, first served.
 """
 
 import threading
@@ -51,7 +52,8 @@ class Job(Generic[T]):
 
 @dataclass(eq=False)
 class _Entry:
-    """A job in the queue: rows before `taken` were given to runners, `done` of them are back."""
+    """A job in line or in the queue: rows before `taken` were given to runners, `done` of them are
+    back."""
 
     job: Job[Any]
     future: Future[Any]
@@ -60,6 +62,7 @@ class _Entry:
     taken: int = 0
     done: int = 0
     outputs: dict[str, NDArray[Any]] | None = None
+    in_line: bool = True
     settled: bool = False
 
     @property
@@ -105,6 +108,7 @@ class Batcher:
         self._window = min(queue_images, 4 * max_batch)
         self._observer = SafeObserver(observer)
         self._queue: deque[_Entry] = deque()
+        self._line: deque[_Entry] = deque()
         self._queued = 0
         self._idle = 0
         self._closed = False
@@ -126,13 +130,16 @@ class Batcher:
         run: rows that no run has taken by then cost no more engine time, and the job fails with
         DeadlineExceeded. A run that has begun is finished.
         """
-        expires = None if deadline is None else time.monotonic() + deadline
-        entry = _Entry(job, Future(), deadline, expires)
-        while not self._enter(entry, wait):
-            self._expire()
-        # Whoever cancels takes the job out of the queue there and then.
-        entry.future.add_done_callback(lambda future: self._cancelled(entry, future))
-        return entry.future
+        entry = self._arrive(job, deadline)
+        if entry.in_line:
+            self._expire()  # dead work does not make the queue full
+            self._await_room(entry, wait)
+        return self._watched(entry)
+
+    def enqueue(self, job: Job[T], *, deadline: float | None = None) -> Future[T]:
+        """Like `submit`, but where the queue is full the job is left standing in line: the call
+        neither blocks nor refuses. For callers who hold themselves to a few jobs at a time."""
+        return self._watched(self._arrive(job, deadline))
 
     @property
     def queued(self) -> int:
@@ -140,36 +147,55 @@ class Batcher:
         return self._queued
 
     def close(self) -> None:
-        """Take no more jobs, finish those queued, and end the runners."""
+        """Take no more jobs, finish those queued or in line, and end the runners."""
         with self._lock:
             self._closed = True
             self._work.notify_all()
-            self._room.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _enter(self, entry: _Entry, wait: bool) -> bool:
-        """Put an entry into the queue, or wait for room: False means to try again."""
-        job, weight = entry.job, self._weight(entry.job.count)
+    def _arrive(self, job: Job[Any], deadline: float | None) -> _Entry:
+        """Join the line, and leave it at once for the queue where there is room."""
+        expires = None if deadline is None else time.monotonic() + deadline
+        entry = _Entry(job, Future(), deadline, expires)
         with self._lock:
             if self._closed:
                 raise EngineError("the model is closed: load it again")
-            if self._queued + weight <= self._limit:
-                self._queue.append(entry)
-                self._queued += weight
-                self._observer.queued(job.graph, job.count)
-                self._work.notify()
-                return True
-            if any(other.is_late for other in self._queue):
-                return False
-            if not wait:
-                self._observer.rejected(job.graph, job.count, "overloaded")
-                raise OverloadedError(self._queued, self._limit)
-            if entry.is_late:
-                self._observer.rejected(job.graph, job.count, "deadline")
-                raise entry.lateness
-            self._room.wait(None if entry.expires is None else entry.expires - time.monotonic())
-            return False
+            self._line.append(entry)
+            self._admit()
+        return entry
+
+    def _watched(self, entry: _Entry) -> Future[Any]:
+        # Whoever cancels takes the job out of the queue there and then.
+        entry.future.add_done_callback(lambda future: self._cancelled(entry, future))
+        return entry.future
+
+    def _await_room(self, entry: _Entry, wait: bool) -> None:
+        with self._lock:
+            while entry.in_line:
+                if not wait:
+                    self._leave(entry, "overloaded")
+                    raise OverloadedError(self._queued, self._limit)
+                if entry.is_late:
+                    self._leave(entry, "deadline")
+                    raise entry.lateness
+                left = None if entry.expires is None else entry.expires - time.monotonic()
+                self._room.wait(left)
+
+    def _admit(self) -> None:
+        """Let in from the line whoever fits, in order. Under the lock."""
+        while self._line:
+            entry = self._line[0]
+            weight = self._weight(entry.job.count)
+            if self._queued + weight > self._limit:
+                break
+            self._line.popleft()
+            entry.in_line = False
+            self._queue.append(entry)
+            self._queued += weight
+            self._observer.queued(entry.job.graph, entry.job.count)
+            self._work.notify()
+            self._room.notify_all()
 
     def _weight(self, rows: int) -> int:
         return min(rows, self._window)
@@ -218,7 +244,7 @@ class Batcher:
             if entry.remaining:
                 self._queue.append(entry)
         self._queue.extendleft(reversed(others))
-        self._room.notify_all()
+        self._admit()
         return batch
 
     def _share(self, first: _Entry) -> int:
@@ -235,7 +261,7 @@ class Batcher:
     def _expire(self) -> None:
         """Fail what is past its deadline."""
         with self._lock:
-            late = [entry for entry in self._queue if entry.is_late]
+            late = [entry for entry in (*self._queue, *self._line) if entry.is_late]
         for entry in late:
             self._fail(entry, entry.lateness, "deadline")
 
@@ -246,12 +272,18 @@ class Batcher:
             self._settles(entry)
 
     def _leave(self, entry: _Entry, reason: str) -> None:
-        """Take an entry's remaining rows out of the queue, if there are any. Under the lock."""
-        if entry in self._queue:
+        """Take an entry out of the line, or its remaining rows out of the queue. Under the lock."""
+        if entry.in_line:
+            self._line.remove(entry)
+            entry.in_line = False
+            self._room.notify_all()
+        elif entry in self._queue:
             self._queue.remove(entry)
             self._queued -= self._weight(entry.remaining)
-            self._observer.rejected(entry.job.graph, entry.remaining, reason)
-            self._room.notify_all()
+        else:
+            return
+        self._observer.rejected(entry.job.graph, entry.remaining, reason)
+        self._admit()
 
     def _run(self, batch: list[_Slice]) -> None:
         graph = batch[0].entry.job.graph

@@ -1,25 +1,20 @@
-"""`load` and `Model`: an artifact made ready to sample, decode and encode in batches."""
+"""`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
-import logging
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Backend, Device, open_backend, zero_inputs
+from runtime.artifact import Artifact
+from runtime.backends import Backend, zero_inputs
 from runtime.batching import Batcher, Job
 from runtime.errors import InputError
-from runtime.golden import check_golden
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, manifold_grid
-from runtime.manifest import GraphName, Manifest, Precision
+from runtime.manifest import GraphName, Manifest
 from runtime.observer import Observer
 from runtime.requests import (
     Decode,
@@ -34,67 +29,11 @@ from runtime.requests import (
     check_labels,
 )
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much one model may take.
-
-    `batch`: images in one engine run (None: the largest the artifact was verified at).
-    `queue_images`: images waiting before callers wait or are refused.
-    `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
-    both from the cores this process may use: one thread a run, a run for each core, up to 8.
-    """
-
-    batch: int | None = None
-    queue_images: int = 4096
-    runners: int | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None:
-                check_integer(f"limits.{name}", value, 1, 1 << 20)
-
-
-def load(
-    artifact: str | Path,
-    *,
-    backend: str = "auto",
-    precision: Precision | Literal["auto"] = "auto",
-    device: Device = "auto",
-    limits: Limits | None = None,
-    observer: Observer | None = None,
-) -> "Model":
-    """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
-    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
-
-    Before it returns, the artifact's golden images are reproduced on this machine's engine.
-    Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
-    InputError (unknown backend or precision).
-    """
-    verified = read_artifact(artifact)
-    limits = limits or Limits()
-    runners, threads = _concurrency(limits)
-    engine = open_backend(verified, backend, precision=precision, device=device, threads=threads)
-    try:
-        check_golden(verified, engine)
-    except BaseException:
-        engine.close()
-        raise
-    model = Model(verified, engine, limits=limits, runners=runners, observer=observer)
-    manifest = verified.manifest
-    logger.info(
-        "loaded %s@%d: %s, %d runs at once, batches up to %d",
-        manifest.name, manifest.version, engine.description, runners, model.max_batch,
-    )  # fmt: skip
-    return model
-
-
 class Model:
-    """A loaded artifact. Thread-safe; a context manager; see `load`.
+    """A loaded artifact. Thread-safe; a context manager; see `runtime.load`.
 
     Images are uint8 [n, H, W, C], latents float32 [n, *latent], labels int64 [n] throughout.
     The methods raise InputError for unacceptable values before anything is run, and EngineError
@@ -106,19 +45,20 @@ class Model:
         artifact: Artifact,
         backend: Backend,
         *,
-        limits: Limits,
         runners: int,
+        batch: int,
+        queue_images: int = 4096,
         observer: Observer | None = None,
     ) -> None:
         self.manifest: Manifest = artifact.manifest
-        self.max_batch = min(limits.batch or self.manifest.max_batch, self.manifest.max_batch)
+        self.max_batch = batch
         self.runners = runners
         self.engine = backend.description
         self._backend = backend
         self._batcher = Batcher(
             backend,
-            max_batch=self.max_batch,
-            queue_images=limits.queue_images,
+            max_batch=batch,
+            queue_images=queue_images,
             runners=runners,
             observer=observer,
         )
@@ -133,8 +73,7 @@ class Model:
         OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
         cancelling the future takes the work out of the queue.
         """
-        job = work if isinstance(work, Job) else work.job(self.manifest)
-        return self._batcher.submit(job, wait=wait, deadline=deadline)
+        return self._batcher.submit(self._job(work), wait=wait, deadline=deadline)
 
     def sample(
         self,
@@ -177,18 +116,35 @@ class Model:
         return self._batches(request.job(self.manifest))
 
     def _batches(self, job: Job[T]) -> Iterator[T]:
+        for future in self.parts(job):
+            yield future.result()
+
+    def parts(self, work: Request[T] | Job[T], *, wait: bool = True) -> Iterator[Future[T]]:
+        """The futures of `batches`, for whoever waits in another way: in order, a few of them
+        submitted ahead of the one given. Closing the iterator cancels those.
+
+        With `wait=False` the first raises OverloadedError where the queue is full; whoever got in
+        stays in: later parts stand in line for room.
+        """
+        job = self._job(work)
         ahead: deque[Future[T]] = deque()
         try:
             for start in range(0, job.count, self.max_batch):
                 part = job.part(start, min(start + self.max_batch, job.count))
-                ahead.append(self.submit(part))
+                if start == 0:
+                    ahead.append(self._batcher.submit(part, wait=wait))
+                else:
+                    ahead.append(self._batcher.enqueue(part))
                 if len(ahead) > 2 * self.runners:
-                    yield ahead.popleft().result()
+                    yield ahead.popleft()
             while ahead:
-                yield ahead.popleft().result()
+                yield ahead.popleft()
         finally:
             for future in ahead:
                 future.cancel()
+
+    def _job(self, work: Request[T] | Job[T]) -> Job[T]:
+        return work if isinstance(work, Job) else work.job(self.manifest)
 
     def latents(
         self,
@@ -280,10 +236,3 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _concurrency(limits: Limits) -> tuple[int, int]:
-    """(runners, threads a run). On CPUs several one-thread runs beat one run on several threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    runners = limits.runners or min(8, cores or 1)
-    return runners, limits.threads or max(1, (cores or 1) // runners)

@@ -7,9 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Device, Tensors
+from runtime.backends import Device, Tensors, Variant, graph_bytes, graph_spec
 from runtime.errors import EngineError
-from runtime.manifest import GraphName, Precision
+from runtime.manifest import GraphName
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -22,18 +22,16 @@ class OnnxRuntimeBackend:
     """
 
     def __init__(
-        self, artifact: Artifact, *, precision: Precision, device: Device, threads: int
+        self, artifact: Artifact, variant: Variant, *, device: Device, threads: int
     ) -> None:
         onnxruntime = _import_onnxruntime()
         provider = _choose_provider(onnxruntime, device)
-        manifest = artifact.manifest
         self._sessions: dict[str, Any] = {}
-        for graph, specs in (("decode", manifest.decode), ("encode", manifest.encode)):
-            # A precision that only the decoder has is no reason to lose the encoder.
-            by_precision = {spec.precision: spec for spec in specs}
-            spec = by_precision.get(precision) or by_precision.get("fp32")
+        graphs: tuple[GraphName, ...] = ("decode", "encode")
+        for graph in graphs:
+            spec = graph_spec(artifact.manifest, graph, variant.precision)
             if spec is not None:
-                data = artifact.files[spec.file]
+                data = graph_bytes(artifact, spec, variant)
                 self._sessions[graph] = _session(onnxruntime, data, spec.file, provider, threads)
         self._output_names = {
             graph: [output.name for output in session.get_outputs()]
@@ -41,7 +39,8 @@ class OnnxRuntimeBackend:
         }
         self._description = (
             f"onnxruntime {onnxruntime.__version__} on {'cuda' if provider == CUDA else 'cpu'}, "
-            f"{precision}, {threads} thread{'s' if threads > 1 else ''} a run"
+            f"{variant.precision}, {variant.form} graph, "
+            f"{threads} thread{'s' if threads > 1 else ''} a run"
         )
 
     @property
@@ -86,6 +85,11 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
+def uses_cuda(device: Device) -> bool:
+    """Whether `device` means a GPU on this machine; EngineError where one is asked for in vain."""
+    return _choose_provider(_import_onnxruntime(), device) == CUDA
+
+
 def _choose_provider(onnxruntime: Any, device: Device) -> str:
     has_cuda = CUDA in onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and not (has_cuda and _cuda_device_present())):
@@ -118,6 +122,8 @@ def _session(onnxruntime: Any, data: bytes, file: str, provider: str, threads: i
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Worker threads that spin between runs take a core from every other engine in the process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     if provider == CUDA:
         # Without this, nodes (or the whole graph) move to the CPU silently.

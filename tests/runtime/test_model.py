@@ -10,7 +10,7 @@ import pytest
 import runtime
 from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Sample
 from runtime.artifact import read_artifact
-from runtime.backends import open_backend
+from runtime.backends import REFERENCE, open_backend
 from runtime.streams import Counter, Stream, normals
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder
 from tests.tiny import LABELS
@@ -98,10 +98,10 @@ def test_stream_in_order_with_labels_for_each(conditional: Model) -> None:
 
 def test_leaving_a_stream_cancels_what_is_ahead(artifacts: Path) -> None:
     artifact = read_artifact(artifacts / "tiny-plain")
-    engine = open_backend(artifact, "auto", precision="auto", device="cpu", threads=1)
+    engine = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
     backend, recorder = FakeBackend(engine, free=1), Recorder()
     backend.gate.clear()
-    with Model(artifact, backend, limits=Limits(batch=4), runners=1, observer=recorder) as model:
+    with Model(artifact, backend, batch=4, runners=1, observer=recorder) as model:
         stream = model.stream(1000, seed=1)
         next(stream)
         for _ in range(2):  # the first batch, and the second, which is held in the engine
@@ -124,9 +124,9 @@ def test_streaming_takes_no_memory_for_labels(conditional: Model) -> None:
 
 def test_warming_runs_every_graph_at_every_batch(artifacts: Path) -> None:
     artifact = read_artifact(artifacts / "tiny-vae")
-    engine = open_backend(artifact, "auto", precision="auto", device="cpu", threads=1)
+    engine = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
     backend = FakeBackend(engine)
-    with Model(artifact, backend, limits=Limits(), runners=1) as model:
+    with Model(artifact, backend, batch=artifact.manifest.max_batch, runners=1) as model:
         model.warm()
     assert len(backend.batches) == 2 * len(artifact.manifest.batches)
 
@@ -279,7 +279,11 @@ def test_bad_input_loses_nothing(plain: Model) -> None:
     ("options", "message"),
     [
         ({"backend": "magic"}, "backend: expected one of .* found 'magic'"),
-        ({"precision": "bf16"}, r"precision: expected one of \('auto', 'fp32'\), found 'bf16'"),
+        ({"precision": "int3"}, r"precision: expected one of \('auto', 'fp32', .*\), found 'int3'"),
+        (
+            {"precision": "fp16"},
+            r"precision: expected one that runs here: \('auto', .*'fp32'\), found 'fp16'",
+        ),
     ],
 )
 def test_bad_options(artifacts: Path, options: dict[str, Any], message: str) -> None:

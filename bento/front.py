@@ -1,0 +1,65 @@
+"""The endpoints in front of BentoML's middleware.
+
+Tracing, access log and per-request set-up of BentoML cost a small image's request more than its
+share of the engine. So what is ours is answered first, with metrics of its own in the same
+registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and stop) is BentoML's.
+"""
+
+import time
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Front:
+    """ASGI: requests for one of `paths` go to `ours`, all else to `theirs`."""
+
+    def __init__(self, ours: ASGIApp, paths: Collection[str], theirs: ASGIApp) -> None:
+        self.ours, self.paths, self.theirs = ours, frozenset(paths), theirs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and scope["path"] in self.paths
+        await (self.ours if is_ours else self.theirs)(scope, receive, send)
+
+
+class RequestMetrics:
+    """ASGI middleware: how many requests an endpoint answered with which status, and how long
+    they took until the last byte was handed over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._series: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        status = 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            # Looking labels up costs more than counting.
+            key = (scope["path"], status)
+            if key not in self._series:
+                self._series[key] = tuple(m.labels(*map(str, key)) for m in self._metrics)
+            requests, seconds = self._series[key]
+            requests.inc()
+            seconds.observe(time.perf_counter() - began)
+
+    @cached_property
+    def _metrics(self) -> tuple[Any, Any]:
+        # Imported late: BentoML first sets where the metrics of all its processes come together.
+        from prometheus_client import Counter, Histogram
+
+        labels = ("endpoint", "status")
+        return (
+            Counter("latentserve_requests", "Requests answered.", labels),
+            Histogram("latentserve_request_seconds", "Seconds from request to reply.", labels),
+        )

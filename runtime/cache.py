@@ -1,0 +1,79 @@
+"""What is measured or built on this machine, kept outside the artifacts: a folder of JSON files.
+
+Each file says what it holds and for what; whatever does not fit is made anew. Nothing breaks where
+the folder is missing, damaged or cannot be written.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "LATENTSERVE_CACHE"
+"""Environment variable naming the folder of the cache."""
+
+
+def cache_folder() -> Path:
+    """$LATENTSERVE_CACHE, or `latentserve` in the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentserve"
+
+
+def recall(folder: Path, kind: str, subject: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was remembered of `subject`, or None."""
+    try:
+        record = json.loads(_path(folder, kind, subject).read_bytes())
+        return record["value"] if record["subject"] == subject else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+    """Keep `value` (JSON) for `subject` (JSON); without a word to the caller where it cannot be."""
+    path = _path(folder, kind, subject)
+    text = json.dumps({"subject": subject, "value": value}, indent=2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed into place, so that another process never reads half of it.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(text + "\n")
+        Path(file.name).replace(path)
+    except OSError as error:
+        logger.info("%s cannot be written (%s): it will be measured again", path, error.strerror)
+
+
+def _path(folder: Path, kind: str, subject: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
+    return folder / kind / f"{digest[:32]}.json"
+
+
+def machine() -> dict[str, Any]:
+    """What the speed of a CPU engine depends on: the processor and its instruction sets."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    return {"cpu": cpu_model(), "flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(entry: str) -> str:
+    path = Path("/proc/cpuinfo")
+    if sys.platform != "linux" or not path.exists():
+        return ""
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == entry:
+            return value.strip()
+    return ""

@@ -1,0 +1,129 @@
+"""`load`: from an artifact on the disk to a model that is ready to sample."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runtime.artifact import read_artifact
+from runtime.backends import Device, open_backend
+from runtime.cache import cache_folder
+from runtime.choice import Measured, Setting, choose, choose_anew
+from runtime.golden import check_golden
+from runtime.manifest import Manifest, Precision
+from runtime.model import Model
+from runtime.observer import Observer
+from runtime.requests import check_integer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one model may take.
+
+    `batch`: images in one engine run (None: the largest the artifact was verified at).
+    `queue_images`: images waiting before callers wait or are refused.
+    `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
+    both from the cores this process may use: one thread a run, a run for each core, up to 8.
+    """
+
+    batch: int | None = None
+    queue_images: int = 4096
+    runners: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                check_integer(f"limits.{name}", value, 1, 1 << 20)
+
+
+def load(
+    artifact: str | Path,
+    *,
+    backend: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    device: Device = "auto",
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+    cache: Path | None = None,
+) -> Model:
+    """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
+    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
+
+    `backend` is `auto`, `onnxruntime` or `openvino`, `precision` is `auto`, `fp32` (which pins
+    pixels to 1 grey level of the reference) or another that this machine or the artifact has.
+    What they leave open is measured the first time, which takes a second or so, and remembered in
+    `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder).
+
+    Before it returns, the artifact's golden images are reproduced on this machine's engine.
+    Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
+    InputError (unknown backend or precision).
+    """
+    verified = read_artifact(artifact)
+    limits = limits or Limits()
+    setting = _setting(verified.manifest, limits, device)
+    variant, reason = choose(
+        verified,
+        backend=backend,
+        precision=precision,
+        setting=setting,
+        cache=cache or cache_folder(),
+    )
+    engine = open_backend(
+        verified, variant, device=device, runners=setting.runners, threads=setting.threads
+    )
+    try:
+        check_golden(verified, engine, variant.precision)
+    except BaseException:
+        engine.close()
+        raise
+    model = Model(
+        verified,
+        engine,
+        runners=setting.runners,
+        batch=setting.batch,
+        queue_images=limits.queue_images,
+        observer=observer,
+    )
+    manifest = verified.manifest
+    logger.info(
+        "loaded %s@%d: %s (%s), %d runs at once, batches up to %d",
+        manifest.name, manifest.version, engine.description, reason,
+        model.runners, model.max_batch,
+    )  # fmt: skip
+    return model
+
+
+def tune(
+    artifact: str | Path,
+    *,
+    backend: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    device: Device = "auto",
+    limits: Limits | None = None,
+    cache: Path | None = None,
+    latents: int = 10_000,
+) -> list[Measured]:
+    """Measure anew, and thoroughly, what `load` with the same arguments chooses from, over so many
+    latents; the choice is remembered, and every variant's figures are returned."""
+    verified = read_artifact(artifact)
+    return choose_anew(
+        verified,
+        backend=backend,
+        precision=precision,
+        setting=_setting(verified.manifest, limits or Limits(), device),
+        cache=cache or cache_folder(),
+        latents=latents,
+    )
+
+
+def _setting(manifest: Manifest, limits: Limits, device: Device) -> Setting:
+    """On CPUs several one-thread runs beat one run on several threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    runners = limits.runners or min(8, cores or 1)
+    threads = limits.threads or max(1, (cores or 1) // runners)
+    batch = min(limits.batch or manifest.max_batch, manifest.max_batch)
+    return Setting(device, runners, threads, batch)

@@ -1,0 +1,44 @@
+"""Small PNGs, fast: one filter for the whole image, and ISA-L's deflate.
+
+At 32 to 64 pixels a side a general encoder spends most of its time on choosing filters and on
+setting up. PNG (ISO/IEC 15948) allows one filter for all rows, and any deflate stream: `Up` for
+colour (each byte less the one above it), none for grey, whose pictures here are mostly flat black.
+ISA-L's level 1 compresses about as far as zlib's, several times as fast, without the GIL.
+"""
+
+import struct
+
+import numpy as np
+
+from runtime.images import UInt8Array
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NO_FILTER, _UP = 0, 2
+_COLOUR_TYPE = {1: 0, 3: 2}
+_LEVEL = 1
+
+
+def encode_png(image: UInt8Array) -> bytes:
+    """A uint8 image [H, W, C], grey (C = 1) or RGB (C = 3), as an 8-bit PNG that keeps every
+    pixel. The same image gives the same bytes."""
+    # Imported on first use, like every library that not all of the runtime needs.
+    from isal import isal_zlib
+
+    height, width, channels = image.shape
+    pixels = image.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    if channels == 1:
+        rows[:, 0] = _NO_FILTER
+        rows[:, 1:] = pixels
+    else:
+        rows[:, 0] = _UP
+        rows[0, 1:] = pixels[0]
+        np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
+    data = isal_zlib.compress(rows, _LEVEL)  # pyright: ignore[reportUnknownMemberType]
+    chunks = b"IHDR" + header, b"IDAT" + data, b"IEND"
+    parts = [_SIGNATURE]
+    for chunk in chunks:
+        checksum = isal_zlib.crc32(chunk)  # pyright: ignore[reportUnknownMemberType]
+        parts += (struct.pack(">I", len(chunk) - 4), chunk, struct.pack(">I", checksum))
+    return b"".join(parts)
