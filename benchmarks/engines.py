@@ -44,7 +44,7 @@ Measure = Callable[[float], float]
 """Seconds to spend -> images a second."""
 
 
-class NotHere(Exception):
+class MissingError(Exception):
     """A variant that this machine or environment cannot run; the text says why."""
 
 
@@ -126,7 +126,7 @@ def measure(
         try:
             variant = make(case)
             variant(0.0)  # one call untimed: memory is claimed, kernels are chosen or compiled
-        except NotHere as reason:
+        except MissingError as reason:
             missing[name] = str(reason)
         else:
             timed[name] = partial(variant, seconds)
@@ -172,7 +172,7 @@ def _onnxruntime_runs(case: Case) -> Measure:
 
 def _openvino(case: Case) -> Measure:
     if not is_installed():
-        raise NotHere("openvino is not installed")
+        raise MissingError("openvino is not installed")
     data, inputs = case.subject.graph_file(case.graph), case.subject.inputs(case.graph, case.batch)
     # A request belongs to one thread at a time.
     idle = deque(openvino_static(data, inputs, streams=cores()))
@@ -198,7 +198,7 @@ def _looped(call: Callable[[dict[str, Any]], Any], case: Case, threads: int) -> 
 
 def _torch(case: Case, *, compiles: bool) -> Measure:
     if case.subject.network is None:
-        raise NotHere("no torch module is known for an artifact")
+        raise MissingError("no torch module is known for an artifact")
     import torch
 
     from export.modules import DecodeModule, EncodeModule
@@ -229,7 +229,9 @@ def _torch(case: Case, *, compiles: bool) -> Measure:
         if not compiles:
             raise
         reason = str(error).strip().splitlines()[0]
-        raise NotHere(f"it does not compile here: {type(error).__name__}: {reason}"[:100]) from None
+        raise MissingError(
+            f"it does not compile here: {type(error).__name__}: {reason}"[:100]
+        ) from None
     return lambda seconds: rate(one, seconds)
 
 

@@ -31,7 +31,8 @@ def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
         squeeze=False,
         layout="constrained",
     )
-    figure.suptitle(f"{title}\n{cpu_model()}", fontsize=11)
+    caption = "\nred: what must be reached" if any(row.bar for row in figures) else ""
+    figure.suptitle(f"{title}\n{cpu_model()}{caption}", fontsize=11)
     for panel, (subject, rows) in zip(axes[:, 0], panels, strict=True):
         _draw_panel(panel, subject, rows)
     figure.savefig(path, format="png", dpi=130)
@@ -81,7 +82,7 @@ def _label(row: Figure) -> str:
     if row.value is not None:
         parts.append(f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.3g}")
     if row.ratio is not None:
-        parts.append(f"{row.ratio:.2f}x" + (f" {row.against}" if row.against else ""))
+        parts.append(f"{row.ratio:.2f}x")
     if row.bar is not None and row.judged is not None:
         parts.append("met" if row.bar.is_met(row.judged) else "missed")
         parts[-1] = f"{row.bar}: {parts[-1]}"

@@ -7,21 +7,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.timing import cores
+from runtime import Model
 from runtime.artifact import Artifact, read_artifact
-from runtime.cache import CACHE_VARIABLE
+from runtime.backends import Variant
+from runtime.cache import CACHE_VARIABLE, cache_folder
+from runtime.choice import Setting, choose
 from runtime.images import UInt8Array
-from runtime.manifest import GraphName, Manifest
+from runtime.manifest import GraphName, Manifest, Precision
 from runtime.requests import Sample
 
 if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
     from benchmarks.networks import Network
 
 NETWORKS = ("dcgan64", "dcgan32", "resnet32", "vae32")
+_SLOW = ("resnet32",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +49,43 @@ class Subject:
     def inputs(self, graph: GraphName, count: int) -> dict[str, NDArray[Any]]:
         """Ready made inputs of a graph: what `Model` would give it for seed 0."""
         request = Sample(count, seed=0)
+        made: dict[str, Any] = {}
         if graph == "encode":
-            made: dict[str, Any] = {"images": random_images(self.manifest, count)}
+            made["images"] = random_images(self.manifest, count)
             labelled = self.manifest.encoder_takes_labels
         else:
-            made = {"latents": request.latents(self.manifest)}
+            made["latents"] = request.latents(self.manifest)
             labelled = self.manifest.labels is not None
-        return {**made, "labels": request.chosen_labels(self.manifest)} if labelled else made
+        if labelled:
+            made["labels"] = request.chosen_labels(self.manifest)
+        return made
+
+    def fewer_if_slow(self, images: int) -> int:
+        """So many images, or an eighth of them where each costs billions of operations."""
+        return images // 8 if self.name in _SLOW else images
 
     def graph_file(self, graph: GraphName) -> bytes:
         """The plain fp32 graph, as exported."""
         specs = self.manifest.decode if graph == "decode" else self.manifest.encode
         (spec,) = (spec for spec in specs if spec.precision == "fp32")
         return self.artifact.files[spec.file]
+
+    def variant(
+        self, model: Model, backend: str, precision: Precision | Literal["auto"]
+    ) -> Variant:
+        """What `load` chose for `model`, asked for again with the same arguments."""
+        threads = max(1, cores() // model.runners)
+        variant, _ = choose(
+            self.artifact,
+            backend=backend,
+            precision=precision,
+            setting=Setting("auto", model.runners, threads, model.max_batch),
+            cache=cache_folder(),
+        )
+        # With a cache that cannot be written, the second choice could fall otherwise.
+        if not all(part in model.engine for part in vars(variant).values()):
+            raise RuntimeError(f"{self.name}: expected {model.engine}, found {variant} chosen")
+        return variant
 
 
 def random_images(manifest: Manifest, count: int) -> UInt8Array:
