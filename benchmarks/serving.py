@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser("serving", __doc__)
     add_options(options)
     options.add_argument("--rounds", type=int, help="rounds (default 3; 1 with --quick)")
-    options.add_argument("--seconds", type=int, help="a load, whole seconds (5; 1 with --quick)")
+    options.add_argument("--seconds", type=int, help="a load, whole seconds (10; 1 with --quick)")
     options.add_argument("--connections", type=int, nargs="+", help="for single PNGs (1 8 32 128)")
     options.add_argument("--backend", default="onnxruntime", help="engine library, of all servers")
     options.add_argument("--precision", default="fp32", help="of our service (default fp32)")
@@ -190,7 +190,7 @@ def prepare(
         work,
         targets,
         rounds=chosen.rounds or (1 if chosen.quick else 3),
-        seconds=chosen.seconds or (1 if chosen.quick else 5),
+        seconds=chosen.seconds or (1 if chosen.quick else 10),
         warm_up=0 if chosen.quick else 1,
     )
     return plan, engine
@@ -268,6 +268,8 @@ def _loaded(plan: Plan, url: str, work: Work, numbers: Iterator[int]) -> Result 
         check(url, work.load)
         if plan.warm_up:
             wrk.run(url, work.load, work.connections, plan.warm_up, next(numbers))
+            # Its reply comes when what the warm-up left behind is through.
+            check(url, work.load)
         result = wrk.run(url, work.load, work.connections, plan.seconds, next(numbers))
     except LoadError as error:
         return error

@@ -12,10 +12,10 @@ import numpy as np
 from benchmarks.peers.common import CORES, MAX_BATCH, Generator, to_png
 
 
-# One batch is in flight at a time, so that one gets all cores. The client of a service closes its
+# A worker has one batch in flight, so a worker a core. The client of a service closes its
 # connections after 100 requests, those in flight included, which then fail: not here.
 @bentoml.service(
-    workers=1,
+    workers=CORES,
     traffic={"timeout": 60},
     logging={"access": {"enabled": False}},
     runner_connection={"max_requests": 1 << 30, "max_age": 1e6},
@@ -24,7 +24,7 @@ class Batches:
     """Seeds to images, batched."""
 
     def __init__(self) -> None:
-        self.generator = Generator(threads=CORES)
+        self.generator = Generator()
 
     # With a tight latency BentoML refuses most requests at 128 connections.
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=60_000)

@@ -18,13 +18,13 @@ CORES = int(os.environ.get("PEER_CORES", "1"))
 
 
 class Generator:
-    """The graph on ONNX Runtime; one run takes `threads` cores."""
+    """The graph on ONNX Runtime; each run takes one core."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(

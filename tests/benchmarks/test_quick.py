@@ -1,0 +1,92 @@
+"""Every speed benchmark runs from end to end with `--quick`; its figures mean nothing here."""
+
+import importlib
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DIGITS = Path(__file__).parents[2] / "artifacts" / "mnist-vae"
+
+# Benchmarks take turns, however many processes the tests have: each wants all cores.
+pytestmark = pytest.mark.xdist_group("benchmarks")
+
+
+def quick(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
+    """The record that a quick run writes."""
+    path = tmp_path / "figures.json"
+    arguments = ["--quick", "--json", str(path), *options]
+    importlib.import_module(f"benchmarks.{name}").main(arguments)
+    record = json.loads(path.read_text())
+    assert record["benchmark"] == name
+    assert record["environment"]["versions"]["numpy"]
+    return record
+
+
+def test_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = quick("encoding", tmp_path)
+    assert "64x64 RGB (dcgan64), ours, png" in capsys.readouterr().out
+    figures = record["figures"]
+    for kind in ("64x64 RGB (dcgan64)", "28x28 grey (mnist-vae)", "32x32 RGB (frogs)"):
+        assert figures[f"{kind}, ours, png"]["ratio"] > 1
+        assert figures[f"{kind}: bytes, ours, png"]["verdict"] == "at most 1.3: met"
+
+
+def test_engines(tmp_path: Path) -> None:
+    record = quick("engines", tmp_path, "--artifact", str(DIGITS))
+    figures = record["figures"]
+    assert figures["mnist-vae decode x64, ONNX Runtime, as it comes"]["ratio"] == 1
+    assert figures["mnist-vae encode x1, ours, fp32"]["value"] > 0
+    assert "no torch module" in figures["mnist-vae decode x64, torch eager"]["note"]
+    assert "fp32" in record["subject"]["ours"]["mnist-vae, ours, fp32"]
+
+
+def test_torch_runs_the_reference_networks(tmp_path: Path) -> None:
+    options = ("--networks", "vae32", "--rounds", "1", "--seconds", "0.01")
+    figures = quick("engines", tmp_path, *options)["figures"]
+    assert figures["vae32 decode x64, torch eager"]["value"] > 0
+    assert figures["vae32 encode x64, torch eager"]["value"] > 0
+
+
+def test_inprocess(tmp_path: Path) -> None:
+    figures = quick("inprocess", tmp_path, "--artifact", str(DIGITS))["figures"]
+    assert figures["mnist-vae sample, fp32, ours"]["ratio"] > 0
+    assert figures["mnist-vae encode, fp32, ours"]["ratio"] > 0
+    raw = [figure for name, figure in figures.items() if "raw loop" in name]
+    # The fastest of the raw loops is what all are held against.
+    assert sum(figure["ratio"] == 1 for figure in raw) == 2
+
+
+def test_memory(tmp_path: Path) -> None:
+    options = ("--artifact", str(DIGITS), "--stream", "20000")
+    figures = quick("memory", tmp_path, *options)["figures"]
+    assert set(figures) == {
+        "mnist-vae stream(20000), ours",
+        "mnist-vae POST /sample n=4096 npy, ours",
+    }
+    for figure in figures.values():
+        assert figure["details"]["at most"] >= figure["details"]["after 1%"] > 0
+
+
+def test_startup(tmp_path: Path) -> None:
+    figures = quick("startup", tmp_path)["figures"]
+    assert figures["start to ready, seconds"]["value"] > 0
+    assert figures["start to ready, cold cache, seconds"]["bar"] == {"least": None, "most": 10.0}
+    assert figures["resident memory when ready, megabytes"]["value"] > 50
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load comes from wrk (apt-get install)")
+@pytest.mark.skipif(find_spec("litserve") is None, reason="litserve is a peer (extra: benchmarks)")
+def test_serving(tmp_path: Path) -> None:
+    figures = quick("serving", tmp_path)["figures"]
+    failed = {name: figure["note"] for name, figure in figures.items() if figure["note"]}
+    assert not failed
+    for server in ("ours", "bare uvicorn on our runtime", "BentoML naive", "LitServe"):
+        assert figures[f"dcgan32 n=1 PNG, 8 connections, {server}"]["value"] > 0
+    assert figures["dcgan32 n=1 PNG, 8 connections, BentoML adaptive batching"]["value"] > 0
+    assert figures["dcgan32 n=64 npy, 8 connections, ours"]["ratio"] > 0
+    assert figures["vae32 encode of 64, 8 connections, ours"]["ratio"] > 0
+    assert figures["dcgan32 n=1 PNG, 8 connections: against others, ours / LitServe"]["ratio"] > 0

@@ -1,0 +1,53 @@
+"""Servers are gone afterwards, and say why where they do not start."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from benchmarks import servers
+from benchmarks.servers import Server, running
+
+STATIC = Server("http.server", ("--bind", "127.0.0.1", "{port}"), ready="/")
+
+
+def test_a_server_runs_until_the_block_ends() -> None:
+    with running(STATIC) as started:
+        assert psutil.pid_exists(started.process)
+        assert started.resident_megabytes() > 1
+        assert 0 < started.ready_seconds < servers.READY_SECONDS
+    assert not psutil.pid_exists(started.process)
+
+
+def test_a_server_is_ended_on_an_exception() -> None:
+    with pytest.raises(ZeroDivisionError), running(STATIC) as started:
+        _ = 1 / 0
+    assert not psutil.pid_exists(started.process)
+
+
+def test_children_that_ignore_the_polite_signal_are_ended() -> None:
+    code = (
+        "import http.server, signal, subprocess, sys; "
+        "child = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "time.sleep(60)'; "
+        "subprocess.Popen([sys.executable, '-c', child], start_new_session=True); "
+        "http.server.test(http.server.SimpleHTTPRequestHandler, bind='127.0.0.1', "
+        "port=int(sys.argv[1]))"
+    )
+    port = servers._free_port()
+    process = subprocess.Popen([sys.executable, "-c", code, str(port)], cwd=servers.ROOT)
+    while len(servers._family(process.pid)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    family = servers._family(process.pid)
+    servers.stop(process)
+    assert len(family) == 2
+    assert not any(one.is_running() for one in family)
+
+
+def test_a_server_that_does_not_start_tells_its_last_words() -> None:
+    words = r"(?s)ended with status 1.*No module named nothing"
+    with pytest.raises(RuntimeError, match=words), running(Server("nothing", ())):
+        pass
