@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml")
+_LIBRARIES = (
+    *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
+    *("uvicorn", "uvloop", "httptools", "litserve"),
+)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
