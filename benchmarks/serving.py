@@ -8,34 +8,27 @@ and the ratios to it are taken within the round.
 """
 
 import argparse
-import io
-import logging
 import shutil
 import tempfile
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 
 import runtime
 from benchmarks import servers, wrk
-from benchmarks.ceiling import Target, ceilings, in_fresh_process
+from benchmarks.ceiling import Target
 from benchmarks.figures import Bar, Figure, least, most, parser, publish
+from benchmarks.rounds import Plan, Rounds, Work, run
 from benchmarks.servers import Server
 from benchmarks.subjects import Subject, add_options, opened, random_images
 from benchmarks.timing import cores
-from benchmarks.wrk import Load, LoadError, Result
+from benchmarks.wrk import Load
 from runtime.backends import graph_bytes, graph_spec
 from runtime.encoding import encode_npy
 from runtime.manifest import GraphName
-
-logger = logging.getLogger(__name__)
 
 OURS, BARE = "ours", "bare uvicorn on our runtime"
 NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
@@ -55,43 +48,6 @@ BARS: dict[str, Bar] = {
 
 # The encoder's npy bodies, and all replies, are of so many images.
 _MANY = 64
-
-
-@dataclass(frozen=True)
-class Work:
-    """A load of one subject at so many connections."""
-
-    subject: str
-    kind: str
-    connections: int
-    load: Load
-
-    @property
-    def name(self) -> str:
-        many = "s" if self.connections > 1 else ""
-        return f"{self.subject} {self.kind}, {self.connections} connection{many}"
-
-
-@dataclass
-class Rounds:
-    """What was found, a list entry a round: a result, or None where the run failed."""
-
-    ceilings: dict[str, list[float]] = field(default_factory=dict)
-    results: dict[tuple[str, str], list[Result | None]] = field(default_factory=dict)
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured, how long and how often."""
-
-    servers: Mapping[str, Server]
-    work: Mapping[str, Sequence[Work]]
-    targets: Mapping[str, Target]
-    rounds: int
-    seconds: int
-    warm_up: int
-    """Seconds before each load; without, the ceiling is not measured after the peers either."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -210,90 +166,6 @@ def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz")
 def _target(subject: Subject, graph: GraphName, chosen: argparse.Namespace) -> Target:
     images = subject.fewer_if_slow(512 if chosen.quick else 2048)
     return Target(subject.folder, graph, chosen.backend, chosen.precision, images)
-
-
-def run(plan: Plan) -> Rounds:
-    """All rounds; a server that fails is told and left, never stops the others."""
-    found = Rounds()
-    # No two requests of a whole run ask for the same image.
-    numbers = count(1_000_000, 1_000_000)
-    for _ in range(plan.rounds):
-        ceiling: dict[str, list[float]] = {name: [] for name in plan.targets}
-        _measure_ceiling(plan, ceiling)
-        for name, server in plan.servers.items():
-            for work, result in visit(plan, name, server, numbers).items():
-                key = work.name, name
-                if isinstance(result, Result):
-                    found.results.setdefault(key, []).append(result)
-                else:
-                    found.results.setdefault(key, []).append(None)
-                    found.failures[key] = str(result)
-            if name == OURS:
-                _measure_ceiling(plan, ceiling)
-        if plan.warm_up:
-            _measure_ceiling(plan, ceiling)
-        for name, rates in ceiling.items():
-            found.ceilings.setdefault(name, []).append(median(rates))
-    return found
-
-
-def _measure_ceiling(plan: Plan, into: dict[str, list[float]]) -> None:
-    targets = list(plan.targets.values())
-    rates = in_fresh_process(ceilings, targets, min(3.0, plan.seconds))
-    for name, value in zip(plan.targets, rates, strict=True):
-        into[name].append(value)
-        logger.info("%s in process: %.0f images/s", name, value)
-
-
-def visit(
-    plan: Plan, name: str, server: Server, numbers: Iterator[int]
-) -> dict[Work, Result | LoadError]:
-    """Every load of one server, from its start to its end."""
-    found: dict[Work, Result | LoadError] = {}
-    reason = "it did not start"
-    try:
-        if name == LITSERVE and find_spec("litserve") is None:
-            raise RuntimeError("litserve is not installed: pip install 'latentserve[benchmarks]'")
-        with servers.running(server) as started:
-            for work in plan.work[name]:
-                found[work] = _loaded(plan, started.url, work, numbers)
-    except RuntimeError as error:
-        logger.warning("%s: %s", name, error)
-        reason = str(error).splitlines()[0]
-    return {work: found.get(work) or LoadError(reason) for work in plan.work[name]}
-
-
-def _loaded(plan: Plan, url: str, work: Work, numbers: Iterator[int]) -> Result | LoadError:
-    try:
-        check(url, work.load)
-        if plan.warm_up:
-            wrk.run(url, work.load, work.connections, plan.warm_up, next(numbers))
-            # Its reply comes when what the warm-up left behind is through.
-            check(url, work.load)
-        result = wrk.run(url, work.load, work.connections, plan.seconds, next(numbers))
-    except LoadError as error:
-        return error
-    logger.info("%s: %.0f images/s", work.name, result.images_per_second)
-    return result
-
-
-def check(url: str, load: Load) -> None:
-    """One request by hand: LoadError unless the reply holds the images that will be counted."""
-    body = load.body.read_bytes() if isinstance(load.body, Path) else (load.body % 1).encode()
-    request = urllib.request.Request(  # noqa: S310 - the loopback
-        url + load.path, body, {"content-type": load.media_type}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
-            kind, content = reply.headers["content-type"], reply.read()
-        if kind == "image/png":
-            found = 1 if Image.open(io.BytesIO(content), formats=["PNG"]).size else 0
-        else:
-            found = len(np.load(io.BytesIO(content), allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{load.path}: expected {load.images} images, found {error}") from None
-    if found != load.images:
-        raise LoadError(f"{load.path}: expected {load.images} images, found {found} ({kind})")
 
 
 def told(plan: Plan, found: Rounds) -> list[Figure]:
