@@ -1,4 +1,4 @@
-"""Which variant runs an artifact: pixels before speed, measured once, remembered for one machine."""
+"""Which variant runs an artifact: pixels before speed, measured once, kept for one machine."""
 
 import json
 import logging
