@@ -1,0 +1,138 @@
+"""What a benchmark finds: figures, the bars they are held to, and how both are told.
+
+A table for the reader, a JSON file for later, a plot for the docs; from the same figures.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import table, write_json
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a figure must hold: at least, or at most, so much."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def is_met(self, value: float) -> bool:
+        """Whether `value` is on the right side; NaN never is."""
+        return (self.least is None or value >= self.least) and (
+            self.most is None or value <= self.most
+        )
+
+    def verdict(self, value: float) -> str:
+        """`at least 1.7: met`, or by how much it is missed."""
+        if self.is_met(value):
+            return f"{self}: met"
+        limit = self.least if self.least is not None else self.most
+        assert limit is not None  # noqa: S101 - a bar without limits is always met
+        return f"{self}: MISSED by {abs(value - limit) / limit:.1%}"
+
+    def __str__(self) -> str:
+        limits = [
+            f"{name} {limit:g}"
+            for name, limit in (("at least", self.least), ("at most", self.most))
+            if limit is not None
+        ]
+        return " and ".join(limits)
+
+
+def least(value: float) -> Bar:
+    """A bar that figures must reach."""
+    return Bar(least=value)
+
+
+def most(value: float) -> Bar:
+    """A bar that figures must stay under."""
+    return Bar(most=value)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a table: `variant` of `subject` gave `value`, `ratio` times what `against` gave.
+
+    The bar is held against the ratio where there is one, else against the value. A figure that
+    could not be taken has no value and a note that says why.
+    """
+
+    subject: str
+    variant: str
+    value: float | None = None
+    unit: str = ""
+    ratio: float | None = None
+    against: str = ""
+    bar: Bar | None = None
+    note: str = ""
+    rounds: list[float] = field(default_factory=list)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What a bar is found by."""
+        return f"{self.subject}, {self.variant}"
+
+    @property
+    def judged(self) -> float | None:
+        """What the bar is held against."""
+        return self.value if self.ratio is None else self.ratio
+
+    @property
+    def verdict(self) -> str:
+        """The bar and whether it is met; the note where there is nothing to judge."""
+        if self.bar is None or self.judged is None:
+            return self.note
+        told = self.bar.verdict(self.judged)
+        return f"{told} ({self.note})" if self.note else told
+
+
+def tabulated(figures: Sequence[Figure]) -> str:
+    """All figures as one table, with a column for each detail that any of them has."""
+    details = list(dict.fromkeys(name for figure in figures for name in figure.details))
+    header = ("what", "value", "unit", *details, "ratio", "to", "bar")
+    rows = [
+        (
+            figure.name,
+            figure.value,
+            figure.unit,
+            *(figure.details.get(name) for name in details),
+            None if figure.ratio is None else f"{figure.ratio:.3f}",
+            figure.against,
+            figure.verdict,
+        )
+        for figure in figures
+    ]
+    return table(header, rows)
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that every speed benchmark has."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
+    made.add_argument("--quick", action="store_true", help="less of everything, under a minute")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the figures there")
+    return made
+
+
+def publish(
+    options: argparse.Namespace,
+    benchmark: str,
+    title: str,
+    figures: Sequence[Figure],
+    subject: Mapping[str, Any],
+) -> None:
+    """Print the table; write the JSON file and the plot that were asked for.
+
+    `subject` says how it was measured: threads, runners, rounds, seconds, engines.
+    """
+    print(tabulated(figures))
+    told = {figure.name: {**asdict(figure), "verdict": figure.verdict} for figure in figures}
+    write_json(options.json, benchmark, told, subject)
+    if options.plot is not None:
+        from benchmarks.plot import draw
+
+        draw(options.plot, title, figures)

@@ -1,0 +1,162 @@
+"""What `Model` leaves of the engine's speed.
+
+`Model.sample` draws latents, forms batches, runs the engine and gathers uint8 images;
+`Model.encode` takes its images apart and its posteriors together. Both are held against the best
+raw loop on the same engine, precision and cores: threads that run ready made inputs one after
+another and throw the outputs away. Which loop is best is found first, in trials of several batches
+and thread counts; the best few then take turns with ours, and the ratio is to the fastest of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Literal
+
+import runtime
+from benchmarks.figures import Bar, Figure, least, parser, publish
+from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
+from benchmarks.timing import cores, interleaved, medians, paired_ratio, rate
+from runtime.backends import Backend, Variant, open_backend
+from runtime.manifest import GraphName
+
+PRECISIONS: tuple[Literal["fp32", "auto"], ...] = ("fp32", "auto")
+BARS: dict[str, Bar] = {
+    **{f"{name} sample, {p}": least(0.97) for name in NETWORKS for p in PRECISIONS},
+    **{f"vae32 encode, {p}": least(0.97) for p in PRECISIONS},
+}
+"""Subject -> what `Model` must reach of the best raw loop."""
+
+IMAGES = 4096
+BATCHES = (16, 32, 64, 128)
+_FINALISTS = 2
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A raw loop: so many threads, each with its runs of so many images on so many cores."""
+
+    loops: int
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        runs = f"{self.loops} runs" if self.loops > 1 else "1 run"
+        return f"raw loop: {runs} of {self.batch} images, {self.threads} thread(s) each"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks inprocess`"""
+    options = parser("inprocess", __doc__)
+    add_options(options)
+    options.add_argument("--rounds", type=int, help="rounds (default 5; 2 with --quick)")
+    options.add_argument("--seconds", type=float, help="a turn, at least (3; 0.3 with --quick)")
+    options.add_argument("--backend", default="auto", help="engine library (default auto)")
+    chosen = options.parse_args(arguments)
+    rounds = chosen.rounds or (2 if chosen.quick else 5)
+    seconds = chosen.seconds or (0.3 if chosen.quick else 3.0)
+    figures: list[Figure] = []
+    engines: dict[str, str] = {}
+    with opened(chosen, ("vae32",) if chosen.quick else NETWORKS) as subjects:
+        for subject in subjects:
+            for precision in PRECISIONS[:1] if chosen.quick else PRECISIONS:
+                with runtime.load(
+                    subject.folder, backend=chosen.backend, precision=precision
+                ) as model:
+                    variant = subject.variant(model, chosen.backend, precision)
+                    engines[f"{subject.name}, {precision}"] = model.engine
+                    for graph in graphs_of(subject):
+                        with raw_loops(subject, variant, graph) as loops:
+                            name = _name(subject, graph, precision)
+                            call = ours(model, subject, graph)
+                            figures += compare(name, call, loops, rounds, seconds)
+    threads = {"cores": cores(), "runners": cores(), "threads a run": 1}
+    publish(
+        chosen,
+        "inprocess",
+        "Model against the best raw loop on the same engine",
+        figures,
+        {**threads, "rounds": rounds, "seconds": seconds, "images": IMAGES, "engines": engines},
+    )
+
+
+def graphs_of(subject: Subject) -> tuple[GraphName, ...]:
+    return ("decode", "encode") if subject.manifest.encode else ("decode",)
+
+
+def _name(subject: Subject, graph: GraphName, precision: str) -> str:
+    what = "sample" if graph == "decode" else "encode"
+    return f"{subject.name} {what}, {precision}"
+
+
+def ours(model: runtime.Model, subject: Subject, graph: GraphName) -> Callable[[], int]:
+    """The call that is measured: `Model.sample`, or `Model.encode` of images made before."""
+    count = subject.fewer_if_slow(IMAGES)
+    if graph == "decode":
+        return lambda: len(model.sample(count, seed=0))
+    images = random_images(subject.manifest, count)
+    return lambda: len(model.encode(images).mean)
+
+
+@contextmanager
+def raw_loops(
+    subject: Subject, variant: Variant, graph: GraphName
+) -> Iterator[dict[Loop, Callable[[float], float]]]:
+    """Loops over a backend of their own: a run a core, and one run on all cores."""
+    layouts = dict.fromkeys([(cores(), 1), (1, cores())])
+    with ExitStack() as stack:
+        made: dict[Loop, Callable[[float], float]] = {}
+        for loops, threads in layouts:
+            backend = open_backend(
+                subject.artifact, variant, device="auto", runners=loops, threads=threads
+            )
+            stack.callback(backend.close)
+            for batch in BATCHES:
+                made[Loop(loops, threads, batch)] = _raw(backend, subject, graph, batch, loops)
+        yield made
+
+
+def _raw(
+    backend: Backend, subject: Subject, graph: GraphName, batch: int, loops: int
+) -> Callable[[float], float]:
+    inputs = subject.inputs(graph, batch)
+
+    def one() -> int:
+        backend.run(graph, inputs)
+        return batch
+
+    return lambda seconds: rate(one, seconds, loops)
+
+
+def compare(
+    name: str,
+    call: Callable[[], int],
+    loops: dict[Loop, Callable[[float], float]],
+    rounds: int,
+    seconds: float,
+) -> list[Figure]:
+    """Ours and the best raw loops, in turns."""
+    for measure in loops.values():
+        measure(0.0)  # one run of each untimed
+    trial = medians(interleaved({str(k): partial(v, seconds / 4) for k, v in loops.items()}, 2))
+    best = sorted(loops, key=lambda loop: -trial[str(loop)])[:_FINALISTS]
+    call()
+    variants = {"ours": lambda: rate(call, seconds)}
+    variants |= {str(loop): partial(loops[loop], seconds) for loop in best}
+    found = interleaved(variants, rounds)
+    fastest = max((str(loop) for loop in best), key=lambda loop: median(found[loop]))
+    bar = BARS.get(name)
+    return [
+        Figure(
+            name,
+            variant,
+            median(rates),
+            "images/s",
+            paired_ratio(rates, found[fastest]),
+            "best raw loop",
+            bar if variant == "ours" else None,
+            rounds=rates,
+        )
+        for variant, rates in found.items()
+    ]

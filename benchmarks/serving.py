@@ -1,0 +1,364 @@
+"""What is left of the engine's speed over HTTP, for our service and for others.
+
+The real service (`bentoml serve`) through its documented endpoint, loaded by wrk in a closed loop;
+beside it servers that do the same with the same graph, engine and cores (`benchmarks/peers`). Only
+one server runs at a time; in each round every one is started, checked, warmed up, measured and
+ended. The ceiling is the same model in a process of its own, measured before, between and after,
+and the ratios to it are taken within the round.
+"""
+
+import argparse
+import io
+import logging
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+import runtime
+from benchmarks import servers, wrk
+from benchmarks.ceiling import Target, ceilings, in_fresh_process
+from benchmarks.figures import Bar, Figure, least, most, parser, publish
+from benchmarks.servers import Server
+from benchmarks.subjects import Subject, add_options, opened, random_images
+from benchmarks.timing import cores
+from benchmarks.wrk import Load, LoadError, Result
+from runtime.backends import graph_bytes, graph_spec
+from runtime.encoding import encode_npy
+from runtime.manifest import GraphName
+
+logger = logging.getLogger(__name__)
+
+OURS, BARE = "ours", "bare uvicorn on our runtime"
+NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
+CEILING = "in process"
+PNG, NPY, ENCODE = "n=1 PNG", "n=64 npy", "encode of 64"
+
+BARS: dict[str, Bar] = {
+    f"dcgan64 {NPY}, 8 connections, {OURS}": least(0.95),
+    f"dcgan64 {PNG}, 128 connections, {OURS}": least(0.80),
+    f"vae32 {ENCODE}, 8 connections, {OURS}": least(0.90),
+    f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {NAIVE}": least(1.8),
+    f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {ADAPTIVE}": least(1.8),
+    f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {LITSERVE}": least(1.3),
+    f"dcgan64 {PNG}, 32 connections: p99 / p50, {OURS}": most(2.0),
+}
+"""Figure -> what its ratio must hold, in fp32."""
+
+# The encoder's npy bodies, and all replies, are of so many images.
+_MANY = 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """A load of one subject at so many connections."""
+
+    subject: str
+    kind: str
+    connections: int
+    load: Load
+
+    @property
+    def name(self) -> str:
+        many = "s" if self.connections > 1 else ""
+        return f"{self.subject} {self.kind}, {self.connections} connection{many}"
+
+
+@dataclass
+class Rounds:
+    """What was found, a list entry a round: a result, or None where the run failed."""
+
+    ceilings: dict[str, list[float]] = field(default_factory=dict)
+    results: dict[tuple[str, str], list[Result | None]] = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, how long and how often."""
+
+    servers: Mapping[str, Server]
+    work: Mapping[str, Sequence[Work]]
+    targets: Mapping[str, Target]
+    rounds: int
+    seconds: int
+    warm_up: int
+    """Seconds before each load; without, the ceiling is not measured after the peers either."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks serving`"""
+    options = parser("serving", __doc__)
+    add_options(options)
+    options.add_argument("--rounds", type=int, help="rounds (default 3; 1 with --quick)")
+    options.add_argument("--seconds", type=int, help="a load, whole seconds (5; 1 with --quick)")
+    options.add_argument("--connections", type=int, nargs="+", help="for single PNGs (1 8 32 128)")
+    options.add_argument("--backend", default="onnxruntime", help="engine library, of all servers")
+    options.add_argument("--precision", default="fp32", help="of our service (default fp32)")
+    options.add_argument("--no-peers", action="store_true", help="our service alone")
+    chosen = options.parse_args(arguments)
+    wrk.find_wrk()
+    usual = ("dcgan32", "vae32") if chosen.quick else ("dcgan64", "vae32")
+    with opened(chosen, usual) as subjects, tempfile.TemporaryDirectory() as folder:
+        plan, engine = prepare(chosen, subjects, Path(folder))
+        found = run(plan)
+    figures = told(plan, found)
+    if chosen.artifact is not None or chosen.precision != "fp32":
+        figures = [replace(figure, bar=None) for figure in figures]
+    publish(
+        chosen,
+        "serving",
+        "Images a second over HTTP",
+        figures,
+        {
+            "engine": engine,
+            "cores": cores(),
+            "runners": cores(),
+            "rounds": plan.rounds,
+            "seconds": plan.seconds,
+            "load": "wrk, one thread, closed loop",
+        },
+    )
+
+
+def prepare(
+    chosen: argparse.Namespace, subjects: Sequence[Subject], folder: Path
+) -> tuple[Plan, str]:
+    """The servers and loads of the options, and the engine that all of them use.
+
+    Single images and arrays are asked of the first subject by name, which is the one that the
+    service takes where a request names none; the encoder is the first that there is.
+    """
+    subjects = sorted(subjects, key=lambda subject: subject.name)
+    subject = subjects[0]
+    encoder = next((s for s in subjects if s.manifest.encode), None)
+    artifacts = folder / "artifacts"
+    for one in subjects:
+        shutil.copytree(one.folder, artifacts / one.name / str(one.manifest.version))
+    with runtime.load(subject.folder, backend=chosen.backend, precision=chosen.precision) as model:
+        engine = model.engine
+        variant = subject.variant(model, chosen.backend, chosen.precision)
+    graph = folder / "graph.onnx"
+    spec = graph_spec(subject.manifest, "decode", "fp32")
+    assert spec is not None  # noqa: S101 - every artifact decodes
+    # The very graph that ours runs, in the form that was chosen for it.
+    graph.write_bytes(graph_bytes(subject.artifact, spec, variant))
+    settings = {
+        "LATENTSERVE_BACKEND": chosen.backend,
+        "LATENTSERVE_PRECISION": chosen.precision,
+    }
+    peer = {
+        **settings,
+        "PEER_GRAPH": str(graph),
+        "PEER_ARTIFACT": str(subject.folder),
+        "PEER_CORES": str(cores()),
+        "PEER_CLASSES": str(len(subject.manifest.labels or ())),
+    }
+    started = {OURS: servers.ours(artifacts, settings), BARE: _python("bare", peer)}
+    if not chosen.no_peers:
+        started[NAIVE] = _bentoml("naive:Naive", peer)
+        started[ADAPTIVE] = _bentoml("adaptive:Adaptive", peer)
+        started[LITSERVE] = _python("lightning", peer, ready="/health")
+
+    connections = chosen.connections or ([8] if chosen.quick else [1, 8, 32, 128])
+    size = int(np.prod(subject.manifest.image.shape))
+    single = Load("/sample", 1, '{"n":1,"seed":%d}', least_bytes=100)
+    array = Load("/sample", _MANY, '{"n":64,"seed":%d,"format":"npy"}', least_bytes=_MANY * size)
+    singles = [Work(subject.name, PNG, c, single) for c in connections]
+    work = dict.fromkeys(started, singles)
+    work[BARE] = [*singles, Work(subject.name, NPY, 8, array)]
+    work[OURS] = list(work[BARE])
+    targets = {subject.name: _target(subject, "decode", chosen)}
+    if encoder is not None:
+        body = folder / "images.npy"
+        body.write_bytes(encode_npy(random_images(encoder.manifest, _MANY)))
+        path = f"/encode?model={encoder.name}&format=npy"
+        latent = 4 * encoder.manifest.latent.size
+        load = Load(path, _MANY, body, "application/x-npy", least_bytes=_MANY * latent)
+        work[OURS].append(Work(encoder.name, ENCODE, 8, load))
+        targets[f"{encoder.name} {ENCODE}"] = _target(encoder, "encode", chosen)
+    plan = Plan(
+        started,
+        work,
+        targets,
+        rounds=chosen.rounds or (1 if chosen.quick else 3),
+        seconds=chosen.seconds or (1 if chosen.quick else 5),
+        warm_up=0 if chosen.quick else 1,
+    )
+    return plan, engine
+
+
+def _bentoml(service: str, environment: Mapping[str, str]) -> Server:
+    where = ("--host", "127.0.0.1", "--port", "{port}")
+    return Server(
+        "bentoml", ("serve", f"benchmarks.peers.{service}", *where), environment=environment
+    )
+
+
+def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz") -> Server:
+    return Server(f"benchmarks.peers.{module}", ("{port}",), ready, environment)
+
+
+def _target(subject: Subject, graph: GraphName, chosen: argparse.Namespace) -> Target:
+    images = subject.fewer_if_slow(512 if chosen.quick else 2048)
+    return Target(subject.folder, graph, chosen.backend, chosen.precision, images)
+
+
+def run(plan: Plan) -> Rounds:
+    """All rounds; a server that fails is told and left, never stops the others."""
+    found = Rounds()
+    # No two requests of a whole run ask for the same image.
+    numbers = count(1_000_000, 1_000_000)
+    for _ in range(plan.rounds):
+        ceiling: dict[str, list[float]] = {name: [] for name in plan.targets}
+        _measure_ceiling(plan, ceiling)
+        for name, server in plan.servers.items():
+            for work, result in visit(plan, name, server, numbers).items():
+                key = work.name, name
+                if isinstance(result, Result):
+                    found.results.setdefault(key, []).append(result)
+                else:
+                    found.results.setdefault(key, []).append(None)
+                    found.failures[key] = str(result)
+            if name == OURS:
+                _measure_ceiling(plan, ceiling)
+        if plan.warm_up:
+            _measure_ceiling(plan, ceiling)
+        for name, rates in ceiling.items():
+            found.ceilings.setdefault(name, []).append(median(rates))
+    return found
+
+
+def _measure_ceiling(plan: Plan, into: dict[str, list[float]]) -> None:
+    targets = list(plan.targets.values())
+    rates = in_fresh_process(ceilings, targets, min(3.0, plan.seconds))
+    for name, value in zip(plan.targets, rates, strict=True):
+        into[name].append(value)
+        logger.info("%s in process: %.0f images/s", name, value)
+
+
+def visit(
+    plan: Plan, name: str, server: Server, numbers: Iterator[int]
+) -> dict[Work, Result | LoadError]:
+    """Every load of one server, from its start to its end."""
+    found: dict[Work, Result | LoadError] = {}
+    reason = "it did not start"
+    try:
+        if name == LITSERVE and find_spec("litserve") is None:
+            raise RuntimeError("litserve is not installed: pip install 'latentserve[benchmarks]'")
+        with servers.running(server) as started:
+            for work in plan.work[name]:
+                found[work] = _loaded(plan, started.url, work, numbers)
+    except RuntimeError as error:
+        logger.warning("%s: %s", name, error)
+        reason = str(error).splitlines()[0]
+    return {work: found.get(work) or LoadError(reason) for work in plan.work[name]}
+
+
+def _loaded(plan: Plan, url: str, work: Work, numbers: Iterator[int]) -> Result | LoadError:
+    try:
+        check(url, work.load)
+        if plan.warm_up:
+            wrk.run(url, work.load, work.connections, plan.warm_up, next(numbers))
+        result = wrk.run(url, work.load, work.connections, plan.seconds, next(numbers))
+    except LoadError as error:
+        return error
+    logger.info("%s: %.0f images/s", work.name, result.images_per_second)
+    return result
+
+
+def check(url: str, load: Load) -> None:
+    """One request by hand: LoadError unless the reply holds the images that will be counted."""
+    body = load.body.read_bytes() if isinstance(load.body, Path) else (load.body % 1).encode()
+    request = urllib.request.Request(  # noqa: S310 - the loopback
+        url + load.path, body, {"content-type": load.media_type}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+            kind, content = reply.headers["content-type"], reply.read()
+        if kind == "image/png":
+            found = 1 if Image.open(io.BytesIO(content), formats=["PNG"]).size else 0
+        else:
+            found = len(np.load(io.BytesIO(content), allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{load.path}: expected {load.images} images, found {error}") from None
+    if found != load.images:
+        raise LoadError(f"{load.path}: expected {load.images} images, found {found} ({kind})")
+
+
+def told(plan: Plan, found: Rounds) -> list[Figure]:
+    """The figures of all rounds: each load on each server, then ours against others, then p99."""
+    figures: list[Figure] = []
+    loads = dict.fromkeys(one for several in plan.work.values() for one in several)
+    for work in loads:
+        target = work.subject if work.kind != ENCODE else f"{work.subject} {ENCODE}"
+        ceiling = found.ceilings[target]
+        figures.append(Figure(work.name, CEILING, median(ceiling), "images/s", rounds=ceiling))
+        for server in plan.servers:
+            if work in plan.work[server]:
+                figures.append(_against_ceiling(work, server, ceiling, found))
+    for work in (one for one in loads if one.kind == PNG):
+        figures += _against_others(plan, work, found)
+    for work in (one for one in loads if one.kind == PNG and one.connections > 1):
+        figures += _latencies(plan, work, found)
+    return figures
+
+
+def _against_ceiling(work: Work, server: str, ceiling: Sequence[float], found: Rounds) -> Figure:
+    results = found.results[work.name, server]
+    good = [(r, c) for r, c in zip(results, ceiling, strict=True) if r is not None]
+    failed = len(results) - len(good)
+    reason = found.failures.get((work.name, server), "")
+    note = f"FAILED in {failed} of {len(results)} rounds: {reason}" if failed else ""
+    if not good:
+        return Figure(work.name, server, note=note)
+    return Figure(
+        work.name,
+        server,
+        median(r.images_per_second for r, _ in good),
+        "images/s",
+        median(r.images_per_second / c for r, c in good),
+        CEILING,
+        BARS.get(f"{work.name}, {server}"),
+        note,
+        [r.images_per_second for r, _ in good],
+        {name: median(getattr(r, name) for r, _ in good) for name in ("p50", "p99")},
+    )
+
+
+def _against_others(plan: Plan, work: Work, found: Rounds) -> list[Figure]:
+    subject = f"{work.name}: against others"
+    ours = found.results[work.name, OURS]
+    figures: list[Figure] = []
+    for server in plan.servers:
+        theirs = found.results[work.name, server]
+        ratios = [
+            mine.images_per_second / other.images_per_second
+            for mine, other in zip(ours, theirs, strict=True)
+            if mine is not None and other is not None
+        ]
+        name = f"{OURS} / {server}"
+        if server != OURS and ratios:
+            bar = BARS.get(f"{subject}, {name}")
+            figures.append(Figure(subject, name, ratio=median(ratios), bar=bar, rounds=ratios))
+    return figures
+
+
+def _latencies(plan: Plan, work: Work, found: Rounds) -> list[Figure]:
+    subject = f"{work.name}: p99 / p50"
+    figures: list[Figure] = []
+    for server in plan.servers:
+        good = [r for r in found.results[work.name, server] if r is not None and r.p50]
+        if good:
+            ratios = [r.p99 / r.p50 for r in good]
+            bar = BARS.get(f"{subject}, {server}")
+            figures.append(Figure(subject, server, ratio=median(ratios), bar=bar, rounds=ratios))
+    return figures

@@ -1,0 +1,144 @@
+"""What speed is measured on: the reference networks, exported anew for a run, or any artifact."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.timing import cores
+from runtime import Model
+from runtime.artifact import Artifact, read_artifact
+from runtime.backends import Variant
+from runtime.cache import CACHE_VARIABLE, cache_folder
+from runtime.choice import Setting, choose
+from runtime.images import UInt8Array
+from runtime.manifest import GraphName, Manifest, Precision
+from runtime.requests import Sample
+
+if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
+    from benchmarks.networks import Network
+
+NETWORKS = ("dcgan64", "dcgan32", "resnet32", "vae32")
+_SLOW = ("resnet32",)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An artifact to measure, and the torch modules that it came from where they are known."""
+
+    folder: Path
+    artifact: Artifact
+    network: "Network | None" = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
+
+    @property
+    def name(self) -> str:
+        """The reference network's, or the artifact's."""
+        return self.manifest.name
+
+    def inputs(self, graph: GraphName, count: int) -> dict[str, NDArray[Any]]:
+        """Ready made inputs of a graph: what `Model` would give it for seed 0."""
+        request = Sample(count, seed=0)
+        made: dict[str, Any] = {}
+        if graph == "encode":
+            made["images"] = random_images(self.manifest, count)
+            labelled = self.manifest.encoder_takes_labels
+        else:
+            made["latents"] = request.latents(self.manifest)
+            labelled = self.manifest.labels is not None
+        if labelled:
+            made["labels"] = request.chosen_labels(self.manifest)
+        return made
+
+    def fewer_if_slow(self, images: int) -> int:
+        """So many images, or an eighth of them where each costs billions of operations."""
+        return images // 8 if self.name in _SLOW else images
+
+    def graph_file(self, graph: GraphName) -> bytes:
+        """The plain fp32 graph, as exported."""
+        specs = self.manifest.decode if graph == "decode" else self.manifest.encode
+        (spec,) = (spec for spec in specs if spec.precision == "fp32")
+        return self.artifact.files[spec.file]
+
+    def variant(
+        self, model: Model, backend: str, precision: Precision | Literal["auto"]
+    ) -> Variant:
+        """What `load` chose for `model`, asked for again with the same arguments."""
+        threads = max(1, cores() // model.runners)
+        variant, _ = choose(
+            self.artifact,
+            backend=backend,
+            precision=precision,
+            setting=Setting("auto", model.runners, threads, model.max_batch),
+            cache=cache_folder(),
+        )
+        # With a cache that cannot be written, the second choice could fall otherwise.
+        if not all(part in model.engine for part in vars(variant).values()):
+            raise RuntimeError(f"{self.name}: expected {model.engine}, found {variant} chosen")
+        return variant
+
+
+def random_images(manifest: Manifest, count: int) -> UInt8Array:
+    """Noise of the model's size: an encoder's speed does not depend on what it sees."""
+    shape = (count, *manifest.image.shape)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--networks`, or `--artifact` instead."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, help="reference networks, others than usual"
+    )
+    which.add_argument(
+        "--artifact", type=Path, metavar="PATH", help="measure this artifact instead (no bars)"
+    )
+
+
+@contextmanager
+def opened(options: argparse.Namespace, usual: Sequence[str]) -> Iterator[list[Subject]]:
+    """The subjects that the options name, `usual` without; exported networks last as long as this.
+
+    What engines measure of them is cached as long too, unless $LATENTSERVE_CACHE says where: a
+    figure must not hang on what an earlier run found on a busy machine.
+    """
+    with tempfile.TemporaryDirectory(prefix="latentserve-benchmark-") as folder:
+        os.environ.setdefault(CACHE_VARIABLE, str(Path(folder) / "cache"))
+        try:
+            if options.artifact is not None:
+                artifact = read_artifact(options.artifact)
+                yield [Subject(artifact.folder.resolve(), artifact)]
+            else:
+                names = options.networks or usual
+                yield [exported(name, Path(folder) / "artifacts") for name in names]
+        finally:
+            if os.environ[CACHE_VARIABLE].startswith(folder):
+                del os.environ[CACHE_VARIABLE]
+
+
+def exported(name: str, out: Path) -> Subject:
+    """A reference network as an artifact in the folder `out`."""
+    from benchmarks.networks import build
+    from export import export
+
+    network = build(name)
+    folder = export(
+        decode=network.decode,
+        encode=network.encode,
+        latent=network.latent,
+        image=network.image,
+        labels=network.labels,
+        name=name,
+        out=out,
+    )
+    return Subject(folder, read_artifact(folder), network)
