@@ -31,7 +31,7 @@ def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
         squeeze=False,
         layout="constrained",
     )
-    caption = "\nred: what must be reached" if any(row.bar for row in figures) else ""
+    caption = "\nred: the bar" if any(row.bar for row in figures) else ""
     figure.suptitle(f"{title}\n{cpu_model()}{caption}", fontsize=11)
     for panel, (subject, rows) in zip(axes[:, 0], panels, strict=True):
         _draw_panel(panel, subject, rows)
