@@ -37,12 +37,12 @@ docs-check: $(FULL)/.ready
 # Serving needs no torch: this environment has none.
 $(SERVE)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/python $(PIP) --editable '.[onnx,serve]'
+	$(SERVE)/bin/python $(PIP) --editable '.[onnx,openvino,serve]'
 	touch $@
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,serve,train,export,dev]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,dev]'
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
 """The BentoML service: the app of `bento.routes`, over models that live as long as the process."""
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
@@ -45,6 +46,9 @@ class LatentServe:
             logging.getLogger(ours).setLevel(logging.INFO)
         # BentoML opens its socket to requests only after this returns.
         models.load()
+        # What is there now stays: no collection need look at it again, and hold up every request.
+        gc.collect()
+        gc.freeze()
 
     async def __is_ready__(self) -> bool:
         return len(models) > 0

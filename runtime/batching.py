@@ -110,7 +110,7 @@ class Batcher:
         self._queue: deque[_Entry] = deque()
         self._line: deque[_Entry] = deque()
         self._queued = 0
-        self._idle = 0
+        self._running = 0
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -207,18 +207,18 @@ class Batcher:
             except Exception as error:  # whatever it is, the runner lives on
                 for piece in batch:
                     self._fail(piece.entry, error)
+            with self._lock:
+                self._running -= sum(piece.rows for piece in batch)
 
     def _next_batch(self) -> list[_Slice]:
         """Wait for work and take a batch of one graph; empty once closed and drained."""
         while True:
             self._expire()
             with self._lock:
-                self._idle += 1
                 batch = self._take()
                 drained = self._closed and not self._queue
                 if not batch and not drained:
                     self._work.wait()
-                self._idle -= 1
                 if batch and self._queue:
                     self._work.notify()
             if batch or drained:
@@ -244,19 +244,21 @@ class Batcher:
             if entry.remaining:
                 self._queue.append(entry)
         self._queue.extendleft(reversed(others))
+        self._running += sum(piece.rows for piece in batch)
         self._admit()
         return batch
 
     def _share(self, first: _Entry) -> int:
-        # Idle runners split what is there, so that one request of 64 keeps two cores busy.
-        enough = self._idle * self._max_batch
-        waiting = first.remaining
+        # What waits and what runs, split evenly: one request of 64 keeps two cores busy, and
+        # nobody stands behind a batch that took all there was while another was about to end.
+        runners = len(self._threads)
+        there = first.remaining + self._running
         for entry in self._queue:
-            if waiting >= enough:
+            if there >= runners * self._max_batch:
                 break
             if entry.job.graph == first.job.graph:
-                waiting += entry.remaining
-        return min(self._max_batch, -(-waiting // self._idle))
+                there += entry.remaining
+        return min(self._max_batch, -(-there // runners))
 
     def _expire(self) -> None:
         """Fail what is past its deadline."""

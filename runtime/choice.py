@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -31,12 +32,14 @@ from runtime.backends import (
     Variant,
     open_backend,
 )
+from runtime.backends.onnxruntime import uses_cuda
 from runtime.cache import machine, recall, remember
 from runtime.errors import EngineError
 from runtime.golden import within_tolerance
 from runtime.images import UInt8Array
 from runtime.manifest import Precision
 from runtime.requests import Sample
+from runtime.rewrites import Form
 from runtime.variants import candidates
 
 logger = logging.getLogger(__name__)
@@ -88,13 +91,14 @@ def choose(
     `backend` and `precision` narrow the choice (`auto` does not). Raises InputError for names
     that mean nothing, EngineError where nothing can run what is asked for.
     """
+    subject = _subject(artifact, backend, precision, setting)
+    chosen = _recalled(recall(cache, "choices", subject))
+    if chosen is not None:
+        # Nothing else need be known, and no engine be imported to find out what it can do.
+        return chosen, "the fastest when measured here earlier"
     variants = candidates(artifact, backend, precision, setting.device)
     if [variant.precision for variant in variants] == ["fp32"]:
         return variants[0], "nothing else fits"
-    subject = _subject(artifact, variants, setting)
-    chosen = _recalled(recall(cache, "choices", subject), variants)
-    if chosen is not None:
-        return chosen, "the fastest when measured here earlier"
     measured = measure(artifact, variants, setting, latents=2 * setting.batch, seconds=0.1)
     return _decide(measured, subject, cache)
 
@@ -111,7 +115,7 @@ def choose_anew(
     """Measure again, thoroughly, and remember the choice for every later `load`."""
     variants = candidates(artifact, backend, precision, setting.device)
     measured = measure(artifact, variants, setting, latents=latents, seconds=1.0)
-    _decide(measured, _subject(artifact, variants, setting), cache)
+    _decide(measured, _subject(artifact, backend, precision, setting), cache)
     return measured
 
 
@@ -217,13 +221,14 @@ def _decide(
     return chosen.variant, f"measured {chosen.images_per_second:.0f} images/s, against {others}"
 
 
-def _subject(artifact: Artifact, variants: Sequence[Variant], setting: Setting) -> dict[str, Any]:
+def _subject(artifact: Artifact, backend: str, precision: str, setting: Setting) -> dict[str, Any]:
+    """All that the choice depends on, as JSON."""
     graphs = (*artifact.manifest.decode, *artifact.manifest.encode)
     return {
         "graphs": {g.file: hashlib.sha256(artifact.files[g.file]).hexdigest() for g in graphs},
-        "variants": [str(variant) for variant in variants],
+        "asked": [backend, precision],
         "setting": vars(setting),
-        "machine": machine(),
+        "machine": machine() | {"cuda": uses_cuda(setting.device)},
         "versions": {engine: _version(engine) for engine in ENGINES},
     }
 
@@ -237,7 +242,11 @@ def _version(engine: Engine) -> str | None:
     return None
 
 
-def _recalled(value: dict[str, Any] | None, variants: Sequence[Variant]) -> Variant | None:
-    """The remembered variant, where it is still one of those there are."""
+def _recalled(value: dict[str, Any] | None) -> Variant | None:
+    """The remembered variant, where the record makes sense."""
     chosen = (value or {}).get("chosen")
-    return next((variant for variant in variants if vars(variant) == chosen), None)
+    for engine, precision, form in product(ENGINES, get_args(Precision), get_args(Form)):
+        variant = Variant(engine, precision, form)
+        if vars(variant) == chosen:
+            return variant
+    return None

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime import Limits
+from runtime import Limits, Model
 from runtime.__main__ import main as command
+from runtime.artifact import read_artifact
+from runtime.backends import open_backend
+from runtime.backends.openvino import precisions
+from runtime.variants import candidates
 from tests.artifacts.test_quality import ARTIFACTS, SHIPPED
 
 LEVELS = 1  # fp32: grey levels between any two ways of asking for the same image
@@ -58,3 +62,27 @@ def test_together_they_are_small() -> None:
     assert sum(file.stat().st_size for file in files) < 25e6
     manifests = [json.loads(file.read_text()) for file in files if file.name == "manifest.json"]
     assert {manifest["name"] for manifest in manifests} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_engines_and_graph_forms_agree(name: str) -> None:
+    """Whatever `load` chooses on some machine, fp32 is the same picture."""
+    artifact = read_artifact(ARTIFACTS / name)
+    expected = None
+    for variant in candidates(artifact, "auto", "fp32", "cpu"):
+        backend = open_backend(artifact, variant, device="cpu", runners=1, threads=1)
+        with Model(artifact, backend, runners=1, batch=64) as model:
+            images = model.sample(256, seed=11)
+        expected = images if expected is None else expected
+        assert_same_pixels(images, expected)
+
+
+@pytest.mark.skipif("bf16" not in precisions(), reason="no bf16 on this CPU")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_bf16_keeps_to_its_tolerance(name: str, tmp_path: Path) -> None:
+    with runtime.load(ARTIFACTS / name, precision="bf16", cache=tmp_path) as model:
+        images = model.sample(1000, seed=11)
+    with runtime.load(ARTIFACTS / name, backend="onnxruntime", precision="fp32") as model:
+        levels = np.abs(images.astype(int) - model.sample(1000, seed=11))
+    assert levels.mean() <= 0.5
+    assert levels.max() <= 4

@@ -1,7 +1,6 @@
 """The queue against a tiny fake backend that a test can hold, fail and inspect."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import CancelledError
@@ -91,10 +90,8 @@ def test_graphs_do_not_mix_and_keep_their_order(backend: FakeBackend, batcher: B
     assert backend.batches[1:] == [[0.0, 1.0, 20.0, 21.0], [10.0, 11.0, 30.0, 31.0]]
 
 
-def test_idle_runners_share_one_job(backend: FakeBackend) -> None:
+def test_runners_share_one_job(backend: FakeBackend) -> None:
     batcher = Batcher(backend, max_batch=8, queue_images=64, runners=2)
-    while batcher._idle < 2:  # both runners are waiting for work
-        time.sleep(0.001)
     backend.gate.clear()
     future = batcher.submit(job(0, 8))
     assert backend.entered.acquire(timeout=WAIT)
@@ -187,6 +184,51 @@ def test_cancelling_frees_room_at_once(backend: FakeBackend, batcher: Batcher) -
     waiting.join(WAIT)
     assert waited == [14, 16]
     assert len(batcher.submit(job(0, 64)).result(WAIT)) == 64
+
+
+def test_who_finds_the_queue_full_is_served_in_the_order_of_arrival(
+    backend: FakeBackend, batcher: Batcher
+) -> None:
+    hold(backend, batcher)
+    full = [batcher.submit(job(0, 32)), batcher.submit(job(0, 32))]
+    large = batcher.enqueue(job(1000, 30))
+    with pytest.raises(OverloadedError):  # no overtaking, even where a small one would fit
+        batcher.submit(job(2000, 1), wait=False)
+    small = batcher.enqueue(job(3000, 1))
+    assert batcher.queued == 64
+    full[0].cancel()
+    assert batcher.queued == 63
+    backend.gate.set()
+    for future in (full[1], large, small):
+        future.result(WAIT)
+    firsts = [batch[0] for batch in backend.batches]
+    assert firsts.index(1000) < len(firsts)
+    flat = [number for batch in backend.batches for number in batch]
+    assert flat.index(1000) < flat.index(3000)
+
+
+def test_work_in_line_can_be_cancelled_and_is_finished_on_closing(
+    backend: FakeBackend, batcher: Batcher, recorder: Recorder
+) -> None:
+    hold(backend, batcher)
+    batcher.submit(job(0, 64))
+    batcher.submit(job(0, 32))
+    gone, kept = batcher.enqueue(job(500, 32)), batcher.enqueue(job(7, 1))
+    assert gone.cancel()
+    assert ("rejected", 32, "cancelled") in recorder.events
+    backend.gate.set()
+    batcher.close()
+    assert kept.result(0)[0, 0] == 14
+
+
+def test_work_in_line_can_be_too_late(backend: FakeBackend, batcher: Batcher) -> None:
+    hold(backend, batcher)
+    batcher.submit(job(0, 32))
+    batcher.submit(job(0, 32))
+    late = batcher.enqueue(job(500, 1), deadline=0.0)
+    backend.gate.set()
+    with pytest.raises(DeadlineExceeded):
+        late.result(WAIT)
 
 
 def test_dead_work_does_not_make_the_queue_full(backend: FakeBackend, batcher: Batcher) -> None:

@@ -15,6 +15,7 @@ from runtime.encoding import (
     encode_npy,
     encode_npz,
     encode_zip,
+    npy_header,
 )
 from runtime.images import contact_sheet
 
@@ -110,3 +111,46 @@ def test_pickles_are_never_decoded() -> None:
     np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="found dtype object"):
         decode_npy(buffer.getvalue())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 3), (28, 28, 1), (33, 17, 3), (300, 400, 3)])
+def test_png_of_any_size_is_standard(shape: tuple[int, ...]) -> None:
+    """Decoded by another library, with its checks of lengths and checksums on."""
+    image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    data = encode_image(image)
+    Image.open(io.BytesIO(data)).verify()
+    np.testing.assert_array_equal(opened(data), image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_is_compressed(channels: int) -> None:
+    """Never stored: at most 1.3 times Pillow's level 1, on a picture of large smooth shapes."""
+    across, down = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))
+    shapes = np.stack([across**2 + down**2 < radius for radius in (0.2, 0.5, 0.9)], axis=-1)
+    ramp = (across[..., None] + 1) * 60
+    image = np.where(shapes, 250 - ramp, ramp).astype(np.uint8)[..., :channels]
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    picture.save(buffer, "png", compress_level=1)
+    assert len(encode_image(image)) <= 1.3 * len(buffer.getvalue())
+
+
+def test_an_npy_head_and_rows_are_an_npy() -> None:
+    whole = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    head = npy_header((4, 3, 2), whole.dtype)
+    parts = head + whole[:1].tobytes() + whole[1:].tobytes()
+    assert parts == encode_npy(whole)
+    np.testing.assert_array_equal(np.load(io.BytesIO(parts)), whole)
+
+
+def test_a_decoded_npy_is_a_view_in_its_own_order() -> None:
+    for array in (np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.zeros((0, 4), ">f4")):
+        found = decode_npy(encoded(array))
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype
+
+
+def encoded(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

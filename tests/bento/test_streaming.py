@@ -1,0 +1,156 @@
+"""Arrays that leave as they are made: whole, or visibly broken, and never for nobody."""
+
+import asyncio
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from bento.models import Models
+from bento.routes import build_app
+from bento.settings import Settings
+from runtime import EngineError
+from tests.bento.support import Ask, ask_async
+from tests.bento.test_overload import Watch, busy
+
+MANY = {"model": "tiny-plain", "n": 300, "seed": 5, "format": "npy"}
+WAIT = 20.0  # seconds; only ever reached when something is broken
+
+
+@contextmanager
+def listening(models: Models, **settings: Any) -> Iterator[str]:
+    """The app behind a real socket: what a broken transfer is, only a socket shows."""
+    config = uvicorn.Config(
+        build_app(Settings(**settings), models), lifespan="off", log_level="critical"
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(WAIT)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def own(artifacts: Path, watch: Watch) -> Iterator[Models]:
+    """Models that a test may break."""
+    loaded = Models(Settings(artifacts=artifacts), watch)
+    loaded.load()
+    yield loaded
+    loaded.close()
+
+
+def test_a_stream_is_the_array_that_the_library_gives(ask: Ask, models: Models) -> None:
+    reply = ask("POST", "/sample", json=MANY)
+    model = models.get("tiny-plain")
+    assert model.max_batch < 300
+    expected = model.sample(300, seed=5)
+    found = np.load(io.BytesIO(reply.content))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    assert reply.headers["x-seed"] == "5"
+    assert reply.headers["content-type"] == "application/x-npy"
+
+
+def test_other_endpoints_stream_too(ask: Ask, models: Models) -> None:
+    way = {"model": "tiny-plain", "seeds": [1, 2], "steps": 200, "format": "npy"}
+    assert np.load(io.BytesIO(ask("POST", "/interpolate", json=way).content)).shape[0] == 200
+
+
+def test_a_stream_has_limits_of_its_own(ask: Ask) -> None:
+    limits = {"max_images": 100, "max_streamed_images": 300, "max_reply_bytes": 1}
+    assert ask("POST", "/sample", json=MANY, settings=limits).status_code == 200
+    for body in (MANY | {"n": 301}, MANY | {"format": "png"}):
+        refused = ask("POST", "/sample", json=body, settings=limits)
+        assert refused.status_code == 422
+        assert refused.json()["field"] == "n"
+    assert refused.json()["expected"] == "at most 100 images a request"
+
+
+def test_a_full_queue_refuses_a_stream_before_it_begins(artifacts: Path) -> None:
+    narrow = Models(Settings(artifacts=artifacts, queue_images=4))
+    narrow.load()
+    model = narrow.get("tiny-plain")
+    with busy(model):
+        waiting = model.submit(model_request())
+        assert asyncio.run(ask_async(narrow, "POST", "/sample", json=MANY)).status_code == 429
+    waiting.result(WAIT)
+    # And one that is larger than the whole queue still gets through when there is room.
+    assert asyncio.run(ask_async(narrow, "POST", "/sample", json=MANY)).status_code == 200
+    narrow.close()
+
+
+def model_request() -> Any:
+    from runtime import Sample
+
+    return Sample(4, 1)
+
+
+def test_a_stream_that_fails_is_cut(own: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = own.get("tiny-plain")
+    backend, runs = model._backend, iter(range(1000))
+    honest = backend.run
+
+    def failing(graph: Any, inputs: Any) -> Any:
+        if next(runs) > 8:
+            raise EngineError("the card fell off the bus")
+        return honest(graph, inputs)
+
+    monkeypatch.setattr(backend, "run", failing)
+    with (
+        listening(own) as url,
+        pytest.raises(httpx.RemoteProtocolError, match="incomplete|closed"),
+    ):
+        httpx.post(f"{url}/sample", json=MANY | {"n": 20_000}, timeout=WAIT)
+    monkeypatch.undo()
+    assert model.queued == 0
+
+
+def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> None:
+    with listening(own) as url:
+        body = MANY | {"n": 1_000_000}
+        with httpx.stream("POST", f"{url}/sample", json=body, timeout=WAIT) as reply:
+            assert reply.status_code == 200
+            next(reply.iter_bytes())
+        wait_until(lambda: own.get("tiny-plain").queued == 0)
+        made = sum(images for _, images in watch.ran)
+        time.sleep(0.2)
+        assert sum(images for _, images in watch.ran) <= made + 64 * 8
+        assert made < 900_000
+
+
+def test_a_client_that_reads_nothing_is_cut(own: Models) -> None:
+    with listening(own, timeout_seconds=0.3) as url:
+        body = MANY | {"n": 1_000_000}
+        with httpx.stream("POST", f"{url}/sample", json=body, timeout=WAIT) as reply:
+            time.sleep(2.0)  # longer than the limit, with all buffers full
+            with pytest.raises(httpx.RemoteProtocolError):
+                for _ in reply.iter_bytes():
+                    pass
+        # Others are served as before.
+        assert httpx.post(f"{url}/sample", json={"n": 1}, timeout=WAIT).status_code == 200
+
+
+def wait_until(holds: Any) -> None:
+    give_up = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)

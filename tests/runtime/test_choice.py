@@ -1,0 +1,234 @@
+"""Which variant runs an artifact: pixels before speed, measured once, kept for one machine."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime import EngineError, InputError, choice
+from runtime.artifact import Artifact, read_artifact
+from runtime.backends import REFERENCE, Backend, Tensors, Variant, open_backend
+from runtime.backends.openvino import precisions
+from runtime.cache import cache_folder, recall, remember
+from runtime.choice import Measured, Setting, choose, choose_anew
+from runtime.manifest import GraphName
+from runtime.variants import candidates
+
+SETTING = Setting("cpu", runners=2, threads=1, batch=16)
+
+
+@pytest.fixture
+def artifact(artifacts: Path) -> Artifact:
+    return read_artifact(artifacts / "tiny-conditional")
+
+
+class Altered:
+    """A backend whose pixels are off by some levels."""
+
+    def __init__(self, inner: Backend, levels: int) -> None:
+        self.inner, self.levels = inner, levels
+        self.description = "altered"
+
+    def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
+        images = self.inner.run(graph, inputs)["images"].astype(int) + self.levels
+        return {"images": images.clip(0, 255).astype(np.uint8)}
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@pytest.fixture
+def alter(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """`alter(engine, levels)`: that engine's pixels are off."""
+
+    def alter(engine: str, levels: int) -> None:
+        def opened(artifact: Artifact, variant: Variant, **options: Any) -> Any:
+            made = open_backend(artifact, variant, **options)
+            return Altered(made, levels) if variant.engine == engine else made
+
+        monkeypatch.setattr(choice, "open_backend", opened)
+
+    return alter
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`speeds(onnxruntime=100, openvino=200)`: images a second, as if measured."""
+
+    def speeds(**by_engine: float) -> None:
+        def speed(backend: Any, *arguments: Any) -> float:
+            name = (
+                "openvino" if "openvino" in getattr(backend, "inner", backend).description else ""
+            )
+            return by_engine[name or "onnxruntime"]
+
+        monkeypatch.setattr(choice, "_speed", speed)
+
+    return speeds
+
+
+def chosen(artifact: Artifact, cache: Path, **options: Any) -> Variant:
+    asked = {"backend": "auto", "precision": "fp32", **options}
+    return choose(artifact, setting=SETTING, cache=cache, **asked)[0]
+
+
+def test_the_fastest_is_chosen_and_remembered(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    assert chosen(artifact, tmp_path).engine == "openvino"
+    speeds(onnxruntime=300.0, openvino=200.0)  # not looked at: it was measured before
+    assert chosen(artifact, tmp_path).engine == "openvino"
+    assert chosen(artifact, tmp_path / "other").engine == "onnxruntime"
+    choose_anew(
+        artifact, backend="auto", precision="fp32", setting=SETTING, cache=tmp_path, latents=32
+    )
+    assert chosen(artifact, tmp_path).engine == "onnxruntime"
+
+
+def test_a_simpler_variant_wins_a_tie(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=104.0)
+    assert chosen(artifact, tmp_path) == REFERENCE
+
+
+def test_a_fast_variant_with_wrong_pixels_is_not_chosen(
+    artifact: Artifact,
+    tmp_path: Path,
+    speeds: Callable[..., None],
+    alter: Callable[[str, int], None],
+) -> None:
+    speeds(onnxruntime=100.0, openvino=900.0)
+    alter("openvino", 2)
+    assert chosen(artifact, tmp_path).engine == "onnxruntime"
+    asked = {"backend": "openvino", "precision": "fp32", "setting": SETTING, "cache": tmp_path}
+    with pytest.raises(EngineError, match="no way .* right pixels: openvino fp32 .* outside the"):
+        choose_anew(artifact, latents=32, **asked)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_remembered_is_for_these_runs_only(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    assert chosen(artifact, tmp_path).engine == "openvino"
+    speeds(onnxruntime=300.0, openvino=200.0)
+    other = replace(SETTING, runners=1)
+    variant, reason = choose(
+        artifact, backend="auto", precision="fp32", setting=other, cache=tmp_path
+    )
+    assert variant.engine == "onnxruntime"
+    assert reason.startswith("measured 300 images/s, against openvino fp32")
+
+
+def test_a_damaged_memory_is_measured_anew(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    chosen(artifact, tmp_path)
+    (record,) = (tmp_path / "choices").iterdir()
+    whole = record.read_text()
+    magic = json.loads(whole) | {"value": {"chosen": {"engine": "magic"}}}
+    speeds(onnxruntime=300.0, openvino=200.0)
+    for text in ("", whole[:40], "[]", "null", json.dumps(magic)):
+        record.write_text(text)
+        assert chosen(artifact, tmp_path).engine == "onnxruntime"
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    artifact: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    with caplog.at_level(logging.INFO):
+        assert chosen(artifact, in_the_way)
+    assert "cannot be written" in caplog.text
+
+
+def test_a_variant_that_cannot_be_opened_is_left_out(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(artifact: Artifact, variant: Variant, **options: Any) -> Backend:
+        if variant.engine == "openvino":
+            raise EngineError("no room")
+        return open_backend(artifact, variant, **options)
+
+    monkeypatch.setattr(choice, "open_backend", opened)
+    assert chosen(artifact, tmp_path).engine == "onnxruntime"
+
+
+def test_loading_tells_what_was_chosen_and_why(
+    artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            runtime.load(artifacts / "tiny-plain", cache=tmp_path).close()
+    first, second = (r.getMessage() for r in caplog.records if r.name == "runtime.loading")
+    assert "(measured " in first
+    assert "against openvino fp32" in first
+    assert "(the fastest when measured here earlier), " in second
+
+
+@pytest.mark.parametrize("kind", ["plain", "conditional", "vae"])
+def test_every_engine_gives_the_same_pixels(artifacts: Path, kind: str) -> None:
+    folder = artifacts / f"tiny-{kind}"
+    with (
+        runtime.load(folder, backend="onnxruntime", precision="fp32") as one,
+        runtime.load(folder, backend="openvino", precision="fp32") as other,
+    ):
+        assert "openvino" in other.engine
+        a, b = one.sample(70, seed=3), other.sample(70, seed=3)
+        assert np.abs(a.astype(int) - b).max() <= 1
+        if one.manifest.encode:
+            np.testing.assert_allclose(one.encode(a).mean, other.encode(a).mean, atol=1e-3)
+
+
+def test_candidates_begin_with_the_reference(artifact: Artifact) -> None:
+    found = candidates(artifact, "auto", "auto", "cpu")
+    assert found[0] == REFERENCE
+    assert len(set(found)) == len(found)
+    assert {v.engine for v in found} == {"onnxruntime", "openvino"}
+    assert {v.precision for v in found} == set(precisions())
+
+
+@pytest.mark.skipif("bf16" in precisions(), reason="this CPU has bf16")
+def test_arithmetic_that_the_cpu_lacks_is_refused(artifacts: Path) -> None:
+    for backend in ("auto", "openvino"):
+        with pytest.raises(InputError, match=r"precision: expected one that runs here: \('auto'"):
+            runtime.load(artifacts / "tiny-plain", backend=backend, precision="bf16")
+
+
+def test_bf16_may_differ_more_than_fp32() -> None:
+    for precision, mean, largest, fits in (
+        ("fp32", 0.0, 1, True),
+        ("fp32", 0.0, 2, False),
+        ("bf16", 0.4, 4, True),
+        ("bf16", 0.6, 4, False),
+        ("bf16", 0.1, 5, False),
+        ("bf16", float("nan"), 4, False),
+    ):
+        variant = Variant("openvino", precision, "plain")  # pyright: ignore[reportArgumentType]
+        assert Measured(variant, 1.0, mean, largest).is_acceptable is fits
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTSERVE_CACHE", str(tmp_path / "a"))
+    assert cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("LATENTSERVE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "latentserve"
+
+
+def test_what_is_remembered_comes_back_for_its_subject_alone(tmp_path: Path) -> None:
+    remember(tmp_path, "things", {"a": 1}, {"x": [1, 2]})
+    assert recall(tmp_path, "things", {"a": 1}) == {"x": [1, 2]}
+    assert recall(tmp_path, "things", {"a": 2}) is None
+    assert [path.suffix for path in (tmp_path / "things").iterdir()] == [".json"]
