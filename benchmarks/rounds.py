@@ -1,8 +1,8 @@
 """Rounds of loads on servers of which only one runs at a time.
 
 In each round every server is started, checked, warmed up, measured and ended, and the in-process
-ceiling is measured before and after ours and after the others. A load that fails is told as such and
-never counted; a server that fails never stops the others.
+ceiling is measured before and after ours and after the others. A load that fails is told as such
+and never counted; a server that fails never stops the others.
 """
 
 import io
