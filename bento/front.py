@@ -7,7 +7,7 @@ registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and 
 
 import time
 from collections.abc import Collection
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,41 +25,45 @@ class Front:
 
 
 class RequestMetrics:
-    """ASGI middleware: how many requests an endpoint answered with which status, and how long
-    they took until the last byte was handed over."""
+    """ASGI middleware of an app whose paths are few: how many requests an endpoint answered with
+    which status (`cut` where a reply broke off), and how long it took to hand over the last byte."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._series: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._series: dict[tuple[str, str], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        status = 500
+        status = "cut"
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = str(message["status"])
             await send(message)
 
         try:
             await self.app(scope, receive, noting)
+        except BaseException:
+            status = "cut"
+            raise
         finally:
             # Looking labels up costs more than counting.
             key = (scope["path"], status)
             if key not in self._series:
-                self._series[key] = tuple(m.labels(*map(str, key)) for m in self._metrics)
+                self._series[key] = tuple(m.labels(*key) for m in _metrics())
             requests, seconds = self._series[key]
             requests.inc()
             seconds.observe(time.perf_counter() - began)
 
-    @cached_property
-    def _metrics(self) -> tuple[Any, Any]:
-        # Imported late: BentoML first sets where the metrics of all its processes come together.
-        from prometheus_client import Counter, Histogram
 
-        labels = ("endpoint", "status")
-        return (
-            Counter("latentserve_requests", "Requests answered.", labels),
-            Histogram("latentserve_request_seconds", "Seconds from request to reply.", labels),
-        )
+@cache
+def _metrics() -> tuple[Any, Any]:
+    # Imported late: BentoML first sets where the metrics of all its processes come together.
+    from prometheus_client import Counter, Histogram
+
+    labels = ("endpoint", "status")
+    return (
+        Counter("latentserve_requests", "Requests answered.", labels),
+        Histogram("latentserve_request_seconds", "Seconds from request to reply.", labels),
+    )

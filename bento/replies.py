@@ -151,7 +151,12 @@ def check_pictures(
 
 def check_posterior(array_format: str, values: int, max_bytes: int) -> None:
     """Refuse a posterior of so many values (a mean and a log variance each), as for pictures."""
-    _check_bytes("images", values * _POSTERIOR_BYTES[array_format], max_bytes)
+    _check_bytes("images", posterior_bytes(array_format, values), max_bytes)
+
+
+def posterior_bytes(array_format: str, values: int) -> int:
+    """Bytes that so many values take in a reply, at most."""
+    return values * _POSTERIOR_BYTES[array_format]
 
 
 def _check_bytes(field: str, size: int, limit: int) -> None:

@@ -4,14 +4,17 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bento.bodies import BYTES, JSON, NPY, Body, in_thread, read_array, read_body, read_options
 from bento.errors import error_response
+from bento.front import RequestMetrics
 from bento.models import Models, describe, full_name
 from bento.openapi import openapi_document
 from bento.replies import (
@@ -25,6 +28,7 @@ from bento.replies import (
     encode_posterior,
     is_streamed,
     needs_origins,
+    posterior_bytes,
 )
 from bento.schemas import (
     DecodeRequest,
@@ -37,7 +41,7 @@ from bento.schemas import (
 from bento.settings import Settings
 from bento.streaming import ArrayStream, while_connected
 from bento.uploads import UPLOADS, read_upload
-from runtime import Decode, Encode, InputError, Interpolate, Model, Sample
+from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedError, Sample
 from runtime.batching import Job
 from runtime.encoding import MEDIA_TYPES
 from runtime.images import UInt8Array
@@ -71,7 +75,7 @@ def build_app(settings: Settings, models: Models) -> Starlette:
     }
     routes = [Route(path, api.posting(*post), methods=["POST"]) for path, post in posts.items()]
     routes += [Route(path, api.answering(call), methods=["GET"]) for path, call in gets.items()]
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, middleware=[Middleware(RequestMetrics)])
 
 
 def endpoints(app: Starlette) -> list[str]:
@@ -83,6 +87,8 @@ class _Api:
     def __init__(self, settings: Settings, models: Models) -> None:
         self.settings = settings
         self.models = models
+        # Those being sent, by model; a stream leaves when nobody holds it any more.
+        self.streams: dict[str, WeakSet[ArrayStream]] = {}
 
     def answering(self, handler: Get) -> Get:
         """`handler` within the time limit, its exceptions turned into replies."""
@@ -161,7 +167,8 @@ class _Api:
         check_posterior(chosen, values, self.settings.max_reply_bytes)
         await upload.fill(images, spec, self.settings)
         posterior = await self.run(model, job)
-        reply = await in_thread(values, encode_posterior, posterior, full_name(model), chosen)
+        size = posterior_bytes(chosen, values)
+        reply = await in_thread(size, encode_posterior, posterior, full_name(model), chosen)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
@@ -249,11 +256,7 @@ class _Api:
     ) -> Response:
         sent = {"X-Model": full_name(model), **(headers or {})}
         if is_streamed(chosen, job.count, model.max_batch):
-            parts = model.parts(job, wait=False)
-            # The first part is awaited here: until then a failure has a status of its own.
-            first = await asyncio.wrap_future(next(parts))
-            shape = (job.count, *model.manifest.image.shape)
-            return ArrayStream(first, parts, shape, self.settings.timeout_seconds, sent)
+            return await self.streamed(model, job, sent)
         images = await self.run(model, job)
 
         def body() -> bytes:
@@ -261,6 +264,27 @@ class _Api:
             return encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
 
         return Response(await in_thread(images.nbytes, body), 200, sent, MEDIA_TYPES[chosen])
+
+    async def streamed(
+        self, model: Model, job: Job[UInt8Array], headers: Mapping[str, str]
+    ) -> Response:
+        """The reply of more images than one batch, begun when its first part is there: until then
+        a failure has a status of its own."""
+        streams = self.streams.setdefault(full_name(model), WeakSet())
+        # Streams together keep half of the queue free for others.
+        room = self.settings.queue_images // (2 * model.window)
+        if len(streams) >= max(1, room):
+            raise OverloadedError(model.queued, self.settings.queue_images)
+        parts = model.parts(job, wait=False)
+        try:
+            first = await asyncio.wrap_future(next(parts))
+        except BaseException:
+            parts.close()
+            raise
+        shape = (job.count, *model.manifest.image.shape)
+        stream = ArrayStream(first, parts, shape, self.settings.timeout_seconds, headers)
+        streams.add(stream)
+        return stream
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

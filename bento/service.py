@@ -9,7 +9,7 @@ import bentoml
 from starlette.types import ASGIApp
 
 from bento.errors import JsonErrors
-from bento.front import Front, RequestMetrics
+from bento.front import Front
 from bento.models import Models
 from bento.routes import build_app, endpoints
 from bento.settings import read_settings
@@ -23,8 +23,7 @@ class FrontService(bentoml.Service[Any]):
     """BentoML's service, with our endpoints in front of its middleware."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        ours = RequestMetrics(JsonErrors(app))
-        return Front(ours, endpoints(app), super().to_asgi(is_main))
+        return Front(JsonErrors(app), endpoints(app), super().to_asgi(is_main))
 
 
 @bentoml.service(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from math import prod
@@ -16,6 +16,9 @@ from runtime.encoding import MEDIA_TYPES, npy_header
 from runtime.images import UInt8Array
 
 logger = logging.getLogger(__name__)
+
+# A slow client is told from one that stands still by such pieces.
+_PIECE_BYTES = 256 << 10
 
 
 @asynccontextmanager
@@ -51,14 +54,14 @@ class ArrayStream(Response):
     """An `.npy` reply whose rows leave part by part, in flat memory.
 
     Its length is told beforehand, so a stream that fails after its headers reaches the client as a
-    broken transfer, never as a shorter array. A client that leaves, or that takes none of a part
-    for `seconds`, cancels what is still to be made.
+    broken transfer, never as a shorter array. A client that leaves, or that takes less than a piece
+    in `seconds`, cancels what is still to be made.
     """
 
     def __init__(
         self,
         first: UInt8Array,
-        rest: Iterator[Future[UInt8Array]],
+        rest: Generator[Future[UInt8Array]],
         shape: tuple[int, ...],
         seconds: float,
         headers: Mapping[str, str],
@@ -86,8 +89,10 @@ class ArrayStream(Response):
             logger.error("a stream was cut: %s", error or type(error).__name__)
             raise
         finally:
-            self.rest.close()  # pyright: ignore
+            self.rest.close()
 
     async def _send(self, send: Send, data: bytes) -> None:
-        async with asyncio.timeout(self.seconds):
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+        for start in range(0, len(data), _PIECE_BYTES):
+            body = data[start : start + _PIECE_BYTES]
+            async with asyncio.timeout(self.seconds):
+                await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -109,6 +109,7 @@ class Batcher:
         self._observer = SafeObserver(observer)
         self._queue: deque[_Entry] = deque()
         self._line: deque[_Entry] = deque()
+        self._cancelled: deque[_Entry] = deque()
         self._queued = 0
         self._running = 0
         self._closed = False
@@ -161,13 +162,13 @@ class Batcher:
         with self._lock:
             if self._closed:
                 raise EngineError("the model is closed: load it again")
+            self._drop_cancelled()
             self._line.append(entry)
             self._admit()
         return entry
 
     def _watched(self, entry: _Entry) -> Future[Any]:
-        # Whoever cancels takes the job out of the queue there and then.
-        entry.future.add_done_callback(lambda future: self._cancelled(entry, future))
+        entry.future.add_done_callback(lambda future: self._note_cancelled(entry, future))
         return entry.future
 
     def _await_room(self, entry: _Entry, wait: bool) -> None:
@@ -201,20 +202,28 @@ class Batcher:
         return min(rows, self._window)
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
-            try:
+        # A method of its own for each batch: an idle runner holds on to nobody's images.
+        while self._serve_batch():
+            pass
+
+    def _serve_batch(self) -> bool:
+        batch = self._next_batch()
+        try:
+            if batch:
                 self._run(batch)
-            except Exception as error:  # whatever it is, the runner lives on
-                for piece in batch:
-                    self._fail(piece.entry, error)
-            with self._lock:
-                self._running -= sum(piece.rows for piece in batch)
+        except Exception as error:  # whatever it is, the runner lives on
+            for piece in batch:
+                self._fail(piece.entry, error)
+        with self._lock:
+            self._running -= sum(piece.rows for piece in batch)
+        return bool(batch)
 
     def _next_batch(self) -> list[_Slice]:
         """Wait for work and take a batch of one graph; empty once closed and drained."""
         while True:
             self._expire()
             with self._lock:
+                self._drop_cancelled()
                 batch = self._take()
                 drained = self._closed and not self._queue
                 if not batch and not drained:
@@ -267,11 +276,28 @@ class Batcher:
         for entry in late:
             self._fail(entry, entry.lateness, "deadline")
 
-    def _cancelled(self, entry: _Entry, future: Future[Any]) -> None:
+    def _note_cancelled(self, entry: _Entry, future: Future[Any]) -> None:
+        """Take a cancelled job out there and then, if the lock is free, and soon otherwise.
+
+        Never waits for the lock: a forgotten stream is cancelled by the garbage collector, which
+        may run in the very thread that holds it.
+        """
         if future.cancelled():
-            with self._lock:
-                self._leave(entry, "cancelled")
-            self._settles(entry)
+            self._cancelled.append(entry)
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._drop_cancelled()
+                finally:
+                    self._lock.release()
+
+    def _drop_cancelled(self) -> None:
+        """Under the lock."""
+        while self._cancelled:
+            entry = self._cancelled.popleft()
+            self._leave(entry, "cancelled")
+            if not entry.settled:
+                entry.settled = True
+                entry.future.set_running_or_notify_cancel()
 
     def _leave(self, entry: _Entry, reason: str) -> None:
         """Take an entry out of the line, or its remaining rows out of the queue. Under the lock."""

@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping
         Path(file.name).replace(path)
     except OSError as error:
         logger.info("%s cannot be written (%s): it will be measured again", path, error.strerror)
+
+
+def forget(folder: Path, kind: str, subject: Mapping[str, Any]) -> None:
+    """Remember nothing of `subject`."""
+    with suppress(OSError):
+        _path(folder, kind, subject).unlink()
 
 
 def _path(folder: Path, kind: str, subject: Mapping[str, Any]) -> Path:

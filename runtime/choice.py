@@ -8,11 +8,11 @@ the libraries' versions. So each variant that this machine can run is held again
 
 import hashlib
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -33,13 +33,13 @@ from runtime.backends import (
     open_backend,
 )
 from runtime.backends.onnxruntime import uses_cuda
-from runtime.cache import machine, recall, remember
+from runtime.cache import forget, machine, recall, remember
 from runtime.errors import EngineError
-from runtime.golden import within_tolerance
+from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.images import UInt8Array
 from runtime.manifest import Precision
 from runtime.requests import Sample
-from runtime.rewrites import Form
+from runtime.rewrites import REVISION, Form
 from runtime.variants import candidates
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,11 @@ logger = logging.getLogger(__name__)
 _MARGIN = 1.05
 _ROUNDS = 3
 _SEED = 3
+# What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
+# of the reference's own running; slow networks are compared on fewer.
+_LATENTS = 256
+_AFFORDED_SECONDS = 0.5
+_FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,12 @@ class Measured:
     images_per_second: float
     mean_levels: float
     max_levels: float
+    images: int
 
     @property
     def is_acceptable(self) -> bool:
-        return within_tolerance(self.variant.precision, self.mean_levels, self.max_levels)
+        precision = self.variant.precision
+        return within_tolerance(precision, self.mean_levels, self.max_levels, self.images)
 
     def __str__(self) -> str:
         rejected = "" if self.is_acceptable else " (pixels outside the tolerance)"
@@ -99,8 +106,9 @@ def choose(
     variants = candidates(artifact, backend, precision, setting.device)
     if [variant.precision for variant in variants] == ["fp32"]:
         return variants[0], "nothing else fits"
-    measured = measure(artifact, variants, setting, latents=2 * setting.batch, seconds=0.1)
-    return _decide(measured, subject, cache)
+    logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
+    measured = measure(artifact, variants, setting, seconds=0.1)
+    return _decide(measured, variants, subject, cache)
 
 
 def choose_anew(
@@ -110,12 +118,12 @@ def choose_anew(
     precision: Precision | Literal["auto"],
     setting: Setting,
     cache: Path,
-    latents: int = 10_000,
+    latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
     """Measure again, thoroughly, and remember the choice for every later `load`."""
     variants = candidates(artifact, backend, precision, setting.device)
     measured = measure(artifact, variants, setting, latents=latents, seconds=1.0)
-    _decide(measured, _subject(artifact, backend, precision, setting), cache)
+    _decide(measured, variants, _subject(artifact, backend, precision, setting), cache)
     return measured
 
 
@@ -124,38 +132,90 @@ def measure(
     variants: Sequence[Variant],
     setting: Setting,
     *,
-    latents: int,
     seconds: float,
+    latents: int | None = None,
 ) -> list[Measured]:
     """Hold each variant's images of `latents` seeded latents against the reference's, then time
-    all of them in turns, `seconds` each. One that fails is left out, and the log says why."""
-    request = Sample(latents, seed=_SEED)
-    inputs: dict[str, Any] = {"latents": request.latents(artifact.manifest)}
-    labels = request.chosen_labels(artifact.manifest)
-    if labels is not None:
-        inputs["labels"] = labels
-    on_cpu = Setting("cpu", setting.runners, setting.threads, setting.batch)
-    reference = _open(artifact, REFERENCE, on_cpu)
+    all of them in turns, `seconds` each. Without `latents`, as many as are soon made.
+
+    A variant that fails is left out, and the log says why.
+    """
+    reference = _open(artifact, REFERENCE, replace(setting, device="cpu"))
     opened = {REFERENCE: reference} if REFERENCE in variants else {}
-    found: dict[Variant, tuple[float, float]] = {}
     try:
-        expected = _images(reference, inputs, setting)
+        if latents is None:
+            latents, setting = _affordable(artifact, reference, setting)
         for variant in variants:
-            try:
-                backend = opened.get(variant) or _open(artifact, variant, setting)
-                opened[variant] = backend
-                found[variant] = _distance(_images(backend, inputs, setting), expected)
-            except EngineError as error:
-                logger.warning("%s is left out: %s", variant, error)
-        speeds: dict[Variant, list[float]] = {variant: [] for variant in found}
-        batch = {name: array[: setting.batch] for name, array in inputs.items()}
+            with _left_out_if_it_fails(variant):
+                opened[variant] = opened.get(variant) or _open(artifact, variant, setting)
+        distances = _distances(artifact, reference, opened, setting, latents)
+        speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
+        batch = _inputs(artifact, 0, setting.batch)
         for _ in range(_ROUNDS):
             for variant, rounds in speeds.items():
-                rounds.append(_speed(opened[variant], batch, setting, seconds / _ROUNDS))
+                with _left_out_if_it_fails(variant):
+                    rounds.append(_speed(opened[variant], batch, setting, seconds / _ROUNDS))
     finally:
         for backend in {reference, *opened.values()}:
             backend.close()
-    return [Measured(v, median(speeds[v]), *found[v]) for v in found]
+    return [
+        Measured(variant, median(speeds[variant]), *distance, latents)
+        for variant, distance in distances.items()
+        if len(speeds[variant]) == _ROUNDS
+    ]
+
+
+@contextmanager
+def _left_out_if_it_fails(variant: Variant) -> Generator[None]:
+    try:
+        yield
+    except EngineError as error:
+        logger.warning("%s is left out: %s", variant, error)
+
+
+def _affordable(artifact: Artifact, reference: Backend, setting: Setting) -> tuple[int, Setting]:
+    """How many latents to compare, and the setting with a batch to time, so that even a slow
+    network is measured within seconds."""
+    few = _inputs(artifact, 0, _FEWEST)
+    reference.run("decode", few)  # the first run is not like the others
+    began = time.perf_counter()
+    reference.run("decode", few)
+    afforded = int(_FEWEST * _AFFORDED_SECONDS / (time.perf_counter() - began)) + 1
+    latents = min(_LATENTS, max(_FEWEST, afforded))
+    return latents, replace(setting, batch=min(setting.batch, afforded))
+
+
+def _distances(
+    artifact: Artifact,
+    reference: Backend,
+    opened: Mapping[Variant, Backend],
+    setting: Setting,
+    latents: int,
+) -> dict[Variant, tuple[float, float]]:
+    """Mean and largest difference of each variant's images from the reference's, in grey levels;
+    in memory are the images of one batch a run."""
+    sums = dict.fromkeys(opened, 0.0)
+    largest = dict.fromkeys(opened, 0.0)
+    step = setting.runners * setting.batch
+    for start in range(0, latents, step):
+        inputs = _inputs(artifact, start, min(start + step, latents))
+        expected = _images(reference, inputs, setting)
+        for variant in list(sums):
+            with _left_out_if_it_fails(variant):
+                found = _images(opened[variant], inputs, setting)
+                levels = np.abs(found.astype(np.int16) - expected)
+                largest[variant] = max(largest[variant], float(levels.max()))
+                sums[variant] += float(levels.mean()) * len(levels)
+                continue
+            del sums[variant]  # only a failure comes here
+    return {variant: (total / latents, largest[variant]) for variant, total in sums.items()}
+
+
+def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
+    request = Sample(stop - start, seed=_SEED, offset=start)
+    inputs: dict[str, Any] = {"latents": request.latents(artifact.manifest)}
+    labels = request.chosen_labels(artifact.manifest)
+    return inputs if labels is None else inputs | {"labels": labels}
 
 
 def _open(artifact: Artifact, variant: Variant, setting: Setting) -> Backend:
@@ -180,35 +240,29 @@ def _images(backend: Backend, inputs: Tensors, setting: Setting) -> UInt8Array:
         return np.concatenate(list(pool.map(run, starts)))
 
 
-def _distance(found: UInt8Array, expected: UInt8Array) -> tuple[float, float]:
-    """Mean and largest difference in grey levels."""
-    levels = np.abs(found.astype(np.int16) - expected)
-    return float(levels.mean()), float(levels.max())
-
-
 def _speed(backend: Backend, batch: Tensors, setting: Setting, seconds: float) -> float:
     """Images a second of `runners` threads that run one batch after another."""
-    runs: list[int] = []
     began = time.perf_counter()
 
-    def work() -> None:
+    def runs(_: int) -> int:
         count = 0
         while count == 0 or time.perf_counter() - began < seconds:
             backend.run("decode", batch)
             count += 1
-        runs.append(count)
+        return count
 
-    threads = [threading.Thread(target=work) for _ in range(setting.runners)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(runs) * len(batch["latents"]) / (time.perf_counter() - began)
+    with ThreadPoolExecutor(setting.runners) as pool:
+        total = sum(pool.map(runs, range(setting.runners)))
+    return total * len(batch["latents"]) / (time.perf_counter() - began)
 
 
 def _decide(
-    measured: Sequence[Measured], subject: dict[str, Any], cache: Path
+    measured: Sequence[Measured],
+    variants: Sequence[Variant],
+    subject: dict[str, Any],
+    cache: Path,
 ) -> tuple[Variant, str]:
+    forget(cache, "choices", subject)
     good = [m for m in measured if m.is_acceptable]
     if not good:
         told = "; ".join(map(str, measured)) or "none could be run"
@@ -216,8 +270,10 @@ def _decide(
     best = max(m.images_per_second for m in good)
     chosen = next(m for m in good if m.images_per_second * _MARGIN >= best)
     others = ", ".join(str(m) for m in measured if m is not chosen)
-    value = {"chosen": vars(chosen.variant), "measured": [str(m) for m in measured]}
-    remember(cache, "choices", subject, value)
+    # What failed now may run the next time.
+    if len(measured) == len(variants):
+        value = {"chosen": vars(chosen.variant), "measured": [str(m) for m in measured]}
+        remember(cache, "choices", subject, value)
     return chosen.variant, f"measured {chosen.images_per_second:.0f} images/s, against {others}"
 
 
@@ -230,6 +286,7 @@ def _subject(artifact: Artifact, backend: str, precision: str, setting: Setting)
         "setting": vars(setting),
         "machine": machine() | {"cuda": uses_cuda(setting.device)},
         "versions": {engine: _version(engine) for engine in ENGINES},
+        "rewrites": REVISION,
     }
 
 

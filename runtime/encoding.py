@@ -98,15 +98,15 @@ def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
     start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
     try:
         shape, fortran_order, dtype = _npy_header(data[:start])
+        if dtype.hasobject or dtype.kind not in "fiub":
+            raise InputError(field, expected, f"dtype {dtype}")
+        found = len(data) - start
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != found:
+            raise InputError(field, expected, f"{found} bytes for {dtype} {list(shape)}")
+        array = np.frombuffer(data, dtype, offset=start) if found else np.empty(0, dtype)
+        return array.reshape(shape, order="F" if fortran_order else "C")
     except _NPY_ERRORS as error:
         raise InputError(field, expected, f"{len(data)} bytes of something else") from error
-    if dtype.hasobject or dtype.kind not in "fiub":
-        raise InputError(field, expected, f"dtype {dtype}")
-    found = len(data) - start
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != found:
-        raise InputError(field, expected, f"{found} bytes for {dtype} {list(shape)}")
-    array = np.frombuffer(data, dtype, offset=start) if found else np.empty(0, dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
 
 
 @lru_cache(maxsize=64)  # NumPy parses it as Python: slow, and the same clients send the same

@@ -10,7 +10,7 @@ from runtime.artifact import read_artifact
 from runtime.backends import Device, open_backend
 from runtime.cache import cache_folder
 from runtime.choice import Measured, Setting, choose, choose_anew
-from runtime.golden import check_golden
+from runtime.golden import REDUCED_IMAGES, check_golden
 from runtime.manifest import Manifest, Precision
 from runtime.model import Model
 from runtime.observer import Observer
@@ -105,7 +105,7 @@ def tune(
     device: Device = "auto",
     limits: Limits | None = None,
     cache: Path | None = None,
-    latents: int = 10_000,
+    latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
     """Measure anew, and thoroughly, what `load` with the same arguments chooses from, over so many
     latents; the choice is remembered, and every variant's figures are returned."""

@@ -1,8 +1,8 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -119,7 +119,7 @@ class Model:
         for future in self.parts(job):
             yield future.result()
 
-    def parts(self, work: Request[T] | Job[T], *, wait: bool = True) -> Iterator[Future[T]]:
+    def parts(self, work: Request[T] | Job[T], *, wait: bool = True) -> Generator[Future[T]]:
         """The futures of `batches`, for whoever waits in another way: in order, a few of them
         submitted ahead of the one given. Closing the iterator cancels those.
 
@@ -206,15 +206,23 @@ class Model:
         return self.decode(manifold_grid(steps), labels)
 
     def warm(self) -> None:
-        """Run every graph once at every batch size, so that no request pays for a first time."""
+        """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
+        request pays for a first time."""
         Sample(1, seed=0).latents(self.manifest)  # imports what draws normals
         graphs: tuple[GraphName, ...] = (
             ("decode", "encode") if self.manifest.encode else ("decode",)
         )
-        for graph in graphs:
-            for batch in self.manifest.batches:
-                if batch <= self.max_batch:
-                    self._backend.run(graph, zero_inputs(self.manifest, graph, batch))
+        with ThreadPoolExecutor(self.runners) as pool:
+            for graph in graphs:
+                for batch in self.manifest.batches:
+                    if batch <= self.max_batch:
+                        inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
+                        list(pool.map(self._backend.run, [graph] * self.runners, inputs))
+
+    @property
+    def window(self) -> int:
+        """Images that `parts` has submitted at a time, at most."""
+        return (2 * self.runners + 1) * self.max_batch
 
     @property
     def queued(self) -> int:

@@ -20,6 +20,10 @@ Form = Literal["plain", "folded", "subpixel"]
 transposed convolutions as plain ones, for engines with slow transposed convolutions."""
 
 
+REVISION = 1
+"""Counts changes of what the passes make, for whoever remembers something about it."""
+
+
 def rewrite(model: "ModelProto", form: Form) -> "ModelProto":
     """A copy of `model` in another form; a graph that no pass matches is copied as it is.
 

@@ -31,6 +31,8 @@ def _fitting(
 ) -> list[Variant]:
     from runtime.backends.onnxruntime import uses_cuda
 
+    if backend == "openvino" and device == "cuda":
+        raise InputError("device", "'cpu' or 'auto' with backend 'openvino'", "'cuda'")
     on_gpu = backend != "openvino" and uses_cuda(device)
     found: list[Variant] = []
     if backend != "openvino":

@@ -87,6 +87,8 @@ def _is_installed(distribution: str) -> bool:
 
 def uses_cuda(device: Device) -> bool:
     """Whether `device` means a GPU on this machine; EngineError where one is asked for in vain."""
+    if device == "cpu" or (device == "auto" and not _cuda_device_present()):
+        return False
     return _choose_provider(_import_onnxruntime(), device) == CUDA
 
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,44 @@ def test_a_stream_that_fails_is_cut(own: Models, monkeypatch: pytest.MonkeyPatch
         httpx.post(f"{url}/sample", json=MANY | {"n": 20_000}, timeout=WAIT)
     monkeypatch.undo()
     assert model.queued == 0
+
+
+def test_a_stream_whose_first_part_fails_has_a_status_and_leaves_nothing(
+    own: Models, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = own.get("tiny-plain")
+    honest = model._backend.run
+
+    def failing(graph: Any, inputs: Any) -> Any:
+        time.sleep(0.05)
+        if not watch.rejections:
+            raise EngineError("the card fell off the bus")
+        return honest(graph, inputs)
+
+    monkeypatch.setattr(model._backend, "run", failing)
+    reply = asyncio.run(ask_async(own, "POST", "/sample", json=MANY))
+    assert reply.status_code == 500
+    wait_until(lambda: model.queued == 0)
+    # Its other parts were taken out, or failed like the first.
+    assert sum(images for images, _ in watch.rejections) + sum(n for _, n in watch.ran) < 300
+
+
+def test_streams_leave_half_of_the_queue_to_others(artifacts: Path) -> None:
+    narrow = Models(Settings(artifacts=artifacts, queue_images=200))
+    narrow.load()
+    with listening(narrow, queue_images=200) as url:
+        body = MANY | {"n": 1_000_000}
+        with ExitStack() as stack:
+            client = stack.enter_context(httpx.Client(timeout=WAIT))
+            replies = [
+                stack.enter_context(client.stream("POST", f"{url}/sample", json=body))
+                for _ in range(5)
+            ]
+            assert [reply.status_code for reply in replies].count(429) >= 2
+            assert replies[0].status_code == 200
+            small = httpx.post(f"{url}/sample", json={"model": "tiny-plain"}, timeout=WAIT)
+            assert small.status_code == 200
+    narrow.close()
 
 
 def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> None:

@@ -94,6 +94,8 @@ def claims(shape: str, descr: str = "'|u1'") -> bytes:
         encode_npy(np.zeros(100))[:-1],
         encode_npy(np.zeros(100)) + b"x",
         encode_npy(np.array(["text"])),
+        npy_header((0, 10**30), np.dtype("u1")),
+        npy_header((0, *[1] * 70), np.dtype("u1")),
         claims("(1000000000000,)"),
         claims("(-8,)"),
         claims("(8,)", "'|O'"),
