@@ -10,6 +10,7 @@ Who finds the queue full stands in line, first come, first served.
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -168,7 +169,9 @@ class Batcher:
         return entry
 
     def _watched(self, entry: _Entry) -> Future[Any]:
-        entry.future.add_done_callback(lambda future: self._note_cancelled(entry, future))
+        # Weakly, or entry and future would hold each other, and the images, until a collection.
+        watched = weakref.ref(entry)
+        entry.future.add_done_callback(lambda future: self._note_cancelled(watched(), future))
         return entry.future
 
     def _await_room(self, entry: _Entry, wait: bool) -> None:
@@ -276,13 +279,13 @@ class Batcher:
         for entry in late:
             self._fail(entry, entry.lateness, "deadline")
 
-    def _note_cancelled(self, entry: _Entry, future: Future[Any]) -> None:
+    def _note_cancelled(self, entry: _Entry | None, future: Future[Any]) -> None:
         """Take a cancelled job out there and then, if the lock is free, and soon otherwise.
 
         Never waits for the lock: a forgotten stream is cancelled by the garbage collector, which
         may run in the very thread that holds it.
         """
-        if future.cancelled():
+        if entry is not None and future.cancelled():
             self._cancelled.append(entry)
             if self._lock.acquire(blocking=False):
                 try:
