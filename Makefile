@@ -42,7 +42,7 @@ $(SERVE)/.ready: pyproject.toml constraints.txt
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,dev]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,benchmarks,dev]'
 	touch $@
 
 clean:

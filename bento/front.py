@@ -25,8 +25,11 @@ class Front:
 
 
 class RequestMetrics:
-    """ASGI middleware of an app whose paths are few: how many requests an endpoint answered with
-    which status (`cut` where a reply broke off), and how long it took to hand over the last byte."""
+    """ASGI middleware of an app whose paths are few.
+
+    How many requests an endpoint answered with which status (`cut` where a reply broke off), and
+    how long they took until the last byte was handed over.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -25,7 +25,7 @@ def assert_same_pixels(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_image_depends_on_its_seed_and_number_alone(name: str, tmp_path: Path) -> None:
-    with runtime.load(ARTIFACTS / name) as model:
+    with runtime.load(ARTIFACTS / name, precision="fp32") as model:
         whole = model.sample(130, seed=7)
         for i in (0, 1, 63, 64, 129):
             assert_same_pixels(model.sample(1, seed=7, offset=i), whole[i : i + 1])
@@ -34,17 +34,19 @@ def test_an_image_depends_on_its_seed_and_number_alone(name: str, tmp_path: Path
         assert_same_pixels(model.sample(seeds=[3, 7])[1:], whole[:1])
         latents = model.latents(130, seed=7)
         assert model.latents(2, seed=7, offset=63).tobytes() == latents[63:65].tobytes()
-    with runtime.load(ARTIFACTS / name, limits=Limits(batch=5, runners=3)) as model:
+    with runtime.load(
+        ARTIFACTS / name, precision="fp32", limits=Limits(batch=5, runners=3)
+    ) as model:
         assert_same_pixels(model.sample(130, seed=7), whole)
     out = tmp_path / "images.npy"
-    options = ["-n", "70", "--seed", "7", "--offset", "60", "-o", str(out)]
+    options = ["--precision", "fp32", "-n", "70", "--seed", "7", "--offset", "60", "-o", str(out)]
     assert command(["sample", str(ARTIFACTS / name), *options]) == 0
     assert_same_pixels(np.load(out), whole[60:])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_card_states_data_steps_time_machine_and_figures(name: str) -> None:
-    with runtime.load(ARTIFACTS / name) as model:
+    with runtime.load(ARTIFACTS / name, precision="fp32") as model:
         manifest = model.manifest
     details, figures = manifest.provenance.details, manifest.provenance.figures
     assert {"data", "data_checksum", "steps", "seconds", "machine"} <= details.keys()

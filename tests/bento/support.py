@@ -58,7 +58,12 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "server.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
-        settings = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+        settings = {
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "LATENTSERVE_CACHE": os.environ["LATENTSERVE_CACHE"],
+            "LATENTSERVE_PRECISION": "fp32",
+        }
         if artifacts is not None:
             settings["LATENTSERVE_ARTIFACTS"] = str(artifacts)
         with self.log.open("wb") as log:

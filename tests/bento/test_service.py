@@ -136,7 +136,7 @@ def test_a_model_is_served_once_it_is_warm(
             raise EngineError("out of memory at batch 16")
 
     monkeypatch.setattr(Model, "warm", warm)
-    models = Models(Settings(artifacts=artifacts))
+    models = Models(Settings(artifacts=artifacts, precision="fp32"))
     models.load()
     served = [model.manifest.name for model in models]
     models.close()

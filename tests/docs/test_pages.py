@@ -43,6 +43,7 @@ def server(clone: Path) -> Iterator[str]:
     address = f"127.0.0.1:{port}"
     # The service must find the copy's artifacts, not what another test points to.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
+    environment["LATENTSERVE_CACHE"] = os.environ["LATENTSERVE_CACHE"]
     process = subprocess.Popen(
         ["make", "serve", f"PORT={port}"],  # noqa: S607
         cwd=clone,

@@ -18,17 +18,17 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(artifacts: Path) -> Iterator[runtime.Model]:
-    with runtime.load(artifacts / "tiny-plain") as model:
+    with runtime.load(artifacts / "tiny-plain", precision="fp32") as model:
         yield model
 
 
 @pytest.fixture(scope="module")
 def conditional(artifacts: Path) -> Iterator[runtime.Model]:
-    with runtime.load(artifacts / "tiny-conditional") as model:
+    with runtime.load(artifacts / "tiny-conditional", precision="fp32") as model:
         yield model
 
 
 @pytest.fixture(scope="module")
 def vae(artifacts: Path) -> Iterator[runtime.Model]:
-    with runtime.load(artifacts / "tiny-vae") as model:
+    with runtime.load(artifacts / "tiny-vae", precision="fp32") as model:
         yield model
