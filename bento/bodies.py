@@ -73,7 +73,7 @@ async def read_options(
     """Options from a JSON body, or from the query string where the body is empty."""
     if not body.content:
         return from_strings(schema, dict(request.query_params), max_images)
-    if request.query_params:
+    if request.scope["query_string"]:
         raise InputError("query", "options in the JSON body or in the query, not both", "both")
     return await in_thread(len(body.content), _options_of, schema, body.content, max_images)
 

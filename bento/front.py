@@ -6,21 +6,28 @@ registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and 
 """
 
 import time
-from collections.abc import Collection
 from functools import cache
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bento.errors import JsonErrors
 
 
 class Front:
-    """ASGI: requests for one of `paths` go to `ours`, all else to `theirs`."""
+    """ASGI: requests for the paths of `ours` go straight to their routes, all else to `theirs`."""
 
-    def __init__(self, ours: ASGIApp, paths: Collection[str], theirs: ASGIApp) -> None:
-        self.ours, self.paths, self.theirs = ours, frozenset(paths), theirs
+    def __init__(self, ours: Starlette, theirs: ASGIApp) -> None:
+        self.routes = {route.path: route for route in ours.routes if isinstance(route, Route)}
+        self.ours, self.theirs = JsonErrors(RequestMetrics(self._handle)), theirs
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.routes[scope["path"]].handle(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_ours = scope["type"] == "http" and scope["path"] in self.paths
+        is_ours = scope["type"] == "http" and scope["path"] in self.routes
         await (self.ours if is_ours else self.theirs)(scope, receive, send)
 
 

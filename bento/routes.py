@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from bento.bodies import BYTES, JSON, NPY, Body, in_thread, read_array, read_body, read_options
 from bento.errors import error_response
@@ -39,7 +40,7 @@ from bento.schemas import (
     from_strings,
 )
 from bento.settings import Settings
-from bento.streaming import ArrayStream, while_connected
+from bento.streaming import ArrayStream, Lifetime
 from bento.uploads import UPLOADS, read_upload
 from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedError, Sample
 from runtime.batching import Job
@@ -49,7 +50,7 @@ from runtime.requests import check_labels
 from runtime.streams import MAX_SEED
 
 T = TypeVar("T")
-Get = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, Lifetime], Awaitable[Response]]
 Post = Callable[[Request, Body], Coroutine[Any, Any, Response]]
 
 # As many seeds as fit comfortably into a header.
@@ -68,19 +69,38 @@ def build_app(settings: Settings, models: Models) -> Starlette:
         "/interpolate": (api.interpolate, (JSON,)),
     }
     # BentoML's own page at / reads /docs.json; its description would know nothing of these.
-    gets: dict[str, Get] = {
+    gets: dict[str, Handler] = {
         "/models": api.list_models,
         "/openapi.json": api.describe,
         "/docs.json": api.describe,
     }
-    routes = [Route(path, api.posting(*post), methods=["POST"]) for path, post in posts.items()]
-    routes += [Route(path, api.answering(call), methods=["GET"]) for path, call in gets.items()]
+    seconds = settings.timeout_seconds
+    routes = [
+        *(
+            Route(path, Endpoint(api.posting(*p), seconds), methods=["POST"])
+            for path, p in posts.items()
+        ),
+        *(Route(path, Endpoint(get, seconds), methods=["GET"]) for path, get in gets.items()),
+    ]
     return Starlette(routes=routes, middleware=[Middleware(RequestMetrics)])
 
 
-def endpoints(app: Starlette) -> list[str]:
-    """The paths that `app` answers."""
-    return [route.path for route in app.routes if isinstance(route, Route)]
+class Endpoint:
+    """ASGI: a handler within the time limit, its exceptions turned into replies.
+
+    An object, for Starlette puts further layers around a function.
+    """
+
+    def __init__(self, handler: Handler, seconds: float) -> None:
+        self.handler, self.seconds = handler, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with Lifetime(self.seconds) as life:
+                response = await self.handler(Request(scope, receive), life)
+        except Exception as error:
+            response = error_response(error)
+        await response(scope, receive, send)
 
 
 class _Api:
@@ -90,28 +110,16 @@ class _Api:
         # Those being sent, by model; a stream leaves when nobody holds it any more.
         self.streams: dict[str, WeakSet[ArrayStream]] = {}
 
-    def answering(self, handler: Get) -> Get:
-        """`handler` within the time limit, its exceptions turned into replies."""
-
-        async def answer(request: Request) -> Response:
-            try:
-                async with asyncio.timeout(self.settings.timeout_seconds):
-                    return await handler(request)
-            except Exception as error:
-                return error_response(error)
-
-        return answer
-
-    def posting(self, handler: Post, accepted: tuple[str, ...]) -> Get:
+    def posting(self, handler: Post, accepted: tuple[str, ...]) -> Handler:
         """`handler`, given a body of one of the accepted media types, for as long as its client
         is there."""
 
-        async def post(request: Request) -> Response:
+        async def post(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, accepted, self.settings)
-            async with while_connected(request.receive):
-                return await handler(request, body)
+            life.end_with_client(request.receive)
+            return await handler(request, body)
 
-        return self.answering(post)
+        return post
 
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
@@ -204,7 +212,7 @@ class _Api:
         chosen = self.chosen_format(request, asked, model, job.count, "steps")
         return await self.decoded(model, job, chosen, asked)
 
-    async def list_models(self, request: Request) -> Response:
+    async def list_models(self, request: Request, life: Lifetime) -> Response:
         return JSONResponse(
             {
                 "models": [describe(model) for model in self.models],
@@ -212,7 +220,7 @@ class _Api:
             }
         )
 
-    async def describe(self, request: Request) -> Response:
+    async def describe(self, request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(self.settings, self.models))
 
     def check_count(self, field: str, count: int, *, streamed: bool = False) -> None:

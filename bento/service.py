@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from bento.errors import JsonErrors
 from bento.front import Front
 from bento.models import Models
-from bento.routes import build_app, endpoints
+from bento.routes import build_app
 from bento.settings import read_settings
 
 settings = read_settings()
@@ -23,7 +23,7 @@ class FrontService(bentoml.Service[Any]):
     """BentoML's service, with our endpoints in front of its middleware."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        return Front(JsonErrors(app), endpoints(app), super().to_asgi(is_main))
+        return Front(app, super().to_asgi(is_main))
 
 
 @bentoml.service(

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
 from math import prod
+from types import TracebackType
 
 import numpy as np
 from starlette.requests import ClientDisconnect
@@ -21,33 +21,49 @@ logger = logging.getLogger(__name__)
 _PIECE_BYTES = 256 << 10
 
 
-@asynccontextmanager
-async def while_connected(receive: Receive) -> AsyncGenerator[None]:
-    """What is awaited inside is cancelled when the client leaves, which is ClientDisconnect.
+class Lifetime:
+    """An async context in which a request is worked on: what is awaited inside is cancelled after
+    `seconds` (TimeoutError), or when its client leaves (ClientDisconnect)."""
 
-    The request's body must have been read, for what comes after it is the leaving.
-    """
-    # A timeout that only the leaving sets off: cheaper than a task of its own for the work.
-    limit = asyncio.timeout(None)
-    left = False
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._limit = asyncio.timeout(seconds)
+        self._watching: asyncio.Task[None] | None = None
+        self._left = False
 
-    async def watch() -> None:
-        nonlocal left
+    def end_with_client(self, receive: Receive) -> None:
+        """From here on the client's leaving ends it. The request's body must have been read, for
+        what comes after it is the leaving."""
+        self._watching = asyncio.create_task(self._watch(receive))
+
+    def renew(self) -> None:
+        """As many seconds again, from now on."""
+        if not self._left:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    async def _watch(self, receive: Receive) -> None:
         await receive()
-        left = True
-        limit.reschedule(asyncio.get_running_loop().time())
+        self._left = True
+        self._limit.reschedule(asyncio.get_running_loop().time())
 
-    try:
-        async with limit:
-            watching = asyncio.create_task(watch())
-            try:
-                yield
-            finally:
-                watching.cancel()
-    except TimeoutError:
-        if left:
-            raise ClientDisconnect from None
-        raise
+    async def __aenter__(self) -> "Lifetime":
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        try:
+            await self._limit.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            if self._left:
+                raise ClientDisconnect from None
+            raise
 
 
 class ArrayStream(Response):
@@ -74,14 +90,14 @@ class ArrayStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
-            async with while_connected(receive):
+            async with Lifetime(self.seconds) as life:
+                life.end_with_client(receive)
                 await send(start)
-                await self._send(send, self.head + self.first.tobytes())
+                await self._send(send, life, self.head + self.first.tobytes())
                 del self.first
                 for future in self.rest:
-                    async with asyncio.timeout(self.seconds):
-                        part = await asyncio.wrap_future(future)
-                    await self._send(send, part.tobytes())
+                    part = await asyncio.wrap_future(future)
+                    await self._send(send, life, part.tobytes())
                 await send({"type": "http.response.body", "body": b""})
         except ClientDisconnect:
             pass
@@ -91,8 +107,9 @@ class ArrayStream(Response):
         finally:
             self.rest.close()
 
-    async def _send(self, send: Send, data: bytes) -> None:
+    async def _send(self, send: Send, life: Lifetime, data: bytes) -> None:
         for start in range(0, len(data), _PIECE_BYTES):
+            life.renew()
             body = data[start : start + _PIECE_BYTES]
-            async with asyncio.timeout(self.seconds):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        life.renew()

@@ -7,9 +7,11 @@ become normals by the inverse of the normal's distribution function: one draw a 
 rejected, so no value depends on another.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +102,27 @@ def integers(counter: Counter, stream: Stream, below: int) -> NDArray[np.int64]:
 def _bits(seed: int, stream: Stream, first: int, count: int, values: int) -> NDArray[np.uint64]:
     blocks = -(-values // _WORDS_PER_BLOCK)
     # Counters are 256 bits wide: Python's integers carry `first * blocks` without overflow.
-    generator = np.random.Philox(key=seed | (int(stream) << 64), counter=first * blocks)
-    words = generator.random_raw(count * blocks * _WORDS_PER_BLOCK)
+    words = _words(seed | (int(stream) << 64), first * blocks, count * blocks)
     return words.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :values]
+
+
+_local = threading.local()
+
+
+def _words(key: int, counter: int, blocks: int) -> NDArray[np.uint64]:
+    """The words of `blocks` blocks behind a counter."""
+    # One generator a thread, moved to where it is wanted: a new one asks the system for entropy
+    # that it will not use, which takes longer than drawing a latent.
+    generator: np.random.Philox | None = getattr(_local, "philox", None)
+    if generator is None:
+        generator = _local.philox = np.random.Philox(key=0)
+        _local.state = generator.state
+    state: Any = _local.state
+    state["state"] = {"counter": _limbs(counter, 4), "key": _limbs(key, 2)}
+    generator.state = state  # its buffer is that of a generator which has drawn nothing
+    return generator.random_raw(blocks * _WORDS_PER_BLOCK)
+
+
+def _limbs(number: int, count: int) -> NDArray[np.uint64]:
+    """A number as 64-bit words, the least significant first."""
+    return np.array([number >> 64 * i & 0xFFFF_FFFF_FFFF_FFFF for i in range(count)], np.uint64)
