@@ -6,6 +6,7 @@ checked by `runtime`; how many images may be asked for depends on the reply's fo
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -178,11 +179,16 @@ def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: 
     return _validated(schema, split, max_images, strict=False)
 
 
+@cache  # pydantic looks it up anew each time
+def _fields(schema: type[BaseModel]) -> frozenset[str]:
+    return frozenset(schema.model_fields)
+
+
 def _validated(
     schema: type[OptionsT], values: Mapping[str, object], max_images: int, *, strict: bool
 ) -> OptionsT:
     # Pydantic would write one error for each unknown field, however many there are.
-    unknown = next((name for name in values if name not in schema.model_fields), None)
+    unknown = next((name for name in values if name not in _fields(schema)), None)
     if unknown is not None:
         expected = f"one of the fields {list(schema.model_fields)}"
         raise InputError(unknown[:80], expected, "an unknown field")

@@ -117,7 +117,7 @@ def test_a_stream_that_fails_is_cut(own: Models, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(backend, "run", failing)
     with (
         listening(own) as url,
-        pytest.raises(httpx.RemoteProtocolError, match="incomplete|closed"),
+        pytest.raises(httpx.TransportError),  # an incomplete body, or a reset connection
     ):
         httpx.post(f"{url}/sample", json=MANY | {"n": 20_000}, timeout=WAIT)
     monkeypatch.undo()
@@ -180,7 +180,7 @@ def test_a_client_that_reads_nothing_is_cut(own: Models) -> None:
         body = MANY | {"n": 1_000_000}
         with httpx.stream("POST", f"{url}/sample", json=body, timeout=WAIT) as reply:
             time.sleep(2.0)  # longer than the limit, with all buffers full
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(httpx.TransportError):
                 for _ in reply.iter_bytes():
                     pass
         # Others are served as before.
