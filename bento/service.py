@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from typing import Any
 
 import bentoml
@@ -45,6 +46,9 @@ class LatentServe:
             logging.getLogger(ours).setLevel(logging.INFO)
         # BentoML opens its socket to requests only after this returns.
         models.load()
+        # An engine thread that comes back needs Python for microseconds; by default it would wait
+        # 5 ms for a busy event loop, as long as a whole batch of a small network.
+        sys.setswitchinterval(0.0005)
         # What is there now stays: no collection need look at it again, and hold up every request.
         gc.collect()
         gc.freeze()
