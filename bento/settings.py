@@ -79,8 +79,7 @@ class Settings(BaseModel):
     bentoml_middleware: bool = Field(
         default=False,
         description="Send requests through BentoML's own middleware too (OpenTelemetry traces, "
-        "access log, its request metrics); small images are then served at a fraction of the "
-        "speed.",
+        "access log, its request metrics), which takes more time than a small image.",
     )
     timeout_seconds: float = Field(
         default=30.0,
