@@ -1,5 +1,7 @@
 """Small recipes and data for tests of training."""
 
+import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -82,3 +84,13 @@ def seed() -> None:
 @pytest.fixture(params=[tiny_vae, tiny_gan])
 def recipe(request: pytest.FixtureRequest) -> Recipe:
     return request.param()
+
+
+def press_ctrl_c() -> None:
+    """Call what Ctrl-C calls, without the signal: where other libraries of the process have set
+    signals up for themselves, a real one may end a test run's worker."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("Python delivers signals to the main thread only")
+    handler = signal.getsignal(signal.SIGINT)
+    assert callable(handler)
+    handler(signal.SIGINT, None)
