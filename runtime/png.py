@@ -9,6 +9,7 @@ ISA-L's level 1 compresses about as far as zlib's, several times as fast, withou
 import struct
 
 import numpy as np
+from isal import isal_zlib
 
 from runtime.images import UInt8Array
 
@@ -21,9 +22,6 @@ _LEVEL = 1
 def encode_png(image: UInt8Array) -> bytes:
     """A uint8 image [H, W, C], grey (C = 1) or RGB (C = 3), as an 8-bit PNG that keeps every
     pixel. The same image gives the same bytes."""
-    # Imported on first use, like every library that not all of the runtime needs.
-    from isal import isal_zlib
-
     height, width, channels = image.shape
     pixels = image.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)
