@@ -4,11 +4,12 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from runtime.cache import cpu_model
 
 _LIBRARIES = (
     *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
@@ -53,16 +54,6 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if sys.platform == "linux" and cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def write_json(

@@ -16,6 +16,7 @@ from runtime.encoding import (
     encode_image,
     encode_npz,
     encode_zip,
+    npy_header,
 )
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, contact_sheet, fit, open_image
@@ -125,8 +126,7 @@ def _each(batches: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
 def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
     for i, batch in enumerate(batches):
         if i == 0:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *batch.shape[1:])}
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(npy_header((n, *batch.shape[1:]), batch.dtype))
         file.write(np.ascontiguousarray(batch).data)
 
 
