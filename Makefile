@@ -8,7 +8,7 @@ SERVE := .venv-serve
 FULL := .venv
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install test check format docs-check clean
+.PHONY: serve install test check format docs-check fuzz reliability soak audit clean
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
@@ -33,6 +33,22 @@ format: $(FULL)/.ready
 # The documentation's code blocks that train, and so need the data sets: make docs-check DATA=data
 docs-check: $(FULL)/.ready
 	OMP_NUM_THREADS=2 $(FULL)/bin/python -m tests.docs $(DATA)
+
+# 20,000 requests that no honest client sends, and 100,000 damaged or forged artifacts.
+fuzz: $(FULL)/.ready
+	$(FULL)/bin/python -m tests.runtime.mutations 100000
+	$(FULL)/bin/python -m tests.bento.fuzz 20000
+
+# Faults and load, in full; writes docs/reliability.md. `soak` is its last part alone: 30 minutes.
+reliability: $(FULL)/.ready
+	$(FULL)/bin/python -m tests.reliability
+
+soak: $(FULL)/.ready
+	$(FULL)/bin/python -m tests.reliability --only Soak
+
+# Known advisories of what is installed. Apart from `check`: a new one breaks no unchanged tree.
+audit: $(FULL)/.ready
+	$(FULL)/bin/python -m pip_audit --skip-editable
 
 # Serving needs no torch: this environment has none.
 $(SERVE)/.ready: pyproject.toml constraints.txt

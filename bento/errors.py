@@ -3,12 +3,13 @@
 | status | when |
 | --- | --- |
 | 400 | the body cannot be parsed |
+| 401 | the API key is missing or wrong |
 | 404, 405 | no such path, or not with this method |
 | 406 | `Accept` names only media types that the endpoint does not make |
 | 413 | the body is too large |
 | 415 | the body's media type is not one the endpoint reads |
 | 422 | parsed, but a value is not acceptable |
-| 429 | the queue is full: `Retry-After` says when to try again |
+| 429 | the queue is full, or too many requests at once: `Retry-After` says when to try again |
 | 500 | the engine failed, or a defect |
 | 503 | no model is loaded |
 | 504 | not finished in the allowed time |
@@ -17,6 +18,7 @@
 import json
 import logging
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
-    """A request that HTTP itself refuses: its status, and the four entries of the body."""
+    """A request that HTTP itself refuses: its status, headers, and the body's four entries."""
 
     def __init__(
         self,
@@ -40,8 +42,10 @@ class RequestError(Exception):
         field: str | None = None,
         expected: str | None = None,
         found: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status = status
+        self.headers = headers
         self.body = error_body(error, field, expected, found)
         super().__init__(error)
 
@@ -53,11 +57,14 @@ def error_body(
     return {"error": error, "field": field, "expected": expected, "found": found}
 
 
-def error_response(error: Exception) -> Response:
-    """The one mapping from exceptions to replies; what it does not know is logged and is 500."""
+def error_response(error: Exception, request: str = "-") -> Response:
+    """The one mapping from exceptions to replies; what it does not know is logged and is 500.
+
+    `request` is the request's id, for the log.
+    """
     match error:
         case RequestError():
-            return JSONResponse(error.body, error.status)
+            return JSONResponse(error.body, error.status, error.headers)
         case InputError():
             body = error_body(str(error), error.field, error.expected, error.found)
             return JSONResponse(body, 422)
@@ -75,10 +82,10 @@ def error_response(error: Exception) -> Response:
             # Nobody reads this; 499 is what proxies log for it.
             return JSONResponse(error_body("the client left"), 499)
         case EngineError():
-            logger.error("the engine failed: %s", error)
+            logger.error("request %s: the engine failed: %s", request, error)
             return JSONResponse(error_body("the engine failed, see the server's log"), 500)
         case _:
-            logger.error("a request failed", exc_info=error)
+            logger.error("request %s failed", request, exc_info=error)
             return JSONResponse(error_body("internal error, see the server's log"), 500)
 
 

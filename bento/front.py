@@ -1,79 +1,68 @@
-"""The endpoints in front of BentoML's middleware.
+"""What stands before BentoML: the API key, and our endpoints in front of its middleware.
 
 Tracing, access log and per-request set-up of BentoML cost a small image's request more than its
 share of the engine. So what is ours is answered first, with metrics of its own in the same
 registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and stop) is BentoML's.
 """
 
-import time
-from functools import cache
-from typing import Any
+import hmac
+from collections.abc import Callable, Collection
 
-from starlette.applications import Starlette
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.errors import JsonErrors
+from bento.errors import RequestError, error_response
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+"""What orchestrators ask, who have no key."""
 
 
 class Front:
-    """ASGI: requests for the paths of `ours` go straight to their routes, all else to `theirs`."""
+    """ASGI: requests for one of `paths` go to `ours`, all else to `theirs`; `observe` is called
+    before metrics are told."""
 
-    def __init__(self, ours: Starlette, theirs: ASGIApp) -> None:
-        self.routes = {route.path: route for route in ours.routes if isinstance(route, Route)}
-        self.ours, self.theirs = JsonErrors(RequestMetrics(self._handle)), theirs
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.routes[scope["path"]].handle(scope, receive, send)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_ours = scope["type"] == "http" and scope["path"] in self.routes
-        await (self.ours if is_ours else self.theirs)(scope, receive, send)
-
-
-class RequestMetrics:
-    """ASGI middleware of an app whose paths are few.
-
-    How many requests an endpoint answered with which status (`cut` where a reply broke off), and
-    how long they took until the last byte was handed over.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self._series: dict[tuple[str, str], tuple[Any, Any]] = {}
+    def __init__(
+        self, paths: Collection[str], ours: ASGIApp, theirs: ASGIApp, observe: Callable[[], None]
+    ) -> None:
+        self.paths, self.ours, self.theirs, self.observe = paths, ours, theirs, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        status = "cut"
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        except BaseException:
-            status = "cut"
-            raise
-        finally:
-            # Looking labels up costs more than counting.
-            key = (scope["path"], status)
-            if key not in self._series:
-                self._series[key] = tuple(m.labels(*key) for m in _metrics())
-            requests, seconds = self._series[key]
-            requests.inc()
-            seconds.observe(time.perf_counter() - began)
+        if scope["type"] != "http":
+            await self.theirs(scope, receive, send)
+        elif scope["path"] in self.paths:
+            await self.ours(scope, receive, send)
+        else:
+            if scope["path"] == "/metrics":
+                self.observe()
+            await self.theirs(scope, receive, send)
 
 
-@cache
-def _metrics() -> tuple[Any, Any]:
-    # Imported late: BentoML first sets where the metrics of all its processes come together.
-    from prometheus_client import Counter, Histogram
+class ApiKey:
+    """ASGI middleware: 401 for whoever does not send `Authorization: Bearer KEY`."""
 
-    labels = ("endpoint", "status")
-    return (
-        Counter("latentserve_requests", "Requests answered.", labels),
-        Histogram("latentserve_request_seconds", "Seconds from request to reply.", labels),
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self.app, self.key = app, key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._is_known(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await error_response(_unauthorized())(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    def _is_known(self, scope: Scope) -> bool:
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, key = (sent[0] if len(sent) == 1 else b"").partition(b" ")
+        # In constant time, so that the key cannot be guessed byte by byte.
+        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self.key)
+
+
+def _unauthorized() -> RequestError:
+    return RequestError(
+        401,
+        "an API key is needed",
+        field="authorization",
+        expected="Bearer and the service's key",
+        found="no key, or another",
+        headers={"WWW-Authenticate": "Bearer"},
     )

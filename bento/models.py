@@ -1,17 +1,39 @@
-"""The models of the service: every artifact of one folder, loaded side by side."""
+"""The models of the service: the highest version of every artifact in one folder, side by side.
 
+The folder is looked at again while the service runs. A new version is loaded beside the old one,
+verified, and takes its place; requests that have begun with the old one end with it. A version
+that fails is told and changes nothing.
+"""
+
+import asyncio
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bento.errors import RequestError
 from bento.settings import Settings
-from runtime import ArtifactError, InputError, LatentServeError, Limits, Model, Observer, load
-from runtime.artifact import artifact_folders
+from runtime import (
+    ArtifactError,
+    InputError,
+    LatentServeError,
+    Limits,
+    Model,
+    Observer,
+    Sample,
+    load,
+)
+from runtime.artifact import artifact_folders, numbered_versions
 
 logger = logging.getLogger(__name__)
+
+Contents = tuple[tuple[str, int, int], ...]
+
+_FAILURES = 3
+"""Engine runs that must fail one after another before a model counts as broken."""
+_PROBE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -19,51 +41,115 @@ class Failed:
     """An artifact that could not be loaded, and why, without paths of the server."""
 
     name: str
+    version: int
     error: str
 
 
 class Models:
-    """Loaded models by name. Empty until `load`; one bad artifact does not stop the others."""
+    """Loaded models by name. Empty until `load`; one bad artifact does not stop the others.
 
-    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+    `observer(name)` makes the observer of a model.
+    """
+
+    def __init__(
+        self, settings: Settings, observer: Callable[[str], Observer] | None = None
+    ) -> None:
         self._settings = settings
         self._observer = observer
         self._models: dict[str, Model] = {}
-        self.failed: tuple[Failed, ...] = ()
+        self._failed: dict[str, Failed] = {}
+        # What each artifact's highest version looked like when it was loaded, or failed.
+        self._tried: dict[str, Contents] = {}
+        self._seen: dict[str, Contents] = {}
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """What is in the folder but could not be loaded, by name."""
+        return tuple(self._failed.values())
 
     def load(self) -> None:
         """Verify, golden-check and warm up the highest version of every artifact in the folder."""
         root = self._settings.artifacts.resolve()
-        failed: list[Failed] = []
         for folder in artifact_folders(root):
-            try:
-                self._models[folder.name] = self._load_one(folder)
-            except LatentServeError as error:
-                logger.error("cannot serve %s: %s", folder.name, error)
-                failed.append(Failed(folder.name, self._public(str(error), folder)))
-            except Exception as error:  # an artifact is input: no form of it may stop the service
-                logger.exception("cannot serve %s", folder.name)
-                failed.append(Failed(folder.name, type(error).__name__))
-        self.failed = tuple(failed)
+            self._try(folder, max(numbered_versions(folder)))
         if not self._models:
             logger.error("no model is served: no loadable artifact in %s", root)
+
+    def refresh(self) -> None:
+        """Load what is new in the folder since `load` or the last call.
+
+        A folder that still changes from one call to the next is being copied: it is left alone.
+        What disappears from the folder stays served, unless a lower version takes its place.
+        """
+        seen: dict[str, Contents] = {}
+        for folder in artifact_folders(self._settings.artifacts.resolve()):
+            version = max(numbered_versions(folder), default=0)
+            contents = _contents(folder / str(version))
+            seen[folder.name] = contents
+            is_settled = contents == self._seen.get(folder.name)
+            if version and is_settled and contents != self._tried.get(folder.name):
+                self._try(folder, version)
+        self._seen = seen
+
+    def watch(self) -> None:
+        """Call `refresh` every `settings.reload_seconds`, in a thread, until `close`."""
+        if self._settings.reload_seconds:
+            self._watcher = threading.Thread(
+                target=self._watch, name="latentserve-reload", daemon=True
+            )
+            self._watcher.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._settings.reload_seconds):
+            try:
+                self.refresh()
+            except Exception:  # the folder may be away for a while
+                logger.exception("cannot look for new artifacts")
+
+    def _try(self, folder: Path, version: int) -> None:
+        name = folder.name
+        self._tried[name] = _contents(folder / str(version))
+        try:
+            model = self._load_one(folder, version)
+        except Exception as error:  # an artifact is input: no form of it may stop the service
+            served = f"; {full_name(self._models[name])} stays" if name in self._models else ""
+            if isinstance(error, LatentServeError):
+                reason = self._public(str(error), folder)
+                logger.error("cannot serve %s@%d: %s%s", name, version, error, served)
+            else:
+                reason = type(error).__name__
+                logger.exception("cannot serve %s@%d%s", name, version, served)
+            self._failed[name] = Failed(name, version, reason)
+            return
+        self._failed.pop(name, None)
+        old = self._models.get(name)
+        # A new dict: whoever goes through the models now is not disturbed.
+        self._models = dict(sorted({**self._models, name: model}.items()))
+        if old is not None:
+            logger.info("%s takes the place of %s", full_name(model), full_name(old))
+            old.close_when_unused()
 
     def _public(self, text: str, folder: Path) -> str:
         """`text` without where on the server the artifacts are."""
         for prefix in (f"{folder}/", str(folder.parent), f"{self._settings.artifacts.absolute()}"):
             text = text.replace(prefix, "")
+        if self._settings.signed_by is not None:
+            text = text.replace(str(self._settings.signed_by), "the service's key file")
         return text
 
-    def _load_one(self, folder: Path) -> Model:
+    def _load_one(self, folder: Path, version: int) -> Model:
         settings = self._settings
         model = load(
-            folder,
+            folder / str(version),
             backend=settings.backend,
             precision=settings.precision,
             device=settings.device,
             limits=Limits(queue_images=settings.queue_images),
-            observer=self._observer,
+            observer=self._observer and self._observer(folder.name),
             cache=settings.cache,
+            signed_by=settings.signed_by,
         )
         try:
             if model.manifest.name != folder.name:
@@ -76,11 +162,23 @@ class Models:
             raise
         return model
 
+    async def are_ready(self) -> bool:
+        """Whether there are models and the engine of each works.
+
+        One whose engine failed again and again is asked for an image: it may have recovered.
+        """
+        broken = [model for model in self if model.failures >= _FAILURES]
+        found = await asyncio.gather(*(_works(model) for model in broken))
+        return len(self) > 0 and all(found)
+
     def close(self) -> None:
         """Finish what is queued and release the engines."""
-        for model in self._models.values():
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        for model in self:
             model.close()
-        self._models.clear()
+        self._models = {}
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -102,6 +200,25 @@ class Models:
         if model is None or version not in ("", str(model.manifest.version)):
             raise InputError("model", f"one of {[full_name(model) for model in self]}", repr(name))
         return model
+
+
+async def _works(model: Model) -> bool:
+    try:
+        future = asyncio.wrap_future(model.submit(Sample(1, seed=0), wait=False))
+        await asyncio.wait_for(future, _PROBE_SECONDS)
+    except (LatentServeError, TimeoutError) as error:
+        logger.error("%s is not ready: %s", full_name(model), error or "no image in time")
+        return False
+    return True
+
+
+def _contents(folder: Path) -> Contents:
+    """What a folder looks like from outside: enough to tell that it changed."""
+    try:
+        stats = [(child.name, child.lstat()) for child in folder.iterdir()]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
 def full_name(model: Model) -> str:

@@ -31,11 +31,12 @@ _MAX_EXAMPLE_VALUES = 512
 
 _ERRORS = {
     400: "The body cannot be parsed.",
+    401: "The service has an API key, and the request does not carry it.",
     406: "No format of this endpoint is accepted.",
     413: "The body is too large.",
     415: "The body's media type is not read here.",
     422: "A value is not acceptable; `field` names it.",
-    429: "The queue is full; try again after `Retry-After` seconds.",
+    429: "The queue is full, or too many requests are under way; try again after `Retry-After` seconds.",
     500: "The engine failed; the server's log says how.",
     503: "No model is loaded.",
     504: "Not finished in the allowed time.",
@@ -53,6 +54,7 @@ class Error(BaseModel):
 
 def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
+    key: Json = {"type": "http", "scheme": "bearer"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,7 +65,8 @@ def openapi_document(settings: Settings, models: Models) -> Json:
         },
         "servers": [{"url": "."}],
         "paths": _paths(settings, models),
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": {"key": key}},
+        "security": [] if settings.api_key is None else [{"key": []}],
     }
 
 

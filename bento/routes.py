@@ -2,20 +2,20 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from bento.bodies import BYTES, JSON, NPY, Body, in_thread, read_array, read_body, read_options
+from bento.calls import Call, Calls, call_of
 from bento.errors import error_response
-from bento.front import RequestMetrics
 from bento.models import Models, describe, full_name
 from bento.openapi import openapi_document
 from bento.replies import (
@@ -57,9 +57,13 @@ Post = Callable[[Request, Body], Coroutine[Any, Any, Response]]
 _MAX_SEEDS_IN_HEADER = 256
 
 
-def build_app(settings: Settings, models: Models) -> Starlette:
-    """The HTTP application over `models`, which may be loaded later. It leaves unknown paths to
-    whatever it is mounted in; `bento.errors.JsonErrors` belongs around both."""
+def build_app(
+    settings: Settings, models: Models, find_tracer: Callable[[], Any] = lambda: None
+) -> Calls:
+    """The HTTP application over `models`, which may be loaded later.
+
+    Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
+    """
     api = _Api(settings, models)
     posts: dict[str, tuple[Post, tuple[str, ...]]] = {
         "/sample": (api.sample, (JSON,)),
@@ -75,14 +79,27 @@ def build_app(settings: Settings, models: Models) -> Starlette:
         "/docs.json": api.describe,
     }
     seconds = settings.timeout_seconds
-    routes = [
-        *(
-            Route(path, Endpoint(api.posting(*p), seconds), methods=["POST"])
-            for path, p in posts.items()
-        ),
-        *(Route(path, Endpoint(get, seconds), methods=["GET"]) for path, get in gets.items()),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(RequestMetrics)])
+    routes = {
+        **{p: _route(p, api.posting(*post), "POST", seconds) for p, post in posts.items()},
+        **{p: _route(p, get, "GET", seconds) for p, get in gets.items()},
+    }
+    return Calls(Routes(routes), settings, routes.keys(), find_tracer)
+
+
+def _route(path: str, handler: Handler, method: str, seconds: float) -> Route:
+    return Route(path, Endpoint(handler, seconds), methods=[method])
+
+
+class Routes:
+    """ASGI: the route whose path is exactly the request's."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self.routes.get(scope["path"])
+        reply = PlainTextResponse("", 404) if route is None else route.handle
+        await reply(scope, receive, send)
 
 
 class Endpoint:
@@ -99,7 +116,7 @@ class Endpoint:
             async with Lifetime(self.seconds) as life:
                 response = await self.handler(Request(scope, receive), life)
         except Exception as error:
-            response = error_response(error)
+            response = error_response(error, call_of(scope).id)
         await response(scope, receive, send)
 
 
@@ -121,17 +138,24 @@ class _Api:
 
         return post
 
-    async def run(self, model: Model, job: Job[T]) -> T:
+    def model(self, request: Request, name: str | None) -> Model:
+        """The model that a request names."""
+        model = self.models.get(name)
+        call_of(request.scope).model = model.manifest.name
+        return model
+
+    async def run(self, call: Call, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
-        return await asyncio.wrap_future(model.submit(job, wait=False))
+        return await asyncio.wrap_future(model.submit(_traced(job, call), wait=False))
 
     async def sample(self, request: Request, body: Body) -> Response:
         asked = await read_options(request, body, SampleRequest, self.settings.max_images)
-        model = self.models.get(asked.model)
+        model = self.model(request, asked.model)
         n, seed, seeds = asked.n, asked.seed, asked.seeds or []
         if not seeds:
             n = 1 if n is None else n
             seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+        call_of(request.scope).seed = seed
         work = Sample(n, seed, asked.offset, asked.seeds, asked.labels, asked.truncation)
         job = work.job(model.manifest)
         field = "seeds" if seeds else "n"
@@ -146,7 +170,7 @@ class _Api:
             made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
             return with_labels(made, model, work.chosen_labels(model.manifest))
 
-        return await self.pictures(model, job, chosen, asked.columns, origins, headers)
+        return await self.pictures(request, model, job, chosen, asked.columns, origins, headers)
 
     async def decode(self, request: Request, body: Body) -> Response:
         if body.kind == JSON:
@@ -156,16 +180,16 @@ class _Api:
             options = dict(request.query_params)
             asked = from_strings(PictureOptions, options, self.settings.max_images)
             latents = read_array(body)
-        model = self.models.get(asked.model)
+        model = self.model(request, asked.model)
         work = Decode(latents, asked.labels)
         job = await in_thread(latents.nbytes, work.job, model.manifest)
         self.check_count("latents", job.count)
         chosen = self.chosen_format(request, asked, model, job.count, "latents")
-        return await self.decoded(model, job, chosen, asked)
+        return await self.decoded(request, model, job, chosen, asked)
 
     async def encode(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, EncodeOptions, self.settings)
-        model = self.models.get(asked.model)
+        model = self.model(request, asked.model)
         spec = model.manifest.image
         images = upload.room(spec, self.settings)
         job = Encode(images, asked.labels).job(model.manifest)
@@ -174,14 +198,22 @@ class _Api:
         values = job.count * model.manifest.latent.size
         check_posterior(chosen, values, self.settings.max_reply_bytes)
         await upload.fill(images, spec, self.settings)
-        posterior = await self.run(model, job)
-        size = posterior_bytes(chosen, values)
-        reply = await in_thread(size, encode_posterior, posterior, full_name(model), chosen)
+        call = call_of(request.scope)
+        call.images = job.count
+        posterior = await self.run(call, model, job)
+
+        def body() -> bytes:
+            began = time.monotonic()
+            made = encode_posterior(posterior, full_name(model), chosen)
+            call.encoded(chosen, began)
+            return made
+
+        reply = await in_thread(posterior_bytes(chosen, values), body)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, PictureOptions, self.settings)
-        model = self.models.get(asked.model)
+        model = self.model(request, asked.model)
         manifest = model.manifest
         images = upload.room(manifest.image, self.settings)
         encoder_labels = asked.labels if manifest.encoder_takes_labels else None
@@ -191,13 +223,13 @@ class _Api:
         # What the decoder will refuse is refused before the encoder runs.
         check_labels(manifest, asked.labels, job.count, required=True)
         await upload.fill(images, manifest.image, self.settings)
-        posterior = await self.run(model, job)
+        posterior = await self.run(call_of(request.scope), model, job)
         again = Decode(posterior.mean, asked.labels).job(manifest)
-        return await self.decoded(model, again, chosen, asked)
+        return await self.decoded(request, model, again, chosen, asked)
 
     async def interpolate(self, request: Request, body: Body) -> Response:
         asked = await read_options(request, body, InterpolateRequest, self.settings.max_images)
-        model = self.models.get(asked.model)
+        model = self.model(request, asked.model)
         latents = [x for x in (asked.a, asked.b) if x is not None]
         if len(latents) != (2 if asked.seeds is None else 0):
             found = f"{len(latents)} latents" + (" and seeds" if asked.seeds else "")
@@ -210,13 +242,13 @@ class _Api:
             a, b = latents
         job = Interpolate(a, b, asked.steps, asked.kind, asked.labels).job(model.manifest)
         chosen = self.chosen_format(request, asked, model, job.count, "steps")
-        return await self.decoded(model, job, chosen, asked)
+        return await self.decoded(request, model, job, chosen, asked)
 
     async def list_models(self, request: Request, life: Lifetime) -> Response:
         return JSONResponse(
             {
                 "models": [describe(model) for model in self.models],
-                "failed": [{"name": f.name, "error": f.error} for f in self.models.failed],
+                "failed": [vars(failed) for failed in self.models.failed],
             }
         )
 
@@ -243,7 +275,7 @@ class _Api:
         return chosen
 
     async def decoded(
-        self, model: Model, job: Job[UInt8Array], chosen: str, asked: PictureOptions
+        self, request: Request, model: Model, job: Job[UInt8Array], chosen: str, asked: PictureOptions
     ) -> Response:
         """The reply of all that decodes latents which no seed describes."""
 
@@ -251,10 +283,11 @@ class _Api:
             labels = check_labels(model.manifest, asked.labels, job.count)
             return with_labels([{"index": i} for i in range(job.count)], model, labels)
 
-        return await self.pictures(model, job, chosen, asked.columns, origins)
+        return await self.pictures(request, model, job, chosen, asked.columns, origins)
 
     async def pictures(
         self,
+        request: Request,
         model: Model,
         job: Job[UInt8Array],
         chosen: str,
@@ -262,14 +295,19 @@ class _Api:
         origins: Callable[[], Sequence[Mapping[str, Any]]],
         headers: Mapping[str, str] | None = None,
     ) -> Response:
+        call = call_of(request.scope)
+        call.images = job.count
         sent = {"X-Model": full_name(model), **(headers or {})}
         if is_streamed(chosen, job.count, model.max_batch):
-            return await self.streamed(model, job, sent)
-        images = await self.run(model, job)
+            return await self.streamed(model, _traced(job, call), sent)
+        images = await self.run(call, model, job)
 
         def body() -> bytes:
+            began = time.monotonic()
             told = origins() if needs_origins(chosen) else None
-            return encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
+            made = encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
+            call.encoded(chosen, began)
+            return made
 
         return Response(await in_thread(images.nbytes, body), 200, sent, MEDIA_TYPES[chosen])
 
@@ -293,6 +331,11 @@ class _Api:
         stream = ArrayStream(first, parts, shape, self.settings.timeout_seconds, headers)
         streams.add(stream)
         return stream
+
+
+def _traced(job: Job[T], call: Call) -> Job[T]:
+    """The job, its stages told to the request's trace where there is one."""
+    return job if call.trace is None else replace(job, timed=call.trace.stage)
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

@@ -7,36 +7,49 @@ import sys
 from typing import Any
 
 import bentoml
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from bento.errors import JsonErrors
-from bento.front import Front
+from bento.front import ApiKey, Front
+from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import read_settings
+from bento.tracing import find_tracer
 
 settings = read_settings()
-models = Models(settings)
-app = build_app(settings, models)
+models = Models(settings, ModelObserver)
+app = build_app(settings, models, find_tracer)
+
+
+def observe() -> None:
+    """Bring the gauges up to date."""
+    metrics().observe_models(models, app.in_flight)
 
 
 class FrontService(bentoml.Service[Any]):
-    """BentoML's service, with our endpoints in front of its middleware."""
+    """BentoML's service, with our endpoints in front of its middleware unless they are to go
+    through it, and the API key in front of both."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        return Front(app, super().to_asgi(is_main))
+        ours = () if settings.bentoml_middleware else app.paths
+        front = Front(ours, JsonErrors(app), super().to_asgi(is_main), observe)
+        key = settings.api_key
+        return front if key is None else ApiKey(front, key.get_secret_value())
 
 
 @bentoml.service(
     name="latentserve",
-    service_class=bentoml.Service if settings.bentoml_middleware else FrontService,
+    service_class=FrontService,
     workers=1,
     http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
     # A backstop: the app's own limit answers first, and takes the work out of the queue.
     traffic={"timeout": settings.timeout_seconds + 5.0},
     logging={"access": {"enabled": settings.bentoml_middleware}},
 )
-@bentoml.asgi_app(app)
+@bentoml.asgi_app(Starlette(routes=[Route(path, app) for path in app.paths]))
 class LatentServe:
     """Samples, decodes and encodes with every artifact of one folder."""
 
@@ -46,6 +59,7 @@ class LatentServe:
             logging.getLogger(ours).setLevel(logging.INFO)
         # BentoML opens its socket to requests only after this returns.
         models.load()
+        models.watch()
         # An engine thread that comes back needs Python for microseconds; by default it would wait
         # 5 ms for a busy event loop, as long as a whole batch of a small network.
         sys.setswitchinterval(0.0005)
@@ -54,7 +68,7 @@ class LatentServe:
         gc.freeze()
 
     async def __is_ready__(self) -> bool:
-        return len(models) > 0
+        return await models.are_ready()
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from runtime.images import MAX_PIXELS
 
@@ -26,6 +26,23 @@ class Settings(BaseModel):
         default=None,
         description="Folder for what is measured on this machine; without it `latentserve` in the "
         "user's cache folder.",
+    )
+    reload_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How often the folder is looked at for new versions and new artifacts, which "
+        "are loaded beside what is served and then take its place; 0 for never.",
+    )
+    signed_by: Path | None = Field(
+        default=None,
+        description="PEM file of public keys: an artifact that none of them signed is not served.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="What clients must send as `Authorization: Bearer KEY`, except to `/livez`, "
+        "`/readyz` and `/healthz`; else 401.",
     )
     backend: Literal["auto", "onnxruntime", "openvino"] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."
@@ -76,6 +93,16 @@ class Settings(BaseModel):
     queue_images: int = Field(
         default=4096, ge=1, description="Images waiting for one model; beyond it 429."
     )
+    max_requests: int = Field(
+        default=1024,
+        ge=1,
+        description="Requests being answered at once, streams included; beyond it 429.",
+    )
+    request_log: bool = Field(
+        default=False,
+        description="One line of JSON in the log for each request (id, endpoint, status, model, n, "
+        "seed, milliseconds); without it only for those that failed.",
+    )
     bentoml_middleware: bool = Field(
         default=False,
         description="Send requests through BentoML's own middleware too (OpenTelemetry traces, "
@@ -112,7 +139,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise ValueError(f"{variable(name)}={given[name]!r}: {first['msg']}") from None
+        shown = "" if name == "api_key" else f"={given[name]!r}"
+        raise ValueError(f"{variable(name)}{shown}: {first['msg']}") from None
 
 
 def variable(name: str) -> str:

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # A slow client is told from one that stands still by such pieces.
 _PIECE_BYTES = 256 << 10
+_PATIENCE_SECONDS = 0.5
 
 
 class Lifetime:
@@ -28,13 +29,18 @@ class Lifetime:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._limit = asyncio.timeout(seconds)
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | asyncio.TimerHandle | None = None
         self._left = False
 
-    def end_with_client(self, receive: Receive) -> None:
-        """From here on the client's leaving ends it. The request's body must have been read, for
-        what comes after it is the leaving."""
-        self._watching = asyncio.create_task(self._watch(receive))
+    def end_with_client(self, receive: Receive, patience: float = _PATIENCE_SECONDS) -> None:
+        """From here on the client's leaving ends it, noticed after so many seconds at the earliest.
+        The request's body must have been read, for what comes after it is the leaving."""
+
+        def watch() -> None:
+            self._watching = asyncio.create_task(self._watch(receive))
+
+        # Most requests are over by then, and a task is not for nothing.
+        self._watching = asyncio.get_running_loop().call_later(patience, watch)
 
     def renew(self) -> None:
         """As many seconds again, from now on."""
@@ -91,7 +97,7 @@ class ArrayStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
             async with Lifetime(self.seconds) as life:
-                life.end_with_client(receive)
+                life.end_with_client(receive, patience=0.0)
                 await send(start)
                 await self._send(send, life, self.head + self.first.tobytes())
                 del self.first

@@ -1,4 +1,4 @@
-"""`python -m export`: runs and modules become artifacts."""
+"""`python -m export`: runs and modules become artifacts, and artifacts are signed."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from export.api import export
 from export.runs import export_run
+from export.sign import make_keys, sign
 from export.weights import checksum, load_module
 from runtime.artifact import read_artifact
 from runtime.errors import ExportError, LatentServeError
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("export").setLevel(level)
     try:
-        _report(args.run(args))
+        args.run(args)
     except LatentServeError as error:
         logging.getLogger("export").debug("where it failed:", exc_info=True)
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(args: argparse.Namespace) -> Path:
-    return export_run(
+def run(args: argparse.Namespace) -> None:
+    folder = export_run(
         args.folder,
         out=args.out,
         name=args.name,
@@ -45,16 +46,17 @@ def run(args: argparse.Namespace) -> Path:
         figures=args.figures,
         neighbours=args.neighbours,
     )
+    _report(folder)
 
 
-def module(args: argparse.Namespace) -> Path:
+def module(args: argparse.Namespace) -> None:
     files = {"weights": args.weights, "encoder weights": args.encoder_weights}
     decode = load_module(args.decoder, args.params, args.weights)
     encode = None
     if args.encoder:
         encode = load_module(args.encoder, args.encoder_params, args.encoder_weights)
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
-    return export(
+    folder = export(
         decode=decode,
         encode=encode,
         latent=args.latent,
@@ -68,6 +70,17 @@ def module(args: argparse.Namespace) -> Path:
         provenance=Provenance(source=f"module {args.decoder}", details=details),
         licence=args.licence,
     )
+    _report(folder)
+
+
+def keys(args: argparse.Namespace) -> None:
+    public = make_keys(args.private)
+    print(f"{args.private}: the private key, for `sign`; keep it secret")
+    print(f"{public}: the public key, for whoever loads what it signed")
+
+
+def sign_artifact(args: argparse.Namespace) -> None:
+    print(sign(args.artifact, args.key))
 
 
 def _report(folder: Path) -> None:
@@ -123,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--batches", type=_sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     command.add_argument("--licence", default="not stated")
     _add_common(command, module)
+
+    command = commands.add_parser("keys", help="make a pair of keys for `sign`")
+    command.add_argument("private", type=Path, help="new file: secret.pem (and secret.pub.pem)")
+    command.set_defaults(run=keys, verbose=False)
+
+    command = commands.add_parser("sign", help="sign an artifact, so that others know its maker")
+    command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    command.add_argument("--key", type=Path, required=True, help="PEM file of the private key")
+    command.set_defaults(run=sign_artifact, verbose=False)
     return parser
 
 

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import InputError, LatentServeError
-from runtime.files import OUTPUTS, check_output, load_images, save_arrays, save_images
+from runtime.files import (
+    OUTPUTS,
+    check_output,
+    count_finished,
+    load_images,
+    save_arrays,
+    save_images,
+)
 from runtime.images import UInt8Array
 from runtime.loading import Limits, load, tune
 from runtime.model import Model
@@ -39,10 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.run is measure:
             measure(args, chosen)
         else:
-            with load(args.artifact, **chosen) as model:
+            key = args.key if args.run is verify else None
+            with load(args.artifact, **chosen, signed_by=key) as model:
                 args.run(model, args)
     except LatentServeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(
+            "MemoryError: not enough memory for all images at once: ask for fewer, or write them "
+            "as .npy or into a folder, which needs no more for many than for a few",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -64,8 +79,10 @@ def sample(model: Model, args: argparse.Namespace) -> None:
             label = f"_{classes[made['labels'][i]]}" if classes is not None else ""
             yield f"seed{one}_{number:06d}{label}"
 
-    batches = model.batches(request)
-    _save(args, batches, request.counter.count, names(), arrays)
+    job, n = request.job(model.manifest), request.counter.count
+    done = count_finished(args.out, names()) if args.resume else 0
+    batches = model.batches(job.part(done, n)) if done < n else []
+    _save(args, batches, n, names(), arrays, done)
 
 
 def encode(model: Model, args: argparse.Namespace) -> None:
@@ -130,7 +147,10 @@ def verify(model: Model, args: argparse.Namespace) -> None:
     print(f"  schema and digest of the manifest; SHA-256 of {len(manifest.files)} files")
     print(f"  operators, sizes, inputs and outputs of {graphs}")
     print(f"  golden outputs reproduced by {model.engine}")
-    print("  (checksums find accidents; they do not prove who made the artifact)")
+    if args.key:
+        print(f"  signed by a key in {args.key}")
+    else:
+        print("  (checksums find accidents, not attackers: --key checks who signed it)")
 
 
 def measure(args: argparse.Namespace, chosen: dict[str, Any]) -> None:
@@ -148,14 +168,15 @@ def _save(
     n: int,
     names: Iterable[str] | None = None,
     arrays: Callable[[], dict[str, NDArray[Any]]] | None = None,
+    done: int = 0,
 ) -> None:
-    counted = _counted(batches, n)
-    save_images(args.out, counted, n, columns=args.columns, names=names, arrays=arrays)
+    counted = _counted(batches, n, done)
+    save_images(args.out, counted, n, columns=args.columns, names=names, arrays=arrays, done=done)
 
 
-def _counted(batches: Iterable[T], n: int) -> Iterator[T]:
+def _counted(batches: Iterable[T], n: int, done: int = 0) -> Iterator[T]:
     """The same batches, with a bar of n images while they come."""
-    with tqdm(total=n, unit="img", disable=None) as bar:
+    with tqdm(total=n, initial=done, unit="img", disable=None) as bar:
         for batch in batches:
             yield batch
             bar.update(len(batch.mean if isinstance(batch, Posterior) else batch))
@@ -212,6 +233,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--offset", type=int, default=0, help="number of the first image")
     add.add_argument("--seeds", type=_seeds, help="image 0 of each of these seeds: 0,1,4-6")
     add.add_argument("--truncation", type=float, help="latents from the normal within [-t, t]")
+    add.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="into a folder that an earlier run of the same command left unfinished",
+    )
 
     add = command("encode", encode, "posterior of pictures, into an .npz", writing)
     add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
@@ -229,7 +256,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--steps", type=int, default=20, help="images along each side")
 
     command("info", info, "what an artifact is")
-    command("verify", verify, "check an artifact thoroughly and say what was checked")
+    add = command("verify", verify, "check an artifact thoroughly and say what was checked")
+    add.add_argument("--key", type=Path, help="PEM file of public keys, one of which signed it")
 
     add = command("tune", measure, "measure every way to run it here, and remember the best")
     add.add_argument("-n", type=_positive, default=10_000, help="latents to compare pixels on")

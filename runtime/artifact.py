@@ -1,7 +1,8 @@
 """Reading an artifact: everything is verified, held as bytes, and only then handed on.
 
 The engine gets the very bytes that were hashed, so nothing can change between check and use.
-Checksums find accidents, not attackers: whoever can write the folder can rewrite them.
+Checksums find accidents, not attackers: whoever can write the folder can rewrite them. Signatures
+find attackers (`runtime.signatures`).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from runtime.encoding import decode_npy
 from runtime.errors import ArtifactError, InputError
 from runtime.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
+from runtime.signatures import SIGNATURE, check_signature, public_keys
 
 ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
 """Environment variable naming the folder where bare artifact names are looked up."""
@@ -30,11 +32,13 @@ _MAX_NPZ_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact in memory: its manifest and the bytes of every file it lists."""
+    """A verified artifact in memory: its manifest, the bytes of every file it lists, and the
+    manifest's own (none while it is not written yet)."""
 
     folder: Path
     manifest: Manifest
     files: dict[str, bytes]
+    manifest_bytes: bytes = b""
 
 
 def artifacts_root() -> Path:
@@ -78,23 +82,30 @@ def artifact_folders(root: Path) -> list[Path]:
     return sorted(folder for folder in root.iterdir() if numbered_versions(folder))
 
 
-def read_artifact(artifact: str | Path) -> Artifact:
+def read_artifact(artifact: str | Path, *, signed_by: Path | None = None) -> Artifact:
     """Read and verify a whole artifact; raises ArtifactError naming the file and the reason.
 
     Checked: the manifest's digest and schema, that the folder holds exactly the files the
     manifest lists (no links, no sub-folders), every file's SHA-256, and every graph's operators,
-    sizes, inputs and outputs (`runtime.graph`).
+    sizes, inputs and outputs (`runtime.graph`). With `signed_by`, a PEM file of public keys, also
+    that one of them signed it; without, a signature is not looked at.
     """
     from runtime.graph import check_graph
 
     folder = find_artifact(artifact)
-    manifest = _read_manifest(folder)
+    signed = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
+    if signed_by is not None:
+        path = folder / SIGNATURE
+        there = path.is_symlink() or path.exists()
+        signature = _read_plain(path, 1024) if there else None
+        check_signature(folder, signed, signature, public_keys(signed_by))
+    manifest = _parse_manifest(folder, signed)
     if folder.name.isdecimal() and folder.name != str(manifest.version):
         raise ArtifactError(
             folder, f"expected version {folder.name} as the folder says, found {manifest.version}"
         )
     expected = {MANIFEST, MANIFEST_DIGEST, *manifest.files}
-    found = {child.name for child in folder.iterdir()}
+    found = {child.name for child in folder.iterdir()} - {SIGNATURE}
     if found != expected:
         missing, extra = sorted(expected - found), sorted(found - expected)
         raise ArtifactError(
@@ -113,16 +124,15 @@ def read_artifact(artifact: str | Path) -> Artifact:
         files[name] = data
     for spec in (*manifest.decode, *manifest.encode):
         check_graph(files[spec.file], spec)
-    return Artifact(folder, manifest, files)
+    return Artifact(folder, manifest, files, signed)
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    data = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
-    stated = _read_plain(folder / MANIFEST_DIGEST, 1024).decode("ascii", "replace").strip()
+def _parse_manifest(folder: Path, data: bytes) -> Manifest:
+    stated = _read_plain(folder / MANIFEST_DIGEST, 1024).decode("ascii", "replace")
     actual = hashlib.sha256(data).hexdigest()
-    if stated != actual:
+    if stated.removesuffix("\n") != actual:
         raise ArtifactError(
-            folder / MANIFEST, f"expected SHA-256 {stated} ({MANIFEST_DIGEST}), found {actual}"
+            folder / MANIFEST, f"expected SHA-256 {stated.strip()} ({MANIFEST_DIGEST}), found {actual}"
         )
     try:
         return Manifest.model_validate_json(data)

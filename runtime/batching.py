@@ -14,8 +14,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from runtime.manifest import GraphName
 from runtime.observer import Observer, SafeObserver
 
 T = TypeVar("T")
+Timed = Callable[[Literal["queue", "engine"], float, float], None]
+"""Told of a job's stages, slice by slice: when each began and ended, in seconds of
+`time.monotonic`."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,21 @@ class Job(Generic[T]):
     """Work for the engine: `count` rows of `graph`.
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread;
-    `finish(outputs)` turns the outputs of all rows into the result.
+    `finish(outputs)` turns the outputs of all rows into the result; `timed` follows it.
     """
 
     graph: GraphName
     count: int
     rows: Callable[[int, int], Tensors]
     finish: Callable[[Tensors], T]
+    timed: Timed | None = None
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one."""
-        return Job(
-            self.graph,
-            stop - start,
-            lambda first, last: self.rows(start + first, start + last),
-            self.finish,
+        return replace(
+            self,
+            count=stop - start,
+            rows=lambda first, last: self.rows(start + first, start + last),
         )
 
 
@@ -59,7 +62,7 @@ class _Entry:
     job: Job[Any]
     future: Future[Any]
     seconds: float | None
-    expires: float | None
+    arrived: float = field(default_factory=time.monotonic)
     taken: int = 0
     done: int = 0
     outputs: dict[str, NDArray[Any]] | None = None
@@ -71,8 +74,12 @@ class _Entry:
         return self.job.count - self.taken
 
     @property
+    def expires(self) -> float | None:
+        return None if self.seconds is None else self.arrived + self.seconds
+
+    @property
     def is_late(self) -> bool:
-        return self.expires is not None and time.monotonic() > self.expires
+        return self.seconds is not None and time.monotonic() > self.arrived + self.seconds
 
     @property
     def lateness(self) -> DeadlineExceeded:
@@ -113,6 +120,7 @@ class Batcher:
         self._cancelled: deque[_Entry] = deque()
         self._queued = 0
         self._running = 0
+        self._failures = 0
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -148,6 +156,19 @@ class Batcher:
         """Images waiting, a large job counted by its window."""
         return self._queued
 
+    @property
+    def oldest(self) -> float:
+        """Seconds that the job which has waited longest for its first run has waited; 0 for
+        none."""
+        with self._lock:
+            arrived = min((e.arrived for e in self._queue if not e.taken), default=None)
+        return 0.0 if arrived is None else time.monotonic() - arrived
+
+    @property
+    def failures(self) -> int:
+        """Engine runs that failed one after another, until now."""
+        return self._failures
+
     def close(self) -> None:
         """Take no more jobs, finish those queued or in line, and end the runners."""
         with self._lock:
@@ -158,8 +179,7 @@ class Batcher:
 
     def _arrive(self, job: Job[Any], deadline: float | None) -> _Entry:
         """Join the line, and leave it at once for the queue where there is room."""
-        expires = None if deadline is None else time.monotonic() + deadline
-        entry = _Entry(job, Future(), deadline, expires)
+        entry = _Entry(job, Future(), deadline)
         with self._lock:
             if self._closed:
                 raise EngineError("the model is closed: load it again")
@@ -211,14 +231,18 @@ class Batcher:
 
     def _serve_batch(self) -> bool:
         batch = self._next_batch()
+        images = sum(piece.rows for piece in batch)
         try:
             if batch:
+                now = time.monotonic()
+                waited = [now - p.entry.arrived for p in batch if p.start == 0]
+                self._observer.taken(batch[0].entry.job.graph, images, waited)
                 self._run(batch)
         except Exception as error:  # whatever it is, the runner lives on
             for piece in batch:
                 self._fail(piece.entry, error)
         with self._lock:
-            self._running -= sum(piece.rows for piece in batch)
+            self._running -= images
         return bool(batch)
 
     def _next_batch(self) -> list[_Slice]:
@@ -330,12 +354,14 @@ class Batcher:
             return
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
         images = sum(piece.rows for piece in good)
-        began = time.perf_counter()
-        outputs = self._backend.run(graph, inputs)
-        self._observer.run(graph, images, time.perf_counter() - began)
-        for name, array in outputs.items():
-            if len(array) != images:
-                raise EngineError(f"{graph}: {name}: expected {images} rows, found {len(array)}")
+        began = time.monotonic()
+        outputs = self._engine(graph, inputs, images)
+        ended = time.monotonic()
+        self._observer.run(graph, images, ended - began)
+        for piece in good:
+            if piece.entry.job.timed is not None:
+                piece.entry.job.timed("queue", piece.entry.arrived, began)
+                piece.entry.job.timed("engine", began, ended)
         row = 0
         for piece in good:
             part = slice(row, row + piece.rows)
@@ -343,7 +369,23 @@ class Batcher:
             try:
                 self._deliver(piece, {name: array[part] for name, array in outputs.items()})
             except Exception as error:
+                self._observer.rejected(graph, piece.entry.job.count, "not finite")
                 self._fail(piece.entry, error)
+
+    def _engine(self, graph: GraphName, inputs: Tensors, images: int) -> Tensors:
+        try:
+            outputs = self._backend.run(graph, inputs)
+            for name, array in outputs.items():
+                if len(array) != images:
+                    raise EngineError(
+                        f"{graph}: {name}: expected {images} rows, found {len(array)}"
+                    )
+        except Exception:
+            self._failures += 1
+            self._observer.failed(graph, images)
+            raise
+        self._failures = 0
+        return outputs
 
     def _deliver(self, piece: _Slice, outputs: Tensors) -> None:
         entry, count = piece.entry, piece.entry.job.count

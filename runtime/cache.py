@@ -47,8 +47,13 @@ def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping
         path.parent.mkdir(parents=True, exist_ok=True)
         # Renamed into place, so that another process never reads half of it.
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text + "\n")
-        Path(file.name).replace(path)
+            temporary = Path(file.name)
+            try:
+                file.write(text + "\n")
+                file.flush()
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         logger.info("%s cannot be written (%s): it will be measured again", path, error.strerror)
 

@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,8 +46,9 @@ def save_images(
     columns: int | None = None,
     names: Iterable[str] | None = None,
     arrays: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
+    done: int = 0,
 ) -> None:
-    """Write n images that arrive in batches, in order.
+    """Write n images that arrive in batches, in order; of a folder, all but the first `done`.
 
     A folder and `.npy` are written as the batches come, so memory stays flat for any n. `names`
     are the single files' names without ending (default: the image's number), made safe and
@@ -56,7 +59,7 @@ def save_images(
     distinct = _distinct(names or map(_number, range(n)))
     suffix = out.suffix.lower()
     if suffix == "":
-        for name, image in zip(distinct, _each(batches), strict=True):
+        for name, image in zip(islice(distinct, done, None), _each(batches), strict=True):
             with _renamed(out / f"{name}.png") as file:
                 file.write(encode_image(image))
         return
@@ -72,6 +75,15 @@ def save_images(
         else:
             sheet = contact_sheet(np.concatenate(list(batches)), columns)
             file.write(encode_image(sheet, _PICTURES[suffix]))
+
+
+def count_finished(out: Path, names: Iterable[str]) -> int:
+    """How many of the first files of a folder that `save_images` was writing are there: each of
+    them is whole."""
+    check_output(out)
+    if out.suffix:
+        raise InputError("out", "a folder: only there single images are finished", f"{out.name!r}")
+    return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
 
 
 def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -143,6 +155,7 @@ def _renamed(path: Path) -> Generator[IO[bytes]]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(
-            "out", "a place that can be written", f"{path} ({error.strerror})"
-        ) from error
+        expected = "a place that can be written"
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            expected = "room for all images (free some there; files that were finished are whole)"
+        raise InputError("out", expected, f"{path} ({error.strerror})") from error

@@ -49,6 +49,7 @@ def load(
     limits: Limits | None = None,
     observer: Observer | None = None,
     cache: Path | None = None,
+    signed_by: Path | None = None,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
     name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
@@ -58,11 +59,13 @@ def load(
     What they leave open is measured the first time, which takes a second or so, and remembered in
     `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder).
 
+    With `signed_by`, a PEM file of public keys, an artifact is refused unless one of them signed it
+    (`python -m export sign`).
     Before it returns, the artifact's golden images are reproduced on this machine's engine.
     Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
     InputError (unknown backend or precision).
     """
-    verified = read_artifact(artifact)
+    verified = read_artifact(artifact, signed_by=signed_by)
     limits = limits or Limits()
     setting = _setting(verified.manifest, limits, device)
     variant, reason = choose(

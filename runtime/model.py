@@ -1,5 +1,7 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
+import threading
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -107,13 +109,13 @@ class Model:
         """
         return self.batches(Sample(n, seed, offset, seeds, labels, truncation))
 
-    def batches(self, request: Request[T]) -> Iterator[T]:
-        """The result of any request in parts, in order, in bounded memory.
+    def batches(self, work: Request[T] | Job[T]) -> Iterator[T]:
+        """The result of any request, or job, in parts, in order, in bounded memory.
 
         A few parts are made ahead of the reader; leaving the loop cancels them. Raises InputError
         at the call, not at the first part.
         """
-        return self._batches(request.job(self.manifest))
+        return self._batches(self._job(work))
 
     def _batches(self, job: Job[T]) -> Iterator[T]:
         for future in self.parts(job):
@@ -229,10 +231,25 @@ class Model:
         """Images waiting for the engine."""
         return self._batcher.queued
 
+    @property
+    def oldest(self) -> float:
+        """Seconds that the request which has waited longest for the engine has waited."""
+        return self._batcher.oldest
+
+    @property
+    def failures(self) -> int:
+        """Engine runs that failed one after another, until now: 0 when the last one succeeded."""
+        return self._batcher.failures
+
     def close(self) -> None:
         """Finish what is queued, then release the engine."""
         self._batcher.close()
         self._backend.close()
+
+    def close_when_unused(self) -> None:
+        """Close in a thread of its own once nobody holds a reference to this model any more: what
+        has begun with it ends with it."""
+        weakref.finalize(self, _close_in_thread, self._batcher, self._backend).atexit = False
 
     def __enter__(self) -> "Model":
         return self
@@ -244,3 +261,11 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _close_in_thread(batcher: Batcher, backend: Backend) -> None:
+    def close() -> None:
+        batcher.close()
+        backend.close()
+
+    threading.Thread(target=close, name="latentserve-closing", daemon=True).start()

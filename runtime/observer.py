@@ -1,7 +1,7 @@
 """All that the runtime knows of metrics: a few callbacks, called from its own threads."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from runtime.manifest import GraphName
@@ -16,12 +16,22 @@ class Observer(Protocol):
         """A request of so many images entered the queue."""
         ...
 
+    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+        """A batch of so many images was formed; the requests whose first images are in it had
+        waited so many seconds."""
+        ...
+
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
         """The engine finished a batch."""
         ...
 
+    def failed(self, graph: GraphName, images: int) -> None:
+        """The engine failed in a batch."""
+        ...
+
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        """Images left the queue unserved: "overloaded", "cancelled", "deadline" or "failed"."""
+        """A request of so many images gets no result: "overloaded", "cancelled", "deadline" or
+        "failed" took it out of the queue, or the outputs were "not finite"."""
         ...
 
 
@@ -35,9 +45,17 @@ class SafeObserver:
         if self._observer is not None:
             _guarded(self._observer.queued, graph, images)
 
+    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+        if self._observer is not None:
+            _guarded(self._observer.taken, graph, images, waited)
+
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
         if self._observer is not None:
             _guarded(self._observer.run, graph, images, seconds)
+
+    def failed(self, graph: GraphName, images: int) -> None:
+        if self._observer is not None:
+            _guarded(self._observer.failed, graph, images)
 
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
         if self._observer is not None:

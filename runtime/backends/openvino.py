@@ -1,5 +1,6 @@
 """OpenVINO on the CPU: often the faster engine, and the one with bf16 arithmetic."""
 
+import threading
 from collections import deque
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from runtime.backends import Tensors, Variant, graph_bytes, graph_spec
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 
+_FIRST_ARRAY = threading.Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -105,4 +107,8 @@ def _import_openvino() -> Any:
         raise EngineError(
             f"openvino cannot be imported ({error}): install latentserve[openvino]"
         ) from error
+    # Two threads that hand it their first array at the same moment lock each other out for good:
+    # one holds a C++ guard and waits for Python's lock, the other the reverse (OpenVINO 2026.4, pybind11).
+    with _FIRST_ARRAY:
+        openvino.Type.f32.to_dtype()
     return openvino

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,18 @@ async def ask_async(
 class Server:
     """`bentoml serve` in a process of its own, on a free loopback port.
 
-    `home` is BentoML's own folder; without `artifacts` the service looks for its default.
+    `home` is BentoML's own folder; without `artifacts` the service looks for its default; `environ`
+    holds further settings.
     """
 
     def __init__(
-        self, home: Path, artifacts: Path | None, *, bento: str = ".", folder: Path = ROOT
+        self,
+        home: Path,
+        artifacts: Path | None,
+        *,
+        bento: str = ".",
+        folder: Path = ROOT,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -70,7 +77,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*BENTOML, "serve", bento, "--port", str(self.port)],
                 cwd=folder,
-                env=inherited | settings,
+                env={**inherited, **settings, **(environ or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

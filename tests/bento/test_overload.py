@@ -42,6 +42,12 @@ class Watch:
         if images == 4:
             self.waiting.set()
 
+    def taken(self, graph: str, images: int, waited: object) -> None:
+        pass
+
+    def failed(self, graph: str, images: int) -> None:
+        pass
+
     def run(self, graph: str, images: int, seconds: float) -> None:
         self.ran.append((graph, images))
 
@@ -92,7 +98,7 @@ def watch() -> Watch:
 @pytest.fixture
 def narrow(artifacts: Path, watch: Watch) -> Iterator[Models]:
     """Models whose queues hold 4 images."""
-    loaded = Models(Settings(artifacts=artifacts, queue_images=4), watch)
+    loaded = Models(Settings(artifacts=artifacts, queue_images=4), lambda name: watch)
     loaded.load()
     yield loaded
     loaded.close()

@@ -83,7 +83,7 @@ def test_a_client_that_leaves_is_done_with_at_once(server: Server) -> None:
     )
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head.encode())
-    counted = 'latentserve_requests_total{endpoint="/decode",status="499"}'
+    counted = 'latentserve_requests_total{endpoint="/decode",model="",status="499"}'
     for _ in range(100):
         if counted in httpx.get(f"{server.url}/metrics").text:
             return

@@ -53,7 +53,7 @@ def watch() -> Watch:
 @pytest.fixture
 def own(artifacts: Path, watch: Watch) -> Iterator[Models]:
     """Models that a test may break."""
-    loaded = Models(Settings(artifacts=artifacts), watch)
+    loaded = Models(Settings(artifacts=artifacts), lambda name: watch)
     loaded.load()
     yield loaded
     loaded.close()

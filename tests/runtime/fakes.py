@@ -1,6 +1,7 @@
 """A tiny backend and observer that a test can hold, fail and inspect."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,13 @@ class Recorder:
 
     def queued(self, graph: GraphName, images: int) -> None:
         self.events.append(("queued", images))
+
+    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+        assert all(seconds >= 0 for seconds in waited)
+        self.events.append(("taken", images, len(waited)))
+
+    def failed(self, graph: GraphName, images: int) -> None:
+        self.events.append(("failed", images))
 
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
         assert seconds >= 0

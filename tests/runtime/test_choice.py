@@ -17,7 +17,7 @@ import runtime
 from runtime import EngineError, InputError, choice
 from runtime.artifact import Artifact, read_artifact
 from runtime.backends import REFERENCE, Backend, Tensors, Variant, open_backend
-from runtime.backends.openvino import precisions
+from runtime.backends.openvino import is_installed, precisions
 from runtime.cache import cache_folder, recall, remember
 from runtime.choice import Measured, Setting, choose, choose_anew
 from runtime.manifest import GraphName
@@ -277,3 +277,26 @@ def test_what_is_remembered_comes_back_for_its_subject_alone(tmp_path: Path) -> 
     assert recall(tmp_path, "things", {"a": 1}) == {"x": [1, 2]}
     assert recall(tmp_path, "things", {"a": 2}) is None
     assert [path.suffix for path in (tmp_path / "things").iterdir()] == [".json"]
+
+
+RACE = """
+import sys, threading
+from runtime.backends.openvino import precisions
+precisions()
+import openvino
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(4)
+def meet_an_array():
+    barrier.wait()
+    for _ in range(50):
+        openvino.Type.f32.to_dtype()
+threads = [threading.Thread(target=meet_an_array) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+def test_threads_that_meet_openvino_together_do_not_hang() -> None:
+    # Without what `_import_openvino` does first, this hangs nearly always.
+    subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60)

@@ -1,0 +1,166 @@
+"""What surrounds every request to our endpoints: its id, its place among those under way, and what
+is told of it afterwards (metrics, log, trace)."""
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bento.errors import RequestError, error_response
+from bento.metrics import metrics
+from bento.settings import Settings
+from bento.tracing import Trace
+
+logger = logging.getLogger(__name__)
+
+_KEY = "latentserve.call"
+_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(eq=False)
+class Call:
+    """One request, while it is answered. Handlers fill in what they find out."""
+
+    id: str
+    endpoint: str
+    began: float = field(default_factory=time.monotonic)
+    status: str = "cut"
+    model: str = ""
+    images: int = 0
+    seed: int | None = None
+    trace: Trace | None = None
+
+    def encoded(self, kind: str, began: float) -> None:
+        """The reply's bytes, of such a format, were made from then until now."""
+        ended = time.monotonic()
+        _encode_seconds(kind).observe(ended - began)
+        if self.trace is not None:
+            self.trace.stage("encode", began, ended)
+
+
+def call_of(scope: Scope) -> Call:
+    """The call that a scope belongs to."""
+    return scope[_KEY]
+
+
+class Calls:
+    """ASGI middleware around the endpoints of `paths`.
+
+    A client's X-Request-ID is taken over where it is short and plain; every reply carries one.
+    `find_tracer` is asked at the first request, when BentoML has set up what it says.
+    Beyond `settings.max_requests` at once it is 429.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        paths: Collection[str],
+        find_tracer: Callable[[], Any] = lambda: None,
+    ) -> None:
+        self.app, self.paths = app, paths
+        self.limit, self.logs = settings.max_requests, settings.request_log
+        self.in_flight = 0
+        self._find_tracer = find_tracer
+
+    @cached_property
+    def tracer(self) -> Any:
+        """Where traces go, or None."""
+        return self._find_tracer()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+        call = Call(_request_id(scope), path if path in self.paths else "other")
+        scope[_KEY] = call
+        if self.tracer is not None:
+            call.trace = Trace(self.tracer, scope, f"{scope['method']} {call.endpoint}")
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = str(message["status"])
+                message["headers"] = [*message["headers"], (b"x-request-id", call.id.encode())]
+            await send(message)
+
+        self.in_flight += 1
+        try:
+            if self.in_flight > self.limit:
+                await error_response(_too_many(self.limit))(scope, receive, noting)
+            else:
+                await self.app(scope, receive, noting)
+        except BaseException:
+            call.status = "cut"
+            raise
+        finally:
+            self.in_flight -= 1
+            self._tell(call)
+
+    def _tell(self, call: Call) -> None:
+        seconds = time.monotonic() - call.began
+        _requests(call.endpoint, call.model, call.status).inc()
+        _request_seconds(call.endpoint, call.status).observe(seconds)
+        if call.status == "200" and call.images:
+            _images(call.endpoint, call.model).inc(call.images)
+        failed = call.status == "cut" or call.status >= "500"
+        if not (self.logs or failed or call.trace):
+            return
+        told = {
+            "request": call.id,
+            "endpoint": call.endpoint,
+            "status": call.status,
+            "model": call.model or None,
+            "n": call.images or None,
+            "seed": call.seed,
+            "milliseconds": round(seconds * 1e3, 3),
+        }
+        if self.logs or failed:
+            logger.log(logging.ERROR if failed else logging.INFO, json.dumps(told))
+        if call.trace is not None:
+            call.trace.end({f"latentserve.{k}": v for k, v in told.items()}, failed=failed)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ID.fullmatch(value):
+            return value.decode("ascii")
+    return secrets.token_hex(8)
+
+
+def _too_many(limit: int) -> RequestError:
+    return RequestError(
+        429,
+        "too many requests at once, try again",
+        expected=f"at most {limit} at a time",
+        found="more",
+        headers={"Retry-After": "1"},
+    )
+
+
+# Looking labels up costs more than counting, and their values are few: endpoints, models, statuses.
+@cache
+def _requests(endpoint: str, model: str, status: str) -> Any:
+    return metrics().requests.labels(endpoint, model, status)
+
+
+@cache
+def _request_seconds(endpoint: str, status: str) -> Any:
+    return metrics().request_seconds.labels(endpoint, status)
+
+
+@cache
+def _images(endpoint: str, model: str) -> Any:
+    return metrics().images.labels(endpoint, model)
+
+
+@cache
+def _encode_seconds(kind: str) -> Any:
+    return metrics().encode_seconds.labels(kind)

@@ -1,0 +1,130 @@
+"""What the service tells Prometheus, in the shapes that serving systems share: requests, images and
+engine runs are counted apart, by model, endpoint and outcome."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from runtime import Model
+from runtime.manifest import GraphName
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Every metric of the service. Make one a process: `metrics()`."""
+
+    def __init__(self) -> None:
+        # Imported late: BentoML first sets where the metrics of all its processes come together.
+        from prometheus_client import Counter, Gauge, Histogram
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Any:
+            return Gauge(name, text, labels, multiprocess_mode="mostrecent")
+
+        model, graph = ("model",), ("model", "graph")
+        self.requests = Counter(
+            "latentserve_requests",
+            "Requests answered; status `cut` where a reply broke off.",
+            ("endpoint", "model", "status"),
+        )
+        self.request_seconds = Histogram(
+            "latentserve_request_seconds",
+            "Seconds from a request's headers to its reply's last byte.",
+            ("endpoint", "status"),
+            buckets=_SECONDS,
+        )
+        self.in_flight = gauge("latentserve_requests_in_flight", "Requests being answered.")
+        self.images = Counter(
+            "latentserve_images", "Images of successful replies.", ("endpoint", "model")
+        )
+        self.encode_seconds = Histogram(
+            "latentserve_encode_seconds",
+            "Seconds to turn a reply's images or posteriors into bytes.",
+            ("format",),
+            buckets=(0.0001, 0.00025, 0.0005, *_SECONDS),
+        )
+        self.queue_images = gauge("latentserve_queue_images", "Images waiting.", model)
+        self.queue_oldest_seconds = gauge(
+            "latentserve_queue_oldest_seconds", "How long the oldest request has waited.", model
+        )
+        self.queue_seconds = Histogram(
+            "latentserve_queue_seconds",
+            "Seconds that a request waited for its first engine run.",
+            graph,
+            buckets=_SECONDS,
+        )
+        self.engine_runs = Counter(
+            "latentserve_engine_runs", "Batches run.", ("model", "graph", "outcome")
+        )
+        self.engine_images = Counter(
+            "latentserve_engine_images", "Images of batches that succeeded.", graph
+        )
+        self.engine_seconds = Histogram(
+            "latentserve_engine_seconds", "Seconds of one engine run.", graph, buckets=_SECONDS
+        )
+        self.batch_images = Histogram(
+            "latentserve_batch_images", "Images of one batch.", graph, buckets=_IMAGES
+        )
+        self.rejected = Counter(
+            "latentserve_rejected",
+            "Requests without a result, by reason: overloaded, deadline, cancelled, failed, not "
+            "finite (the posterior held NaN or infinity).",
+            ("model", "graph", "reason"),
+        )
+        self.model_info = gauge(
+            "latentserve_model_info",
+            "1 for each model that is served, 0 for one that was.",
+            ("model", "version", "engine"),
+        )
+        self._served: set[tuple[str, str, str]] = set()
+
+    def observe_models(self, models: Iterable[Model], in_flight: int) -> None:
+        """What is looked at when somebody asks, instead of noted at each change."""
+        self.in_flight.set(in_flight)
+        served: set[tuple[str, str, str]] = set()
+        for model in models:
+            name = model.manifest.name
+            self.queue_images.labels(name).set(model.queued)
+            self.queue_oldest_seconds.labels(name).set(model.oldest)
+            served.add((name, str(model.manifest.version), model.engine))
+        for labels in self._served | served:
+            self.model_info.labels(*labels).set(labels in served)
+        self._served |= served
+
+
+@cache
+def metrics() -> Metrics:
+    """The process's metrics."""
+    return Metrics()
+
+
+class ModelObserver:
+    """`runtime.Observer` of one model, by name: its versions share the series."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        # Looking labels up costs more than counting.
+        self._child = cache(self._find)
+
+    def _find(self, metric: str, *labels: str) -> Any:
+        return getattr(metrics(), metric).labels(self._model, *labels)
+
+    def queued(self, graph: GraphName, images: int) -> None:
+        pass  # the queue's length is looked at when somebody asks
+
+    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+        self._child("batch_images", graph).observe(images)
+        for seconds in waited:
+            self._child("queue_seconds", graph).observe(seconds)
+
+    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+        self._child("engine_runs", graph, "ok").inc()
+        self._child("engine_images", graph).inc(images)
+        self._child("engine_seconds", graph).observe(seconds)
+
+    def failed(self, graph: GraphName, images: int) -> None:
+        self._child("engine_runs", graph, "failed").inc()
+
+    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+        self._child("rejected", graph, reason).inc()

@@ -1,0 +1,60 @@
+"""Signing artifacts: a key pair, and the signature that `runtime.signatures` checks."""
+
+import base64
+import os
+from pathlib import Path
+
+from runtime.artifact import read_artifact
+from runtime.errors import ExportError
+from runtime.signatures import SIGNATURE, signed_bytes
+
+
+def make_keys(private: Path) -> Path:
+    """Write a new Ed25519 key pair: `private`, readable by its owner alone, and the public key
+    beside it (`name.pem` -> `name.pub.pem`), whose path is returned. Never overwrites."""
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public = private.with_suffix(".pub.pem")
+    key = Ed25519PrivateKey.generate()
+    secret = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    shared = key.public_key().public_bytes(
+        s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo
+    )
+    for path, data, mode in ((private, secret, 0o600), (public, shared, 0o644)):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except OSError as error:
+            raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    return public
+
+
+def sign(artifact: str | Path, key: Path) -> Path:
+    """Verify an artifact, then write its signature by the private key in the PEM file `key`.
+
+    Returns the signature's path. The artifact itself does not change.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    expected = "expected a PEM file with an Ed25519 private key without a passphrase"
+    try:
+        private = load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ExportError(f"{key}: {expected}, found: {error}") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ExportError(f"{key}: {expected}, found {type(private).__name__}")
+    verified = read_artifact(artifact)
+    signature = private.sign(signed_bytes(verified.manifest_bytes))
+    path = verified.folder / SIGNATURE
+    partial = path.with_name(f".{SIGNATURE}.{os.getpid()}")
+    try:
+        partial.write_bytes(base64.b64encode(signature) + b"\n")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path

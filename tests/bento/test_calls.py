@@ -1,0 +1,216 @@
+"""What surrounds a request: its id, how many there may be, what is counted and logged of it."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from bento.calls import Calls
+from bento.errors import JsonErrors
+from bento.front import ApiKey
+from bento.metrics import ModelObserver, metrics
+from bento.models import Models
+from bento.routes import build_app
+from bento.settings import Settings, read_settings
+from tests.bento.support import Ask, ask_async
+
+BODY = {"model": "tiny-plain", "n": 3, "seed": 5}
+KEY = "0123456789abcdef"
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_every_reply_has_an_id(ask: Ask) -> None:
+    first, second = (ask("POST", "/sample", json=BODY).headers["x-request-id"] for _ in range(2))
+    assert first != second
+    assert len(first) == 16
+    for path in ("/models", "/sample?n=x"):
+        assert ask("GET", path).headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("abc-1.2_3:4", True), ("x" * 64, True), ("x" * 65, False), ("a b", False), ("", False)],
+)
+def test_a_clients_id_is_kept_where_it_is_plain(ask: Ask, sent: str, kept: bool) -> None:
+    reply = ask("POST", "/sample", json=BODY, headers={"x-request-id": sent})
+    assert (reply.headers["x-request-id"] == sent) is kept
+
+
+def test_requests_and_images_are_counted_apart(ask: Ask) -> None:
+    ok: dict[str, str] = {"endpoint": "/sample", "model": "tiny-plain", "status": "200"}
+    images = {"endpoint": "/sample", "model": "tiny-plain"}
+    before = value("latentserve_requests_total", **ok), value("latentserve_images_total", **images)
+    ask("POST", "/sample", json=BODY)
+    assert value("latentserve_requests_total", **ok) == before[0] + 1
+    assert value("latentserve_images_total", **images) == before[1] + 3
+    refused = {"endpoint": "/sample", "model": "", "status": "422"}
+    count = value("latentserve_requests_total", **refused)
+    assert ask("POST", "/sample", json={"model": "nobody"}).status_code == 422
+    assert value("latentserve_requests_total", **refused) == count + 1
+    assert value("latentserve_images_total", **images) == before[1] + 3
+
+
+def test_unknown_paths_share_one_series(models: Models) -> None:
+    app = build_app(Settings(), models)
+    before = value("latentserve_requests_total", endpoint="other", model="", status="404")
+
+    async def send() -> None:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(JsonErrors(app)), base_url="http://test"
+        ) as client:
+            for i in range(3):
+                assert (await client.get(f"/nowhere{i}")).status_code == 404
+
+    asyncio.run(send())
+    after = value("latentserve_requests_total", endpoint="other", model="", status="404")
+    assert after == before + 3
+
+
+def test_requests_at_once_are_bounded(models: Models) -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        started.set()
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = Calls(slow, Settings(max_requests=1), {"/sample"})
+
+    async def send_two() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            first = asyncio.create_task(client.post("/sample"))
+            await started.wait()
+            second = await client.post("/sample")
+            release.set()
+            return await first, second, await client.post("/sample")
+
+    first, second, third = asyncio.run(send_two())
+    assert (first.status_code, second.status_code, third.status_code) == (200, 429, 200)
+    assert second.headers["retry-after"] == "1"
+    assert second.json()["expected"] == "at most 1 at a time"
+
+
+def test_one_line_of_json_for_each_request(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "bento.calls")
+    ask("POST", "/sample", json=BODY)
+    assert not caplog.records
+    reply = ask("POST", "/sample", json=BODY, settings={"request_log": True})
+    (line,) = (json.loads(record.message) for record in caplog.records)
+    assert line.pop("milliseconds") > 0
+    assert line == {
+        "request": reply.headers["x-request-id"],
+        "endpoint": "/sample",
+        "status": "200",
+        "model": "tiny-plain",
+        "n": 3,
+        "seed": 5,
+    }
+
+
+def test_the_engines_work_is_counted_by_model() -> None:
+    observer = ModelObserver("counted")
+    both = {"model": "counted", "graph": "decode"}
+    observer.taken("decode", 5, [0.001, 0.002])
+    observer.run("decode", 5, 0.01)
+    observer.failed("decode", 5)
+    observer.rejected("decode", 2, "deadline")
+    assert value("latentserve_batch_images_sum", **both) == 5
+    assert value("latentserve_queue_seconds_count", **both) == 2
+    assert value("latentserve_engine_images_total", **both) == 5
+    for outcome in ("ok", "failed"):
+        assert value("latentserve_engine_runs_total", **both, outcome=outcome) == 1
+    assert value("latentserve_rejected_total", **both, reason="deadline") == 1
+
+
+def test_gauges_tell_what_is_served(models: Models) -> None:
+    metrics().observe_models(models, 7)
+    assert value("latentserve_requests_in_flight") == 7
+    model = models.get("tiny-vae")
+    labels = {"model": "tiny-vae", "version": "1", "engine": model.engine}
+    assert value("latentserve_model_info", **labels) == 1
+    metrics().observe_models([], 0)
+    assert value("latentserve_model_info", **labels) == 0
+
+
+async def ask_with(app: Any, path: str, headers: dict[str, str]) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (None, 401),
+        (f"Bearer {KEY}", 200),
+        (f"bearer  {KEY}", 200),
+        (f"Bearer {KEY}x", 401),
+        (f"Bearer {KEY[:-1]}", 401),
+        (f"Basic {KEY}", 401),
+        (KEY, 401),
+        ("Bearer", 401),
+        ("Bearer é", 401),
+    ],
+)
+def test_the_api_key(models: Models, sent: str | None, status: int) -> None:
+    app = ApiKey(build_app(Settings(), models), KEY)
+    headers = {} if sent is None else {"authorization": sent.encode("utf-8")}
+    reply = asyncio.run(ask_with(app, "/models", headers))  # pyright: ignore[reportArgumentType]
+    assert reply.status_code == status
+    if status == 401:
+        assert reply.headers["www-authenticate"] == "Bearer"
+        assert set(reply.json()) == {"error", "field", "expected", "found"}
+        assert KEY not in reply.text
+
+
+def test_orchestrators_need_no_key(models: Models) -> None:
+    app = ApiKey(build_app(Settings(), models), KEY)
+    for path in ("/livez", "/readyz", "/healthz"):
+        assert asyncio.run(ask_with(app, path, {})).status_code == 404, "it came through"
+    assert asyncio.run(ask_with(app, "/readyz/../models", {})).status_code in (401, 404)
+    assert asyncio.run(ask_with(app, "//models", {})).status_code == 401
+
+
+def test_the_key_is_in_no_message() -> None:
+    with pytest.raises(ValueError, match="LATENTSERVE_API_KEY") as caught:
+        read_settings({"LATENTSERVE_API_KEY": "short-secret"})
+    assert "short-secret" not in str(caught.value)
+    assert KEY not in repr(read_settings({"LATENTSERVE_API_KEY": KEY}))
+
+
+def test_two_keys_are_none(models: Models) -> None:
+    app = ApiKey(build_app(Settings(), models), KEY)
+    headers = [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer other")]
+    assert asyncio.run(ask_with(app, "/models", headers)).status_code == 401  # pyright: ignore[reportArgumentType]
+
+
+def test_a_failing_engine_is_told_with_the_requests_id(
+    models: Models, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.get("tiny-plain")
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("the card fell off the bus")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._backend, "run", fail)
+        assert asyncio.run(models.are_ready())
+        for _ in range(3):
+            reply = asyncio.run(ask_async(models, "POST", "/sample", json=BODY))
+            assert reply.status_code == 500
+            assert "bus" not in reply.text
+            assert f"request {reply.headers['x-request-id']}: the engine failed" in caplog.text
+        assert not asyncio.run(models.are_ready()), "three failures one after another"
+        assert not asyncio.run(models.are_ready())
+    # It is asked for an image whenever somebody asks for readiness: it has recovered.
+    assert asyncio.run(models.are_ready())
+    assert asyncio.run(ask_async(models, "POST", "/sample", json=BODY)).status_code == 200

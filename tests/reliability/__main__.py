@@ -1,0 +1,90 @@
+"""Run every scenario in full on the shipped artifacts, and write `docs/reliability.md`."""
+
+import argparse
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import runtime
+from runtime.artifact import artifact_folders
+from runtime.cache import cpu_model
+from tests.bento.support import ROOT, Server
+from tests.reliability import scenarios
+from tests.reliability.load import Expected
+
+PAGE = ROOT / "docs" / "reliability.md"
+
+INTRODUCTION = """# Reliability
+
+What the service promises under load and faults, and what a run of it found. `make reliability`
+runs these scenarios on the shipped artifacts and writes this page; `make test` runs each of them in
+a form of seconds; `make soak` is the last one.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("--soak-minutes", type=float, default=30.0)
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="run these, write nothing")
+    chosen = parser.parse_args()
+    soak_seconds = 60 * chosen.soak_minutes
+    with tempfile.TemporaryDirectory() as name:
+        cache = Path(name) / "cache"
+        folders = artifact_folders(ROOT / "artifacts")
+        models = [runtime.load(f, precision="fp32", cache=cache) for f in folders]
+        expected = Expected(models)
+        for model in models:
+            model.close()
+        sections: list[str] = []
+        for title, (text, run) in SCENARIOS.items():
+            if chosen.only and title not in chosen.only:
+                continue
+            server = Server(Path(name), None, environ={"LATENTSERVE_CACHE": str(cache)})
+            try:
+                figures = run(server, expected, soak_seconds)
+                assert not scenarios.listening_elsewhere(server)
+            finally:
+                if server.process.poll() is None:
+                    server.stop()
+            sections.append(section(title, text, figures))
+            print(sections[-1], flush=True)
+    if not chosen.only:
+        machine = f"Machine: {cpu_model()}, Python {platform.python_version()}, {sys.platform}.\n"
+        PAGE.write_text("\n".join([INTRODUCTION, machine, *sections]), "utf-8")
+
+
+def section(title: str, text: str, figures: Mapping[str, object]) -> str:
+    """A heading, the promise, and a table of figures."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
+    return f"## {title}\n\n{text}\n\n| measure | found |\n| --- | --- |\n{rows}\n"
+
+
+Run = Callable[[Server, Expected, float], scenarios.Figures]
+SCENARIOS: dict[str, tuple[str, Run]] = {
+    "Correctness": (
+        "200 clients with mixed models, sizes, labels, seeds, offsets and lossless formats: every "
+        "reply is compared, image by image, with what `runtime` gives in process, and may differ "
+        "by one grey level.",
+        lambda server, expected, _: scenarios.correctness(server, expected, 200, 60),
+    ),
+    "Termination": (
+        "SIGTERM under load: every accepted request is answered whole, new ones are refused, the "
+        f"service ends within {scenarios.GRACE_SECONDS:.0f} s.",
+        lambda server, expected, _: scenarios.termination(server, expected, 50, 10),
+    ),
+    "Killing": (
+        "SIGKILL of the serving process: connections may break, BentoML starts another process, "
+        f"and a request succeeds within {scenarios.RETURN_SECONDS:.0f} s.",
+        lambda server, _, __: scenarios.killing(server, 5),
+    ),
+    "Soak": (
+        "Mixed load for long: resident memory, open files and threads stay flat.",
+        lambda server, expected, seconds: scenarios.soak(server, expected, 16, seconds),
+    ),
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Each scenario for seconds, on tiny artifacts: what happens, not how fast."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bento.models import Models
+from bento.settings import Settings
+from tests.bento.support import Server
+from tests.reliability import scenarios
+from tests.reliability.load import Expected
+from tests.tiny import write_artifact
+
+# They start processes and load the machine: one after the other.
+pytestmark = pytest.mark.xdist_group("reliability")
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts")
+    for kind in ("plain", "conditional", "vae"):
+        write_artifact(folder, kind)  # pyright: ignore[reportArgumentType]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(artifacts: Path) -> Expected:
+    models = Models(Settings(artifacts=artifacts, precision="fp32"))
+    models.load()
+    made = Expected(models)
+    models.close()
+    return made
+
+
+@pytest.fixture
+def server(artifacts: Path, tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path, artifacts)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_correctness_and_soak(server: Server, expected: Expected) -> None:
+    assert scenarios.correctness(server, expected, 40, 4)["wrong or swapped"] == 0
+    scenarios.soak(server, expected, 8, 6, periods=3)
+    assert scenarios.listening_elsewhere(server) == []
+
+
+def test_termination(server: Server, expected: Expected) -> None:
+    assert scenarios.termination(server, expected, 16, 3)["cut"] == 0
+
+
+def test_killing(server: Server) -> None:
+    scenarios.killing(server, 1)
