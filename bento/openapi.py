@@ -36,7 +36,8 @@ _ERRORS = {
     413: "The body is too large.",
     415: "The body's media type is not read here.",
     422: "A value is not acceptable; `field` names it.",
-    429: "The queue is full, or too many requests are under way; try again after `Retry-After` seconds.",
+    429: "The queue is full, or too many requests are under way: try again after "
+    "`Retry-After` seconds.",
     500: "The engine failed; the server's log says how.",
     503: "No model is loaded.",
     504: "Not finished in the allowed time.",

@@ -202,13 +202,13 @@ class _Api:
         call.images = job.count
         posterior = await self.run(call, model, job)
 
-        def body() -> bytes:
+        def encoded() -> bytes:
             began = time.monotonic()
             made = encode_posterior(posterior, full_name(model), chosen)
             call.encoded(chosen, began)
             return made
 
-        reply = await in_thread(posterior_bytes(chosen, values), body)
+        reply = await in_thread(posterior_bytes(chosen, values), encoded)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
@@ -275,7 +275,12 @@ class _Api:
         return chosen
 
     async def decoded(
-        self, request: Request, model: Model, job: Job[UInt8Array], chosen: str, asked: PictureOptions
+        self,
+        request: Request,
+        model: Model,
+        job: Job[UInt8Array],
+        chosen: str,
+        asked: PictureOptions,
     ) -> Response:
         """The reply of all that decodes latents which no seed describes."""
 
@@ -302,14 +307,14 @@ class _Api:
             return await self.streamed(model, _traced(job, call), sent)
         images = await self.run(call, model, job)
 
-        def body() -> bytes:
+        def encoded() -> bytes:
             began = time.monotonic()
             told = origins() if needs_origins(chosen) else None
             made = encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
             call.encoded(chosen, began)
             return made
 
-        return Response(await in_thread(images.nbytes, body), 200, sent, MEDIA_TYPES[chosen])
+        return Response(await in_thread(images.nbytes, encoded), 200, sent, MEDIA_TYPES[chosen])
 
     async def streamed(
         self, model: Model, job: Job[UInt8Array], headers: Mapping[str, str]

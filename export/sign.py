@@ -18,15 +18,13 @@ def make_keys(private: Path) -> Path:
     public = private.with_suffix(".pub.pem")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-    shared = key.public_key().public_bytes(
-        s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo
-    )
+    shared = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
     for path, data, mode in ((private, secret, 0o600), (public, shared, 0o644)):
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except OSError as error:
             raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     return public
 

@@ -81,7 +81,7 @@ def sample(model: Model, args: argparse.Namespace) -> None:
 
     job, n = request.job(model.manifest), request.counter.count
     done = count_finished(args.out, names()) if args.resume else 0
-    batches = model.batches(job.part(done, n)) if done < n else []
+    batches = model.batches(job.part(done, n)) if done < n else iter(())
     _save(args, batches, n, names(), arrays, done)
 
 

@@ -132,7 +132,8 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
     actual = hashlib.sha256(data).hexdigest()
     if stated.removesuffix("\n") != actual:
         raise ArtifactError(
-            folder / MANIFEST, f"expected SHA-256 {stated.strip()} ({MANIFEST_DIGEST}), found {actual}"
+            folder / MANIFEST,
+            f"expected SHA-256 {stated.strip()} ({MANIFEST_DIGEST}), found {actual}",
         )
     try:
         return Manifest.model_validate_json(data)

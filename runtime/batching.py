@@ -47,11 +47,11 @@ class Job(Generic[T]):
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one."""
-        return replace(
-            self,
-            count=stop - start,
-            rows=lambda first, last: self.rows(start + first, start + last),
-        )
+
+        def rows(first: int, last: int) -> Tensors:
+            return self.rows(start + first, start + last)
+
+        return replace(self, count=stop - start, rows=rows)
 
 
 @dataclass(eq=False)

@@ -108,7 +108,7 @@ def _import_openvino() -> Any:
             f"openvino cannot be imported ({error}): install latentserve[openvino]"
         ) from error
     # Two threads that hand it their first array at the same moment lock each other out for good:
-    # one holds a C++ guard and waits for Python's lock, the other the reverse (OpenVINO 2026.4, pybind11).
+    # one holds a guard of C++ and waits for Python's lock, the other the reverse (2026.4).
     with _FIRST_ARRAY:
         openvino.Type.f32.to_dtype()
     return openvino

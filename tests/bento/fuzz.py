@@ -9,10 +9,12 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import hypothesis
 import schemathesis
+from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
 from tests.bento.malformed import malformed
@@ -36,9 +38,7 @@ def fuzz_malformed(server: Server, count: int, seed: int = 0) -> Statuses:
             case = malformed(random.Random(i))
             headers = [(k.encode(), v.encode("utf-8")) for k, v in case.headers.items()]
             try:
-                reply = client.request(
-                    case.method, case.path, content=case.body, headers=headers
-                )
+                reply = client.request(case.method, case.path, content=case.body, headers=headers)
             except httpx.HTTPError as error:
                 raise AssertionError(f"malformed {i} ({case.kind}): {error!r}") from error
             assert reply.status_code < 500, f"malformed {i}: {case}: {reply.text}"
@@ -53,20 +53,20 @@ def fuzz_described(server: Server, count: int, seed: int = 0) -> Statuses:
     it."""
     found: Statuses = Counter()
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    operations = [result.ok() for result in schema.get_all_operations()]
+    operations: list[Any] = [result.ok() for result in schema.get_all_operations()]  # pyright: ignore[reportAttributeAccessIssue]
     share = max(1, count // (2 * len(operations)))
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:
                 _run(server, operation, mode, share, seed, found)
-            except hypothesis.errors.Unsatisfiable:
+            except Unsatisfiable:
                 continue  # there is nothing to say against a GET without parameters
     return found
 
 
 def _run(
     server: Server,
-    operation: schemathesis.APIOperation,  # pyright: ignore[reportAttributeAccessIssue]
+    operation: Any,
     mode: GenerationMode,
     count: int,
     seed: int,
@@ -78,7 +78,7 @@ def _run(
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=list(hypothesis.HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def send(case: schemathesis.Case) -> None:

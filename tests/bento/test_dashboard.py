@@ -30,9 +30,11 @@ def test_every_query_has_its_metric_and_labels(models: Models, ask: Ask) -> None
         for target in panel["targets"]:
             (first, *others) = re.findall(r"latentserve_\w+", target["expr"])
             drawn |= {first, *others}
-            labels = set(re.findall(r"by \(([^)]*)\)", target["expr"])[0].split(", ")) if (
-                " by (" in target["expr"]
-            ) else set()
+            labels = (
+                set(re.findall(r"by \(([^)]*)\)", target["expr"])[0].split(", "))
+                if (" by (" in target["expr"])
+                else set()
+            )
             assert first in known, first
             assert labels <= known[first], (panel["title"], labels, known[first])
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels

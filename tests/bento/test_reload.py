@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,8 @@ def test_no_request_fails_while_versions_change(models: Models, tmp_path: Path) 
     async def run() -> list[tuple[str, np.ndarray]]:
         swapping = asyncio.to_thread(swap)
         clients = asyncio.gather(*(client() for _ in range(4)))
-        return sum((await asyncio.gather(swapping, clients))[1], [])
+        _, replies = await asyncio.gather(swapping, clients)
+        return list(chain.from_iterable(replies))
 
     found = asyncio.run(run())
     assert {name for name, _ in found} >= {"tiny-plain@1", "tiny-plain@5"}

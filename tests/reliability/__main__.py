@@ -75,8 +75,9 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
         lambda server, expected, _: scenarios.termination(server, expected, 50, 10),
     ),
     "Killing": (
-        "SIGKILL of the serving process: connections may break, BentoML starts another process, "
-        f"and a request succeeds within {scenarios.RETURN_SECONDS:.0f} s.",
+        "SIGKILL of the serving process: connections may break, BentoML starts another process (it "
+        "looks every 10 s whether one ended), and the next request, which waits meanwhile, succeeds "
+        f"within {scenarios.RETURN_SECONDS:.0f} s.",
         lambda server, _, __: scenarios.killing(server, 5),
     ),
     "Soak": (

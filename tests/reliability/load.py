@@ -109,9 +109,7 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-async def clients(
-    url: str, expected: Expected, count: int, seconds: float, seed: int = 0
-) -> Tally:
+async def clients(url: str, expected: Expected, count: int, seconds: float, seed: int = 0) -> Tally:
     """So many clients, each asking one request after the other; every reply is compared."""
     tally, ends = Tally(), time.monotonic() + seconds
     limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
