@@ -9,13 +9,13 @@ import secrets
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bento.errors import RequestError, error_response
-from bento.metrics import metrics
+from bento.metrics import series
 from bento.settings import Settings
 from bento.tracing import Trace
 
@@ -44,7 +44,7 @@ class Call:
     def encoded(self, kind: str, began: float) -> None:
         """The reply's bytes, of such a format, were made from then until now."""
         ended = time.monotonic()
-        _encode_seconds(kind).observe(ended - began)
+        series("encode_seconds", kind).observe(ended - began)
         if self.trace is not None:
             self.trace.stage("encode", began, ended)
 
@@ -110,10 +110,10 @@ class Calls:
 
     def _tell(self, call: Call) -> None:
         seconds = time.monotonic() - call.began
-        _requests(call.endpoint, call.model, call.status).inc()
-        _request_seconds(call.endpoint, call.status).observe(seconds)
+        series("requests", call.endpoint, call.model, call.status).inc()
+        series("request_seconds", call.endpoint, call.status).observe(seconds)
         if call.status == "200" and call.images:
-            _images(call.endpoint, call.model).inc(call.images)
+            series("images", call.endpoint, call.model).inc(call.images)
         failed = call.status == "cut" or call.status >= "500"
         if not (self.logs or failed or call.trace):
             return
@@ -147,24 +147,3 @@ def _too_many(limit: int) -> RequestError:
         found="more",
         headers={"Retry-After": "1"},
     )
-
-
-# Looking labels up costs more than counting, and their values are few: endpoints, models, statuses.
-@cache
-def _requests(endpoint: str, model: str, status: str) -> Any:
-    return metrics().requests.labels(endpoint, model, status)
-
-
-@cache
-def _request_seconds(endpoint: str, status: str) -> Any:
-    return metrics().request_seconds.labels(endpoint, status)
-
-
-@cache
-def _images(endpoint: str, model: str) -> Any:
-    return metrics().images.labels(endpoint, model)
-
-
-@cache
-def _encode_seconds(kind: str) -> Any:
-    return metrics().encode_seconds.labels(kind)

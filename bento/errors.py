@@ -11,7 +11,7 @@
 | 422 | parsed, but a value is not acceptable |
 | 429 | the queue is full, or too many requests at once: `Retry-After` says when to try again |
 | 500 | the engine failed, or a defect |
-| 503 | no model is loaded |
+| 503 | no model is loaded, or an engine fails |
 | 504 | not finished in the allowed time |
 """
 
@@ -129,5 +129,5 @@ def _reason(scope: Scope, status: int) -> str:
     if status == 405:
         return f"{scope['method']} is not possible here, see the Allow header"
     if status == 503:
-        return "not ready: no model is loaded, /models says why"
+        return "not ready: no model is loaded (/models says why) or an engine fails (see the log)"
     return HTTPStatus(status).phrase.lower()

@@ -7,6 +7,7 @@ registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and 
 
 import hmac
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,33 +15,52 @@ from bento.errors import RequestError, error_response
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 """What orchestrators ask, who have no key."""
+_PAGES = ("/", "/metrics", "/schema.json")
 
 
 class Front:
-    """ASGI: requests for one of `paths` go to `ours`, all else to `theirs`; `observe` is called
-    before metrics are told."""
+    """ASGI: BentoML's own paths, and `mounted` ones, go to `theirs`, all others to `ours`.
+
+    BentoML keeps metrics of every path that it is asked for, so that it must not see any that a
+    client made up. `observe` is called before metrics are told.
+    """
 
     def __init__(
-        self, paths: Collection[str], ours: ASGIApp, theirs: ASGIApp, observe: Callable[[], None]
+        self,
+        ours: ASGIApp,
+        theirs: ASGIApp,
+        observe: Callable[[], None],
+        mounted: Collection[str] = (),
     ) -> None:
-        self.paths, self.ours, self.theirs, self.observe = paths, ours, theirs, observe
+        self.ours, self.theirs, self.observe = ours, theirs, observe
+        self.their_paths = {*OPEN_PATHS, *_PAGES, *_page_files(), *mounted}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.theirs(scope, receive, send)
-        elif scope["path"] in self.paths:
-            await self.ours(scope, receive, send)
-        else:
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif scope["path"] in self.their_paths:
             if scope["path"] == "/metrics":
                 self.observe()
             await self.theirs(scope, receive, send)
+        else:
+            await self.ours(scope, receive, send)
+
+
+def _page_files() -> list[str]:
+    """What BentoML's page at / loads."""
+    import bentoml._internal.server as server
+
+    folder = Path(server.__file__).parent / "static_content"
+    return [f"/static_content/{file.name}" for file in folder.iterdir()]
 
 
 class ApiKey:
     """ASGI middleware: 401 for whoever does not send `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
-        self.app, self.key = app, key.encode()
+        self.app, self.key = app, key.strip().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._is_known(scope):

@@ -68,8 +68,8 @@ class Metrics:
         )
         self.rejected = Counter(
             "latentserve_rejected",
-            "Requests without a result, by reason: overloaded, deadline, cancelled, failed, not "
-            "finite (the posterior held NaN or infinity).",
+            "Requests without a result, by reason: overloaded, cancelled, failed, not finite (the "
+            "posterior held NaN or infinity).",
             ("model", "graph", "reason"),
         )
         self.model_info = gauge(
@@ -99,32 +99,34 @@ def metrics() -> Metrics:
     return Metrics()
 
 
+@cache
+def series(metric: str, *labels: str) -> Any:
+    """One series of a metric. Looking labels up costs more than counting, and their values are
+    few."""
+    return getattr(metrics(), metric).labels(*labels)
+
+
 class ModelObserver:
     """`runtime.Observer` of one model, by name: its versions share the series."""
 
     def __init__(self, model: str) -> None:
         self._model = model
-        # Looking labels up costs more than counting.
-        self._child = cache(self._find)
-
-    def _find(self, metric: str, *labels: str) -> Any:
-        return getattr(metrics(), metric).labels(self._model, *labels)
 
     def queued(self, graph: GraphName, images: int) -> None:
         pass  # the queue's length is looked at when somebody asks
 
     def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
-        self._child("batch_images", graph).observe(images)
+        series("batch_images", self._model, graph).observe(images)
         for seconds in waited:
-            self._child("queue_seconds", graph).observe(seconds)
+            series("queue_seconds", self._model, graph).observe(seconds)
 
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
-        self._child("engine_runs", graph, "ok").inc()
-        self._child("engine_images", graph).inc(images)
-        self._child("engine_seconds", graph).observe(seconds)
+        series("engine_runs", self._model, graph, "ok").inc()
+        series("engine_images", self._model, graph).inc(images)
+        series("engine_seconds", self._model, graph).observe(seconds)
 
     def failed(self, graph: GraphName, images: int) -> None:
-        self._child("engine_runs", graph, "failed").inc()
+        series("engine_runs", self._model, graph, "failed").inc()
 
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        self._child("rejected", graph, reason).inc()
+        series("rejected", self._model, graph, reason).inc()

@@ -30,6 +30,8 @@ from runtime.artifact import artifact_folders, numbered_versions
 logger = logging.getLogger(__name__)
 
 Contents = tuple[tuple[str, int, int], ...]
+Look = tuple[int, Contents]
+"""A version, and what its folder looks like from outside."""
 
 _FAILURES = 3
 """Engine runs that must fail one after another before a model counts as broken."""
@@ -58,9 +60,10 @@ class Models:
         self._observer = observer
         self._models: dict[str, Model] = {}
         self._failed: dict[str, Failed] = {}
-        # What each artifact's highest version looked like when it was loaded, or failed.
-        self._tried: dict[str, Contents] = {}
-        self._seen: dict[str, Contents] = {}
+        # Each artifact's highest version: the one served, the one tried last, the one seen last.
+        self._served: dict[str, Look] = {}
+        self._tried: dict[str, Look] = {}
+        self._seen: dict[str, Look] = {}
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -83,15 +86,16 @@ class Models:
         A folder that still changes from one call to the next is being copied: it is left alone.
         What disappears from the folder stays served, unless a lower version takes its place.
         """
-        seen: dict[str, Contents] = {}
+        seen: dict[str, Look] = {}
         for folder in artifact_folders(self._settings.artifacts.resolve()):
-            version = max(numbered_versions(folder), default=0)
-            contents = _contents(folder / str(version))
-            seen[folder.name] = contents
-            is_settled = contents == self._seen.get(folder.name)
-            if version and is_settled and contents != self._tried.get(folder.name):
+            name, version = folder.name, max(numbered_versions(folder), default=0)
+            look = seen[name] = (version, _contents(folder / str(version)))
+            if look == self._served.get(name):
+                self._failed.pop(name, None)  # a later version that failed is gone
+            elif version and look == self._seen.get(name) and look != self._tried.get(name):
                 self._try(folder, version)
         self._seen = seen
+        self._failed = {name: failed for name, failed in self._failed.items() if name in seen}
 
     def watch(self) -> None:
         """Call `refresh` every `settings.reload_seconds`, in a thread, until `close`."""
@@ -110,7 +114,7 @@ class Models:
 
     def _try(self, folder: Path, version: int) -> None:
         name = folder.name
-        self._tried[name] = _contents(folder / str(version))
+        look = self._tried[name] = (version, _contents(folder / str(version)))
         try:
             model = self._load_one(folder, version)
         except Exception as error:  # an artifact is input: no form of it may stop the service
@@ -124,6 +128,7 @@ class Models:
             self._failed[name] = Failed(name, version, reason)
             return
         self._failed.pop(name, None)
+        self._served[name] = look
         old = self._models.get(name)
         # A new dict: whoever goes through the models now is not disturbed.
         self._models = dict(sorted({**self._models, name: model}.items()))

@@ -39,7 +39,7 @@ _ERRORS = {
     429: "The queue is full, or too many requests are under way: try again after "
     "`Retry-After` seconds.",
     500: "The engine failed; the server's log says how.",
-    503: "No model is loaded.",
+    503: "No model is loaded, or an engine fails.",
     504: "Not finished in the allowed time.",
 }
 
@@ -138,7 +138,8 @@ def _paths(settings: Settings, models: Models) -> Json:
         ),
         "/models": _get("Models served, and artifacts that failed to load", "application/json"),
         "/readyz": _get(
-            "200 once the models are loaded, verified and warm; 503 without any",
+            "200 once the models are loaded, verified and warm; 503 without any, and while an "
+            "engine fails",
             "text/plain",
             errors=(503,),
         ),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -125,7 +125,7 @@ class _Api:
         self.settings = settings
         self.models = models
         # Those being sent, by model; a stream leaves when nobody holds it any more.
-        self.streams: dict[str, WeakSet[ArrayStream]] = {}
+        self.streams: WeakKeyDictionary[Model, WeakSet[ArrayStream]] = WeakKeyDictionary()
 
     def posting(self, handler: Post, accepted: tuple[str, ...]) -> Handler:
         """`handler`, given a body of one of the accepted media types, for as long as its client
@@ -321,7 +321,7 @@ class _Api:
     ) -> Response:
         """The reply of more images than one batch, begun when its first part is there: until then
         a failure has a status of its own."""
-        streams = self.streams.setdefault(full_name(model), WeakSet())
+        streams = self.streams.setdefault(model, WeakSet())
         # Streams together keep half of the queue free for others.
         room = self.settings.queue_images // (2 * model.window)
         if len(streams) >= max(1, room):

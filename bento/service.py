@@ -34,8 +34,8 @@ class FrontService(bentoml.Service[Any]):
     through it, and the API key in front of both."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        ours = () if settings.bentoml_middleware else app.paths
-        front = Front(ours, JsonErrors(app), super().to_asgi(is_main), observe)
+        mounted = app.paths if settings.bentoml_middleware else ()
+        front = Front(JsonErrors(app), super().to_asgi(is_main), observe, mounted)
         key = settings.api_key
         return front if key is None else ApiKey(front, key.get_secret_value())
 
@@ -57,15 +57,16 @@ class LatentServe:
         # BentoML's root logger says warnings only; what was loaded, and on which engine, is news.
         for ours in ("bento", "runtime"):
             logging.getLogger(ours).setLevel(logging.INFO)
+        metrics()  # made before several threads ask for it at once
         # BentoML opens its socket to requests only after this returns.
         models.load()
-        models.watch()
         # An engine thread that comes back needs Python for microseconds; by default it would wait
         # 5 ms for a busy event loop, as long as a whole batch of a small network.
         sys.setswitchinterval(0.0005)
         # What is there now stays: no collection need look at it again, and hold up every request.
         gc.collect()
         gc.freeze()
+        models.watch()
 
     async def __is_ready__(self) -> bool:
         return await models.are_ready()

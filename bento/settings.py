@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from runtime.errors import InputError
 from runtime.images import MAX_PIXELS
+from runtime.signatures import public_keys
 
 PREFIX = "LATENTSERVE_"
 
@@ -105,8 +107,8 @@ class Settings(BaseModel):
     )
     bentoml_middleware: bool = Field(
         default=False,
-        description="Send requests through BentoML's own middleware too (OpenTelemetry traces, "
-        "access log, its request metrics), which takes more time than a small image.",
+        description="Send requests through BentoML's own middleware too (its access log, its "
+        "request metrics, its spans), which takes more time than a small image.",
     )
     timeout_seconds: float = Field(
         default=30.0,
@@ -135,7 +137,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if "artifacts" not in given and not Settings().artifacts.is_dir():
         given["artifacts"] = str(Path(__file__).resolve().parent.parent / "artifacts")
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
+        if settings.signed_by is not None:
+            public_keys(settings.signed_by)  # an unusable file is a wrong value, too
+        return settings
+    except InputError as error:
+        raise ValueError(f"{variable('signed_by')}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

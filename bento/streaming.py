@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from bento.calls import call_of
 from runtime.encoding import MEDIA_TYPES, npy_header
 from runtime.images import UInt8Array
 
@@ -106,7 +107,7 @@ class ArrayStream(Response):
                     await self._send(send, life, part.tobytes())
                 await send({"type": "http.response.body", "body": b""})
         except ClientDisconnect:
-            pass
+            call_of(scope).status = "499"  # as for replies that have not begun
         except Exception as error:
             logger.error("a stream was cut: %s", error or type(error).__name__)
             raise

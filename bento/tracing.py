@@ -27,12 +27,12 @@ class Trace:
 
         self._tracer, self._trace = tracer, trace
         # BentoML's own middleware has begun a span where requests go through it.
-        parent = None
+        parent, kind = None, trace.SpanKind.INTERNAL
         if not trace.get_current_span().get_span_context().is_valid:
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-            parent = propagate.extract(headers)
+            parent, kind = propagate.extract(headers), trace.SpanKind.SERVER
         self._epoch = time.time_ns() - time.monotonic_ns()
-        self._span = tracer.start_span(name, parent, trace.SpanKind.SERVER)
+        self._span = tracer.start_span(name, parent, kind)
         self._context = trace.set_span_in_context(self._span)
 
     def stage(self, name: str, began: float, ended: float) -> None:

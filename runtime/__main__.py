@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print(
             "MemoryError: not enough memory for all images at once: ask for fewer, or write them "
-            "as .npy or into a folder, which needs no more for many than for a few",
+            "as .npy, which needs no more for many than for a few",
             file=sys.stderr,
         )
         return 2

@@ -69,9 +69,10 @@ def find_artifact(artifact: str | Path) -> Path:
 
 def numbered_versions(folder: Path) -> list[int]:
     """The versions of one artifact: its sub-folders with whole numbers for names, ascending."""
-    if not folder.is_dir():
+    try:
+        names = [child.name for child in folder.iterdir() if child.is_dir()]
+    except OSError:  # none, or none that may be read
         return []
-    names = [child.name for child in folder.iterdir() if child.is_dir()]
     return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
 
 

@@ -21,14 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import Backend, Tensors
-from runtime.errors import DeadlineExceeded, EngineError, LatentServeError, OverloadedError
+from runtime.errors import (
+    DeadlineExceeded,
+    EngineError,
+    LatentServeError,
+    NotFiniteError,
+    OverloadedError,
+)
 from runtime.manifest import GraphName
-from runtime.observer import Observer, SafeObserver
+from runtime.observer import Observer, SafeObserver, guarded
 
 T = TypeVar("T")
 Timed = Callable[[Literal["queue", "engine"], float, float], None]
-"""Told of a job's stages, slice by slice: when each began and ended, in seconds of
-`time.monotonic`."""
+"""Told of a job's stages, the wait for its first run and each run: when it began and ended, in
+seconds of `time.monotonic`."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +204,12 @@ class Batcher:
         with self._lock:
             while entry.in_line:
                 if not wait:
-                    self._leave(entry, "overloaded")
+                    self._leave(entry)
+                    self._observer.rejected(entry.job.graph, entry.job.count, "overloaded")
                     raise OverloadedError(self._queued, self._limit)
                 if entry.is_late:
-                    self._leave(entry, "deadline")
+                    self._leave(entry)
+                    self._observer.rejected(entry.job.graph, entry.job.count, "deadline")
                     raise entry.lateness
                 left = None if entry.expires is None else entry.expires - time.monotonic()
                 self._room.wait(left)
@@ -321,12 +329,13 @@ class Batcher:
         """Under the lock."""
         while self._cancelled:
             entry = self._cancelled.popleft()
-            self._leave(entry, "cancelled")
+            self._leave(entry)
             if not entry.settled:
                 entry.settled = True
+                self._observer.rejected(entry.job.graph, entry.job.count, "cancelled")
                 entry.future.set_running_or_notify_cancel()
 
-    def _leave(self, entry: _Entry, reason: str) -> None:
+    def _leave(self, entry: _Entry) -> None:
         """Take an entry out of the line, or its remaining rows out of the queue. Under the lock."""
         if entry.in_line:
             self._line.remove(entry)
@@ -337,7 +346,6 @@ class Batcher:
             self._queued -= self._weight(entry.remaining)
         else:
             return
-        self._observer.rejected(entry.job.graph, entry.remaining, reason)
         self._admit()
 
     def _run(self, batch: list[_Slice]) -> None:
@@ -359,9 +367,11 @@ class Batcher:
         ended = time.monotonic()
         self._observer.run(graph, images, ended - began)
         for piece in good:
-            if piece.entry.job.timed is not None:
-                piece.entry.job.timed("queue", piece.entry.arrived, began)
-                piece.entry.job.timed("engine", began, ended)
+            timed = piece.entry.job.timed
+            if timed is not None and piece.start == 0:
+                guarded(timed, "queue", piece.entry.arrived, began)
+            if timed is not None:
+                guarded(timed, "engine", began, ended)
         row = 0
         for piece in good:
             part = slice(row, row + piece.rows)
@@ -369,8 +379,8 @@ class Batcher:
             try:
                 self._deliver(piece, {name: array[part] for name, array in outputs.items()})
             except Exception as error:
-                self._observer.rejected(graph, piece.entry.job.count, "not finite")
-                self._fail(piece.entry, error)
+                is_odd = isinstance(error, NotFiniteError)
+                self._fail(piece.entry, error, "not finite" if is_odd else "failed")
 
     def _engine(self, graph: GraphName, inputs: Tensors, images: int) -> Tensors:
         try:
@@ -406,8 +416,9 @@ class Batcher:
 
     def _fail(self, entry: _Entry, error: Exception, reason: str = "failed") -> None:
         with self._lock:
-            self._leave(entry, reason)
+            self._leave(entry)
         if self._settles(entry):
+            self._observer.rejected(entry.job.graph, entry.job.count, reason)
             entry.future.set_exception(_as_engine_error(error, entry.job.graph))
 
     def _settles(self, entry: _Entry) -> bool:
@@ -426,7 +437,8 @@ def _concatenate(parts: list[Tensors]) -> dict[str, NDArray[Any]]:
 
 def _as_engine_error(error: Exception, graph: GraphName) -> Exception:
     if isinstance(error, LatentServeError):
-        return error
+        # Its traceback holds frames that hold the batch: it would keep images, and the engine.
+        return error.with_traceback(None)
     if isinstance(error, MemoryError):
         return EngineError(f"{graph}: not enough memory for all images at once: {error}")
     return EngineError(f"{graph} failed: {error}")

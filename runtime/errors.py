@@ -6,6 +6,7 @@ LatentServeError
 ├── OverloadedError   the queue has no room and the caller chose not to wait
 ├── DeadlineExceeded  the work was not finished in the time the caller allowed
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
+│   └── NotFiniteError    it gave NaN or infinity
 └── ExportError       a module that cannot become an artifact; nothing is written
 """
 
@@ -62,6 +63,10 @@ class DeadlineExceeded(LatentServeError):  # noqa: N818 - the field's name for i
 
 class EngineError(LatentServeError):
     """An inference engine is missing, refused a graph, or failed in a run."""
+
+
+class NotFiniteError(EngineError):
+    """An engine's outputs hold NaN or infinity."""
 
 
 class ExportError(LatentServeError):

@@ -50,7 +50,8 @@ def save_images(
 ) -> None:
     """Write n images that arrive in batches, in order; of a folder, all but the first `done`.
 
-    A folder and `.npy` are written as the batches come, so memory stays flat for any n. `names`
+    A folder and `.npy` are written as the batches come: no more images are held for many than for
+    a few. `names`
     are the single files' names without ending (default: the image's number), made safe and
     distinct; `arrays()` go into an `.npz` beside `images`. A file is complete or absent: it is
     renamed into place at the end. Raises InputError where the system cannot write.

@@ -40,6 +40,10 @@ ALLOWED_OPS = frozenset(_OPS.split())
 # The batch at which sizes are checked: no other axis is likely to have this length.
 _BATCH = 3
 
+# ONNX's numbers of element types -> bytes of a value: float, (u)int8, int32, int64, bool, float16,
+# double, bfloat16.
+_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}
+
 _DTYPES = {1: "float32", 2: "uint8", 7: "int64"}
 
 
@@ -116,6 +120,20 @@ def _check_tensor(tensor: "onnx.TensorProto", file: str) -> None:
     if any(dim < 0 for dim in tensor.dims):
         raise ArtifactError(file, f"tensor {tensor.name!r} has a negative dimension")
     _check_elements(file, tensor.name, list(tensor.dims))
+    item = _ITEM_BYTES.get(tensor.data_type)
+    if item is None:
+        raise ArtifactError(
+            file,
+            f"tensor {tensor.name!r} is of element type {tensor.data_type}, which no artifact uses",
+        )
+    # Bytes, or numbers in one of these fields (small types among the 32-bit integers).
+    numbers = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data)
+    found = len(tensor.raw_data) / item if tensor.raw_data else sum(map(len, numbers))
+    if found != prod(tensor.dims):
+        raise ArtifactError(
+            file,
+            f"tensor {tensor.name!r} holds {found:g} values, its shape says {list(tensor.dims)}",
+        )
 
 
 def _check_elements(file: str, name: str, dims: list[int], limit: int = MAX_ELEMENTS) -> None:

@@ -30,8 +30,8 @@ class Observer(Protocol):
         ...
 
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        """A request of so many images gets no result: "overloaded", "cancelled", "deadline" or
-        "failed" took it out of the queue, or the outputs were "not finite"."""
+        """A request of so many images gets no result: "overloaded", "cancelled", "deadline",
+        "failed", or "not finite" where its outputs were not."""
         ...
 
 
@@ -43,26 +43,27 @@ class SafeObserver:
 
     def queued(self, graph: GraphName, images: int) -> None:
         if self._observer is not None:
-            _guarded(self._observer.queued, graph, images)
+            guarded(self._observer.queued, graph, images)
 
     def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
         if self._observer is not None:
-            _guarded(self._observer.taken, graph, images, waited)
+            guarded(self._observer.taken, graph, images, waited)
 
     def run(self, graph: GraphName, images: int, seconds: float) -> None:
         if self._observer is not None:
-            _guarded(self._observer.run, graph, images, seconds)
+            guarded(self._observer.run, graph, images, seconds)
 
     def failed(self, graph: GraphName, images: int) -> None:
         if self._observer is not None:
-            _guarded(self._observer.failed, graph, images)
+            guarded(self._observer.failed, graph, images)
 
     def rejected(self, graph: GraphName, images: int, reason: str) -> None:
         if self._observer is not None:
-            _guarded(self._observer.rejected, graph, images, reason)
+            guarded(self._observer.rejected, graph, images, reason)
 
 
-def _guarded(callback: Callable[..., None], *arguments: object) -> None:
+def guarded(callback: Callable[..., None], *arguments: object) -> None:
+    """Call it; what it raises is logged and goes no further."""
     try:
         callback(*arguments)
     except Exception:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.backends import Tensors
 from runtime.batching import Job
-from runtime.errors import EngineError, InputError
+from runtime.errors import InputError, NotFiniteError
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
@@ -309,7 +309,7 @@ def _images(outputs: Tensors) -> UInt8Array:
 def _posterior(outputs: Tensors) -> Posterior:
     mean, log_variance = outputs["mean"], outputs["log_variance"]
     if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
-        raise EngineError("encode gave values that are not finite")
+        raise NotFiniteError("encode gave values that are not finite")
     return Posterior(mean, log_variance)
 
 

@@ -1,8 +1,8 @@
 """Ed25519 signatures of artifacts (RFC 8032): who made one, where checksums only find accidents.
 
-`manifest.sig` beside the manifest is the signature, in base64, of the manifest's bytes; those hold
-the name, the version and the checksum of every other file. Keys are PEM files, as `python -m
-export keys` and OpenSSL write them.
+`manifest.sig` beside the manifest is the signature, in base64, of a line that says what is signed
+and the manifest's bytes; those hold the name, the version and the checksum of every other file.
+Keys are PEM files, as `python -m export keys` and OpenSSL write them.
 """
 
 import base64

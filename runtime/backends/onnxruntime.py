@@ -51,6 +51,8 @@ class OnnxRuntimeBackend:
         names = self._output_names[graph]
         try:
             outputs = self._sessions[graph].run(names, dict(inputs))
+        except MemoryError:
+            raise
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             raise EngineError(f"onnxruntime failed while running {graph}: {error}") from error
         return dict(zip(names, outputs, strict=True))

@@ -76,6 +76,8 @@ class OpenVinoBackend:
             outputs = {
                 port.any_name: np.array(request.get_tensor(port).data) for port in model.outputs
             }
+        except MemoryError:
+            raise
         except Exception as error:
             raise EngineError(f"openvino failed while running {graph}: {error}") from error
         idle.append(request)

@@ -64,11 +64,14 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "server.log"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("LATENTSERVE_") or name == "LATENTSERVE_CACHE"
+        }
         settings = {
             "BENTOML_HOME": str(home),
             "BENTOML_DO_NOT_TRACK": "True",
-            "LATENTSERVE_CACHE": os.environ["LATENTSERVE_CACHE"],
             "LATENTSERVE_PRECISION": "fp32",
         }
         if artifacts is not None:

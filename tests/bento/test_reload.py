@@ -92,7 +92,9 @@ def test_what_has_begun_ends_with_the_old_version(models: Models, tmp_path: Path
     write_artifact(tmp_path, "plain", version=2, seed=5)
     look(models)
     del model
-    assert (np.concatenate([first, *stream]) == expected).all()
+    found = np.concatenate([first, *stream]).astype(int)
+    # fp32 in other batches: one grey level.
+    assert np.abs(found - expected).max() <= 1
 
 
 def test_the_watcher_looks_by_itself(tmp_path: Path) -> None:

@@ -175,3 +175,29 @@ def test_the_log_says_what_is_served_on_which_engine_and_what_is_not(server: Ser
     log = server.log.read_text("utf-8")
     assert "loaded tiny-vae@1: onnxruntime" in log
     assert "cannot serve damaged" in log
+
+
+@pytest.mark.parametrize("middleware", ["false", "true"])
+def test_with_a_key_in_front_of_bentomls_middleware_and_behind_it(
+    artifacts: Path, tmp_path: Path, middleware: str
+) -> None:
+    key = "a key of many letters"
+    environ = {"LATENTSERVE_API_KEY": key, "LATENTSERVE_BENTOML_MIDDLEWARE": middleware}
+    own = Server(tmp_path, artifacts, environ=environ)
+    try:
+        assert own.readiness.status_code == 200
+        for path in ("/models", "/metrics", "/", "/nowhere"):
+            assert httpx.get(f"{own.url}{path}").status_code == 401, path
+        with httpx.Client(base_url=own.url, headers={"authorization": f"Bearer {key}"}) as client:
+            reply = client.post("/sample", json={"model": "tiny-vae", "n": 2, "seed": 1})
+            assert reply.status_code == 200
+            assert reply.headers["x-request-id"]
+            for method, path, status in (("GET", "/nowhere", 404), ("GET", "/sample", 405)):
+                refused = client.request(method, path)
+                assert refused.status_code == status
+                assert set(refused.json()) == {"error", "field", "expected", "found"}
+            told = client.get("/metrics").text
+            assert 'latentserve_model_info{engine="onnxruntime' in told
+            assert "/nowhere" not in told, "a series for whatever a client asks for"
+    finally:
+        own.stop()

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 
 from bento.models import Models
 from bento.routes import build_app
@@ -164,6 +165,11 @@ def test_streams_leave_half_of_the_queue_to_others(artifacts: Path) -> None:
 
 
 def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> None:
+    def left() -> float:
+        labels = {"endpoint": "/sample", "model": "tiny-plain", "status": "499"}
+        return REGISTRY.get_sample_value("latentserve_requests_total", labels) or 0.0
+
+    before = left()
     with listening(own) as url:
         body = MANY | {"n": 1_000_000}
         with httpx.stream("POST", f"{url}/sample", json=body, timeout=WAIT) as reply:
@@ -174,6 +180,7 @@ def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> Non
         time.sleep(0.2)
         assert sum(images for _, images in watch.ran) <= made + 64 * 8
         assert made < 900_000
+        wait_until(lambda: left() == before + 1)
 
 
 def test_a_client_that_reads_nothing_is_cut(own: Models) -> None:

@@ -1,9 +1,11 @@
 """The scenarios: each brings about a fault or a load, checks what is promised, gives figures."""
 
 import asyncio
+import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 import httpx
@@ -39,35 +41,72 @@ def correctness(server: Server, expected: Expected, count: int, seconds: float) 
 
 
 def termination(server: Server, expected: Expected, count: int, seconds: float) -> Figures:
-    """SIGTERM under load: what was accepted is answered whole, nothing is cut, and it ends."""
+    """SIGTERM under load, and in the middle of a stream of seconds: what was accepted is answered
+    whole, nothing is cut, and the service ends. It must run with LATENTSERVE_REQUEST_LOG."""
+    stream = Stream(server.url)
+    signalled: list[float] = []
     ended: list[float] = []
 
     def terminate() -> None:
         time.sleep(seconds / 2)
-        began = time.monotonic()
+        stream.start()
+        assert stream.begun.wait(GRACE_SECONDS)
+        signalled.append(time.monotonic())
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(GRACE_SECONDS)
-        ended.append(time.monotonic() - began)
+        ended.append(time.monotonic())
 
     thread = threading.Thread(target=terminate)
     thread.start()
     tally = run_clients(server, expected, count, seconds + GRACE_SECONDS)
     thread.join()
+    stream.join()
     assert ended, f"it did not end within {GRACE_SECONDS} s"
+    assert stream.ended > signalled[0], "the stream was over before the signal: make it longer"
+    assert stream.is_whole, "a stream that had begun was cut"
     assert set(tally.outcomes) <= {"right", "refused", "503"}, (tally.outcomes, tally.problems[:3])
-    assert tally.outcomes["right"] >= count
+    # What the service says that it answered is what arrived.
+    statuses = Counter(
+        re.findall(r'"endpoint": "/sample", "status": "(\w+)"', server.log.read_text())
+    )
+    assert set(statuses) == {"200"}, statuses
+    assert statuses["200"] == tally.outcomes["right"] + 1, (statuses, tally.outcomes)
     return {
         "clients": count,
         "replies, all whole": tally.outcomes["right"],
         "cut": tally.outcomes["cut"],
         "refused after the signal": tally.outcomes["refused"] + tally.outcomes["503"],
-        "seconds to the end": round(ended[0], 2),
+        "a stream under way ended whole, seconds after the signal": round(
+            stream.ended - signalled[0], 2
+        ),
+        "seconds to the end": round(ended[0] - signalled[0], 2),
     }
 
 
-def killing(server: Server, kills: int) -> Figures:
-    """SIGKILL of the serving process: the supervisor starts another, which answers. Its socket is the
-    supervisor's, so that who connects meanwhile waits, and is not refused."""
+class Stream(threading.Thread):
+    """A reply that takes seconds, read as it comes."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.begun = threading.Event()
+        self.is_whole = False
+        self.ended = 0.0
+
+    def run(self) -> None:
+        body = {"n": 400_000, "seed": 1, "format": "npy"}
+        with httpx.stream("POST", f"{self.url}/sample", json=body, timeout=60) as reply:
+            length, found = int(reply.headers["content-length"]), 0
+            for chunk in reply.iter_raw(1 << 16):
+                found += len(chunk)
+                self.begun.set()
+        self.ended = time.monotonic()
+        self.is_whole = found == length
+
+
+def killing(server: Server, kills: int, within: float = RETURN_SECONDS) -> Figures:
+    """SIGKILL of the serving process: the supervisor starts another, which answers. The socket is
+    the supervisor's, so that who connects meanwhile waits, and is not refused."""
     body = {"n": 1, "seed": 1}
     waited: list[float] = []
     for _ in range(kills):
@@ -75,8 +114,8 @@ def killing(server: Server, kills: int) -> Figures:
         worker = serving_process(server)
         began = time.monotonic()
         worker.kill()
-        while not _answers(server, body):
-            assert time.monotonic() - began < RETURN_SECONDS, server.log.read_text()[-3000:]
+        while not _answers(server, body, within):
+            assert time.monotonic() - began < within, server.log.read_text()[-3000:]
             time.sleep(0.05)
         waited.append(time.monotonic() - began)
     return {"kills": kills, "seconds to the next reply, at most": round(max(waited), 2)}
@@ -88,11 +127,9 @@ def serving_process(server: Server) -> psutil.Process:
     return max(children, key=lambda process: process.memory_info().rss)
 
 
-def _answers(server: Server, body: Mapping[str, object]) -> bool:
+def _answers(server: Server, body: Mapping[str, object], seconds: float) -> bool:
     try:
-        return (
-            httpx.post(f"{server.url}/sample", json=body, timeout=RETURN_SECONDS).status_code == 200
-        )
+        return httpx.post(f"{server.url}/sample", json=body, timeout=seconds).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -12,6 +12,8 @@ from tests.reliability import scenarios
 from tests.reliability.load import Expected
 from tests.tiny import write_artifact
 
+ENVIRON = {"LATENTSERVE_REQUEST_LOG": "true"}
+
 # They start processes and load the machine: one after the other.
 pytestmark = pytest.mark.xdist_group("reliability")
 
@@ -35,7 +37,7 @@ def expected(artifacts: Path) -> Expected:
 
 @pytest.fixture
 def server(artifacts: Path, tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path, artifacts)
+    running = Server(tmp_path, artifacts, environ=ENVIRON)
     yield running
     if running.process.poll() is None:
         running.stop()
@@ -52,4 +54,4 @@ def test_termination(server: Server, expected: Expected) -> None:
 
 
 def test_killing(server: Server) -> None:
-    scenarios.killing(server, 1)
+    scenarios.killing(server, 1, within=60.0)

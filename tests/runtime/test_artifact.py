@@ -221,6 +221,14 @@ def _lying_dims(model: onnx.ModelProto) -> None:
     model.graph.initializer[1].dims[0] = 1 << 40
 
 
+def _too_much_data(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].raw_data += b"1234"
+
+
+def _unknown_type(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].data_type = TensorProto.COMPLEX64
+
+
 def _function(model: onnx.ModelProto) -> None:
     opset = [helper.make_opsetid("", 20)]
     node = helper.make_node("Relu", ["a"], ["b"])
@@ -260,6 +268,8 @@ GRAPH_CHANGES: dict[Callable[[onnx.ModelProto], None], str] = {
     _doubling: "more than 4096 values",
     _fixed_rows: "does not have one row for each row of the batch",
     _lying_dims: "more than .* values",
+    _too_much_data: "holds 129 values, its shape says",
+    _unknown_type: "is of element type 14, which no artifact uses",
     _function: "no local functions",
     _old_opset: "expected opset 18 to 24, found 11",
     _frozen_batch: "free batch axis",
