@@ -239,7 +239,8 @@ def _ours(model: runtime.Model, case: Case) -> Measure:
     # One large array, of which the queue makes full batches; or one image a call, in as many
     # threads as there are runs at once.
     threads = model.runners if case.batch == 1 else 1
-    count = 1 if case.batch == 1 else case.batch * model.runners * _FED
+    many = case.subject.fewer_if_slow(case.batch * model.runners * _FED)
+    count = 1 if case.batch == 1 else many
     inputs = case.subject.inputs(case.graph, count)
     labels = inputs.get("labels")
 
