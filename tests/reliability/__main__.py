@@ -37,15 +37,17 @@ def main() -> None:
         expected = Expected(models)
         for model in models:
             model.close()
+        environ = {
+            "LATENTSERVE_CACHE": str(cache),
+            "LATENTSERVE_REQUEST_LOG": "true",
+            # Two hundred clients that decode and compare what they get leave it little time.
+            "LATENTSERVE_TIMEOUT_SECONDS": "120",
+        }
         sections: list[str] = []
         for title, (text, run) in SCENARIOS.items():
             if chosen.only and title not in chosen.only:
                 continue
-            server = Server(
-                Path(name),
-                None,
-                environ={"LATENTSERVE_CACHE": str(cache), "LATENTSERVE_REQUEST_LOG": "true"},
-            )
+            server = Server(Path(name), None, environ=environ)
             try:
                 figures = run(server, expected, soak_seconds)
                 if server.process.poll() is None:

@@ -112,7 +112,7 @@ async def clients(url: str, expected: Expected, count: int, seconds: float, seed
     """So many clients, each asking one request after the other; every reply is compared."""
     tally, ends = Tally(), time.monotonic() + seconds
     limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as client:
 
         async def one(number: int) -> None:
             rng = random.Random(f"{seed} {number}")
