@@ -1,10 +1,12 @@
-"""Run every scenario in full on the shipped artifacts, and write `docs/reliability.md`."""
+"""Run the scenarios in full on the shipped artifacts, and write what they found into
+`docs/reliability.md`."""
 
 import argparse
+import os
 import platform
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import runtime
@@ -20,14 +22,14 @@ INTRODUCTION = """# Reliability
 
 What the service promises under load and faults, and what a run of it found. `make reliability`
 runs these scenarios on the shipped artifacts and writes this page; `make test` runs each of them in
-a form of seconds; `make soak` is the last one.
+a form of seconds; `make soak` is the last one alone.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--soak-minutes", type=float, default=30.0)
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="run these, write nothing")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="run these alone")
     chosen = parser.parse_args()
     soak_seconds = 60 * chosen.soak_minutes
     with tempfile.TemporaryDirectory() as name:
@@ -43,7 +45,6 @@ def main() -> None:
             # Two hundred clients that decode and compare what they get leave it little time.
             "LATENTSERVE_TIMEOUT_SECONDS": "120",
         }
-        sections: list[str] = []
         for title, (text, run) in SCENARIOS.items():
             if chosen.only and title not in chosen.only:
                 continue
@@ -55,17 +56,31 @@ def main() -> None:
             finally:
                 if server.process.poll() is None:
                     server.stop()
-            sections.append(section(title, text, figures))
-            print(sections[-1], flush=True)
-    if not chosen.only:
-        machine = f"Machine: {cpu_model()}, Python {platform.python_version()}, {sys.platform}.\n"
-        PAGE.write_text("\n".join([INTRODUCTION, machine, *sections]), "utf-8")
+            found = section(title, text, figures)
+            print(found, flush=True)
+            write_page({**read_sections(), title: found})
+
+
+def read_sections() -> dict[str, str]:
+    """What earlier runs found, by title."""
+    if not PAGE.exists():
+        return {}
+    _, *sections = PAGE.read_text("utf-8").split("\n## ")
+    return {text.partition("\n")[0]: f"## {text.rstrip()}\n" for text in sections}
+
+
+def write_page(sections: Mapping[str, str]) -> None:
+    """The page, its sections in the order of the scenarios."""
+    present = [sections[title] for title in SCENARIOS if title in sections]
+    PAGE.write_text("\n".join([INTRODUCTION, *present]), "utf-8")
 
 
 def section(title: str, text: str, figures: Mapping[str, object]) -> str:
-    """A heading, the promise, and a table of figures."""
+    """A heading, the promise, the machine, and a table of figures."""
+    today = datetime.now(UTC).date()
+    where = f"{today}, {cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}:"
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
-    return f"## {title}\n\n{text}\n\n| measure | found |\n| --- | --- |\n{rows}\n"
+    return f"## {title}\n\n{text}\n\n{where}\n\n| measure | found |\n| --- | --- |\n{rows}\n"
 
 
 Run = Callable[[Server, Expected, float], scenarios.Figures]
@@ -79,7 +94,9 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
     "Termination": (
         "SIGTERM under load: every accepted request is answered whole, new ones are refused, the "
         f"service ends within {scenarios.GRACE_SECONDS:.0f} s.",
-        lambda server, expected, _: scenarios.termination(server, expected, 50, 10),
+        lambda server, expected, _: scenarios.termination(
+            server, expected, 50, 10, "mnist-vae", 50_000
+        ),
     ),
     "Killing": (
         "SIGKILL of the serving process: connections may break, BentoML starts another process "

@@ -40,10 +40,15 @@ def correctness(server: Server, expected: Expected, count: int, seconds: float) 
     }
 
 
-def termination(server: Server, expected: Expected, count: int, seconds: float) -> Figures:
-    """SIGTERM under load, and in the middle of a stream of seconds: what was accepted is answered
-    whole, nothing is cut, and the service ends. It must run with LATENTSERVE_REQUEST_LOG."""
-    stream = Stream(server.url)
+def termination(
+    server: Server, expected: Expected, count: int, seconds: float, model: str, images: int
+) -> Figures:
+    """SIGTERM under load, and in the middle of a stream of so many images, which take seconds: what
+    was accepted is answered whole, nothing is cut, and the service ends.
+
+    It must run with LATENTSERVE_REQUEST_LOG.
+    """
+    stream = Stream(server.url, model, images)
     signalled: list[float] = []
     ended: list[float] = []
 
@@ -86,16 +91,16 @@ def termination(server: Server, expected: Expected, count: int, seconds: float) 
 class Stream(threading.Thread):
     """A reply that takes seconds, read as it comes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, model: str, images: int) -> None:
         super().__init__()
         self.url = url
+        self.body = {"model": model, "n": images, "seed": 1, "format": "npy"}
         self.begun = threading.Event()
         self.is_whole = False
         self.ended = 0.0
 
     def run(self) -> None:
-        body = {"n": 400_000, "seed": 1, "format": "npy"}
-        with httpx.stream("POST", f"{self.url}/sample", json=body, timeout=60) as reply:
+        with httpx.stream("POST", f"{self.url}/sample", json=self.body, timeout=60) as reply:
             length, found = int(reply.headers["content-length"]), 0
             for chunk in reply.iter_raw(1 << 16):
                 found += len(chunk)

@@ -50,7 +50,7 @@ def test_correctness_and_soak(server: Server, expected: Expected) -> None:
 
 
 def test_termination(server: Server, expected: Expected) -> None:
-    assert scenarios.termination(server, expected, 16, 3)["cut"] == 0
+    assert scenarios.termination(server, expected, 16, 3, "tiny-plain", 400_000)["cut"] == 0
 
 
 def test_killing(server: Server) -> None:
