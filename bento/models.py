@@ -191,19 +191,22 @@ class Models:
     def __len__(self) -> int:
         return len(self._models)
 
-    def get(self, name: str | None) -> Model:
-        """A model by `name` or `name@version`; None is the first by name.
+    def get(self, name: str | None, *, encodes: bool = False) -> Model:
+        """A model by `name` or `name@version`, with `encodes` one that has an encoder; None is the
+        first by name.
 
-        503 while no model is loaded, InputError listing the names for an unknown one.
+        503 while no model is loaded, InputError listing the names of those that will do.
         """
-        if not self._models:
+        models = self._models
+        if not models:
             raise RequestError(503, "not ready: no model is loaded, /models says why")
-        if name is None:
-            return next(iter(self._models.values()))
-        bare, _, version = name.partition("@")
-        model = self._models.get(bare)
+        fitting = {n: m for n, m in models.items() if m.manifest.encode} if encodes else models
+        bare, _, version = (name or next(iter(fitting), "none")).partition("@")
+        model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
-            raise InputError("model", f"one of {[full_name(model) for model in self]}", repr(name))
+            names = [full_name(model) for model in fitting.values()]
+            has = " (those with an encoder)" if encodes else ""
+            raise InputError("model", f"one of {names}{has}", repr(name))
         return model
 
 

@@ -138,9 +138,9 @@ class _Api:
 
         return post
 
-    def model(self, request: Request, name: str | None) -> Model:
+    def model(self, request: Request, name: str | None, *, encodes: bool = False) -> Model:
         """The model that a request names."""
-        model = self.models.get(name)
+        model = self.models.get(name, encodes=encodes)
         call_of(request.scope).model = model.manifest.name
         return model
 
@@ -189,7 +189,7 @@ class _Api:
 
     async def encode(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, EncodeOptions, self.settings)
-        model = self.model(request, asked.model)
+        model = self.model(request, asked.model, encodes=True)
         spec = model.manifest.image
         images = upload.room(spec, self.settings)
         job = Encode(images, asked.labels).job(model.manifest)
@@ -213,7 +213,7 @@ class _Api:
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, PictureOptions, self.settings)
-        model = self.model(request, asked.model)
+        model = self.model(request, asked.model, encodes=True)
         manifest = model.manifest
         images = upload.room(manifest.image, self.settings)
         encoder_labels = asked.labels if manifest.encoder_takes_labels else None

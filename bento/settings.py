@@ -134,6 +134,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     given = {
         name: source[variable(name)] for name in Settings.model_fields if variable(name) in source
     }
+    if "artifacts" in given and not Path(given["artifacts"]).is_dir():
+        # A mistyped folder would be a service without models, for ever unready.
+        raise ValueError(f"{variable('artifacts')}={given['artifacts']!r}: expected a folder")
     if "artifacts" not in given and not Settings().artifacts.is_dir():
         given["artifacts"] = str(Path(__file__).resolve().parent.parent / "artifacts")
     try:

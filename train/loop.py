@@ -5,7 +5,9 @@ import logging
 import math
 import os
 import platform
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -43,8 +45,8 @@ def train(
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 
     `resume` goes on from the newest checkpoint; a folder without one holds no run yet. `until`
-    stops after that step, exactly as an interruption would: Ctrl-C finishes its step, leaves a
-    checkpoint and raises KeyboardInterrupt.
+    stops after that step, exactly as an interruption would: Ctrl-C or SIGTERM finishes its step,
+    leaves a checkpoint and raises KeyboardInterrupt.
     `device` is one of torch's or "auto" (a GPU when present). The newest `keep` checkpoints stay.
 
     Raises RunError where `out` holds a run and `resume` is not set, or it is and `out` holds none,
@@ -112,16 +114,35 @@ def _run(
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event: half a step must never reach a checkpoint."""
+    """Turn Ctrl-C, and a polite end (SIGTERM), into an event: half a step must never reach a
+    checkpoint."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # Python delivers signals to the main thread only
         return
-    previous = signal.signal(signal.SIGINT, lambda *_: event.set())
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda *_: event.set()) for number in signals]
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _commit() -> dict[str, str]:
+    """The commit of the code that trains, where it is a git checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return {}
+    folder = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        command = [git, "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()  # noqa: S603
+
+    commit = ask("rev-parse", "HEAD")
+    changed = " with changes" if commit and ask("status", "--porcelain", ".") else ""
+    return {"commit": f"{commit}{changed}"} if commit else {}
 
 
 def recorded_recipe(out: Path) -> Recipe:
@@ -194,6 +215,7 @@ def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, flo
         "machine": _machine(training.device),
         "torch": str(torch.__version__),
         "metrics": metrics,
+        **_commit(),
     }
     record = {
         "recipe": RECIPE_JSON.dump_python(training.recipe, mode="json"),

@@ -258,12 +258,14 @@ def test_a_sheet_that_the_format_cannot_hold(ask: Ask) -> None:
     assert reply.json()["found"] == "a sheet of 16800 x 8"
 
 
-def test_settings_from_the_environment() -> None:
+def test_settings_from_the_environment(tmp_path: Path) -> None:
     settings = read_settings(
-        {"LATENTSERVE_MAX_IMAGES": "7", "LATENTSERVE_ARTIFACTS": "/x", "A": "b"}
+        {"LATENTSERVE_MAX_IMAGES": "7", "LATENTSERVE_ARTIFACTS": str(tmp_path), "A": "b"}
     )
     assert settings.max_images == 7
-    assert settings.artifacts == Path("/x")
+    assert settings.artifacts == tmp_path
+    with pytest.raises(ValueError, match=r"LATENTSERVE_ARTIFACTS='.*/mistyped': expected a folder"):
+        read_settings({"LATENTSERVE_ARTIFACTS": str(tmp_path / "mistyped")})
     with pytest.raises(ValueError, match=r"LATENTSERVE_MAX_IMAGES='0': .*greater than or equal"):
         read_settings({"LATENTSERVE_MAX_IMAGES": "0"})
 

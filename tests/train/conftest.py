@@ -86,11 +86,11 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
     return request.param()
 
 
-def press_ctrl_c() -> None:
-    """Call what Ctrl-C calls, without the signal: where other libraries of the process have set
-    signals up for themselves, a real one may end a test run's worker."""
+def deliver(number: signal.Signals) -> None:
+    """Call what a signal (Ctrl-C is SIGINT) calls, without the signal: where other libraries of
+    the process have set signals up for themselves, a real one may end a test run's worker."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("Python delivers signals to the main thread only")
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     assert callable(handler)
-    handler(signal.SIGINT, None)
+    handler(number, None)

@@ -1,6 +1,7 @@
 """The command line."""
 
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.train.conftest import press_ctrl_c
+from tests.train.conftest import deliver
 from train.__main__ import main
 from train.recipes import RECIPES
 from train.runs import load_run
@@ -43,7 +44,7 @@ def test_an_interrupt_says_how_to_go_on(
     advance = Training.advance
 
     def interrupted(self: Training) -> dict[str, float]:
-        press_ctrl_c()
+        deliver(signal.SIGINT)
         return advance(self)
 
     command = ["digits_vae", "--out", str(tmp_path / "a run"), "--device", "cpu", "--steps", "2"]

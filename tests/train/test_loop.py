@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runtime.images import ImageSpec
-from tests.train.conftest import press_ctrl_c, random_splits, tiny_gan, tiny_vae
+from tests.train.conftest import deliver, random_splits, tiny_gan, tiny_vae
 from train import checkpoint
 from train.data import Dataset, Splits
 from train.errors import DataError, DivergedError, RunError
@@ -156,12 +157,15 @@ def test_figures_that_are_not_finite_are_not_recorded(
     assert "NaN" not in (tmp_path / "run.json").read_text()
 
 
-def test_an_interrupt_finishes_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     advance = Training.advance
 
     def interrupted(self: Training) -> dict[str, float]:
         if self.step == 2:
-            press_ctrl_c()
+            deliver(number)
         return advance(self)
 
     monkeypatch.setattr(Training, "advance", interrupted)
