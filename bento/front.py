@@ -15,7 +15,7 @@ from bento.errors import RequestError, error_response
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 """What orchestrators ask, who have no key."""
-_PAGES = ("/", "/metrics", "/schema.json")
+_PAGES = ("/metrics", "/schema.json")
 
 
 class Front:
@@ -49,7 +49,7 @@ class Front:
 
 
 def _page_files() -> list[str]:
-    """What BentoML's page at / loads."""
+    """What the page at / loads (`bento.page`)."""
     import bentoml._internal.server as server
 
     folder = Path(server.__file__).parent / "static_content"
@@ -57,16 +57,17 @@ def _page_files() -> list[str]:
 
 
 class ApiKey:
-    """ASGI middleware: 401 for whoever does not send `Authorization: Bearer KEY`."""
+    """ASGI middleware: 401 for whoever does not send `Authorization: Bearer KEY`, by `refusing`,
+    which is `refuse` or a middleware around it."""
 
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self.app, self.key = app, key.strip().encode()
+    def __init__(self, app: ASGIApp, key: str, refusing: ASGIApp | None = None) -> None:
+        self.app, self.refusing, self.key = app, refusing or refuse, key.strip().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._is_known(scope):
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await error_response(_unauthorized())(scope, receive, send)
+            await self.refusing(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -77,8 +78,9 @@ class ApiKey:
         return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self.key)
 
 
-def _unauthorized() -> RequestError:
-    return RequestError(
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI: 401."""
+    error = RequestError(
         401,
         "an API key is needed",
         field="authorization",
@@ -86,3 +88,4 @@ def _unauthorized() -> RequestError:
         found="no key, or another",
         headers={"WWW-Authenticate": "Bearer"},
     )
+    await error_response(error)(scope, receive, send)

@@ -77,11 +77,15 @@ class Metrics:
             "1 for each model that is served, 0 for one that was.",
             ("model", "version", "engine"),
         )
+        self.artifacts_failed = gauge(
+            "latentserve_artifacts_failed", "Artifacts in the folder that could not be loaded."
+        )
         self._served: set[tuple[str, str, str]] = set()
 
-    def observe_models(self, models: Iterable[Model], in_flight: int) -> None:
+    def observe_models(self, models: Iterable[Model], failed: int, in_flight: int) -> None:
         """What is looked at when somebody asks, instead of noted at each change."""
         self.in_flight.set(in_flight)
+        self.artifacts_failed.set(failed)
         served: set[tuple[str, str, str]] = set()
         for model in models:
             name = model.manifest.name

@@ -18,6 +18,7 @@ from bento.calls import Call, Calls, call_of
 from bento.errors import error_response
 from bento.models import Models, describe, full_name
 from bento.openapi import openapi_document
+from bento.page import page
 from bento.replies import (
     ARRAY_REPLIES,
     PICTURE_REPLIES,
@@ -72,8 +73,9 @@ def build_app(
         "/reconstruct": (api.reconstruct, UPLOADS),
         "/interpolate": (api.interpolate, (JSON,)),
     }
-    # BentoML's own page at / reads /docs.json; its description would know nothing of these.
+    # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
+        "/": api.page,
         "/models": api.list_models,
         "/openapi.json": api.describe,
         "/docs.json": api.describe,
@@ -251,6 +253,9 @@ class _Api:
                 "failed": [vars(failed) for failed in self.models.failed],
             }
         )
+
+    async def page(self, request: Request, life: Lifetime) -> Response:
+        return page()
 
     async def describe(self, request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(self.settings, self.models))

@@ -11,13 +11,16 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from bento.calls import Calls
 from bento.errors import JsonErrors
-from bento.front import ApiKey, Front
+from bento.front import ApiKey, Front, refuse
 from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import read_settings
 from bento.tracing import find_tracer
+
+logger = logging.getLogger(__name__)
 
 settings = read_settings()
 models = Models(settings, ModelObserver)
@@ -26,7 +29,7 @@ app = build_app(settings, models, find_tracer)
 
 def observe() -> None:
     """Bring the gauges up to date."""
-    metrics().observe_models(models, app.in_flight)
+    metrics().observe_models(models, len(models.failed), app.in_flight)
 
 
 class FrontService(bentoml.Service[Any]):
@@ -34,10 +37,13 @@ class FrontService(bentoml.Service[Any]):
     through it, and the API key in front of both."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        mounted = app.paths if settings.bentoml_middleware else ()
+        mounted = [p for p in app.paths if p != "/"] if settings.bentoml_middleware else ()
         front = Front(JsonErrors(app), super().to_asgi(is_main), observe, mounted)
         key = settings.api_key
-        return front if key is None else ApiKey(front, key.get_secret_value())
+        if key is None:
+            return front
+        # Around the refusals, too: they are counted, logged and have an id.
+        return ApiKey(front, key.get_secret_value(), Calls(refuse, settings, app.paths))
 
 
 @bentoml.service(
@@ -57,6 +63,12 @@ class LatentServe:
         # BentoML's root logger says warnings only; what was loaded, and on which engine, is news.
         for ours in ("bento", "runtime"):
             logging.getLogger(ours).setLevel(logging.INFO)
+        logger.info(
+            "serving %s: API key %s, signatures %s",
+            settings.artifacts.resolve(),
+            "required" if settings.api_key else "not required",
+            f"required, by a key in {settings.signed_by}" if settings.signed_by else "not required",
+        )
         metrics()  # made before several threads ask for it at once
         # BentoML opens its socket to requests only after this returns.
         models.load()

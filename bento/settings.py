@@ -43,7 +43,8 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="What clients must send as `Authorization: Bearer KEY`, except to `/livez`, "
+        description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
+        "characters), except to `/livez`, "
         "`/readyz` and `/healthz`; else 401.",
     )
     backend: Literal["auto", "onnxruntime", "openvino"] = Field(
@@ -149,8 +150,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        shown = "" if name == "api_key" else f"={given[name]!r}"
-        raise ValueError(f"{variable(name)}{shown}: {first['msg']}") from None
+        if name == "api_key":  # its value belongs into no log
+            raise ValueError(f"{variable(name)}: expected at least 16 characters") from None
+        raise ValueError(f"{variable(name)}={given[name]!r}: {first['msg']}") from None
 
 
 def variable(name: str) -> str:

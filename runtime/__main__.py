@@ -14,6 +14,7 @@ from tqdm import tqdm
 from runtime.errors import InputError, LatentServeError
 from runtime.files import (
     OUTPUTS,
+    begin_folder,
     check_output,
     count_finished,
     load_images,
@@ -26,6 +27,10 @@ from runtime.model import Model
 from runtime.requests import Decode, Encode, Interpolate, Label, Posterior, Sample
 
 T = TypeVar("T", UInt8Array, Posterior)
+
+# Beside artifact and seed, what images of one folder must have been asked for with; there may be
+# more of them.
+_SAME = ("offset", "seeds", "labels", "truncation")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +85,18 @@ def sample(model: Model, args: argparse.Namespace) -> None:
             yield f"seed{one}_{number:06d}{label}"
 
     job, n = request.job(model.manifest), request.counter.count
-    done = count_finished(args.out, names()) if args.resume else 0
+    done = 0
+    if args.out.suffix == "":
+        asked = {name: getattr(args, name) for name in _SAME}
+        asked |= {"seed": seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
+        begin_folder(args.out, asked, resume=args.resume)
+        done = count_finished(args.out, names()) if args.resume else 0
+    elif args.resume:
+        raise InputError(
+            "--continue", "a folder: only there single images are finished", f"{args.out}"
+        )
+    if args.resume:
+        print(f"{done} of {n} images are there", file=sys.stderr)
     batches = model.batches(job.part(done, n)) if done < n else iter(())
     _save(args, batches, n, names(), arrays, done)
 

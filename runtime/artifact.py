@@ -83,7 +83,7 @@ def artifact_folders(root: Path) -> list[Path]:
     return sorted(folder for folder in root.iterdir() if numbered_versions(folder))
 
 
-def read_artifact(artifact: str | Path, *, signed_by: Path | None = None) -> Artifact:
+def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) -> Artifact:
     """Read and verify a whole artifact; raises ArtifactError naming the file and the reason.
 
     Checked: the manifest's digest and schema, that the folder holds exactly the files the
@@ -99,7 +99,7 @@ def read_artifact(artifact: str | Path, *, signed_by: Path | None = None) -> Art
         path = folder / SIGNATURE
         there = path.is_symlink() or path.exists()
         signature = _read_plain(path, 1024) if there else None
-        check_signature(folder, signed, signature, public_keys(signed_by))
+        check_signature(folder, signed, signature, public_keys(Path(signed_by)))
     manifest = _parse_manifest(folder, signed)
     if folder.name.isdecimal() and folder.name != str(manifest.version):
         raise ArtifactError(

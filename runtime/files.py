@@ -1,5 +1,6 @@
 """Images from and to files; the name's ending says the format."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ _PICTURES: dict[str, PictureFormat] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
 }
+_REQUEST = ".request.json"
 OUTPUTS = f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs"
 
 
@@ -78,12 +80,25 @@ def save_images(
             file.write(encode_image(sheet, _PICTURES[suffix]))
 
 
+def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
+    """Note in a folder which request (JSON) its images are of. With `resume` a folder that is there
+    must be of the same one: InputError otherwise."""
+    path, request = out / _REQUEST, json.loads(json.dumps(asked))
+    if resume and out.exists():
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            found = None
+        if found != request:
+            expected = f"a folder of the same request, {request}"
+            raise InputError("out", expected, f"{out} of {found or 'an unknown one'}")
+    with _renamed(path) as file:
+        file.write(json.dumps(request, indent=2).encode())
+
+
 def count_finished(out: Path, names: Iterable[str]) -> int:
     """How many of the first files of a folder that `save_images` was writing are there: each of
     them is whole."""
-    check_output(out)
-    if out.suffix:
-        raise InputError("out", "a folder: only there single images are finished", f"{out.name!r}")
     return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
 
 

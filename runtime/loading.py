@@ -49,7 +49,7 @@ def load(
     limits: Limits | None = None,
     observer: Observer | None = None,
     cache: Path | None = None,
-    signed_by: Path | None = None,
+    signed_by: str | Path | None = None,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
     name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.

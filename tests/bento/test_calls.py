@@ -132,12 +132,12 @@ def test_the_engines_work_is_counted_by_model() -> None:
 
 
 def test_gauges_tell_what_is_served(models: Models) -> None:
-    metrics().observe_models(models, 7)
+    metrics().observe_models(models, 1, 7)
     assert value("latentserve_requests_in_flight") == 7
     model = models.get("tiny-vae")
     labels = {"model": "tiny-vae", "version": "1", "engine": model.engine}
     assert value("latentserve_model_info", **labels) == 1
-    metrics().observe_models([], 0)
+    metrics().observe_models([], 0, 0)
     assert value("latentserve_model_info", **labels) == 0
 
 

@@ -17,7 +17,7 @@ def test_every_query_has_its_metric_and_labels(models: Models, ask: Ask) -> None
     observer.failed("decode", 1)
     observer.rejected("decode", 1, "cancelled")
     ask("POST", "/sample", json={"model": "tiny-plain", "seed": 1})
-    metrics().observe_models(models, 1)
+    metrics().observe_models(models, 1, 1)
     known = {
         sample.name: set(sample.labels)
         for family in REGISTRY.collect()

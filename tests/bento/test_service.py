@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import socket
 import subprocess
 import sys
@@ -57,8 +58,13 @@ def test_what_bentoml_answers_itself(server: Server) -> None:
     assert set(wrong.json()) == {"error", "field", "expected", "found"}
     assert httpx.get(f"{server.url}/livez").status_code == 200
     assert "request_total" in httpx.get(f"{server.url}/metrics").text
-    # BentoML's page reads /docs.json, which is ours.
-    assert httpx.get(f"{server.url}/").status_code == 200
+    # The page is ours, and loads nothing from elsewhere; its files are BentoML's.
+    page = httpx.get(f"{server.url}/")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 2
+    for path in loaded:
+        assert httpx.get(f"{server.url}/{path}").status_code == 200, path
     assert "/sample" in httpx.get(f"{server.url}/docs.json").json()["paths"]
 
 

@@ -92,8 +92,8 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
         lambda server, expected, _: scenarios.correctness(server, expected, 200, 60),
     ),
     "Termination": (
-        "SIGTERM under load: every accepted request is answered whole, new ones are refused, the "
-        f"service ends within {scenarios.GRACE_SECONDS:.0f} s.",
+        "SIGTERM under load: every accepted request is answered whole, new connections get no "
+        f"answer, the service ends within {scenarios.GRACE_SECONDS:.0f} s.",
         lambda server, expected, _: scenarios.termination(
             server, expected, 50, 10, "mnist-vae", 50_000
         ),

@@ -71,7 +71,7 @@ def test_every_output_format(tmp_path: Path, plain: runtime.Model) -> None:
         third = np.asarray(Image.open(io.BytesIO(archive.read(names[2]))))
     assert names[2] == "seed1_000002.png"
     np.testing.assert_array_equal(third, expected[2])
-    files = sorted((tmp_path / "folder").iterdir())
+    files = sorted((tmp_path / "folder").glob("*.png"))
     assert [file.name for file in files] == names
     np.testing.assert_array_equal(np.stack([opened(f) for f in files]), expected)
     assert not list(tmp_path.rglob("*.part"))
