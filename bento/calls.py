@@ -7,7 +7,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -41,8 +42,11 @@ class Call:
     seed: int | None = None
     trace: Trace | None = None
 
-    def encoded(self, kind: str, began: float) -> None:
-        """The reply's bytes, of such a format, were made from then until now."""
+    @contextmanager
+    def encoding(self, kind: str) -> Generator[None]:
+        """Inside, the reply's bytes are made, of such a format."""
+        began = time.monotonic()
+        yield
         ended = time.monotonic()
         series("encode_seconds", kind).observe(ended - began)
         if self.trace is not None:

@@ -2,7 +2,8 @@
 
 Tracing, access log and per-request set-up of BentoML cost a small image's request more than its
 share of the engine. So what is ours is answered first, with metrics of its own in the same
-registry; everything else (`/livez`, `/readyz`, `/metrics`, the page, start and stop) is BentoML's.
+registry; everything else (`/livez`, `/readyz`, `/metrics`, the page's files, start and stop) is
+BentoML's.
 """
 
 import hmac

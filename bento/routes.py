@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -205,10 +204,8 @@ class _Api:
         posterior = await self.run(call, model, job)
 
         def encoded() -> bytes:
-            began = time.monotonic()
-            made = encode_posterior(posterior, full_name(model), chosen)
-            call.encoded(chosen, began)
-            return made
+            with call.encoding(chosen):
+                return encode_posterior(posterior, full_name(model), chosen)
 
         reply = await in_thread(posterior_bytes(chosen, values), encoded)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
@@ -313,11 +310,9 @@ class _Api:
         images = await self.run(call, model, job)
 
         def encoded() -> bytes:
-            began = time.monotonic()
-            told = origins() if needs_origins(chosen) else None
-            made = encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
-            call.encoded(chosen, began)
-            return made
+            with call.encoding(chosen):
+                told = origins() if needs_origins(chosen) else None
+                return encode_pictures(Pictures(full_name(model), images, told), chosen, columns)
 
         return Response(await in_thread(images.nbytes, encoded), 200, sent, MEDIA_TYPES[chosen])
 

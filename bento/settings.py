@@ -44,8 +44,7 @@ class Settings(BaseModel):
         default=None,
         min_length=16,
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
-        "characters), except to `/livez`, "
-        "`/readyz` and `/healthz`; else 401.",
+        "characters), except to `/livez`, `/readyz` and `/healthz`; else 401.",
     )
     backend: Literal["auto", "onnxruntime", "openvino"] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."

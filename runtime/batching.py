@@ -85,7 +85,7 @@ class _Entry:
 
     @property
     def is_late(self) -> bool:
-        return self.seconds is not None and time.monotonic() > self.arrived + self.seconds
+        return self.expires is not None and time.monotonic() > self.expires
 
     @property
     def lateness(self) -> DeadlineExceeded:
@@ -205,11 +205,11 @@ class Batcher:
             while entry.in_line:
                 if not wait:
                     self._leave(entry)
-                    self._observer.rejected(entry.job.graph, entry.job.count, "overloaded")
+                    self._tell_rejected(entry, "overloaded")
                     raise OverloadedError(self._queued, self._limit)
                 if entry.is_late:
                     self._leave(entry)
-                    self._observer.rejected(entry.job.graph, entry.job.count, "deadline")
+                    self._tell_rejected(entry, "deadline")
                     raise entry.lateness
                 left = None if entry.expires is None else entry.expires - time.monotonic()
                 self._room.wait(left)
@@ -309,7 +309,7 @@ class Batcher:
         with self._lock:
             late = [entry for entry in (*self._queue, *self._line) if entry.is_late]
         for entry in late:
-            self._fail(entry, entry.lateness, "deadline")
+            self._fail(entry, entry.lateness)
 
     def _note_cancelled(self, entry: _Entry | None, future: Future[Any]) -> None:
         """Take a cancelled job out there and then, if the lock is free, and soon otherwise.
@@ -332,7 +332,7 @@ class Batcher:
             self._leave(entry)
             if not entry.settled:
                 entry.settled = True
-                self._observer.rejected(entry.job.graph, entry.job.count, "cancelled")
+                self._tell_rejected(entry, "cancelled")
                 entry.future.set_running_or_notify_cancel()
 
     def _leave(self, entry: _Entry) -> None:
@@ -379,8 +379,7 @@ class Batcher:
             try:
                 self._deliver(piece, {name: array[part] for name, array in outputs.items()})
             except Exception as error:
-                is_odd = isinstance(error, NotFiniteError)
-                self._fail(piece.entry, error, "not finite" if is_odd else "failed")
+                self._fail(piece.entry, error)
 
     def _engine(self, graph: GraphName, inputs: Tensors, images: int) -> Tensors:
         try:
@@ -414,11 +413,14 @@ class Batcher:
         if self._settles(entry):
             entry.future.set_result(result)
 
-    def _fail(self, entry: _Entry, error: Exception, reason: str = "failed") -> None:
+    def _tell_rejected(self, entry: _Entry, reason: str) -> None:
+        self._observer.rejected(entry.job.graph, entry.job.count, reason)
+
+    def _fail(self, entry: _Entry, error: Exception) -> None:
         with self._lock:
             self._leave(entry)
         if self._settles(entry):
-            self._observer.rejected(entry.job.graph, entry.job.count, reason)
+            self._tell_rejected(entry, _reason(error))
             entry.future.set_exception(_as_engine_error(error, entry.job.graph))
 
     def _settles(self, entry: _Entry) -> bool:
@@ -433,6 +435,13 @@ class Batcher:
 
 def _concatenate(parts: list[Tensors]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _reason(error: Exception) -> str:
+    """What observers are told of a job that failed so."""
+    if isinstance(error, DeadlineExceeded):
+        return "deadline"
+    return "not finite" if isinstance(error, NotFiniteError) else "failed"
 
 
 def _as_engine_error(error: Exception, graph: GraphName) -> Exception:

@@ -90,6 +90,13 @@ def rewrite_manifest(artifact: Path, **changes: Any) -> None:
     _write(artifact, manifest | changes, {})
 
 
+def replace_file(artifact: Path, name: str, data: bytes) -> None:
+    """Change a file and its checksum: what an attacker (or a buggy exporter) would write."""
+    (artifact / name).write_bytes(data)
+    files = json.loads((artifact / "manifest.json").read_text("utf-8"))["files"]
+    rewrite_manifest(artifact, files=files | {name: hashlib.sha256(data).hexdigest()})
+
+
 def _write(target: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1).encode()

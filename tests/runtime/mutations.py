@@ -21,7 +21,7 @@ import onnx
 
 from runtime import ArtifactError, EngineError, load
 from runtime.artifact import read_artifact
-from tests.tiny import rewrite_manifest, write_artifact
+from tests.tiny import replace_file, write_artifact
 
 Mutation = Callable[[random.Random, Path], str]
 
@@ -131,7 +131,7 @@ def forge_bytes(rng: random.Random, folder: Path) -> str:
     data = bytearray((folder / name).read_bytes())
     for _ in range(rng.randint(1, 8)):
         data[rng.randrange(len(data))] = rng.randrange(256)
-    _replace(folder, name, bytes(data))
+    replace_file(folder, name, bytes(data))
     return name
 
 
@@ -162,14 +162,8 @@ def forge_graph(rng: random.Random, folder: Path) -> str:
         dims[rng.randrange(len(dims))].dim_value = rng.choice([0, 1, 3, 1 << 40])
     else:
         model.opset_import[0].version = rng.choice([0, 1, 17, 25, 1 << 60])
-    _replace(folder, name, model.SerializeToString())
+    replace_file(folder, name, model.SerializeToString())
     return f"{name}: {how}"
-
-
-def _replace(folder: Path, name: str, data: bytes) -> None:
-    (folder / name).write_bytes(data)
-    files = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
-    rewrite_manifest(folder, files=files | {name: hashlib.sha256(data).hexdigest()})
 
 
 ACCIDENTS: tuple[Mutation, ...] = (flip, truncate, lengthen, splice, rearrange)

@@ -19,19 +19,12 @@ import runtime
 from runtime import ArtifactError, EngineError
 from runtime.artifact import read_artifact, read_npz
 from runtime.encoding import encode_npz
-from tests.tiny import rewrite_manifest, write_artifact
+from tests.tiny import replace_file, rewrite_manifest, write_artifact
 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
     return write_artifact(tmp_path, "vae")
-
-
-def replace_file(artifact: Path, name: str, data: bytes) -> None:
-    """Change a file and its checksum: what an attacker (or a buggy exporter) would write."""
-    (artifact / name).write_bytes(data)
-    files = json.loads((artifact / "manifest.json").read_text("utf-8"))["files"]
-    rewrite_manifest(artifact, files=files | {name: hashlib.sha256(data).hexdigest()})
 
 
 def change_graph(artifact: Path, change: Callable[[onnx.ModelProto], None]) -> None:
