@@ -1,121 +1,16 @@
-"""Objectives: which networks train against which losses, in which phases.
-
-An objective is the only place where networks, losses and noise meet. The loop sees its networks,
-its phases (one per optimiser) and the network that draws; it never asks which family it runs.
-"""
+"""Adversarial training: a generator against a discriminator."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from train import losses
 from train.augment import Augmentation, augment
-from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
-
-Batch = tuple[Tensor, Tensor]
-"""Images float [B, C, H, W] in the recipe's value range, labels int64 [B]."""
-Losses = dict[str, Tensor]
-"""Scalars by name; the first one is minimised, the others are only reported."""
-
-
-@dataclass(frozen=True)
-class AdamParams:
-    """AdamW (Loshchilov and Hutter 2019); without weight decay it is Adam."""
-
-    learning_rate: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "one_cycle"] = "constant"
-    """`one_cycle`: up over the first 30% of the steps, down to zero over the rest, both cosine."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One optimiser's part of a step: `losses(images, labels)` is minimised over `module`."""
-
-    module: nn.Module
-    losses: Callable[[Tensor, Tensor], Losses]
-    optimizer: AdamParams
-
-
-class Objective(Protocol):
-    """What the loop needs to know of a model family."""
-
-    phases: dict[str, Phase]
-    networks: nn.ModuleDict
-    """Everything that trains."""
-    model: nn.ModuleDict
-    """What outlives training, averaged where the recipe asks: `decoder` and maybe `encoder`."""
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        """Latents from the prior, float [count, latent]."""
-        ...
-
-    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
-        """Figures of `model` (or its average) on held-out images; empty where there are none."""
-        ...
-
-
-@dataclass(frozen=True)
-class ELBO:
-    """Settings of a variational autoencoder: minimise reconstruction + beta * KL."""
-
-    network: VAEParams
-    optimizer: AdamParams
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """Bernoulli: grey values in [0, 1] are means of Bernoulli pixels; gaussian: fixed scale."""
-    gaussian_log_scale: float = -2.0
-    beta: float = 1.0
-    kind: Literal["vae"] = "vae"
-
-    def __post_init__(self) -> None:
-        if self.likelihood == "bernoulli" and not self.network.sigmoid:
-            raise ValueError("network.sigmoid: expected True with the Bernoulli likelihood")
-
-    def build(self) -> "VAEObjective":
-        return VAEObjective(self)
-
-
-class VAEObjective:
-    def __init__(self, settings: ELBO) -> None:
-        self.settings = settings
-        self.networks = self.model = nn.ModuleDict(
-            {"encoder": Encoder(settings.network), "decoder": Decoder(settings.network)}
-        )
-        self.phases = {"elbo": Phase(self.networks, self._losses, settings.optimizer)}
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        return torch.randn(count, self.settings.network.latent, device=device)
-
-    def _terms(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and KL, each nats [B], with one latent draw per image."""
-        decoder = cast(Decoder, model["decoder"])
-        mean, log_variance = (moment.float() for moment in model["encoder"](images))
-        latents = losses.reparameterise(mean, log_variance, torch.randn_like(mean))
-        if self.settings.likelihood == "bernoulli":
-            nll = losses.bernoulli_nll(decoder.logits(latents).float(), images)
-        else:
-            scale = self.settings.gaussian_log_scale
-            nll = losses.gaussian_nll(decoder(latents).float(), images, scale)
-        return nll, losses.gaussian_kl(mean, log_variance)
-
-    def _losses(self, images: Tensor, labels: Tensor) -> Losses:
-        nll, kl = self._terms(self.model, images)
-        return {
-            "loss": losses.negative_elbo(nll, kl, self.settings.beta),
-            "reconstruction": nll.mean(),
-            "kl": kl.mean(),
-        }
-
-    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
-        """Mean reconstruction + KL (beta 1) in nats per image, one latent draw per image."""
-        terms = [self._terms(model, images) for images, _ in batches]
-        nll = torch.cat([term[0] for term in terms]).double().mean().item()
-        kl = torch.cat([term[1] for term in terms]).double().mean().item()
-        return {"test_loss": nll + kl, "test_reconstruction": nll, "test_kl": kl}
+from train.networks import DCGANParams, Discriminator, Generator
+from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
 
 @dataclass(frozen=True)

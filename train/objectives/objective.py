@@ -1,0 +1,54 @@
+"""What the loop needs to know of a model family: its networks, its phases, how it is judged.
+
+The loop sees one optimiser a phase and the network that draws; it never asks which family it runs.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+"""Images float [B, C, H, W] in the recipe's value range, labels int64 [B]."""
+Losses = dict[str, Tensor]
+"""Scalars by name; the first one is minimised, the others are only reported."""
+
+
+@dataclass(frozen=True)
+class AdamParams:
+    """AdamW (Loshchilov and Hutter 2019); without weight decay it is Adam."""
+
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    """`one_cycle`: up over the first 30% of the steps, down to zero over the rest, both cosine."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's part of a step: `losses(images, labels)` is minimised over `module`."""
+
+    module: nn.Module
+    losses: Callable[[Tensor, Tensor], Losses]
+    optimizer: AdamParams
+
+
+class Objective(Protocol):
+    """What the loop needs to know of a model family."""
+
+    phases: dict[str, Phase]
+    networks: nn.ModuleDict
+    """Everything that trains."""
+    model: nn.ModuleDict
+    """What outlives training, averaged where the recipe asks: `decoder` and maybe `encoder`."""
+
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        """Latents from the prior, float [count, latent]."""
+        ...
+
+    def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
+        """Figures of `model` (or its average) on held-out images; empty where there are none."""
+        ...

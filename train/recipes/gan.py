@@ -1,0 +1,71 @@
+"""Generative adversarial networks."""
+
+from dataclasses import replace
+
+from runtime.images import ImageSpec
+from train.networks import DCGANParams
+from train.objectives import AdamParams, Adversarial
+from train.recipes.recipe import Recipe
+
+
+def mnist_cgan() -> Recipe:
+    return Recipe(
+        name="mnist_cgan",
+        summary="class-conditional DCGAN: a digit by its label",
+        source="mnist",
+        image=ImageSpec(height=28, width=28, channels=1),
+        objective=Adversarial(
+            DCGANParams(
+                latent=64,
+                height=28,
+                width=28,
+                channels=1,
+                stages=2,
+                classes=10,
+                generator_width=48,
+                discriminator_width=48,
+                dropout=0.2,
+                # Spectral norm, as for the frogs, left this one near chance against the generator.
+                discriminator_norm="batch",
+            ),
+            label_noise=0.05,
+        ),
+        steps=6_000,
+        batch_size=64,
+        precision="bf16",
+        ema_decay=0.999,
+    )
+
+
+def cifar10_frogs_dcgan() -> Recipe:
+    return Recipe(
+        name="cifar10_frogs_dcgan",
+        summary="DCGAN on the 5,000 frogs of CIFAR-10",
+        source="cifar10-frogs",
+        image=ImageSpec(height=32, width=32, channels=3),
+        objective=Adversarial(
+            DCGANParams(
+                generator_width=64,
+                discriminator_width=64,
+                dropout=0.2,
+                discriminator_norm="spectral",
+            ),
+            generator=AdamParams(2e-4, (0.0, 0.99)),
+            discriminator=AdamParams(4e-4, (0.0, 0.99)),
+            label_noise=0.05,
+            augmentation=("flip", "colour", "shift", "cutout"),
+        ),
+        steps=15_000,
+        batch_size=64,
+        precision="bf16",
+        ema_decay=0.999,
+    )
+
+
+def images_dcgan() -> Recipe:
+    return replace(
+        cifar10_frogs_dcgan(),
+        name="images_dcgan",
+        summary="the same DCGAN on your own folder or zip of images, cropped and resized to 32x32",
+        source="images",
+    )

@@ -1,0 +1,41 @@
+"""`Recipe`: everything that one training run depends on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from runtime.images import ImageSpec
+from train.objectives import ELBO, Adversarial
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run, apart from where its data lies and where its output goes."""
+
+    name: str
+    summary: str
+    source: str
+    """Key of `train.data.SOURCES`."""
+    image: ImageSpec
+    objective: Annotated[ELBO | Adversarial, Field(discriminator="kind")]
+    steps: int
+    batch_size: int
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast of the networks; losses, augmentation and weights stay fp32."""
+    ema_decay: float = 0.0
+    """Decay of the averaged weights that are kept for the artifact; 0 keeps the last weights."""
+    checkpoint_every: int = 1000
+    sample_every: int = 500
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        network = self.objective.network
+        shape = (network.height, network.width, network.channels)
+        if shape != self.image.shape:
+            raise ValueError(f"network: expected images of {self.image.shape}, found {shape}")
+
+
+RECIPE_JSON = TypeAdapter(Recipe)
+"""Recipe <-> JSON, validated on the way in."""

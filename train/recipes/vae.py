@@ -1,0 +1,60 @@
+"""Variational autoencoders."""
+
+from runtime.images import ImageSpec
+from train.networks import VAEParams
+from train.objectives import ELBO, AdamParams
+from train.recipes.recipe import Recipe
+
+_MNIST = ImageSpec(height=28, width=28, channels=1, value_range=(0.0, 1.0))
+
+
+def mnist_vae_2d() -> Recipe:
+    return Recipe(
+        name="mnist_vae_2d",
+        summary="VAE with a 2-D latent: the manifold of handwritten digits",
+        source="mnist",
+        image=_MNIST,
+        objective=ELBO(
+            VAEParams(latent=2, widths=(16, 32), decoder_widths=(16, 16), hidden=512, depth=2),
+            AdamParams(2e-3, weight_decay=1e-4, schedule="one_cycle"),
+        ),
+        steps=40 * 60_000 // 256,
+        batch_size=256,
+        checkpoint_every=2000,
+        sample_every=2000,
+    )
+
+
+def mnist_vae() -> Recipe:
+    return Recipe(
+        name="mnist_vae",
+        summary="VAE with a 4-D latent: legible digits from N(0, I)",
+        source="mnist",
+        image=_MNIST,
+        # A wider latent reconstructs better and leaves N(0, I) less covered: a classifier was
+        # sure (>= 0.9) of 86% of the samples here, of 66% in a trial with 10 dimensions.
+        objective=ELBO(
+            VAEParams(latent=4, widths=(16, 32), decoder_widths=(16, 32), hidden=512, depth=2),
+            AdamParams(2e-3, weight_decay=1e-4, schedule="one_cycle"),
+        ),
+        steps=30 * 60_000 // 256,
+        batch_size=256,
+        checkpoint_every=2000,
+        sample_every=2000,
+    )
+
+
+def digits_vae() -> Recipe:
+    return Recipe(
+        name="digits_vae",
+        summary="small VAE on scikit-learn's bundled 8x8 digits: a try-out without any download",
+        source="digits",
+        image=ImageSpec(height=8, width=8, channels=1, value_range=(0.0, 1.0)),
+        objective=ELBO(
+            VAEParams(latent=4, height=8, width=8, widths=(16,), decoder_widths=(16,), hidden=128),
+            AdamParams(2e-3, schedule="one_cycle"),
+        ),
+        steps=1500,
+        batch_size=64,
+        sample_every=500,
+    )
