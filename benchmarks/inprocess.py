@@ -17,8 +17,9 @@ from typing import Literal
 import runtime
 from benchmarks.figures import Bar, Figure, least, parser, publish
 from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
-from benchmarks.timing import cores, interleaved, medians, paired_ratio, rate
+from benchmarks.timing import interleaved, medians, paired_ratio, rate
 from runtime.backends import Backend, Variant, open_backend
+from runtime.machine import cores
 from runtime.manifest import GraphName
 
 PRECISIONS: tuple[Literal["fp32", "auto"], ...] = ("fp32", "auto")

@@ -19,7 +19,7 @@ from benchmarks import servers
 from benchmarks.ceiling import in_fresh_process
 from benchmarks.figures import Bar, Figure, most, parser, publish
 from benchmarks.subjects import add_options, opened
-from benchmarks.timing import cores
+from runtime.machine import cores
 
 GROWTH: Bar = most(30.0)
 """Megabytes that either may grow by after the first 1%."""

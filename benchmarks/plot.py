@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
-from runtime.cache import cpu_model
+from runtime.machine import cpu_model
 
 OURS, OTHERS, MISSING = "#1f6f8b", "#b9c2c9", "#7a7a7a"
 _ROW = 0.34  # inches a bar takes

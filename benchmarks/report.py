@@ -2,14 +2,13 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runtime.cache import cpu_model
+from runtime.machine import cores, cpu_model
 
 _LIBRARIES = (
     *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
@@ -46,10 +45,9 @@ def environment() -> dict[str, Any]:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": cpu_model(),
-        "cores": cores,
+        "cores": cores(),
         "python": platform.python_version(),
         "versions": versions,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

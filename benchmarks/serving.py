@@ -24,10 +24,10 @@ from benchmarks.figures import Bar, Figure, least, most, parser, publish
 from benchmarks.rounds import Plan, Rounds, Work, run
 from benchmarks.servers import Server
 from benchmarks.subjects import Subject, add_options, opened, random_images
-from benchmarks.timing import cores
 from benchmarks.wrk import Load
 from runtime.backends import graph_bytes, graph_spec
 from runtime.encoding import encode_npy
+from runtime.machine import cores
 from runtime.manifest import GraphName
 
 OURS, BARE = "ours", "bare uvicorn on our runtime"

@@ -16,8 +16,8 @@ from statistics import median
 
 from benchmarks import servers
 from benchmarks.figures import Bar, Figure, most, parser, publish
-from benchmarks.timing import cores
 from runtime.cache import CACHE_VARIABLE
+from runtime.machine import cores
 
 BARS: dict[str, Bar] = {
     "start to ready, seconds": most(3.5),

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.timing import cores
 from runtime import Model
 from runtime.artifact import Artifact, read_artifact
 from runtime.backends import Variant
 from runtime.cache import CACHE_VARIABLE, cache_folder
 from runtime.choice import Setting, choose
 from runtime.images import UInt8Array
+from runtime.machine import cores
 from runtime.manifest import GraphName, Manifest, Precision
 from runtime.requests import Sample
 

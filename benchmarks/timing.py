@@ -5,7 +5,6 @@ nothing about each other. Variants are timed in rounds (A B C, A B C, …); rati
 round, and the median over the rounds is the figure.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,13 +16,6 @@ Rounds = dict[str, list[float]]
 SETTLE = 0.15
 """Seconds of rest before a variant's turn: the worker threads of some engines spin for a while
 after their last run, and would take a core from the next engine."""
-
-
-def cores() -> int:
-    """Cores that this process may use: the K of every K-thread variant."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def interleaved(variants: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:

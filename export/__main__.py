@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from export.api import export
 from export.runs import export_run
 from export.sign import make_keys, sign
+from export.variants import add_variants
 from export.weights import checksum, load_module
 from runtime.artifact import read_artifact
 from runtime.errors import ExportError, LatentServeError
 from runtime.images import ImageSpec
-from runtime.manifest import Provenance
+from runtime.manifest import REDUCED, Provenance, Reduced
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
         name=args.name,
         version=args.version,
         step=args.step,
+        precisions=args.precisions,
         figures=args.figures,
         neighbours=args.neighbours,
     )
@@ -67,10 +69,15 @@ def module(args: argparse.Namespace) -> None:
         out=args.out,
         version=args.version,
         batches=args.batches,
+        precisions=args.precisions,
         provenance=Provenance(source=f"module {args.decoder}", details=details),
         licence=args.licence,
     )
     _report(folder)
+
+
+def variants(args: argparse.Namespace) -> None:
+    _report(add_variants(args.artifact, args.precisions))
 
 
 def keys(args: argparse.Namespace) -> None:
@@ -88,11 +95,14 @@ def _report(folder: Path) -> None:
     print(folder)
     for parity in manifest.parity:
         std = "" if parity.images_std is None else f", images' std {parity.images_std:.1f}"
+        origin = "torch" if parity.images is None else f"fp32 over {parity.images} latents"
         print(
-            f"  {parity.graph} {parity.precision}: differs from torch by at most "
+            f"  {parity.graph} {parity.precision}: differs from {origin} by at most "
             f"{parity.max_difference:.3g}, mean {parity.mean_difference:.3g}, "
             f"at batches {', '.join(map(str, parity.batches))}{std}"
         )
+    for precision, reason in manifest.left_out.items():
+        print(f"  decode {precision}: left out: {reason}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,6 +147,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--licence", default="not stated")
     _add_common(command, module)
 
+    command = commands.add_parser(
+        "variants", help="write an artifact's next version, with variants in reduced precision"
+    )
+    command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    _add_precisions(command)
+    command.set_defaults(run=variants, verbose=False)
+
     command = commands.add_parser("keys", help="make a pair of keys for `sign`")
     command.add_argument("private", type=Path, help="new file: secret.pem (and secret.pub.pem)")
     command.set_defaults(run=keys, verbose=False)
@@ -151,8 +168,25 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(command: argparse.ArgumentParser, run: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("artifacts"))
     command.add_argument("--version", type=int, help="default: the next free number")
+    _add_precisions(command)
     command.add_argument("--verbose", "-v", action="store_true", help="steps, and tracebacks")
     command.set_defaults(run=run)
+
+
+def _add_precisions(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precisions",
+        type=_precisions,
+        default=REDUCED,
+        help="tried beside fp32: fp16,bf16 (default), or none",
+    )
+
+
+def _precisions(text: str) -> tuple[Reduced, ...]:
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    if not set(names) <= set(REDUCED):
+        raise argparse.ArgumentTypeError(f"expected fp16, bf16, both or none, found {text!r}")
+    return tuple(precision for precision in REDUCED if precision in names)
 
 
 def _shape(text: str) -> tuple[int, ...]:

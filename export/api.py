@@ -11,7 +11,16 @@ from pydantic import ValidationError
 from export.write import choose_version, write
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
-from runtime.manifest import GraphSpec, LatentSpec, Manifest, Provenance, TensorSpec, check_name
+from runtime.manifest import (
+    REDUCED,
+    GraphSpec,
+    LatentSpec,
+    Manifest,
+    Provenance,
+    Reduced,
+    TensorSpec,
+    check_name,
+)
 
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
@@ -33,6 +42,7 @@ def export(
     kind: str = "custom",
     encode_takes_labels: bool = False,
     batches: Sequence[int] = (1, 4, 16, 64),
+    precisions: Sequence[Reduced] = REDUCED,
     provenance: Provenance | None = None,
     licence: str = "not stated",
     neighbours: bytes | None = None,
@@ -47,6 +57,10 @@ def export(
     The modules are copied, and the copies put in eval mode on the CPU: yours stay as they are.
     Images of the ONNX graphs are uint8 [B, H, W, C]. The graphs are compared with the modules at
     batches 1, 3 and the largest of `batches`; the figures go into the manifest.
+
+    `precisions` are tried for `decode` beside fp32: each is held against the fp32 graph over 10,000
+    seeded latents, with arithmetic emulated on the CPU, and left out where its images differ by
+    more than `runtime.golden` allows; the card says why. Engines on GPUs run them.
 
     `neighbours` is a PNG for the model card: samples above their nearest training images, as
     `python -m benchmarks quality --out` draws it.
@@ -76,8 +90,7 @@ def export(
         from export.freeze import freeze
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[export]") from error
-    manifest, files = freeze(draft, decode, encode, neighbours)
-    return write(folder, manifest, files)
+    return write(folder, freeze(draft, decode, encode, precisions, neighbours))
 
 
 def _describe(

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from runtime.encoding import encode_image
-from runtime.golden import ENCODE_TOLERANCE, MAX_LEVELS
+from runtime.golden import (
+    ENCODE_TOLERANCE,
+    MAX_LEVELS,
+    REDUCED_MAX_LEVELS,
+    REDUCED_MEAN_LEVELS,
+)
 from runtime.images import contact_sheet
 from runtime.manifest import Manifest, Parity, Provenance
 from runtime.model import Model
@@ -47,10 +52,15 @@ Names are looked up in the folder `$LATENTSERVE_ARTIFACTS`, `artifacts/` unless 
 
 {figures}{neighbours}## How exact it is
 
-The ONNX graphs against the torch modules they come from, on seeded latents, run by ONNX Runtime
+The fp32 graphs against the torch modules they come from, on seeded latents, run by ONNX Runtime
 on a CPU. Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
-
+{reduced}
 {parity}
+{left_out}"""
+
+_REDUCED = """
+In reduced precision, the decoder against its fp32 graph on {images} latents, with arithmetic
+emulated on a CPU; allowed are {mean:g} grey levels on average and {largest:g} at most.
 """
 
 _NEIGHBOURS = f"""## Nearest training images
@@ -91,7 +101,9 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
         neighbours=_NEIGHBOURS if neighbours else "",
         levels=MAX_LEVELS,
         tolerance=ENCODE_TOLERANCE,
+        reduced=_reduced(manifest),
         parity=_parity(manifest.parity),
+        left_out=_left_out(manifest),
         **_usage(manifest),
     )
 
@@ -165,6 +177,19 @@ def _parity(parity: Iterable[Parity]) -> str:
         for row in parity
     )
     return _table(header, rows)
+
+
+def _reduced(manifest: Manifest) -> str:
+    images = [row.images for row in manifest.parity if row.images is not None]
+    if not images:
+        return ""
+    return _REDUCED.format(images=images[0], mean=REDUCED_MEAN_LEVELS, largest=REDUCED_MAX_LEVELS)
+
+
+def _left_out(manifest: Manifest) -> str:
+    if not manifest.left_out:
+        return ""
+    return f"\nLeft out:\n\n{_table(('precision', 'because'), manifest.left_out.items())}\n"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -3,8 +3,8 @@
 Everything happens in memory, so that a failure leaves nothing behind.
 """
 
-import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from export.card import CARD, NEIGHBOURS, SHEET, model_card, sample_sheet
+from export.card import NEIGHBOURS, SHEET, sample_sheet
 from export.checks import check_decoder, check_encoder
 from export.conversion import to_onnx
 from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
+from export.variants import with_variants
 from runtime.artifact import Artifact
 from runtime.backends import REFERENCE, Backend, Tensors, open_backend
 from runtime.encoding import encode_npz
 from runtime.golden import GOLDEN
-from runtime.manifest import GraphName, GraphSpec, Manifest
+from runtime.manifest import GraphName, GraphSpec, Manifest, Reduced
 from runtime.model import Model
 from runtime.requests import Sample
 
@@ -34,14 +35,18 @@ _GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
 
 
 def freeze(
-    draft: Manifest, decoder: nn.Module, encoder: nn.Module | None, neighbours: bytes | None = None
-) -> tuple[Manifest, dict[str, bytes]]:
-    """The finished manifest and every file it lists; `draft` lacks only parity and checksums.
+    draft: Manifest,
+    decoder: nn.Module,
+    encoder: nn.Module | None,
+    precisions: Sequence[Reduced] = (),
+    neighbours: bytes | None = None,
+) -> Artifact:
+    """Everything but the card and the checksums, which `export.write` adds.
 
     Raises ExportError where a module does not keep to its contract (`export.export`).
     """
     decode = DecodeModule(decoder, draft.image)
-    check_decoder(decode.decoder, _decoder_inputs(draft, _CHECKED_IMAGES, _CHECK_SEED), draft)
+    check_decoder(decode.decoder, Sample(_CHECKED_IMAGES, _CHECK_SEED).inputs(draft), draft)
     modules: dict[GraphName, nn.Module] = {"decode": decode}
     if encoder is not None:
         encode = modules["encode"] = EncodeModule(encoder, draft.image)
@@ -68,12 +73,10 @@ def freeze(
             _golden(backend, _inputs(draft, decode, _GOLDEN_IMAGES, _GOLDEN_SEED))
         )
         files[SHEET] = sample_sheet(model)
-    manifest = draft.model_copy(update={"parity": parity})
     if neighbours is not None:
         files[NEIGHBOURS] = neighbours
-    files[CARD] = model_card(manifest, neighbours=neighbours is not None).encode()
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    return manifest.model_copy(update={"files": digests}), files
+    manifest = draft.model_copy(update={"parity": parity})
+    return with_variants(Artifact(artifact.folder, manifest, files), precisions)
 
 
 def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
@@ -81,19 +84,11 @@ def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
     return {"decode": manifest.decode[0], **encode}
 
 
-def _decoder_inputs(manifest: Manifest, count: int, seed: int) -> dict[str, NDArray[Any]]:
-    """What decode is given for images 0..count of `seed`: exactly as serving makes it."""
-    request = Sample(count, seed)
-    latents = request.latents(manifest)
-    labels = request.chosen_labels(manifest)
-    return {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
-
-
 def _inputs(
     manifest: Manifest, decode: DecodeModule, count: int, seed: int
 ) -> dict[GraphName, Tensors]:
     """Seeded inputs of every graph; an encoder is given the decoder's own images."""
-    decoder = _decoder_inputs(manifest, count, seed)
+    decoder = Sample(count, seed).inputs(manifest)
     if not manifest.encode:
         return {"decode": decoder}
     spec = manifest.encode[0]

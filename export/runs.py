@@ -1,13 +1,13 @@
 """Exporting one of our own training runs."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.api import export
 from runtime.errors import ExportError
-from runtime.manifest import Provenance
+from runtime.manifest import REDUCED, Provenance, Reduced
 
 if TYPE_CHECKING:
     from train.runs import TrainedRun
@@ -20,6 +20,7 @@ def export_run(
     name: str | None = None,
     version: int | None = None,
     step: int | None = None,
+    precisions: Sequence[Reduced] = REDUCED,
     figures: Mapping[str, float] | None = None,
     neighbours: bytes | None = None,
 ) -> Path:
@@ -40,6 +41,7 @@ def export_run(
         out=out,
         version=version,
         kind=trained.kind,
+        precisions=precisions,
         provenance=_provenance(trained.provenance, figures or {}),
         licence=trained.data_licence,
         neighbours=neighbours,

@@ -3,12 +3,12 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.artifact import read_artifact
+from export.card import CARD, NEIGHBOURS, model_card
+from runtime.artifact import Artifact, read_artifact
 from runtime.errors import ExportError
-from runtime.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
+from runtime.manifest import MANIFEST, MANIFEST_DIGEST
 
 
 def choose_version(folder: Path, version: int | None) -> int:
@@ -23,12 +23,17 @@ def choose_version(folder: Path, version: int | None) -> int:
     return version
 
 
-def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
-    """Write `folder/version`, verify it as a reader would, and return it.
+def write(folder: Path, artifact: Artifact) -> Path:
+    """Write `folder/version` with its card and checksums, verify it as a reader would, and return
+    it.
 
     A temporary folder beside it is renamed at the end. Raises ExportError, leaving nothing,
     where the version has appeared meanwhile or the disk refuses.
     """
+    card = model_card(artifact.manifest, neighbours=NEIGHBOURS in artifact.files)
+    files = {**artifact.files, CARD: card.encode()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    manifest = artifact.manifest.model_copy(update={"files": digests})
     target = folder / str(manifest.version)
     digested = (manifest.model_dump_json(indent=2) + "\n").encode()
     digest = hashlib.sha256(digested).hexdigest()

@@ -8,8 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,25 +65,3 @@ def forget(folder: Path, kind: str, subject: Mapping[str, Any]) -> None:
 def _path(folder: Path, kind: str, subject: Mapping[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
     return folder / kind / f"{digest[:32]}.json"
-
-
-def machine() -> dict[str, Any]:
-    """What the speed of a CPU engine depends on: the processor and its instruction sets."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
-    return {"cpu": cpu_model(), "flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpuinfo(entry: str) -> str:
-    path = Path("/proc/cpuinfo")
-    if sys.platform != "linux" or not path.exists():
-        return ""
-    for line in path.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == entry:
-            return value.strip()
-    return ""

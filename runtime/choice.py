@@ -32,10 +32,11 @@ from runtime.backends import (
     open_backend,
 )
 from runtime.backends.onnxruntime import uses_cuda
-from runtime.cache import forget, machine, recall, remember
+from runtime.cache import forget, recall, remember
 from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.images import UInt8Array
+from runtime.machine import machine
 from runtime.manifest import Precision
 from runtime.requests import Sample
 from runtime.rewrites import REVISION, Form
@@ -212,10 +213,7 @@ def _distances(
 
 
 def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
-    request = Sample(stop - start, seed=_SEED, offset=start)
-    inputs: dict[str, Any] = {"latents": request.latents(artifact.manifest)}
-    labels = request.chosen_labels(artifact.manifest)
-    return inputs if labels is None else inputs | {"labels": labels}
+    return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact.manifest)
 
 
 def _open(artifact: Artifact, variant: Variant, setting: Setting) -> Backend:

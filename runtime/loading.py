@@ -1,7 +1,6 @@
 """`load`: from an artifact on the disk to a model that is ready to sample."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from runtime.backends import Device, open_backend
 from runtime.cache import cache_folder
 from runtime.choice import Measured, Setting, choose, choose_anew
 from runtime.golden import REDUCED_IMAGES, check_golden
+from runtime.machine import cores
 from runtime.manifest import Manifest, Precision
 from runtime.model import Model
 from runtime.observer import Observer
@@ -125,8 +125,7 @@ def tune(
 
 def _setting(manifest: Manifest, limits: Limits, device: Device) -> Setting:
     """On CPUs several one-thread runs beat one run on several threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    runners = limits.runners or min(8, cores or 1)
-    threads = limits.threads or max(1, (cores or 1) // runners)
+    runners = limits.runners or min(8, cores())
+    threads = limits.threads or max(1, cores() // runners)
     batch = min(limits.batch or manifest.max_batch, manifest.max_batch)
     return Setting(device, runners, threads, batch)

@@ -13,6 +13,8 @@ MANIFEST_DIGEST = "manifest.sha256"
 
 Dtype = Literal["float32", "int64", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16"]
+Reduced = Literal["fp16", "bf16"]
+REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
 GraphName = Literal["decode", "encode"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -75,7 +77,8 @@ class GraphSpec(_Frozen):
 
 
 class Parity(_Frozen):
-    """How far a graph was from the torch module it came from, over seeded inputs.
+    """How far a graph was, over seeded inputs, from the torch module it came from, or in reduced
+    precision from the fp32 graph.
 
     For `decode` in grey levels, with the standard deviation of the images compared (parity on
     flat images proves little); for `encode` in the outputs' own unit, `images_std` absent.
@@ -87,6 +90,8 @@ class Parity(_Frozen):
     max_difference: float
     mean_difference: float
     images_std: float | None = None
+    images: int | None = None
+    """Images compared, where they were many: in reduced precision."""
 
 
 class Provenance(_Frozen):
@@ -114,6 +119,8 @@ class Manifest(_Frozen):
         default=(1, 4, 16, 64), min_length=1
     )
     parity: tuple[Parity, ...] = ()
+    left_out: dict[Precision, str] = Field(default_factory=dict[Precision, str])
+    """Precisions that were tried for `decode`, and why they are not here."""
     provenance: Provenance
     licence: str
     files: dict[FileName, Sha256]

@@ -92,6 +92,10 @@ class Sample:
         given = check_labels(manifest, self.labels, self.counter.count)
         return self._labels(manifest, given, 0, self.counter.count)
 
+    def inputs(self, manifest: Manifest) -> dict[str, NDArray[Any]]:
+        """What `decode` is given for all images."""
+        return _inputs(self.latents(manifest), self.chosen_labels(manifest))
+
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         check_truncation(self.truncation)
         given = check_labels(manifest, self.labels, self.counter.count)

@@ -48,6 +48,8 @@ def _onnxruntime_variants(
     wanted: Precision = "fp32" if precision == "auto" else precision
     if wanted not in [spec.precision for spec in artifact.manifest.decode]:
         return []
+    if wanted == "bf16" and not on_gpu:  # ONNX Runtime has no such arithmetic on CPUs
+        return []
     if on_gpu or wanted != "fp32":
         return [Variant("onnxruntime", wanted, "plain")]
     # In fp32, transposed convolutions are faster as they are than in sub-pixel form.

@@ -103,6 +103,7 @@ def exported(
         name="shapes",
         out=out,
         batches=(1, 16),
+        precisions=(),
         licence="CC0-1.0",
     )
 
@@ -121,4 +122,5 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="labelled-shapes",
         out=tmp_path_factory.mktemp("artifacts"),
         batches=(1, 4),
+        precisions=(),
     )

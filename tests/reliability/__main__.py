@@ -2,7 +2,6 @@
 `docs/reliability.md`."""
 
 import argparse
-import os
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import runtime
 from runtime.artifact import artifact_folders
-from runtime.cache import cpu_model
+from runtime.machine import cores, cpu_model
 from tests.bento.support import ROOT, Server
 from tests.reliability import scenarios
 from tests.reliability.load import Expected
@@ -78,7 +77,7 @@ def write_page(sections: Mapping[str, str]) -> None:
 def section(title: str, text: str, figures: Mapping[str, object]) -> str:
     """A heading, the promise, the machine, and a table of figures."""
     today = datetime.now(UTC).date()
-    where = f"{today}, {cpu_model()}, {os.cpu_count()} cores, Python {platform.python_version()}:"
+    where = f"{today}, {cpu_model()}, {cores()} cores, Python {platform.python_version()}:"
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
     return f"## {title}\n\n{text}\n\n{where}\n\n| measure | found |\n| --- | --- |\n{rows}\n"
 

@@ -1,0 +1,37 @@
+"""What this machine is: the processor, and how much of it this process may use."""
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """What the speed of a CPU engine depends on: the processor and its instruction sets."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    return {"cpu": cpu_model(), "flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(entry: str) -> str:
+    path = Path("/proc/cpuinfo")
+    if sys.platform != "linux" or not path.exists():
+        return ""
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == entry:
+            return value.strip()
+    return ""
