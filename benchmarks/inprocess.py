@@ -18,7 +18,8 @@ import runtime
 from benchmarks.figures import Bar, Figure, least, parser, publish
 from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
 from benchmarks.timing import interleaved, medians, paired_ratio, rate
-from runtime.backends import Backend, Variant, open_backend
+from runtime.backends import Backend, Setting, Variant, open_backend
+from runtime.cache import cache_folder
 from runtime.machine import cores
 from runtime.manifest import GraphName
 
@@ -109,9 +110,8 @@ def raw_loops(
     with ExitStack() as stack:
         made: dict[Loop, Callable[[float], float]] = {}
         for loops, threads in layouts:
-            backend = open_backend(
-                subject.artifact, variant, device="auto", runners=loops, threads=threads
-            )
+            setting = Setting(loops, threads, max(BATCHES))
+            backend = open_backend(subject.artifact, variant, setting, cache_folder())
             stack.callback(backend.close)
             for batch in BATCHES:
                 made[Loop(loops, threads, batch)] = _raw(backend, subject, graph, batch, loops)

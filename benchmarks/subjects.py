@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from runtime import Model
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Variant
+from runtime.backends import Setting, Variant
 from runtime.cache import CACHE_VARIABLE, cache_folder
-from runtime.choice import Setting, choose
+from runtime.choice import choose
 from runtime.images import UInt8Array
 from runtime.machine import cores
 from runtime.manifest import GraphName, Manifest, Precision
@@ -79,7 +79,8 @@ class Subject:
             self.artifact,
             backend=backend,
             precision=precision,
-            setting=Setting("auto", model.runners, threads, model.max_batch),
+            device="auto",
+            setting=Setting(model.runners, threads, model.max_batch),
             cache=cache_folder(),
         )
         # With a cache that cannot be written, the second choice could fall otherwise.

@@ -19,7 +19,7 @@ from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
 from export.variants import with_variants
 from runtime.artifact import Artifact
-from runtime.backends import REFERENCE, Backend, Tensors, open_backend
+from runtime.backends import Backend, Tensors, open_reference
 from runtime.encoding import encode_npz
 from runtime.golden import GOLDEN
 from runtime.manifest import GraphName, GraphSpec, Manifest, Reduced
@@ -61,7 +61,7 @@ def freeze(
 
     # One thread: the reference, and no spinning workers beside torch's own.
     artifact = Artifact(Path(draft.name), draft, files)
-    backend = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
+    backend = open_reference(artifact)
     with Model(artifact, backend, runners=1, batch=draft.max_batch) as model:
         logger.info("comparing the graphs with the torch modules")
         cases = [_inputs(draft, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.write import choose_version, write
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import REFERENCE, Backend, Tensors, open_backend
+from runtime.backends import Backend, Tensors, open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError
 from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.graph import check_graph
@@ -160,4 +160,4 @@ def _open(artifact: Artifact, data: bytes) -> Backend:
     (fp32,) = artifact.manifest.decode
     manifest = artifact.manifest.model_copy(update={"encode": ()})
     replaced = replace(artifact, manifest=manifest, files={fp32.file: data})
-    return open_backend(replaced, REFERENCE, device="cpu", runners=1, threads=cores())
+    return open_reference(replaced, threads=cores())

@@ -363,7 +363,7 @@ class Batcher:
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
         images = sum(piece.rows for piece in good)
         began = time.monotonic()
-        outputs = self._engine(graph, inputs, images)
+        outputs = self._engine(graph, inputs, images, _destination(good))
         ended = time.monotonic()
         self._observer.run(graph, images, ended - began)
         for piece in good:
@@ -376,14 +376,19 @@ class Batcher:
         for piece in good:
             part = slice(row, row + piece.rows)
             row += piece.rows
+            whole = len(good) == 1
             try:
-                self._deliver(piece, {name: array[part] for name, array in outputs.items()})
+                self._deliver(
+                    piece, outputs if whole else {name: a[part] for name, a in outputs.items()}
+                )
             except Exception as error:
                 self._fail(piece.entry, error)
 
-    def _engine(self, graph: GraphName, inputs: Tensors, images: int) -> Tensors:
+    def _engine(
+        self, graph: GraphName, inputs: Tensors, images: int, out: Tensors | None
+    ) -> Tensors:
         try:
-            outputs = self._backend.run(graph, inputs)
+            outputs = self._backend.run(graph, inputs, out)
             for name, array in outputs.items():
                 if len(array) != images:
                     raise EngineError(
@@ -398,13 +403,17 @@ class Batcher:
 
     def _deliver(self, piece: _Slice, outputs: Tensors) -> None:
         entry, count = piece.entry, piece.entry.job.count
+        if piece.rows == count and all(array.base is None for array in outputs.values()):
+            entry.outputs = dict(outputs)  # all of it, and nobody else's
         with self._lock:
             if entry.outputs is None:
                 entry.outputs = {
                     name: np.empty((count, *a.shape[1:]), a.dtype) for name, a in outputs.items()
                 }
         for name, array in outputs.items():
-            entry.outputs[name][piece.start : piece.stop] = array
+            place = entry.outputs[name][piece.start : piece.stop]
+            if not np.shares_memory(array, place):  # or the engine wrote there itself
+                place[...] = array
         with self._lock:
             entry.done += piece.rows
             if entry.done < count:
@@ -431,6 +440,15 @@ class Batcher:
                 return False
             entry.settled = True
         return entry.future.set_running_or_notify_cancel()
+
+
+def _destination(pieces: list[_Slice]) -> Tensors | None:
+    """Where an engine may write its outputs itself: the place in its job's result of a batch that
+    is one slice of it, once there is a result to write into."""
+    outputs = pieces[0].entry.outputs
+    if len(pieces) > 1 or outputs is None:
+        return None
+    return {name: array[pieces[0].start : pieces[0].stop] for name, array in outputs.items()}
 
 
 def _concatenate(parts: list[Tensors]) -> dict[str, NDArray[Any]]:

@@ -43,17 +43,21 @@ def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping
     text = json.dumps({"subject": subject, "value": value}, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed into place, so that another process never reads half of it.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text + "\n")
-                file.flush()
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        write_file(path, (text + "\n").encode())
     except OSError as error:
         logger.info("%s cannot be written (%s): it will be measured again", path, error.strerror)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing, so that no other process ever reads half of it; OSError."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def forget(folder: Path, kind: str, subject: Mapping[str, Any]) -> None:

@@ -27,17 +27,20 @@ from runtime.backends import (
     Backend,
     Device,
     Engine,
+    Setting,
     Tensors,
     Variant,
     open_backend,
 )
-from runtime.backends.onnxruntime import uses_cuda
 from runtime.cache import forget, recall, remember
 from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.images import UInt8Array
 from runtime.machine import machine
 from runtime.manifest import Precision
+from runtime.nvidia import tensorrt
+from runtime.nvidia.devices import gpus
+from runtime.nvidia.plans import names
 from runtime.requests import Sample
 from runtime.rewrites import REVISION, Form
 from runtime.variants import candidates
@@ -46,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 # A variant must be so much faster to be taken before a simpler one.
 _MARGIN = 1.05
+_DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 _ROUNDS = 3
 _SEED = 3
 # What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
@@ -53,16 +57,6 @@ _SEED = 3
 _LATENTS = 256
 _AFFORDED_SECONDS = 0.5
 _FEWEST = 8
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a model will be run: device, runs at once, cores a run, images a run."""
-
-    device: Device
-    runners: int
-    threads: int
-    batch: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +84,7 @@ def choose(
     *,
     backend: str,
     precision: Precision | Literal["auto"],
+    device: Device,
     setting: Setting,
     cache: Path,
 ) -> tuple[Variant, str]:
@@ -98,16 +93,16 @@ def choose(
     `backend` and `precision` narrow the choice (`auto` does not). Raises InputError for names
     that mean nothing, EngineError where nothing can run what is asked for.
     """
-    subject = _subject(artifact, backend, precision, setting)
+    subject = _subject(artifact, backend, precision, device, setting, cache)
     chosen = _recalled(recall(cache, "choices", subject))
     if chosen is not None:
         # Nothing else need be known, and no engine be imported to find out what it can do.
         return chosen, "the fastest when measured here earlier"
-    variants = candidates(artifact, backend, precision, setting.device)
+    variants = candidates(artifact, backend, precision, device, cache)
     if [variant.precision for variant in variants] == ["fp32"]:
         return variants[0], "nothing else fits"
     logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
-    measured = measure(artifact, variants, setting, seconds=0.1)
+    measured = measure(artifact, variants, setting, cache, seconds=0.1)
     return _decide(measured, variants, subject, cache)
 
 
@@ -116,14 +111,17 @@ def choose_anew(
     *,
     backend: str,
     precision: Precision | Literal["auto"],
+    device: Device,
     setting: Setting,
     cache: Path,
     latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
     """Measure again, thoroughly, and remember the choice for every later `load`."""
-    variants = candidates(artifact, backend, precision, setting.device)
-    measured = measure(artifact, variants, setting, latents=latents, seconds=1.0)
-    _decide(measured, variants, _subject(artifact, backend, precision, setting), cache)
+    variants = candidates(artifact, backend, precision, device, cache)
+    measured = measure(artifact, variants, setting, cache, latents=latents, seconds=1.0)
+    _decide(
+        measured, variants, _subject(artifact, backend, precision, device, setting, cache), cache
+    )
     return measured
 
 
@@ -131,6 +129,7 @@ def measure(
     artifact: Artifact,
     variants: Sequence[Variant],
     setting: Setting,
+    cache: Path,
     *,
     seconds: float,
     latents: int | None = None,
@@ -140,14 +139,19 @@ def measure(
 
     A variant that fails is left out, and the log says why.
     """
-    reference = _open(artifact, REFERENCE, replace(setting, device="cpu"))
+    reference = open_backend(artifact, REFERENCE, setting, cache)
     opened = {REFERENCE: reference} if REFERENCE in variants else {}
     try:
         if latents is None:
-            latents, setting = _affordable(artifact, reference, setting)
+            latents, affordable = _affordable(artifact, reference, setting)
+            # What is slow on the reference may be quick on a GPU: there, batches stay as they are.
+            if not any(variant.device == "cuda" for variant in variants):
+                setting = affordable
         for variant in variants:
             with _left_out_if_it_fails(variant):
-                opened[variant] = opened.get(variant) or _open(artifact, variant, setting)
+                opened[variant] = opened.get(variant) or open_backend(
+                    artifact, variant, setting, cache
+                )
         distances = _distances(artifact, reference, opened, setting, latents)
         speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
         batch = _inputs(artifact, 0, setting.batch)
@@ -216,16 +220,6 @@ def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
     return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact.manifest)
 
 
-def _open(artifact: Artifact, variant: Variant, setting: Setting) -> Backend:
-    return open_backend(
-        artifact,
-        variant,
-        device=setting.device,
-        runners=setting.runners,
-        threads=setting.threads,
-    )
-
-
 def _images(backend: Backend, inputs: Tensors, setting: Setting) -> UInt8Array:
     """All images, in batches, `runners` at once."""
     starts = range(0, len(inputs["latents"]), setting.batch)
@@ -275,20 +269,32 @@ def _decide(
     return chosen.variant, f"measured {chosen.images_per_second:.0f} images/s, against {others}"
 
 
-def _subject(artifact: Artifact, backend: str, precision: str, setting: Setting) -> dict[str, Any]:
+def _subject(
+    artifact: Artifact,
+    backend: str,
+    precision: str,
+    device: Device,
+    setting: Setting,
+    cache: Path,
+) -> dict[str, Any]:
     """All that the choice depends on, as JSON."""
-    graphs = (*artifact.manifest.decode, *artifact.manifest.encode)
+    specs = (*artifact.manifest.decode, *artifact.manifest.encode)
+    graphs = {spec.file: hashlib.sha256(artifact.files[spec.file]).hexdigest() for spec in specs}
+    there = () if device == "cpu" else gpus()
     return {
-        "graphs": {g.file: hashlib.sha256(artifact.files[g.file]).hexdigest() for g in graphs},
-        "asked": [backend, precision],
+        "graphs": graphs,
+        "asked": [backend, precision, device],
         "setting": vars(setting),
-        "machine": machine() | {"cuda": uses_cuda(setting.device)},
+        "machine": machine() | {"gpus": [f"{gpu.name} {gpu.capability}" for gpu in there]},
+        "plans": [name for onnx in graphs.values() for name in names(cache, onnx)] if there else [],
         "versions": {engine: _version(engine) for engine in ENGINES},
         "rewrites": REVISION,
     }
 
 
 def _version(engine: Engine) -> str | None:
+    if engine == "tensorrt" or engine == "tensorrt-rtx":
+        return tensorrt.version(engine)
     for distribution in (engine, f"{engine}-gpu"):
         try:
             return metadata.version(distribution)
@@ -300,8 +306,9 @@ def _version(engine: Engine) -> str | None:
 def _recalled(value: dict[str, Any] | None) -> Variant | None:
     """The remembered variant, where the record makes sense."""
     chosen = (value or {}).get("chosen")
-    for engine, precision, form in product(ENGINES, get_args(Precision), get_args(Form)):
-        variant = Variant(engine, precision, form)
+    axes = (ENGINES, get_args(Precision), get_args(Form), _DEVICES)
+    for engine, precision, form, device in product(*axes):
+        variant = Variant(engine, precision, form, device)
         if vars(variant) == chosen:
             return variant
     return None

@@ -6,27 +6,34 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.artifact import read_artifact
-from runtime.backends import Device, open_backend
+from runtime.backends import Device, Setting, open_backend
+from runtime.backends.gpu import LANES_PER_GPU
 from runtime.cache import cache_folder
-from runtime.choice import Measured, Setting, choose, choose_anew
+from runtime.choice import Measured, choose, choose_anew
 from runtime.golden import REDUCED_IMAGES, check_golden
 from runtime.machine import cores
 from runtime.manifest import Manifest, Precision
 from runtime.model import Model
+from runtime.nvidia.devices import gpus
 from runtime.observer import Observer
 from runtime.requests import check_integer
+from runtime.variants import on_gpu
 
 logger = logging.getLogger(__name__)
+
+_GPU_BATCH = 256
+"""Images in one run on a GPU, unless `Limits.batch` says otherwise."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """How much one model may take.
 
-    `batch`: images in one engine run (None: the largest the artifact was verified at).
-    `queue_images`: images waiting before callers wait or are refused.
+    `batch`: images in one engine run (None: the largest the artifact was verified at; on a GPU 256,
+    or more where that is more). `queue_images`: images waiting before callers wait or are refused.
     `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
-    both from the cores this process may use: one thread a run, a run for each core, up to 8.
+    both from the cores this process may use: one thread a run, a run for each core, up to 8; on
+    GPUs, two runs for each.
     """
 
     batch: int | None = None
@@ -54,8 +61,9 @@ def load(
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
     name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
 
-    `backend` is `auto`, `onnxruntime` or `openvino`, `precision` is `auto`, `fp32` (which pins
-    pixels to 1 grey level of the reference) or another that this machine or the artifact has.
+    `backend` is `auto`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`, `precision` is
+    `auto`, `fp32` (which pins pixels to 1 grey level of the reference) or another that this machine
+    or the artifact has. TensorRT runs the plans that `python -m export engine` built.
     What they leave open is measured the first time, which takes a second or so, and remembered in
     `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder).
 
@@ -67,17 +75,17 @@ def load(
     """
     verified = read_artifact(artifact, signed_by=signed_by)
     limits = limits or Limits()
-    setting = _setting(verified.manifest, limits, device)
+    cache = cache or cache_folder()
+    setting = _setting(verified.manifest, limits, on_gpu(backend, device))
     variant, reason = choose(
         verified,
         backend=backend,
         precision=precision,
+        device=device,
         setting=setting,
-        cache=cache or cache_folder(),
+        cache=cache,
     )
-    engine = open_backend(
-        verified, variant, device=device, runners=setting.runners, threads=setting.threads
-    )
+    engine = open_backend(verified, variant, setting, cache)
     try:
         check_golden(verified, engine, variant.precision)
     except BaseException:
@@ -87,7 +95,7 @@ def load(
         verified,
         engine,
         runners=setting.runners,
-        batch=setting.batch,
+        batch=min(setting.batch, engine.max_batch or setting.batch),
         queue_images=limits.queue_images,
         observer=observer,
     )
@@ -117,15 +125,19 @@ def tune(
         verified,
         backend=backend,
         precision=precision,
-        setting=_setting(verified.manifest, limits or Limits(), device),
+        device=device,
+        setting=_setting(verified.manifest, limits or Limits(), on_gpu(backend, device)),
         cache=cache or cache_folder(),
         latents=latents,
     )
 
 
-def _setting(manifest: Manifest, limits: Limits, device: Device) -> Setting:
-    """On CPUs several one-thread runs beat one run on several threads."""
+def _setting(manifest: Manifest, limits: Limits, gpu: bool) -> Setting:
+    if gpu:
+        # Beyond the batches of the export: engines on GPUs are compared with the reference here.
+        runners = limits.runners or LANES_PER_GPU * len(gpus())
+        return Setting(runners, 1, limits.batch or max(_GPU_BATCH, manifest.max_batch))
+    # On CPUs several one-thread runs beat one run on several threads.
     runners = limits.runners or min(8, cores())
     threads = limits.threads or max(1, cores() // runners)
-    batch = min(limits.batch or manifest.max_batch, manifest.max_batch)
-    return Setting(device, runners, threads, batch)
+    return Setting(runners, threads, min(limits.batch or manifest.max_batch, manifest.max_batch))

@@ -1,56 +1,149 @@
 """The variants of an artifact that this machine can run: engine, arithmetic and graph form."""
 
+import logging
+from pathlib import Path
 from typing import Literal, get_args
 
 from runtime.artifact import Artifact
 from runtime.backends import ENGINES, Device, Variant
-from runtime.errors import InputError
+from runtime.errors import EngineError, InputError
 from runtime.manifest import Precision
+from runtime.nvidia.tensorrt import FLAVORS, import_tensorrt, is_installed
 from runtime.rewrites import Form, forms
+
+logger = logging.getLogger(__name__)
+
+
+def on_gpu(backend: str, device: Device) -> bool:
+    """Whether a model is to run on a GPU: as asked for, or where there is one and an engine for it.
+
+    Raises InputError where backend and device contradict each other, EngineError where a GPU is
+    asked for in vain.
+    """
+    from runtime.backends.gpu import NO_GPU
+    from runtime.backends.onnxruntime import has_cuda
+    from runtime.nvidia.devices import gpus
+
+    if backend not in ("auto", *ENGINES):
+        raise InputError("backend", f"one of {('auto', *ENGINES)}", repr(backend))
+    if backend == "openvino" and device == "cuda":
+        raise InputError("device", "'cpu' or 'auto' with backend 'openvino'", "'cuda'")
+    if backend in FLAVORS and device == "cpu":
+        raise InputError("device", f"'cuda' or 'auto' with backend {backend!r}", "'cpu'")
+    if backend == "openvino" or device == "cpu":
+        return False
+    if backend in FLAVORS:
+        import_tensorrt(backend)
+    elif device == "auto":
+        installed = any(is_installed(flavor) for flavor in FLAVORS) and backend == "auto"
+        return bool(gpus()) and (installed or has_cuda())
+    elif not has_cuda() and (backend == "onnxruntime" or not any(map(is_installed, FLAVORS))):
+        raise EngineError(
+            "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: install "
+            "latentserve[onnx-gpu] instead of latentserve[onnx]"
+        )
+    if not gpus():
+        raise EngineError(f"device {device!r}, backend {backend!r}: {NO_GPU}")
+    return True
 
 
 def candidates(
-    artifact: Artifact, backend: str, precision: Precision | Literal["auto"], device: Device
+    artifact: Artifact,
+    backend: str,
+    precision: Precision | Literal["auto"],
+    device: Device,
+    cache: Path,
 ) -> list[Variant]:
-    """The variants that this machine can run, the reference first."""
-    if backend not in ("auto", *ENGINES):
-        raise InputError("backend", f"one of {('auto', *ENGINES)}", repr(backend))
+    """The variants that this machine can run, the reference first among those on the CPU."""
     known = ("auto", *get_args(Precision))
     if precision not in known:
         raise InputError("precision", f"one of {known}", repr(precision))
-    found = _fitting(artifact, backend, precision, device)
+    found = _fitting(artifact, backend, precision, device, cache)
     if not found:
-        there = {v.precision for v in _fitting(artifact, backend, "auto", device)}
+        there = {v.precision for v in _fitting(artifact, backend, "auto", device, cache)}
         expected = f"one that runs here: {('auto', *sorted(there))}"
         raise InputError("precision", expected, repr(precision))
     return found
 
 
 def _fitting(
-    artifact: Artifact, backend: str, precision: Precision | Literal["auto"], device: Device
+    artifact: Artifact,
+    backend: str,
+    precision: Precision | Literal["auto"],
+    device: Device,
+    cache: Path,
 ) -> list[Variant]:
-    from runtime.backends.onnxruntime import uses_cuda
-
-    if backend == "openvino" and device == "cuda":
-        raise InputError("device", "'cpu' or 'auto' with backend 'openvino'", "'cuda'")
-    on_gpu = backend != "openvino" and uses_cuda(device)
     found: list[Variant] = []
+    if on_gpu(backend, device):
+        found += _tensorrt_variants(artifact, backend, precision, cache)
+        if backend in ("auto", "onnxruntime"):
+            found += _cuda_variants(artifact, precision, required=device == "cuda" and not found)
+        if found or device == "cuda" or backend in FLAVORS:
+            return found
     if backend != "openvino":
-        found += _onnxruntime_variants(artifact, precision, on_gpu)
-    if backend != "onnxruntime" and not on_gpu:
+        found += _onnxruntime_variants(artifact, precision)
+    if backend != "onnxruntime":
         found += _openvino_variants(artifact, precision, required=backend == "openvino")
     return found
 
 
+def _tensorrt_variants(
+    artifact: Artifact, backend: str, precision: Precision | Literal["auto"], cache: Path
+) -> list[Variant]:
+    """Those whose plans are built; where none is, an error for who asked for TensorRT, and a
+    warning for who left the choice open."""
+    from runtime.backends.tensorrt import find_plans
+    from runtime.nvidia.devices import gpus
+
+    found: list[Variant] = []
+    for flavor in FLAVORS:
+        if backend != flavor and not (backend == "auto" and is_installed(flavor)):
+            continue
+        missing: EngineError | None = None
+        there: list[Variant] = []
+        for each in _precisions(artifact, precision):
+            try:
+                for gpu in gpus():
+                    find_plans(artifact, flavor, each, cache, gpu)
+                there.append(Variant(flavor, each, "plain", "cuda"))
+            except EngineError as error:
+                missing = missing or error
+        if missing and not there and backend == flavor:
+            raise missing
+        if missing and not there:
+            logger.warning("going on without %s: %s", flavor, missing)
+        found += there
+    return found
+
+
+def _cuda_variants(
+    artifact: Artifact, precision: Precision | Literal["auto"], required: bool
+) -> list[Variant]:
+    from runtime.backends.onnxruntime import has_cuda
+
+    if not has_cuda() and not required:
+        return []
+    # ONNX Runtime's CUDA provider lacks operators in bf16.
+    fitting = _precisions(artifact, precision)
+    return [Variant("onnxruntime", p, "plain", "cuda") for p in fitting if p != "bf16"]
+
+
+def _precisions(artifact: Artifact, precision: Precision | Literal["auto"]) -> list[Precision]:
+    """Those of the artifact's graphs that are asked for, the usually fastest first."""
+    there = {spec.precision for spec in artifact.manifest.decode}
+    order: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
+    return [p for p in order if p in there and precision in ("auto", p)]
+
+
 def _onnxruntime_variants(
-    artifact: Artifact, precision: Precision | Literal["auto"], on_gpu: bool
+    artifact: Artifact, precision: Precision | Literal["auto"]
 ) -> list[Variant]:
     wanted: Precision = "fp32" if precision == "auto" else precision
     if wanted not in [spec.precision for spec in artifact.manifest.decode]:
         return []
-    if wanted == "bf16" and not on_gpu:  # ONNX Runtime has no such arithmetic on CPUs
+    if wanted == "bf16":  # ONNX Runtime has no such arithmetic on CPUs
         return []
-    if on_gpu or wanted != "fp32":
+    if wanted != "fp32":
         return [Variant("onnxruntime", wanted, "plain")]
     # In fp32, transposed convolutions are faster as they are than in sub-pixel form.
     return [Variant("onnxruntime", wanted, f) for f in _forms(artifact) if f != "subpixel"]
@@ -59,12 +152,13 @@ def _onnxruntime_variants(
 def _openvino_variants(
     artifact: Artifact, precision: Precision | Literal["auto"], required: bool
 ) -> list[Variant]:
-    from runtime.backends.openvino import is_installed, precisions
+    from runtime.backends import openvino
 
-    if not required and not is_installed():
+    if not required and not openvino.is_installed():
         return []
-    wanted = precisions() if precision == "auto" else (precision,)
-    fitting = [p for p in get_args(Precision) if p in precisions() and p in wanted]
+    computed = openvino.precisions()
+    wanted = computed if precision == "auto" else (precision,)
+    fitting = [p for p in get_args(Precision) if p in computed and p in wanted]
     made = _forms(artifact)
     # What folding makes of a graph is never slower here than the graph as it was.
     tried = made[1:] if "folded" in made else made

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ Tensors = Mapping[str, NDArray[Any]]
 """Named arrays, each with a leading batch axis."""
 
 Device = Literal["auto", "cpu", "cuda"]
-Engine = Literal["onnxruntime", "openvino"]
-ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
+Engine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,24 @@ class Variant:
     engine: Engine
     precision: Precision
     form: Form
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __str__(self) -> str:
-        return f"{self.engine} {self.precision} {self.form}"
+        on = " on cuda" if self.device == "cuda" else ""
+        return f"{self.engine} {self.precision} {self.form}{on}"
 
 
-REFERENCE = Variant("onnxruntime", "fp32", "plain")
-"""What all other variants are compared with (on the CPU)."""
+REFERENCE = Variant("onnxruntime", "fp32", "plain", "cpu")
+"""What all other variants are compared with."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model will be run: runs at once, cores a run, images a run."""
+
+    runners: int
+    threads: int
+    batch: int
 
 
 class Backend(Protocol):
@@ -43,8 +55,17 @@ class Backend(Protocol):
         """One line for the log: library, version, device, precision, form, threads."""
         ...
 
-    def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
-        """Run one graph on one batch. Raises EngineError; outputs have the inputs' batch size."""
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch that is run at once; None: any."""
+        ...
+
+    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
+        """Run one graph on one batch. Raises EngineError; outputs have the inputs' batch size, and
+        are the caller's.
+
+        With `out`, arrays of the right shapes, they are written there, and `out`'s are returned.
+        """
         ...
 
     def close(self) -> None:
@@ -52,20 +73,43 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(
-    artifact: Artifact, variant: Variant, *, device: Device, runners: int, threads: int
-) -> Backend:
-    """Load a verified artifact into an engine, for `runners` runs at once of `threads` threads.
+def open_backend(artifact: Artifact, variant: Variant, setting: Setting, cache: Path) -> Backend:
+    """Load a verified artifact into an engine; `cache` holds the plans of those that are built
+    beforehand.
 
     Raises EngineError where the library is missing, or this machine cannot run the variant.
     """
+    if variant.engine == "tensorrt" or variant.engine == "tensorrt-rtx":
+        from runtime.backends.tensorrt import tensorrt_backend
+
+        return tensorrt_backend(artifact, variant.engine, variant.precision, setting, cache)
     if variant.engine == "openvino":
         from runtime.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(artifact, variant, runners=runners, threads=threads)
+        return OpenVinoBackend(artifact, variant, setting)
+    if variant.device == "cuda":
+        from runtime.backends.onnxruntime_cuda import onnxruntime_cuda_backend
+
+        return onnxruntime_cuda_backend(artifact, variant, setting)
     from runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(artifact, variant, device=device, threads=threads)
+    return OnnxRuntimeBackend(artifact, variant, setting)
+
+
+def open_reference(artifact: Artifact, *, threads: int = 1) -> Backend:
+    """The artifact on the engine that all others are compared with."""
+    from runtime.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))
+
+
+def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """`outputs` where the caller wants them."""
+    if out is None:
+        return dict(outputs)
+    for name, array in outputs.items():
+        out[name][...] = array
+    return dict(out)
 
 
 def graph_spec(manifest: Manifest, graph: GraphName, precision: Precision) -> GraphSpec | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Tensors, Variant, graph_bytes, graph_spec
+from runtime.backends import Setting, Tensors, Variant, graph_bytes, graph_spec, into
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 
@@ -23,7 +23,10 @@ class OpenVinoBackend:
     Batches may have any size: OpenVINO keeps what it prepared for the sizes it has met.
     """
 
-    def __init__(self, artifact: Artifact, variant: Variant, *, runners: int, threads: int) -> None:
+    max_batch = None
+
+    def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
+        runners, threads = setting.runners, setting.threads
         openvino = _import_openvino()
         if variant.precision not in precisions():
             raise EngineError(
@@ -62,7 +65,9 @@ class OpenVinoBackend:
     def description(self) -> str:
         return self._description
 
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def run(
+        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
         model, idle = self._models[graph], self._idle[graph]
         try:
             request = idle.pop() if idle else model.create_infer_request()
@@ -73,9 +78,12 @@ class OpenVinoBackend:
                 {k: np.ascontiguousarray(v) for k, v in inputs.items()}, share_inputs=True
             )
             # Copied: the request's own memory is written again by its next run.
-            outputs = {
-                port.any_name: np.array(request.get_tensor(port).data) for port in model.outputs
-            }
+            found = {port.any_name: request.get_tensor(port).data for port in model.outputs}
+            outputs = (
+                {name: np.array(array) for name, array in found.items()}
+                if out is None
+                else into(out, found)
+            )
         except MemoryError:
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Backend, Tensors
+from runtime.backends import Backend, Tensors, into
 from runtime.manifest import GraphName
 
 WAIT = 20.0  # seconds; only ever reached when something is broken
@@ -18,6 +18,7 @@ class FakeBackend:
     wait inside the engine."""
 
     description = "fake"
+    max_batch = None
 
     def __init__(self, inner: Backend | None = None, free: int = 0) -> None:
         self.inner = inner
@@ -28,13 +29,15 @@ class FakeBackend:
         self.batches: list[list[float]] = []
         self.failures: list[Exception] = []
 
-    def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
+    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
         self.batches.append(next(iter(inputs.values())).reshape(-1, 1)[:, 0].tolist())
         self.entered.release()
         assert len(self.batches) <= self.free or self.gate.wait(WAIT)
         if self.failures:
             raise self.failures.pop(0)
-        return self.inner.run(graph, inputs) if self.inner else {"y": inputs["x"] * 2}
+        if self.inner:
+            return self.inner.run(graph, inputs, out)
+        return into(out, {"y": inputs["x"] * 2})
 
     def close(self) -> None:
         pass
@@ -43,7 +46,9 @@ class FakeBackend:
 class ShortBackend(FakeBackend):
     """Always gives a single row, however many were asked for."""
 
-    def run(self, graph: GraphName, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def run(
+        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
         return {"y": np.zeros((1, 1), np.float32)}
 
 

@@ -23,7 +23,7 @@ from runtime.choice import Measured, Setting, choose, choose_anew
 from runtime.manifest import GraphName
 from runtime.variants import candidates
 
-SETTING = Setting("cpu", runners=2, threads=1, batch=16)
+SETTING = Setting(runners=2, threads=1, batch=16)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Altered:
         self.inner, self.levels = inner, levels
         self.description = "altered"
 
-    def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
+    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
         images = self.inner.run(graph, inputs)["images"].astype(int) + self.levels
         return {"images": images.clip(0, 255).astype(np.uint8)}
 
@@ -51,8 +51,8 @@ def alter(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """`alter(engine, levels)`: that engine's pixels are off."""
 
     def alter(engine: str, levels: int) -> None:
-        def opened(artifact: Artifact, variant: Variant, **options: Any) -> Any:
-            made = open_backend(artifact, variant, **options)
+        def opened(artifact: Artifact, variant: Variant, *others: Any) -> Any:
+            made = open_backend(artifact, variant, *others)
             return Altered(made, levels) if variant.engine == engine else made
 
         monkeypatch.setattr(choice, "open_backend", opened)
@@ -77,7 +77,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def chosen(artifact: Artifact, cache: Path, **options: Any) -> Variant:
-    asked = {"backend": "auto", "precision": "fp32", **options}
+    asked = {"backend": "auto", "precision": "fp32", "device": "cpu", **options}
     return choose(artifact, setting=SETTING, cache=cache, **asked)[0]
 
 
@@ -90,7 +90,13 @@ def test_the_fastest_is_chosen_and_remembered(
     assert chosen(artifact, tmp_path).engine == "openvino"
     assert chosen(artifact, tmp_path / "other").engine == "onnxruntime"
     choose_anew(
-        artifact, backend="auto", precision="fp32", setting=SETTING, cache=tmp_path, latents=32
+        artifact,
+        backend="auto",
+        precision="fp32",
+        device="cpu",
+        setting=SETTING,
+        cache=tmp_path,
+        latents=32,
     )
     assert chosen(artifact, tmp_path).engine == "onnxruntime"
 
@@ -111,7 +117,13 @@ def test_a_fast_variant_with_wrong_pixels_is_not_chosen(
     speeds(onnxruntime=100.0, openvino=900.0)
     alter("openvino", 2)
     assert chosen(artifact, tmp_path).engine == "onnxruntime"
-    asked = {"backend": "openvino", "precision": "fp32", "setting": SETTING, "cache": tmp_path}
+    asked = {
+        "backend": "openvino",
+        "precision": "fp32",
+        "device": "cpu",
+        "setting": SETTING,
+        "cache": tmp_path,
+    }
     remembered = len(list((tmp_path / "choices").iterdir()))
     with pytest.raises(EngineError, match="no way .* right pixels: openvino fp32 .* outside the"):
         choose_anew(artifact, latents=32, **asked)  # pyright: ignore[reportArgumentType]
@@ -126,7 +138,7 @@ def test_what_is_remembered_is_for_these_runs_only(
     speeds(onnxruntime=300.0, openvino=200.0)
     other = replace(SETTING, runners=1)
     variant, reason = choose(
-        artifact, backend="auto", precision="fp32", setting=other, cache=tmp_path
+        artifact, backend="auto", precision="fp32", device="cpu", setting=other, cache=tmp_path
     )
     assert variant.engine == "onnxruntime"
     assert reason.startswith("measured 300 images/s, against openvino fp32")
@@ -159,10 +171,10 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
 def test_a_variant_that_cannot_be_opened_is_left_out(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(artifact: Artifact, variant: Variant, **options: Any) -> Backend:
+    def opened(artifact: Artifact, variant: Variant, *others: Any) -> Backend:
         if variant.engine == "openvino":
             raise EngineError("no room")
-        return open_backend(artifact, variant, **options)
+        return open_backend(artifact, variant, *others)
 
     monkeypatch.setattr(choice, "open_backend", opened)
     assert chosen(artifact, tmp_path).engine == "onnxruntime"
@@ -196,8 +208,8 @@ def test_every_engine_gives_the_same_pixels(artifacts: Path, kind: str) -> None:
             np.testing.assert_allclose(one.encode(a).mean, other.encode(a).mean, atol=1e-3)
 
 
-def test_candidates_begin_with_the_reference(artifact: Artifact) -> None:
-    found = candidates(artifact, "auto", "auto", "cpu")
+def test_candidates_begin_with_the_reference(artifact: Artifact, tmp_path: Path) -> None:
+    found = candidates(artifact, "auto", "auto", "cpu", tmp_path)
     assert found[0] == REFERENCE
     assert len(set(found)) == len(found)
     assert {v.engine for v in found} == {"onnxruntime", "openvino"}
@@ -227,9 +239,9 @@ def test_bf16_may_differ_more_than_fp32() -> None:
         assert Measured(variant, 1.0, mean, largest, images).is_acceptable is fits
 
 
-def test_a_gpu_is_not_for_openvino(artifact: Artifact) -> None:
+def test_a_gpu_is_not_for_openvino(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="device: expected 'cpu' or 'auto' with .* found 'cuda'"):
-        candidates(artifact, "openvino", "fp32", "cuda")
+        candidates(artifact, "openvino", "fp32", "cuda", tmp_path)
 
 
 def test_a_remembered_choice_imports_no_other_engine(artifacts: Path, tmp_path: Path) -> None:
@@ -243,21 +255,21 @@ def test_a_remembered_choice_imports_no_other_engine(artifacts: Path, tmp_path: 
 
 
 def test_slow_networks_are_compared_on_fewer_images(
-    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[int] = []
 
     class Slow(Altered):
-        def run(self, graph: GraphName, inputs: Tensors) -> Tensors:
+        def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
             ran.append(len(inputs["latents"]))
             time.sleep(0.01 * len(inputs["latents"]))
             return super().run(graph, inputs)
 
-    def opened(artifact: Artifact, variant: Variant, **options: Any) -> Any:
-        return Slow(open_backend(artifact, variant, **options), 0)
+    def opened(artifact: Artifact, variant: Variant, *others: Any) -> Any:
+        return Slow(open_backend(artifact, variant, *others), 0)
 
     monkeypatch.setattr(choice, "open_backend", opened)
-    (measured,) = choice.measure(artifact, [REFERENCE], SETTING, seconds=0.01)
+    (measured,) = choice.measure(artifact, [REFERENCE], SETTING, tmp_path, seconds=0.01)
     assert measured.images < 100
     assert sum(ran) < 400
 

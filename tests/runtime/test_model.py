@@ -10,7 +10,7 @@ import pytest
 import runtime
 from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Sample
 from runtime.artifact import read_artifact
-from runtime.backends import REFERENCE, open_backend
+from runtime.backends import open_reference
 from runtime.streams import Counter, Stream, normals
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder
 from tests.tiny import LABELS
@@ -98,7 +98,7 @@ def test_stream_in_order_with_labels_for_each(conditional: Model) -> None:
 
 def test_leaving_a_stream_cancels_what_is_ahead(artifacts: Path) -> None:
     artifact = read_artifact(artifacts / "tiny-plain")
-    engine = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
+    engine = open_reference(artifact)
     backend, recorder = FakeBackend(engine, free=1), Recorder()
     backend.gate.clear()
     with Model(artifact, backend, batch=4, runners=1, observer=recorder) as model:
@@ -124,7 +124,7 @@ def test_streaming_takes_no_memory_for_labels(conditional: Model) -> None:
 
 def test_warming_runs_every_graph_at_every_batch(artifacts: Path) -> None:
     artifact = read_artifact(artifacts / "tiny-vae")
-    engine = open_backend(artifact, REFERENCE, device="cpu", runners=1, threads=1)
+    engine = open_reference(artifact)
     backend = FakeBackend(engine)
     with Model(artifact, backend, batch=artifact.manifest.max_batch, runners=1) as model:
         model.warm()

@@ -1,0 +1,203 @@
+"""TensorRT, of either flavor: plans of the engine cache, run in lanes."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.artifact import Artifact
+from runtime.backends import Setting, graph_spec
+from runtime.backends.gpu import Engines, GpuBackend
+from runtime.errors import EngineError
+from runtime.manifest import GraphName, GraphSpec, Precision
+from runtime.nvidia.cuda import OutOfDeviceMemoryError
+from runtime.nvidia.devices import Gpu
+from runtime.nvidia.lanes import Execution
+from runtime.nvidia.plans import Plan, discard, find, note_verified, stale
+from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger
+from runtime.nvidia.tensorrt_api import ICudaEngine, IExecutionContext, TensorRT
+from runtime.nvidia.verification import verify
+
+
+def tensorrt_backend(
+    artifact: Artifact, flavor: Flavor, precision: Precision, setting: Setting, cache: Path
+) -> GpuBackend:
+    """The artifact on the plans that the cache holds for this machine's GPUs.
+
+    Plans that no GPU has run yet are verified first. Raises EngineError where TensorRT or a plan is
+    missing, with the command that builds it, and where a plan is wrong.
+    """
+    library = import_tensorrt(flavor)
+
+    def engines(gpu: Gpu) -> Engines:
+        found = find_plans(artifact, flavor, precision, cache, gpu)
+        for graph, plans in found.items():
+            for plan in plans:
+                if plan.verified is None:
+                    _verify(artifact, graph, plan, cache, gpu)
+        return {
+            graph: TensorRTEngine(library, _spec(artifact, graph, precision), plans)
+            for graph, plans in found.items()
+        }
+
+    name = f"{flavor} {library.__version__}, {precision}"
+    return GpuBackend(engines, engine=name, setting=setting)
+
+
+def find_plans(
+    artifact: Artifact, flavor: Flavor, precision: Precision, cache: Path, gpu: Gpu
+) -> dict[GraphName, list[Plan]]:
+    """The plans of every graph of the artifact for one GPU; EngineError where a graph has none."""
+    version = import_tensorrt(flavor).__version__
+    graphs: tuple[GraphName, ...] = (
+        ("decode", "encode") if artifact.manifest.encode else ("decode",)
+    )
+    result: dict[GraphName, list[Plan]] = {}
+    for graph in graphs:
+        spec = _spec(artifact, graph, precision)
+        onnx = hashlib.sha256(artifact.files[spec.file]).hexdigest()
+        subject = (cache, onnx, flavor, spec.precision, version, gpu.capability)
+        result[graph] = find(*subject)
+        if not result[graph]:
+            others = stale(*subject)
+            raise EngineError(
+                f"no {flavor} plan of {spec.file} for {gpu.name} (compute capability "
+                f"{gpu.capability[0]}.{gpu.capability[1]}) and {flavor} {version}"
+                + (f"; there is one of {', '.join(others)}" if others else "")
+                + f": build it by `python -m export engine {artifact.folder} --flavor {flavor} "
+                f"--precision {precision}`"
+            )
+    return result
+
+
+def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> dict[str, Any]:
+    """Run one plan by itself and hold it against the reference: the figures, or EngineError."""
+    key, batch = plan.key, plan.key.bucket.largest
+    library = import_tensorrt(key.flavor)
+
+    def engines(_: Gpu) -> Engines:
+        return {graph: TensorRTEngine(library, _spec(artifact, graph, key.precision), [plan])}
+
+    setting = Setting(runners=1, threads=1, batch=batch)
+    backend = GpuBackend(engines, engine=key.file, setting=setting, devices=[gpu])
+    try:
+        if backend.max_batch < batch:
+            raise EngineError(f"not enough device memory to verify {key.file}")
+        found = verify(artifact, graph, key.precision, backend, batch)
+    finally:
+        backend.close()
+    return found | {"gpu": gpu.name}
+
+
+def _verify(artifact: Artifact, graph: GraphName, plan: Plan, cache: Path, gpu: Gpu) -> None:
+    try:
+        note_verified(cache, plan, verify_plan(artifact, graph, plan, gpu))
+    except EngineError:
+        discard(cache, plan.key)
+        raise
+
+
+def _spec(artifact: Artifact, graph: GraphName, precision: Precision) -> GraphSpec:
+    spec = graph_spec(artifact.manifest, graph, precision)
+    if spec is None:
+        raise EngineError(f"{artifact.manifest.name} has no graph {graph}")
+    return spec
+
+
+class TensorRTEngine:
+    """One graph's plans on one device, its weights once for each of them."""
+
+    def __init__(self, library: TensorRT, spec: GraphSpec, plans: Sequence[Plan]) -> None:
+        self.spec = spec
+        self._library = library
+        self._said: list[str] = []
+        self._runtime = library.Runtime(make_logger(library, raised=self._said))
+        self._engines: dict[int, ICudaEngine] = {}
+        for plan in plans:
+            # Such plans carry code for the host; ours come from a folder that is ours alone.
+            self._runtime.engine_host_code_allowed = plan.key.version.endswith("+")
+            engine = self._runtime.deserialize_cuda_engine(plan.data)
+            if engine is None:
+                raise EngineError(
+                    f"{plan.key.flavor} cannot load its plan {plan.key.file}: "
+                    f"{'; '.join(self._said)}: build it again"
+                )
+            self._check_border(engine, plan)
+            bucket = plan.key.bucket
+            for batch in {bucket.smallest, bucket.best, bucket.largest}:
+                if batch not in self._engines or bucket.is_static:
+                    self._engines[batch] = engine
+        self.buckets = tuple(sorted(self._engines))
+
+    def execution(self, bucket: int, stream: int) -> Execution:
+        return _Execution(self._library, self._engines[bucket], self.spec, bucket, self._said)
+
+    def close(self) -> None:
+        self._engines.clear()
+
+    def _check_border(self, engine: ICudaEngine, plan: Plan) -> None:
+        """A plan of the right key whose inputs or outputs are others would read and write beyond
+        its buffers."""
+        types = self._library.DataType
+        numbers = {"float32": types.FLOAT, "uint8": types.UINT8, "int64": types.INT64}
+        modes = self._library.TensorIOMode
+        batch = plan.key.bucket.largest if plan.key.bucket.is_static else -1
+        expected = {
+            tensor.name: (mode, numbers[tensor.dtype], (batch, *tensor.shape))
+            for mode, tensors in (
+                (modes.INPUT, self.spec.inputs),
+                (modes.OUTPUT, self.spec.outputs),
+            )
+            for tensor in tensors
+        }
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        found: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+            name: (
+                engine.get_tensor_mode(name),
+                engine.get_tensor_dtype(name),
+                tuple(engine.get_tensor_shape(name)),
+            )
+            for name in names
+        }
+        if found != expected:
+            raise EngineError(
+                f"{plan.key.file}: expected {expected}, the engine has {found}: build it again"
+            )
+
+
+class _Execution:
+    """A context of one engine at one batch size; a context serves one run at a time."""
+
+    can_be_captured = True
+
+    def __init__(
+        self,
+        library: TensorRT,
+        engine: ICudaEngine,
+        spec: GraphSpec,
+        bucket: int,
+        said: list[str],
+    ) -> None:
+        self._spec, self._said = spec, said
+        self.scratch = int(engine.device_memory_size_v2)
+        strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = engine.create_execution_context(strategy)
+        if context is None:
+            raise OutOfDeviceMemoryError(f"no execution context: {'; '.join(said)}")
+        self._context: IExecutionContext = context
+        for tensor in spec.inputs:
+            self._succeeds(context.set_input_shape(tensor.name, (bucket, *tensor.shape)))
+
+    def bind(self, addresses: Mapping[str, int], scratch: int) -> None:
+        for name, pointer in addresses.items():
+            self._succeeds(self._context.set_tensor_address(name, pointer))
+        self._context.set_device_memory(scratch, self.scratch)
+
+    def enqueue(self, stream: int) -> None:
+        self._succeeds(self._context.execute_async_v3(stream))
+
+    def _succeeds(self, result: bool) -> None:
+        if not result:
+            said = "; ".join(self._said) or "without saying why"
+            self._said.clear()
+            raise EngineError(f"TensorRT failed on {self._spec.file}: {said}")

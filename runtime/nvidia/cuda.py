@@ -1,0 +1,158 @@
+"""The CUDA calls that are made, on one device: memory, streams, copies and graphs.
+
+`Cuda` is what the rest of the package knows; `CudaRuntime` is the real one, over cuda-bindings.
+Pointers, streams and graphs are plain integers.
+"""
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import EngineError
+
+
+class OutOfDeviceMemoryError(EngineError):
+    """The device has no room for an allocation."""
+
+
+class Cuda(Protocol):
+    """One device. Every call acts on it, whatever the calling thread has used before."""
+
+    def allocate(self, size: int) -> int:
+        """Bytes of device memory; OutOfDeviceMemoryError where there is no room."""
+        ...
+
+    def free(self, pointer: int) -> None: ...
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        """Bytes of page-locked host memory, all zero: copies to and from it need no detour."""
+        ...
+
+    def free_host(self, array: NDArray[np.uint8]) -> None: ...
+
+    def create_stream(self) -> int: ...
+
+    def destroy_stream(self, stream: int) -> None: ...
+
+    def copy_in(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+        """Copy from page-locked host memory; only queued on the stream."""
+        ...
+
+    def copy_out(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+        """Copy to page-locked host memory; only queued on the stream."""
+        ...
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until all that is queued on the stream is done."""
+        ...
+
+    def capture(self, stream: int, work: Callable[[], None]) -> int:
+        """Record what `work` queues on the stream as a graph, without running it."""
+        ...
+
+    def launch(self, graph: int, stream: int) -> None: ...
+
+    def destroy_graph(self, graph: int) -> None: ...
+
+
+class CudaRuntime:
+    """CUDA's runtime API on the device of that index."""
+
+    def __init__(self, device: int) -> None:
+        self._device = device
+        self._api = _import_runtime()
+        self._call("cudaGetDeviceCount")
+
+    def allocate(self, size: int) -> int:
+        return int(self._call("cudaMalloc", size))
+
+    def free(self, pointer: int) -> None:
+        self._call("cudaFree", pointer)
+
+    def allocate_host(self, size: int) -> NDArray[np.uint8]:
+        pointer = int(self._call("cudaHostAlloc", size, 0))
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(pointer))
+        array[:] = 0
+        return array
+
+    def free_host(self, array: NDArray[np.uint8]) -> None:
+        self._call("cudaFreeHost", array.ctypes.data)
+
+    def create_stream(self) -> int:
+        # Not held up by, and not holding up, the default stream, which libraries use.
+        return int(self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking))
+
+    def destroy_stream(self, stream: int) -> None:
+        self._call("cudaStreamDestroy", stream)
+
+    def copy_in(self, pointer: int, array: NDArray[Any], stream: int) -> None:
+        kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._call("cudaMemcpyAsync", pointer, array.ctypes.data, array.nbytes, kind, stream)
+
+    def copy_out(self, array: NDArray[Any], pointer: int, stream: int) -> None:
+        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, kind, stream)
+
+    def synchronize(self, stream: int) -> None:
+        self._call("cudaStreamSynchronize", stream)
+
+    def capture(self, stream: int, work: Callable[[], None]) -> int:
+        # Of this thread's calls alone: other threads go on allocating and running meanwhile.
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+        try:
+            work()
+        except BaseException:
+            self._end_failed_capture(stream)
+            raise
+        recorded = self._call("cudaStreamEndCapture", stream)
+        try:
+            return int(self._call("cudaGraphInstantiate", recorded, 0))
+        finally:
+            self._call("cudaGraphDestroy", recorded)
+
+    def launch(self, graph: int, stream: int) -> None:
+        self._call("cudaGraphLaunch", graph, stream)
+
+    def destroy_graph(self, graph: int) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
+    def _end_failed_capture(self, stream: int) -> None:
+        # A stream that is still capturing could not even be synchronised.
+        self._api.cudaStreamEndCapture(stream)
+        self._api.cudaGetLastError()
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """One call on this device; its value, where it has one."""
+        self._check("cudaSetDevice", self._api.cudaSetDevice(self._device))
+        return self._check(name, getattr(self._api, name)(*arguments))
+
+    def _check(self, name: str, result: tuple[Any, ...]) -> Any:
+        status, *values = result
+        errors = self._api.cudaError_t
+        if status != errors.cudaSuccess:
+            text = self._api.cudaGetErrorString(status)[1].decode()
+            self._api.cudaGetLastError()  # else the next call of another library would meet it
+            kind = (
+                OutOfDeviceMemoryError
+                if status == errors.cudaErrorMemoryAllocation
+                else EngineError
+            )
+            raise kind(f"CUDA device {self._device}: {name}: {text}")
+        return values[0] if values else None
+
+
+@cache
+def _import_runtime() -> Any:
+    try:
+        return importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise EngineError(
+            f"cuda-bindings cannot be imported ({error}): install latentserve[onnx-gpu], "
+            "latentserve[tensorrt] or latentserve[tensorrt-rtx], each of which brings it"
+        ) from error

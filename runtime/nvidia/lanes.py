@@ -1,0 +1,274 @@
+"""Lanes: what one run at a time needs on a GPU, so that several runs overlap.
+
+An engine runs batches of fixed sizes, its buckets. A lane owns a stream and, for every bucket,
+page-locked host buffers, device buffers and a recorded CUDA graph of the whole way: latents in,
+engine, bytes out. While one lane's images are copied out, another lane's are computed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends import Tensors
+from runtime.errors import EngineError
+from runtime.manifest import GraphName, GraphSpec, TensorSpec
+from runtime.nvidia.cuda import Cuda, OutOfDeviceMemoryError
+
+logger = logging.getLogger(__name__)
+
+# What a run costs beside its rows, in rows: below this, padding is cheaper than another run.
+_RUN_COST = 8
+_WARM_RUNS = 3
+"""ONNX Runtime records its own graphs in its second run; engines choose kernels in their first."""
+
+
+class Execution(Protocol):
+    """One graph at one batch size, on one lane's stream."""
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of device memory that it writes in while it runs."""
+        ...
+
+    @property
+    def can_be_captured(self) -> bool:
+        """Whether `enqueue` may be recorded as a CUDA graph."""
+        ...
+
+    def bind(self, addresses: Mapping[str, int], scratch: int) -> None:
+        """Use these device buffers from now on."""
+        ...
+
+    def enqueue(self, stream: int) -> None:
+        """Queue one run on the stream."""
+        ...
+
+
+class Engine(Protocol):
+    """One graph, ready to run on one device."""
+
+    @property
+    def spec(self) -> GraphSpec: ...
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """Batch sizes, ascending."""
+        ...
+
+    def execution(self, bucket: int, stream: int) -> Execution: ...
+
+    def close(self) -> None: ...
+
+
+class Lane:
+    """A stream of one device with the buffers of every bucket up to `largest`."""
+
+    def __init__(
+        self, cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], largest: int
+    ) -> None:
+        self.memory = 0
+        """Bytes of device memory that it holds, the engines' weights not among them."""
+        self._cuda, self._stream = cuda, stream
+        with ExitStack() as opened:  # what was allocated is given back where the rest does not fit
+            executions: dict[tuple[GraphName, int], Execution] = {
+                (graph, bucket): engine.execution(bucket, stream)
+                for graph, engine in engines.items()
+                for bucket in engine.buckets
+                if bucket <= largest
+            }
+            # One run at a time: all of them write in the same place.
+            size = max(execution.scratch for execution in executions.values())
+            scratch = self._allocate(size, opened)
+            self._slots: dict[GraphName, dict[int, _Slot]] = {graph: {} for graph in engines}
+            for (graph, bucket), execution in executions.items():
+                spec = engines[graph].spec
+                slot = _Slot(cuda, stream, self._allocate, opened, spec, bucket)
+                slot.prepare(execution, scratch)
+                opened.callback(slot.close)
+                self._slots[graph][bucket] = slot
+            self._opened = opened.pop_all()
+
+    @property
+    def largest(self) -> int:
+        """The largest batch that it runs at once, of any graph."""
+        return min(max(slots) for slots in self._slots.values())
+
+    def run(
+        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Run any number of rows, in as many buckets as it takes, the outputs into `out` if
+        given."""
+        slots = self._slots[graph]
+        rows = len(next(iter(inputs.values())))
+        outputs = {} if out is None else dict(out)
+        start = 0
+        for bucket in split(rows, tuple(slots)):
+            stop = min(start + bucket, rows)
+            part = {name: array[start:stop] for name, array in inputs.items()}
+            for name, array in slots[bucket].run(part, stop - start).items():
+                if name not in outputs:
+                    outputs[name] = np.empty((rows, *array.shape[1:]), array.dtype)
+                outputs[name][start:stop] = array
+            start = stop
+        return outputs
+
+    def close(self) -> None:
+        self._cuda.synchronize(self._stream)
+        self._slots.clear()
+        self._opened.close()
+
+    def _allocate(self, size: int, opened: ExitStack) -> int:
+        pointer = self._cuda.allocate(max(1, size))
+        opened.callback(self._cuda.free, pointer)
+        self.memory += size
+        return pointer
+
+
+class _Slot:
+    """One bucket of one graph in one lane."""
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        stream: int,
+        allocate: Callable[[int, ExitStack], int],
+        opened: ExitStack,
+        spec: GraphSpec,
+        bucket: int,
+    ) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._device: dict[str, int] = {}
+        self._host: dict[str, NDArray[Any]] = {}
+        self._inputs = [tensor.name for tensor in spec.inputs]
+        self._outputs = [tensor.name for tensor in spec.outputs]
+        for tensor in (*spec.inputs, *spec.outputs):
+            size = bucket * _row_bytes(tensor)
+            self._device[tensor.name] = allocate(size, opened)
+            bytes_ = cuda.allocate_host(size)
+            opened.callback(cuda.free_host, bytes_)
+            self._host[tensor.name] = bytes_.view(tensor.dtype).reshape(bucket, *tensor.shape)
+        self._graph: int | None = None
+
+    def prepare(self, execution: Execution, scratch: int) -> None:
+        """Bind the buffers, run a few times, and record the run if it can be."""
+        self._execution = execution
+        execution.bind(self._device, scratch)
+        for _ in range(_WARM_RUNS):
+            self._enqueue()
+            self._cuda.synchronize(self._stream)
+        if execution.can_be_captured:
+            try:
+                self._graph = self._cuda.capture(self._stream, self._enqueue)
+            except OutOfDeviceMemoryError:
+                raise
+            except EngineError as error:
+                logger.info("runs without a CUDA graph: %s", error)
+
+    def run(self, inputs: Tensors, rows: int) -> dict[str, NDArray[Any]]:
+        """The outputs of so many rows: views of buffers that the next run writes again.
+
+        Rows beyond them hold what an earlier run left there, and what comes of it is not looked at.
+        """
+        for name in self._inputs:
+            self._host[name][:rows] = inputs[name]
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._cuda.launch(self._graph, self._stream)
+        self._cuda.synchronize(self._stream)
+        return {name: self._host[name][:rows] for name in self._outputs}
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._cuda.destroy_graph(self._graph)
+
+    def _enqueue(self) -> None:
+        for name in self._inputs:
+            self._cuda.copy_in(self._device[name], self._host[name], self._stream)
+        self._execution.enqueue(self._stream)
+        for name in self._outputs:
+            self._cuda.copy_out(self._host[name], self._device[name], self._stream)
+
+
+def _row_bytes(tensor: TensorSpec) -> int:
+    return prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+
+
+@cache
+def split(rows: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
+    """The buckets to run for so many rows, padding weighed against further runs.
+
+    65 rows in buckets of 16, 64 and 256: 64 and 16, not 256.
+    """
+    largest = max(buckets)
+    if rows >= largest:
+        whole, rest = divmod(rows, largest)
+        return (largest,) * whole + (split(rest, buckets) if rest else ())
+    padded = min(bucket for bucket in buckets if bucket >= rows)
+    smaller = [bucket for bucket in buckets if bucket <= rows]
+    if padded == rows or not smaller:
+        return (padded,)
+    divided = (max(smaller), *split(rows - max(smaller), buckets))
+    cost = sum(divided) + _RUN_COST * (len(divided) - 1)
+    return divided if cost < padded else (padded,)
+
+
+class Lanes:
+    """Lanes that threads take in turns; a thread gets the one it had before, if that is free."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._free = list(lanes)
+        self._mine = threading.local()
+        self._given_back = threading.Condition()
+
+    def run(
+        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
+        lane = self._take()
+        try:
+            return lane.run(graph, inputs, out)
+        finally:
+            with self._given_back:
+                self._free.append(lane)
+                self._given_back.notify()
+
+    def _take(self) -> Lane:
+        with self._given_back:
+            while not self._free:
+                self._given_back.wait()
+            mine: Lane | None = getattr(self._mine, "lane", None)
+            lane = mine if mine in self._free else self._free[0]
+            assert lane is not None  # noqa: S101 - for pyright: one of the free ones
+            self._free.remove(lane)
+        self._mine.lane = lane
+        return lane
+
+
+def open_lane(cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], largest: int) -> Lane:
+    """A lane with all buckets up to `largest`, or with as many of them as the device has room for.
+
+    Fewer cost speed, not results; the log warns. EngineError where not even the smallest fits.
+    """
+    sizes = sorted({b for engine in engines.values() for b in engine.buckets if b <= largest})
+    while True:
+        try:
+            lane = Lane(cuda, stream, engines, sizes[-1])
+        except OutOfDeviceMemoryError as error:
+            full = error
+        else:
+            return lane
+        # Every graph keeps its smallest bucket.
+        if len(sizes) == 1 or sizes[-2] < max(engine.buckets[0] for engine in engines.values()):
+            raise EngineError(f"not enough device memory for batches of {sizes[-1]}: {full}")
+        logger.warning(
+            "not enough device memory for batches of %d: going on with %d (%s)",
+            sizes[-1], sizes[-2], full,
+        )  # fmt: skip
+        del sizes[-1]

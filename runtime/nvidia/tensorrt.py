@@ -1,0 +1,111 @@
+"""The two flavors of TensorRT: importing one, or saying what is missing."""
+
+import ctypes
+import importlib
+import logging
+import warnings
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from runtime.errors import EngineError
+from runtime.nvidia.tensorrt_api import TensorRT
+
+logger = logging.getLogger(__name__)
+
+Flavor = Literal["tensorrt", "tensorrt-rtx"]
+FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt-rtx")
+
+OLDEST = (10, 13)
+"""The first TensorRT whose calls are those of `tensorrt_api`."""
+
+_MODULES: dict[Flavor, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
+_RTX_LIBRARIES = "onnxruntime_ep_nv_tensorrt_rtx"
+"""The package on PyPI that holds the libraries; the bindings come alone."""
+_INSTALL: dict[Flavor, str] = {
+    "tensorrt": (
+        "install latentserve[tensorrt], for which pip must reach NVIDIA's own package index "
+        "(https://docs.nvidia.com/deeplearning/tensorrt)"
+    ),
+    "tensorrt-rtx": "install latentserve[tensorrt-rtx]",
+}
+
+
+def is_installed(flavor: Flavor) -> bool:
+    """Whether the bindings are there, without importing them."""
+    return find_spec(_MODULES[flavor]) is not None
+
+
+@cache
+def import_tensorrt(flavor: Flavor) -> TensorRT:
+    """The flavor's module; EngineError with the way to install it where it cannot be imported."""
+    try:
+        if flavor == "tensorrt-rtx":
+            _load_rtx_libraries()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pybind11's, of its own making
+            module = importlib.import_module(_MODULES[flavor])
+    except (ImportError, OSError) as error:
+        raise EngineError(f"{flavor} cannot be imported ({error}): {_INSTALL[flavor]}") from error
+    version = tuple(int(part) for part in module.__version__.split(".")[:2])
+    if flavor == "tensorrt" and version < OLDEST:
+        raise EngineError(
+            f"tensorrt {module.__version__} is too old: expected {'.'.join(map(str, OLDEST))} or "
+            f"later: {_INSTALL[flavor]}"
+        )
+    return cast(TensorRT, module)
+
+
+def version(flavor: Flavor) -> str | None:
+    """The installed version, without importing anything heavy; None where there is none."""
+    names = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt", "tensorrt-cu13-bindings")
+    if flavor == "tensorrt-rtx":
+        names = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def make_logger(library: TensorRT, *, raised: list[str] | None = None) -> Any:
+    """A TensorRT logger that passes on to ours. What it says of errors is kept in `raised`: the
+    calls themselves only return None."""
+    severity = library.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.INFO,  # of what the reader of a log cannot change
+        severity.INFO: logging.DEBUG,
+    }
+
+    class Log(library.ILogger):
+        def __init__(self) -> None:
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]
+
+        def log(self, severity: Any, message: str) -> None:
+            level = levels.get(severity)
+            if level is None:
+                return
+            if level == logging.ERROR and raised is not None:
+                raised.append(message)
+            else:
+                logger.log(level, "TensorRT: %s", message)
+
+    return Log()
+
+
+def _load_rtx_libraries() -> None:
+    spec = find_spec(_RTX_LIBRARIES)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"no package {_RTX_LIBRARIES}, which holds its libraries")
+    folder = Path(spec.submodule_search_locations[0])
+    # For all: the bindings find their symbols among what is loaded. The parser needs the other.
+    for stem in ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"):
+        found = sorted(folder.glob(f"{stem}*"))
+        if not found:
+            raise ImportError(f"no {stem} in {folder}")
+        ctypes.CDLL(str(found[-1]), mode=ctypes.RTLD_GLOBAL)
