@@ -1,25 +1,37 @@
-"""`python -m export`: runs and modules become artifacts, and artifacts are signed."""
+"""`python -m export`: runs and modules become artifacts; artifacts get variants, engines and
+signatures."""
 
 import argparse
-import json
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from export.api import export
+from export.arguments import (
+    capability,
+    figures,
+    image,
+    json_object,
+    names,
+    png,
+    precisions,
+    shape,
+    sizes,
+    sizes3,
+)
+from export.engine import build_engines, parse_buckets
+from export.plan import HARDWARE, EngineOptions
 from export.runs import export_run
 from export.sign import make_keys, sign
 from export.variants import add_variants
 from export.weights import checksum, load_module
 from runtime.artifact import read_artifact
-from runtime.errors import ExportError, LatentServeError
-from runtime.images import ImageSpec
-from runtime.manifest import REDUCED, Provenance, Reduced
+from runtime.cache import cache_folder
+from runtime.errors import EngineError, LatentServeError
+from runtime.manifest import REDUCED, Provenance
+from runtime.nvidia.tensorrt import FLAVORS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +74,7 @@ def module(args: argparse.Namespace) -> None:
         decode=decode,
         encode=encode,
         latent=args.latent,
-        image=_image(args.image, args.value_range),
+        image=image(args.image, args.value_range),
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
         name=args.name,
@@ -78,6 +90,39 @@ def module(args: argparse.Namespace) -> None:
 
 def variants(args: argparse.Namespace) -> None:
     _report(add_variants(args.artifact, args.precisions))
+
+
+def engine(args: argparse.Namespace) -> None:
+    artifact = read_artifact(args.artifact)
+    options = EngineOptions(
+        flavor=args.flavor,
+        precision=args.precision,
+        buckets=parse_buckets(args.batches, args.dynamic),
+        capability=args.capability,
+        workspace=None if args.workspace is None else args.workspace << 20,
+        version_compatible=args.version_compatible,
+        hardware=args.hardware,
+    )
+    failed: list[str] = []
+    for built in build_engines(artifact, options, cache_folder(), progress=sys.stderr.isatty()):
+        name = f"{built.graph} at batch {built.bucket}"
+        if built.error:
+            failed.append(name)
+            print(f"{name}: not kept: {built.error}", file=sys.stderr)
+            continue
+        print(built.path)
+        print(f"  {name}: {built.size / 1e6:.1f} MB, built in {built.seconds:.1f} s")
+        if built.verified is None:
+            print("  not verified: no GPU here runs it; the first load on one that does will")
+        else:
+            print(
+                f"  verified: differs from the reference by at most "
+                f"{built.verified['max_difference']:.3g}, mean "
+                f"{built.verified['mean_difference']:.3g}; equal rows by "
+                f"{built.verified['equal_rows_differ_by']:.3g}"
+            )
+    if failed:
+        raise EngineError(f"not built: {', '.join(failed)}")
 
 
 def keys(args: argparse.Namespace) -> None:
@@ -114,10 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--step", type=int, help="checkpoint (default: the newest)")
     command.add_argument("--name", help="of the artifact (default: the recipe's)")
     command.add_argument(
-        "--figures", type=_figures, help="JSON of `python -m benchmarks quality --json`, to state"
+        "--figures", type=figures, help="JSON of `python -m benchmarks quality --json`, to state"
     )
     command.add_argument(
-        "--neighbours", type=_png, help="PNG of `python -m benchmarks quality --out`, to show"
+        "--neighbours", type=png, help="PNG of `python -m benchmarks quality --out`, to show"
     )
     _add_common(command, run)
 
@@ -125,10 +170,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("decoder", help="package.module:Class, latents -> images [B, C, H, W]")
     command.add_argument("--name", required=True, help="of the artifact")
     command.add_argument("--weights", type=Path, required=True, help="safetensors file")
-    command.add_argument("--params", type=_json, default={}, help="the constructor's, as JSON")
-    command.add_argument("--latent", type=_shape, required=True, help="128, or 4x8x8")
     command.add_argument(
-        "--image", type=_shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
+        "--params", type=json_object, default={}, help="its constructor's, as JSON"
+    )
+    command.add_argument("--latent", type=shape, required=True, help="128, or 4x8x8")
+    command.add_argument(
+        "--image", type=shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
     )
     command.add_argument(
         "--value-range",
@@ -138,12 +185,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("LOW", "HIGH"),
         help="the module's floats that mean black and white (default: -1 1)",
     )
-    command.add_argument("--labels", type=_names, help="class names by index: cat,dog")
+    command.add_argument("--labels", type=names, help="class names by index: cat,dog")
     command.add_argument("--encoder", help="package.module:Class, images -> mean, log_variance")
     command.add_argument("--encoder-weights", type=Path, help="safetensors file")
-    command.add_argument("--encoder-params", type=_json, default={})
+    command.add_argument("--encoder-params", type=json_object, default={})
     command.add_argument("--encoder-takes-labels", action="store_true")
-    command.add_argument("--batches", type=_sizes, default=(1, 4, 16, 64), help="1,4,16,64")
+    command.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     command.add_argument("--licence", default="not stated")
     _add_common(command, module)
 
@@ -153,6 +200,54 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
     _add_precisions(command)
     command.set_defaults(run=variants, verbose=False)
+
+    command = commands.add_parser(
+        "engine", help="build an artifact's TensorRT engines into the cache, where it is served"
+    )
+    command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    command.add_argument(
+        "--flavor",
+        choices=FLAVORS,
+        default="tensorrt",
+        help="tensorrt (default), for any NVIDIA GPU; tensorrt-rtx, for RTX cards, built anywhere",
+    )
+    command.add_argument(
+        "--precision", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: fp16"
+    )
+    command.add_argument(
+        "--batches",
+        type=sizes,
+        default=(1, 16, 64, 256),
+        help="batch sizes, an engine each (default: 1,16,64,256)",
+    )
+    command.add_argument(
+        "--dynamic",
+        type=sizes3,
+        metavar="SMALLEST,BEST,LARGEST",
+        help="instead one engine for a range of batch sizes: less to build, 10-25%% slower",
+    )
+    command.add_argument(
+        "--capability",
+        type=capability,
+        metavar="8.9",
+        help="compute capability to build for (default: this machine's GPU)",
+    )
+    command.add_argument(
+        "--workspace", type=int, metavar="MIB", help="GPU memory a layer may use (default: all)"
+    )
+    command.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="also run under later TensorRT of the same major version; somewhat slower",
+    )
+    command.add_argument(
+        "--hardware",
+        choices=HARDWARE,
+        default="this",
+        help="run on this model of GPU alone (default, fastest), on all of the same compute "
+        "capability, or on all since Ampere (slowest)",
+    )
+    command.set_defaults(run=engine, verbose=False)
 
     command = commands.add_parser("keys", help="make a pair of keys for `sign`")
     command.add_argument("private", type=Path, help="new file: secret.pem (and secret.pub.pem)")
@@ -176,76 +271,10 @@ def _add_common(command: argparse.ArgumentParser, run: Any) -> None:
 def _add_precisions(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--precisions",
-        type=_precisions,
+        type=precisions,
         default=REDUCED,
         help="tried beside fp32: fp16,bf16 (default), or none",
     )
-
-
-def _precisions(text: str) -> tuple[Reduced, ...]:
-    names = [] if text == "none" else [name.strip() for name in text.split(",")]
-    if not set(names) <= set(REDUCED):
-        raise argparse.ArgumentTypeError(f"expected fp16, bf16, both or none, found {text!r}")
-    return tuple(precision for precision in REDUCED if precision in names)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(x\d+)*", text):
-        raise argparse.ArgumentTypeError(f"expected 128 or 4x8x8, found {text!r}")
-    return tuple(int(axis) for axis in text.split("x"))
-
-
-def _image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
-    fields = dict(zip(("height", "width", "channels"), shape, strict=False))
-    try:
-        return ImageSpec.model_validate({**fields, "value_range": tuple(value_range)})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ExportError(
-            f"--image, --value-range: {first['loc'][0]}: {first['msg']}, found "
-            f"{'x'.join(map(str, shape))} in {list(value_range)}"
-        ) from error
-
-
-def _figures(path: str) -> dict[str, float]:
-    try:
-        figures = json.loads(Path(path).read_text("utf-8"))["figures"]
-        return {str(name): float(value) for name, value in figures.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise argparse.ArgumentTypeError(
-            f"expected a JSON file with numbers under 'figures', found {path} ({error})"
-        ) from error
-
-
-def _png(path: str) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"expected a PNG file, found {path} ({error})") from error
-    if not data.startswith(b"\x89PNG"):
-        raise argparse.ArgumentTypeError(f"expected a PNG file, found something else in {path}")
-    return data
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected 1,4,16,64, found {text!r}") from error
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"expected a JSON object: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
-    return value
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ class EncodeModule(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        floats = images.permute(0, 3, 1, 2).to(torch.float32) * self.units_per_level + self.low
+        # Cast before anything else: TensorRT does nothing else with bytes.
+        floats = images.to(torch.float32).permute(0, 3, 1, 2) * self.units_per_level + self.low
         mean, log_variance = (
             self.encoder(floats) if labels is None else self.encoder(floats, labels)
         )

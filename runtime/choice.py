@@ -38,8 +38,7 @@ from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.images import UInt8Array
 from runtime.machine import machine
 from runtime.manifest import Precision
-from runtime.nvidia import tensorrt
-from runtime.nvidia.devices import gpus
+from runtime.nvidia import devices, tensorrt
 from runtime.nvidia.plans import names
 from runtime.requests import Sample
 from runtime.rewrites import REVISION, Form
@@ -280,7 +279,7 @@ def _subject(
     """All that the choice depends on, as JSON."""
     specs = (*artifact.manifest.decode, *artifact.manifest.encode)
     graphs = {spec.file: hashlib.sha256(artifact.files[spec.file]).hexdigest() for spec in specs}
-    there = () if device == "cpu" else gpus()
+    there = () if device == "cpu" else devices.gpus()
     return {
         "graphs": graphs,
         "asked": [backend, precision, device],

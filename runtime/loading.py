@@ -14,7 +14,7 @@ from runtime.golden import REDUCED_IMAGES, check_golden
 from runtime.machine import cores
 from runtime.manifest import Manifest, Precision
 from runtime.model import Model
-from runtime.nvidia.devices import gpus
+from runtime.nvidia import devices
 from runtime.observer import Observer
 from runtime.requests import check_integer
 from runtime.variants import on_gpu
@@ -135,7 +135,7 @@ def tune(
 def _setting(manifest: Manifest, limits: Limits, gpu: bool) -> Setting:
     if gpu:
         # Beyond the batches of the export: engines on GPUs are compared with the reference here.
-        runners = limits.runners or LANES_PER_GPU * len(gpus())
+        runners = limits.runners or LANES_PER_GPU * len(devices.gpus())
         return Setting(runners, 1, limits.batch or max(_GPU_BATCH, manifest.max_batch))
     # On CPUs several one-thread runs beat one run on several threads.
     runners = limits.runners or min(8, cores())

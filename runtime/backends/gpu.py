@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from runtime.backends import Setting, Tensors
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
-from runtime.nvidia.cuda import Cuda, CudaRuntime
-from runtime.nvidia.devices import Gpu, gpus
+from runtime.nvidia import devices
+from runtime.nvidia.cuda import CudaRuntime
+from runtime.nvidia.devices import Gpu
 from runtime.nvidia.lanes import Engine, Lane, Lanes, open_lane
 
 LANES_PER_GPU = 2
@@ -25,8 +26,8 @@ Engines = Mapping[GraphName, Engine]
 class GpuBackend:
     """Engines on every visible GPU, behind one queue of lanes.
 
-    `open_engines` makes the engines of one device, `cuda` its CUDA. `setting.runners` are
-    the runs in flight at once: lanes in all, at least one a device.
+    `open_engines` makes the engines of one device. `setting.runners` are the runs in flight at
+    once: lanes in all, at least one a device. `on`: these GPUs alone.
     """
 
     def __init__(
@@ -35,35 +36,34 @@ class GpuBackend:
         *,
         engine: str,
         setting: Setting,
-        devices: Sequence[Gpu] = (),
-        cuda: Callable[[int], Cuda] = CudaRuntime,
+        on: Sequence[Gpu] = (),
     ) -> None:
-        devices = devices or gpus()
-        if not devices:
+        there = on or devices.gpus()
+        if not there:
             raise EngineError(NO_GPU)
         with ExitStack() as opened:
             lanes: list[Lane] = []
-            for gpu in devices:
-                api = cuda(gpu.index)
+            for gpu in there:
+                cuda = CudaRuntime(gpu.index)
                 streams = [
-                    api.create_stream() for _ in range(max(1, setting.runners // len(devices)))
+                    cuda.create_stream() for _ in range(max(1, setting.runners // len(there)))
                 ]
                 for stream in streams:  # which go last: engines may hold on to them
-                    opened.callback(api.destroy_stream, stream)
+                    opened.callback(cuda.destroy_stream, stream)
                 engines = open_engines(gpu)
                 for each in engines.values():
                     opened.callback(each.close)
                 for stream in streams:
-                    lanes.append(open_lane(api, stream, engines, setting.batch))
+                    lanes.append(open_lane(cuda, stream, engines, setting.batch))
                     opened.callback(lanes[-1].close)
             self._opened = opened.pop_all()
         self._lanes = Lanes(lanes)
         self.max_batch = max(lane.largest for lane in lanes)
         self.memory = sum(lane.memory for lane in lanes)
         """Bytes of device memory in buffers and scratch."""
-        names = ", ".join(sorted({gpu.name for gpu in devices}))
+        names = ", ".join(sorted({gpu.name for gpu in there}))
         self._description = (
-            f"{engine} on {len(devices)} GPU{'s' if len(devices) > 1 else ''} ({names}), "
+            f"{engine} on {len(there)} GPU{'s' if len(there) > 1 else ''} ({names}), "
             f"{len(lanes)} lanes, {self.memory / 2**20:.0f} MiB of device memory beside the weights"
         )
 

@@ -79,7 +79,7 @@ def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> d
         return {graph: TensorRTEngine(library, _spec(artifact, graph, key.precision), [plan])}
 
     setting = Setting(runners=1, threads=1, batch=batch)
-    backend = GpuBackend(engines, engine=key.file, setting=setting, devices=[gpu])
+    backend = GpuBackend(engines, engine=key.file, setting=setting, on=[gpu])
     try:
         if backend.max_batch < batch:
             raise EngineError(f"not enough device memory to verify {key.file}")

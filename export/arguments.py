@@ -1,0 +1,95 @@
+"""What command lines say, as values; argparse tells of what is none."""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runtime.errors import ExportError
+from runtime.images import ImageSpec
+from runtime.manifest import REDUCED, Reduced
+
+
+def precisions(text: str) -> tuple[Reduced, ...]:
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    if not set(names) <= set(REDUCED):
+        raise argparse.ArgumentTypeError(f"expected fp16, bf16, both or none, found {text!r}")
+    return tuple(precision for precision in REDUCED if precision in names)
+
+
+def shape(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(x\d+)*", text):
+        raise argparse.ArgumentTypeError(f"expected 128 or 4x8x8, found {text!r}")
+    return tuple(int(axis) for axis in text.split("x"))
+
+
+def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
+    fields = dict(zip(("height", "width", "channels"), shape, strict=False))
+    try:
+        return ImageSpec.model_validate({**fields, "value_range": tuple(value_range)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExportError(
+            f"--image, --value-range: {first['loc'][0]}: {first['msg']}, found "
+            f"{'x'.join(map(str, shape))} in {list(value_range)}"
+        ) from error
+
+
+def figures(path: str) -> dict[str, float]:
+    try:
+        figures = json.loads(Path(path).read_text("utf-8"))["figures"]
+        return {str(name): float(value) for name, value in figures.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a JSON file with numbers under 'figures', found {path} ({error})"
+        ) from error
+
+
+def png(path: str) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"expected a PNG file, found {path} ({error})") from error
+    if not data.startswith(b"\x89PNG"):
+        raise argparse.ArgumentTypeError(f"expected a PNG file, found something else in {path}")
+    return data
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise argparse.ArgumentTypeError(f"expected 1,4,16,64, found {text!r}")
+    return tuple(int(size) for size in text.split(","))
+
+
+def sizes3(text: str) -> tuple[int, ...]:
+    """SMALLEST,BEST,LARGEST, ascending."""
+    found = sizes(text)
+    if len(found) != 3 or not 1 <= found[0] <= found[1] <= found[2]:
+        raise argparse.ArgumentTypeError(f"expected three ascending sizes, found {text!r}")
+    return found
+
+
+def capability(text: str) -> tuple[int, int]:
+    """A compute capability, 8.9."""
+    if not re.fullmatch(r"\d+\.\d", text):
+        raise argparse.ArgumentTypeError(f"expected one such as 8.9, found {text!r}")
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"expected a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
+    return value
