@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from export.plan import EngineOptions, build_plan, capabilities
+from export.plan import EngineOptions, build_plan
 from runtime.artifact import Artifact
 from runtime.backends import graph_spec
 from runtime.backends.tensorrt import verify_plan
@@ -22,11 +22,8 @@ from runtime.manifest import GraphName, GraphSpec
 from runtime.nvidia import devices
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.plans import Bucket, Plan, PlanKey, store
-from runtime.nvidia.tensorrt import import_tensorrt
-from runtime.nvidia.tensorrt_api import (
-    TensorRT,
-    TensorRTForRTX,
-)
+from runtime.nvidia.tensorrt import import_tensorrt, rtx_capabilities
+from runtime.nvidia.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +59,7 @@ def build_engines(
             + (f", left out because {why}" if why else ": `python -m export variants` makes it")
         )
     library = import_tensorrt(options.flavor)
-    capability, gpu = _target(library, options)
+    capability, gpu = _target(options)
     graphs: list[GraphName] = ["decode", "encode"] if artifact.manifest.encode else ["decode"]
     for graph in graphs:
         spec = graph_spec(artifact.manifest, graph, options.precision)
@@ -107,7 +104,7 @@ def _build_one(
     return Built(graph, key.bucket, path, seconds, len(data), verified)
 
 
-def _target(library: TensorRT, options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
+def _target(options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
     """The compute capability to build for, and the GPU here that runs it, if there is one."""
     there = devices.gpus()
     wanted = options.capability or (there[0].capability if there else None)
@@ -120,7 +117,7 @@ def _target(library: TensorRT, options: EngineOptions) -> tuple[tuple[int, int],
             + f", found {found or 'none (no NVIDIA driver, or no visible device)'}"
         )
     if options.flavor == "tensorrt-rtx":
-        known = capabilities(cast(TensorRTForRTX, library))
+        known = rtx_capabilities()
         if wanted is None or "{}.{}".format(*wanted) not in known:
             found = "none, and no GPU here" if wanted is None else "{}.{}".format(*wanted)
             raise EngineError(

@@ -14,12 +14,12 @@ from runtime.cache import write_file
 from runtime.errors import EngineError
 from runtime.manifest import GraphSpec, Precision
 from runtime.nvidia.plans import Bucket, PlanKey
-from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger
+from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger, rtx_capabilities
 from runtime.nvidia.tensorrt_api import (
+    IBuilderConfig,
     INetworkDefinition,
     IRtxBuilderConfig,
     TensorRT,
-    TensorRTForRTX,
 )
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def build_plan(
     check_border(network, library, spec, key.bucket)
     config = builder.create_builder_config()
     if key.flavor == "tensorrt-rtx":
-        _set_capability(cast(TensorRTForRTX, library), config, key.capability)
+        _set_capability(config, key.capability)
     if not key.bucket.is_static:
         profile = builder.create_optimization_profile()
         for tensor in spec.inputs:
@@ -128,16 +128,10 @@ def check_border(
             raise EngineError(f"{spec.file}: expected {side}s {wanted}, the parser made {found}")
 
 
-def capabilities(library: TensorRTForRTX) -> dict[str, Any]:
-    """The compute capabilities that TensorRT for RTX builds for, `8.9`."""
-    names = [name for name in library.ComputeCapability.__members__ if name.startswith("SM")]
-    return {f"{name[2:-1]}.{name[-1]}": getattr(library.ComputeCapability, name) for name in names}
-
-
-def _set_capability(library: TensorRTForRTX, config: Any, capability: str) -> None:
+def _set_capability(config: IBuilderConfig, capability: str) -> None:
     rtx = cast(IRtxBuilderConfig, config)
     rtx.num_compute_capabilities = 1
-    rtx.set_compute_capability(capabilities(library)[capability], 0)
+    rtx.set_compute_capability(rtx_capabilities()[capability], 0)
 
 
 def _prepared(data: bytes, bucket: Bucket) -> bytes:

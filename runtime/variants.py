@@ -8,7 +8,8 @@ from runtime.artifact import Artifact
 from runtime.backends import ENGINES, Device, Variant
 from runtime.errors import EngineError, InputError
 from runtime.manifest import Precision
-from runtime.nvidia.tensorrt import FLAVORS, import_tensorrt, is_installed
+from runtime.nvidia import devices, tensorrt
+from runtime.nvidia.tensorrt import FLAVORS, Flavor
 from runtime.rewrites import Form, forms
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ def on_gpu(backend: str, device: Device) -> bool:
     """
     from runtime.backends.gpu import NO_GPU
     from runtime.backends.onnxruntime import has_cuda
-    from runtime.nvidia.devices import gpus
 
     if backend not in ("auto", *ENGINES):
         raise InputError("backend", f"one of {('auto', *ENGINES)}", repr(backend))
@@ -33,16 +33,18 @@ def on_gpu(backend: str, device: Device) -> bool:
     if backend == "openvino" or device == "cpu":
         return False
     if backend in FLAVORS:
-        import_tensorrt(backend)
+        tensorrt.import_tensorrt(backend)
     elif device == "auto":
-        installed = any(is_installed(flavor) for flavor in FLAVORS) and backend == "auto"
-        return bool(gpus()) and (installed or has_cuda())
-    elif not has_cuda() and (backend == "onnxruntime" or not any(map(is_installed, FLAVORS))):
+        installed = any(tensorrt.is_installed(flavor) for flavor in FLAVORS) and backend == "auto"
+        return bool(devices.gpus()) and (installed or has_cuda())
+    elif not has_cuda() and (
+        backend == "onnxruntime" or not any(map(tensorrt.is_installed, FLAVORS))
+    ):
         raise EngineError(
             "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: install "
             "latentserve[onnx-gpu] instead of latentserve[onnx]"
         )
-    if not gpus():
+    if not devices.gpus():
         raise EngineError(f"device {device!r}, backend {backend!r}: {NO_GPU}")
     return True
 
@@ -93,27 +95,34 @@ def _tensorrt_variants(
     """Those whose plans are built; where none is, an error for who asked for TensorRT, and a
     warning for who left the choice open."""
     from runtime.backends.tensorrt import find_plans
-    from runtime.nvidia.devices import gpus
 
     found: list[Variant] = []
+    missing: list[EngineError] = []
     for flavor in FLAVORS:
-        if backend != flavor and not (backend == "auto" and is_installed(flavor)):
+        if backend != flavor and not (backend == "auto" and _may_run(flavor)):
             continue
-        missing: EngineError | None = None
-        there: list[Variant] = []
         for each in _precisions(artifact, precision):
             try:
-                for gpu in gpus():
+                for gpu in devices.gpus():
                     find_plans(artifact, flavor, each, cache, gpu)
-                there.append(Variant(flavor, each, "plain", "cuda"))
+                found.append(Variant(flavor, each, "plain", "cuda"))
             except EngineError as error:
-                missing = missing or error
-        if missing and not there and backend == flavor:
-            raise missing
-        if missing and not there:
-            logger.warning("going on without %s: %s", flavor, missing)
-        found += there
+                missing.append(error)
+    if missing and not found:
+        if backend in FLAVORS:
+            raise missing[0]
+        logger.warning("going on without TensorRT: %s", missing[0])
     return found
+
+
+def _may_run(flavor: Flavor) -> bool:
+    """Whether a flavor is installed and knows this machine's GPUs."""
+    if not tensorrt.is_installed(flavor):
+        return False
+    if flavor == "tensorrt":
+        return True
+    known = tensorrt.rtx_capabilities()
+    return all("{}.{}".format(*gpu.capability) in known for gpu in devices.gpus())
 
 
 def _cuda_variants(

@@ -3,6 +3,7 @@
 Several GPUs are lanes on several devices: which of them runs a batch makes no difference to it.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,9 +14,11 @@ from runtime.backends import Setting, Tensors
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 from runtime.nvidia import devices
-from runtime.nvidia.cuda import CudaRuntime
+from runtime.nvidia.cuda import CudaRuntime, OutOfDeviceMemoryError
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.lanes import Engine, Lane, Lanes, open_lane
+
+logger = logging.getLogger(__name__)
 
 LANES_PER_GPU = 2
 """One lane's images are copied out while the other's are computed."""
@@ -50,12 +53,22 @@ class GpuBackend:
                 ]
                 for stream in streams:  # which go last: engines may hold on to them
                     opened.callback(cuda.destroy_stream, stream)
+                # The device that they are opened on is the thread's current one, by the above.
                 engines = open_engines(gpu)
                 for each in engines.values():
                     opened.callback(each.close)
-                for stream in streams:
-                    lanes.append(open_lane(cuda, stream, engines, setting.batch))
-                    opened.callback(lanes[-1].close)
+                largest = setting.batch
+                for number, stream in enumerate(streams):
+                    try:
+                        lane = open_lane(cuda, stream, engines, largest)
+                    except OutOfDeviceMemoryError as error:
+                        if number == 0:
+                            raise
+                        logger.warning("going on with %d lanes on %s: %s", number, gpu.name, error)
+                        break
+                    opened.callback(lane.close)
+                    lanes.append(lane)
+                    largest = lane.largest  # the next one meets the same limit
             self._opened = opened.pop_all()
         self._lanes = Lanes(lanes)
         self.max_batch = max(lane.largest for lane in lanes)

@@ -65,7 +65,7 @@ class CudaRuntime:
 
     def __init__(self, device: int) -> None:
         self._device = device
-        self._api = _import_runtime()
+        self._api = import_runtime()
         self._call("cudaGetDeviceCount")
 
     def allocate(self, size: int) -> int:
@@ -148,7 +148,7 @@ class CudaRuntime:
 
 
 @cache
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
     try:
         return importlib.import_module("cuda.bindings.runtime")
     except ImportError as error:

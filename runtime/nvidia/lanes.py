@@ -24,7 +24,7 @@ from runtime.nvidia.cuda import Cuda, OutOfDeviceMemoryError
 logger = logging.getLogger(__name__)
 
 # What a run costs beside its rows, in rows: below this, padding is cheaper than another run.
-_RUN_COST = 8
+_RUN_COST = 64
 _WARM_RUNS = 3
 """ONNX Runtime records its own graphs in its second run; engines choose kernels in their first."""
 
@@ -205,19 +205,19 @@ def _row_bytes(tensor: TensorSpec) -> int:
 def split(rows: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
     """The buckets to run for so many rows, padding weighed against further runs.
 
-    65 rows in buckets of 16, 64 and 256: 64 and 16, not 256.
+    65 rows in buckets of 1, 64 and 256: 64 and 1, not 256.
     """
-    largest = max(buckets)
-    if rows >= largest:
-        whole, rest = divmod(rows, largest)
-        return (largest,) * whole + (split(rest, buckets) if rest else ())
-    padded = min(bucket for bucket in buckets if bucket >= rows)
-    smaller = [bucket for bucket in buckets if bucket <= rows]
-    if padded == rows or not smaller:
-        return (padded,)
-    divided = (max(smaller), *split(rows - max(smaller), buckets))
-    cost = sum(divided) + _RUN_COST * (len(divided) - 1)
-    return divided if cost < padded else (padded,)
+    whole, rest = divmod(rows, max(buckets))
+    # The cheapest way for every number of rows up to the rest, from those for fewer.
+    ways: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for count in range(1, rest + 1):
+        options = (
+            (cost + bucket + _RUN_COST, (bucket, *way))
+            for bucket in buckets
+            for cost, way in [ways[max(0, count - bucket)]]
+        )
+        ways.append(min(options))
+    return (max(buckets),) * whole + tuple(sorted(ways[rest][1], reverse=True))
 
 
 class Lanes:
@@ -254,21 +254,24 @@ class Lanes:
 def open_lane(cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], largest: int) -> Lane:
     """A lane with all buckets up to `largest`, or with as many of them as the device has room for.
 
-    Fewer cost speed, not results; the log warns. EngineError where not even the smallest fits.
+    Fewer cost speed, not results; the log warns. OutOfDeviceMemoryError where not even the smallest
+    fits.
     """
     sizes = sorted({b for engine in engines.values() for b in engine.buckets if b <= largest})
-    while True:
+    least = max(engine.buckets[0] for engine in engines.values())  # every graph keeps one
+    full: OutOfDeviceMemoryError | None = None
+    for size in reversed(sizes):
         try:
-            lane = Lane(cuda, stream, engines, sizes[-1])
+            lane = Lane(cuda, stream, engines, size)
         except OutOfDeviceMemoryError as error:
             full = error
-        else:
-            return lane
-        # Every graph keeps its smallest bucket.
-        if len(sizes) == 1 or sizes[-2] < max(engine.buckets[0] for engine in engines.values()):
-            raise EngineError(f"not enough device memory for batches of {sizes[-1]}: {full}")
-        logger.warning(
-            "not enough device memory for batches of %d: going on with %d (%s)",
-            sizes[-1], sizes[-2], full,
-        )  # fmt: skip
-        del sizes[-1]
+            if size <= least:
+                break
+            continue
+        if full is not None:
+            logger.warning(
+                "not enough device memory for batches of %d: going on with %d (%s)",
+                sizes[-1], size, full,
+            )  # fmt: skip
+        return lane
+    raise OutOfDeviceMemoryError(f"not enough device memory for batches of {least}: {full}")

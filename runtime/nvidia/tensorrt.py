@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from runtime.errors import EngineError
-from runtime.nvidia.tensorrt_api import TensorRT
+from runtime.nvidia.tensorrt_api import TensorRT, TensorRTForRTX
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,13 @@ def import_tensorrt(flavor: Flavor) -> TensorRT:
             f"later: {_INSTALL[flavor]}"
         )
     return cast(TensorRT, module)
+
+
+def rtx_capabilities() -> dict[str, Any]:
+    """The compute capabilities that TensorRT for RTX builds for, as `8.9`, and its names of
+    them."""
+    known = cast(TensorRTForRTX, import_tensorrt("tensorrt-rtx")).ComputeCapability.__members__
+    return {f"{sm[2:-1]}.{sm[-1]}": value for sm, value in known.items() if sm.startswith("SM")}
 
 
 def version(flavor: Flavor) -> str | None:
