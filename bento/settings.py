@@ -46,7 +46,7 @@ class Settings(BaseModel):
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
         "characters), except to `/livez`, `/readyz` and `/healthz`; else 401.",
     )
-    backend: Literal["auto", "onnxruntime", "openvino"] = Field(
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(

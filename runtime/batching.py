@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Backend, Tensors
+from runtime.backends import Backend, Inputs, Tensors, arrays
 from runtime.errors import (
     DeadlineExceeded,
     EngineError,
@@ -30,6 +30,7 @@ from runtime.errors import (
 )
 from runtime.manifest import GraphName
 from runtime.observer import Observer, SafeObserver, guarded
+from runtime.streams import Draws
 
 T = TypeVar("T")
 Timed = Callable[[Literal["queue", "engine"], float, float], None]
@@ -47,14 +48,14 @@ class Job(Generic[T]):
 
     graph: GraphName
     count: int
-    rows: Callable[[int, int], Tensors]
+    rows: Callable[[int, int], Inputs]
     finish: Callable[[Tensors], T]
     timed: Timed | None = None
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one."""
 
-        def rows(first: int, last: int) -> Tensors:
+        def rows(first: int, last: int) -> Inputs:
             return self.rows(start + first, start + last)
 
         return replace(self, count=stop - start, rows=rows)
@@ -351,10 +352,11 @@ class Batcher:
     def _run(self, batch: list[_Slice]) -> None:
         graph = batch[0].entry.job.graph
         good: list[_Slice] = []
-        parts: list[Tensors] = []
+        parts: list[Inputs] = []
         for piece in batch:
             try:
-                parts.append(piece.entry.job.rows(piece.start, piece.stop))
+                rows = piece.entry.job.rows(piece.start, piece.stop)
+                parts.append(rows if self._backend.draws else arrays(rows))
                 good.append(piece)
             except Exception as error:  # one bad member fails alone
                 self._fail(piece.entry, error)
@@ -385,7 +387,7 @@ class Batcher:
                 self._fail(piece.entry, error)
 
     def _engine(
-        self, graph: GraphName, inputs: Tensors, images: int, out: Tensors | None
+        self, graph: GraphName, inputs: Inputs, images: int, out: Tensors | None
     ) -> Tensors:
         try:
             outputs = self._backend.run(graph, inputs, out)
@@ -451,8 +453,16 @@ def _destination(pieces: list[_Slice]) -> Tensors | None:
     return {name: array[pieces[0].start : pieces[0].stop] for name, array in outputs.items()}
 
 
-def _concatenate(parts: list[Tensors]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _concatenate(parts: list[Inputs]) -> Inputs:
+    joined: dict[str, NDArray[Any] | Draws] = {}
+    for name in parts[0]:
+        rows = [part[name] for part in parts]
+        draws = [each for each in rows if isinstance(each, Draws)]
+        if len(draws) == len(rows):
+            joined[name] = Draws(draws[0].shape, tuple(s for each in draws for s in each.segments))
+        else:
+            joined[name] = np.concatenate([np.asarray(each) for each in rows])
+    return joined
 
 
 def _reason(error: Exception) -> str:

@@ -9,13 +9,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Tensors
+from runtime.backends import Inputs, Tensors
 from runtime.batching import Job
 from runtime.errors import InputError, NotFiniteError
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
-from runtime.streams import MAX_SEED, Counter, Stream, integers, normals
+from runtime.streams import MAX_SEED, Counter, Draws, Stream, integers, normals
 
 Int64Array = NDArray[np.int64]
 Label = int | str
@@ -85,7 +85,7 @@ class Sample:
 
     def latents(self, manifest: Manifest) -> Float32Array:
         """The latents of all images: [n, *latent]."""
-        return self._latents(manifest, 0, self.counter.count)
+        return np.asarray(self._draws(manifest, 0, self.counter.count))
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
@@ -94,24 +94,23 @@ class Sample:
 
     def inputs(self, manifest: Manifest) -> dict[str, NDArray[Any]]:
         """What `decode` is given for all images."""
-        return _inputs(self.latents(manifest), self.chosen_labels(manifest))
+        labels = self.chosen_labels(manifest)
+        latents = {"latents": self.latents(manifest)}
+        return latents if labels is None else latents | {"labels": labels}
 
     def job(self, manifest: Manifest) -> Job[UInt8Array]:
         check_truncation(self.truncation)
         given = check_labels(manifest, self.labels, self.counter.count)
 
-        def rows(start: int, stop: int) -> Tensors:
-            latents = self._latents(manifest, start, stop)
+        def rows(start: int, stop: int) -> Inputs:
             labels = self._labels(manifest, given, start, stop)
-            return _inputs(latents, labels)
+            return _inputs(self._draws(manifest, start, stop), labels)
 
         return Job("decode", self.counter.count, rows, _images)
 
-    def _latents(self, manifest: Manifest, start: int, stop: int) -> Float32Array:
-        latent, truncation = manifest.latent, check_truncation(self.truncation)
-        counter = self.counter.slice(start, stop)
-        drawn = normals(counter, Stream.LATENT, latent.size, truncation)
-        return drawn.reshape(stop - start, *latent.shape)
+    def _draws(self, manifest: Manifest, start: int, stop: int) -> Draws:
+        truncation = check_truncation(self.truncation)
+        return Draws(manifest.latent.shape, ((self.counter.slice(start, stop), truncation),))
 
     def _labels(
         self, manifest: Manifest, given: Int64Array | None, start: int, stop: int
@@ -151,7 +150,7 @@ class Interpolate:
         a, b = (check_latent(f, x, manifest) for f, x in (("a", self.a), ("b", self.b)))
         labels = check_labels(manifest, self.labels, steps, required=True)
 
-        def rows(start: int, stop: int) -> Tensors:
+        def rows(start: int, stop: int) -> Inputs:
             fractions = np.arange(start, stop) / (steps - 1)
             latents = interpolate(a, b, fractions, self.kind)
             return _inputs(latents, None if labels is None else labels[start:stop])
@@ -296,13 +295,13 @@ def check_images(field: str, images: NDArray[Any], manifest: Manifest) -> UInt8A
     return array
 
 
-def _inputs(latents: Float32Array, labels: Int64Array | None) -> dict[str, NDArray[Any]]:
+def _inputs(latents: Float32Array | Draws, labels: Int64Array | None) -> Inputs:
     if labels is None:
         return {"latents": latents}
     return {"latents": latents, "labels": np.ascontiguousarray(labels)}
 
 
-def _rows_of(inputs: dict[str, NDArray[Any]]) -> Any:
+def _rows_of(inputs: Inputs) -> Any:
     return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}  # pyright: ignore
 
 

@@ -7,6 +7,7 @@ become normals by the inverse of the normal's distribution function: one draw a 
 rejected, so no value depends on another.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,35 @@ def normals(
     uniform += low
     normal = ndtri(uniform, out=uniform).astype(np.float32)
     return np.clip(normal, np.float32(-truncation), np.float32(truncation))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Normals that are still to be drawn, [rows, *shape]: some engines draw them themselves. For
+    all others numpy makes an array of them."""
+
+    shape: tuple[int, ...]
+    segments: tuple[tuple[Counter, float | None], ...]
+    """Which items, and how they are truncated, in the order of the rows."""
+
+    def __len__(self) -> int:
+        return sum(counter.count for counter, _ in self.segments)
+
+    def __getitem__(self, rows: slice) -> "Draws":
+        start, stop, _ = rows.indices(len(self))
+        kept: list[tuple[Counter, float | None]] = []
+        for counter, truncation in self.segments:
+            first, last = max(start, 0), min(stop, counter.count)
+            if first < last:
+                kept.append((counter.slice(first, last), truncation))
+            start, stop = start - counter.count, stop - counter.count
+        return Draws(self.shape, tuple(kept))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        values = math.prod(self.shape)
+        parts = [normals(c, Stream.LATENT, values, t) for c, t in self.segments]
+        drawn = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return drawn.reshape(len(self), *self.shape).astype(dtype or np.float32, copy=False)
 
 
 def integers(counter: Counter, stream: Stream, below: int) -> NDArray[np.int64]:

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from runtime.artifact import Artifact
 from runtime.manifest import GraphName, GraphSpec, Manifest, Precision
 from runtime.rewrites import Form
+from runtime.streams import Draws
 
 Tensors = Mapping[str, NDArray[Any]]
 """Named arrays, each with a leading batch axis."""
+
+Inputs = Mapping[str, NDArray[Any] | Draws]
+"""What a graph is given: arrays, or latents that are still to be drawn."""
 
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
@@ -56,11 +60,16 @@ class Backend(Protocol):
         ...
 
     @property
+    def draws(self) -> bool:
+        """Whether it takes `Draws` for latents, and draws them itself."""
+        ...
+
+    @property
     def max_batch(self) -> int | None:
         """The largest batch that is run at once; None: any."""
         ...
 
-    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         """Run one graph on one batch. Raises EngineError; outputs have the inputs' batch size, and
         are the caller's.
 
@@ -101,6 +110,11 @@ def open_reference(artifact: Artifact, *, threads: int = 1) -> Backend:
     from runtime.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))
+
+
+def arrays(inputs: Inputs) -> dict[str, NDArray[Any]]:
+    """`inputs` with everything drawn."""
+    return {name: np.asarray(values) for name, values in inputs.items()}
 
 
 def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -10,12 +10,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.backends import Setting, Tensors
+from runtime.backends import Inputs, Setting, Tensors
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 from runtime.nvidia import devices
 from runtime.nvidia.cuda import CudaRuntime, OutOfDeviceMemoryError
 from runtime.nvidia.devices import Gpu
+from runtime.nvidia.drawing import KERNEL, compiled
 from runtime.nvidia.lanes import Engine, Lane, Lanes, open_lane
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class GpuBackend:
         there = on or devices.gpus()
         if not there:
             raise EngineError(NO_GPU)
+        self.draws = True
         with ExitStack() as opened:
             lanes: list[Lane] = []
             for gpu in there:
@@ -57,10 +59,12 @@ class GpuBackend:
                 engines = open_engines(gpu)
                 for each in engines.values():
                     opened.callback(each.close)
+                kernel = _drawing_kernel(cuda, gpu)
+                self.draws = self.draws and kernel is not None
                 largest = setting.batch
                 for number, stream in enumerate(streams):
                     try:
-                        lane = open_lane(cuda, stream, engines, largest)
+                        lane = open_lane(cuda, stream, engines, largest, kernel)
                     except OutOfDeviceMemoryError as error:
                         if number == 0:
                             raise
@@ -85,12 +89,22 @@ class GpuBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         return self._lanes.run(graph, inputs, out)
 
     def close(self) -> None:
         self._opened.close()
+
+
+def _drawing_kernel(cuda: CudaRuntime, gpu: Gpu) -> int | None:
+    """The kernel that draws latents on this GPU; without it the host draws them, which it does at
+    some 200,000 a second and core."""
+    try:
+        return cuda.load_kernel(compiled(gpu.capability), KERNEL)
+    except EngineError as error:
+        logger.warning("latents are drawn by the host, which may well be the slower: %s", error)
+        return None
 
 
 NO_GPU = (

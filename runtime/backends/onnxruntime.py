@@ -7,7 +7,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Setting, Tensors, Variant, graph_bytes, graph_spec, into
+from runtime.backends import (
+    Inputs,
+    Setting,
+    Tensors,
+    Variant,
+    arrays,
+    graph_bytes,
+    graph_spec,
+    into,
+)
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 
@@ -21,6 +30,7 @@ class OnnxRuntimeBackend:
     nothing and ONNX Runtime starts no (spinning) worker threads of its own.
     """
 
+    draws = False
     max_batch = None
 
     def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
@@ -50,11 +60,11 @@ class OnnxRuntimeBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         names = self._output_names[graph]
         try:
-            outputs = self._sessions[graph].run(names, dict(inputs))
+            outputs = self._sessions[graph].run(names, arrays(inputs))
         except MemoryError:
             raise
         except Exception as error:  # the library raises its own kinds, and RuntimeError

@@ -13,7 +13,7 @@ from runtime.errors import EngineError
 from runtime.manifest import GraphName, GraphSpec
 from runtime.nvidia.cuda import OutOfDeviceMemoryError
 from runtime.nvidia.devices import Gpu
-from runtime.nvidia.lanes import Execution
+from runtime.nvidia.slots import Execution
 
 _BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 """Batch sizes for which a graph is recorded, as far as they are asked for."""

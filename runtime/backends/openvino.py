@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Setting, Tensors, Variant, graph_bytes, graph_spec, into
+from runtime.backends import (
+    Inputs,
+    Setting,
+    Tensors,
+    Variant,
+    arrays,
+    graph_bytes,
+    graph_spec,
+    into,
+)
 from runtime.errors import EngineError
 from runtime.manifest import GraphName
 
@@ -23,6 +32,7 @@ class OpenVinoBackend:
     Batches may have any size: OpenVINO keeps what it prepared for the sizes it has met.
     """
 
+    draws = False
     max_batch = None
 
     def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
@@ -66,7 +76,7 @@ class OpenVinoBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         model, idle = self._models[graph], self._idle[graph]
         try:
@@ -75,7 +85,7 @@ class OpenVinoBackend:
             request = model.create_infer_request()
         try:
             request.infer(
-                {k: np.ascontiguousarray(v) for k, v in inputs.items()}, share_inputs=True
+                {k: np.ascontiguousarray(v) for k, v in arrays(inputs).items()}, share_inputs=True
             )
             # Copied: the request's own memory is written again by its next run.
             found = {port.any_name: request.get_tensor(port).data for port in model.outputs}

@@ -12,8 +12,8 @@ from runtime.errors import EngineError
 from runtime.manifest import GraphName, GraphSpec, Precision
 from runtime.nvidia.cuda import OutOfDeviceMemoryError
 from runtime.nvidia.devices import Gpu
-from runtime.nvidia.lanes import Execution
 from runtime.nvidia.plans import Plan, discard, find, note_verified, stale
+from runtime.nvidia.slots import Execution
 from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger
 from runtime.nvidia.tensorrt_api import ICudaEngine, IExecutionContext, TensorRT
 from runtime.nvidia.verification import verify

@@ -6,7 +6,7 @@ Pointers, streams and graphs are plain integers.
 
 import ctypes
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -59,13 +59,23 @@ class Cuda(Protocol):
 
     def destroy_graph(self, graph: int) -> None: ...
 
+    def load_kernel(self, image: bytes, name: str) -> int:
+        """A function of compiled code; the code stays loaded as long as the process runs."""
+        ...
+
+    def launch_kernel(
+        self, kernel: int, grid: tuple[int, int], arguments: Sequence[tuple[Any, int]], stream: int
+    ) -> None:
+        """Queue (blocks, threads a block) on the stream; arguments are (ctypes type, value)."""
+        ...
+
 
 class CudaRuntime:
     """CUDA's runtime API on the device of that index."""
 
     def __init__(self, device: int) -> None:
         self._device = device
-        self._api = import_runtime()
+        self._api = import_cuda("runtime")
         self._call("cudaGetDeviceCount")
 
     def allocate(self, size: int) -> int:
@@ -122,6 +132,29 @@ class CudaRuntime:
     def destroy_graph(self, graph: int) -> None:
         self._call("cudaGraphExecDestroy", graph)
 
+    def load_kernel(self, image: bytes, name: str) -> int:
+        self._call("cudaFree", 0)  # makes the device's context, which the driver's calls need
+        driver = import_cuda("driver")
+        module = self._check_driver(driver, "cuModuleLoadData", image)
+        return int(self._check_driver(driver, "cuModuleGetFunction", module, name.encode()))
+
+    def launch_kernel(
+        self, kernel: int, grid: tuple[int, int], arguments: Sequence[tuple[Any, int]], stream: int
+    ) -> None:
+        types, values = zip(*arguments, strict=True)
+        blocks, threads = grid
+        sizes = (blocks, 1, 1, threads, 1, 1, 0)
+        self._check("cudaSetDevice", self._api.cudaSetDevice(self._device))
+        driver = import_cuda("driver")
+        self._check_driver(driver, "cuLaunchKernel", kernel, *sizes, stream, (values, types), 0)
+
+    def _check_driver(self, driver: Any, name: str, *arguments: Any) -> Any:
+        status, *values = getattr(driver, name)(*arguments)
+        if status != driver.CUresult.CUDA_SUCCESS:
+            text = driver.cuGetErrorString(status)[1]
+            raise EngineError(f"CUDA device {self._device}: {name}: {text and text.decode()}")
+        return values[0] if values else None
+
     def _end_failed_capture(self, stream: int) -> None:
         # A stream that is still capturing could not even be synchronised.
         self._api.cudaStreamEndCapture(stream)
@@ -148,9 +181,10 @@ class CudaRuntime:
 
 
 @cache
-def import_runtime() -> Any:
+def import_cuda(module: str) -> Any:
+    """A module of cuda-bindings; EngineError with the way to install it where there is none."""
     try:
-        return importlib.import_module("cuda.bindings.runtime")
+        return importlib.import_module(f"cuda.bindings.{module}")
     except ImportError as error:
         raise EngineError(
             f"cuda-bindings cannot be imported ({error}): install latentserve[onnx-gpu], "

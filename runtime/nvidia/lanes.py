@@ -7,48 +7,23 @@ engine, bytes out. While one lane's images are copied out, another lane's are co
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Tensors
-from runtime.errors import EngineError
-from runtime.manifest import GraphName, GraphSpec, TensorSpec
+from runtime.backends import Inputs, Tensors
+from runtime.manifest import GraphName, GraphSpec
 from runtime.nvidia.cuda import Cuda, OutOfDeviceMemoryError
+from runtime.nvidia.slots import Execution, Slot
 
 logger = logging.getLogger(__name__)
 
 # What a run costs beside its rows, in rows: below this, padding is cheaper than another run.
 _RUN_COST = 64
-_WARM_RUNS = 3
-"""ONNX Runtime records its own graphs in its second run; engines choose kernels in their first."""
-
-
-class Execution(Protocol):
-    """One graph at one batch size, on one lane's stream."""
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of device memory that it writes in while it runs."""
-        ...
-
-    @property
-    def can_be_captured(self) -> bool:
-        """Whether `enqueue` may be recorded as a CUDA graph."""
-        ...
-
-    def bind(self, addresses: Mapping[str, int], scratch: int) -> None:
-        """Use these device buffers from now on."""
-        ...
-
-    def enqueue(self, stream: int) -> None:
-        """Queue one run on the stream."""
-        ...
 
 
 class Engine(Protocol):
@@ -68,10 +43,16 @@ class Engine(Protocol):
 
 
 class Lane:
-    """A stream of one device with the buffers of every bucket up to `largest`."""
+    """A stream of one device with the buffers of every bucket up to `largest`; with a `kernel` it
+    draws latents itself (`drawing`)."""
 
     def __init__(
-        self, cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], largest: int
+        self,
+        cuda: Cuda,
+        stream: int,
+        engines: Mapping[GraphName, Engine],
+        largest: int,
+        kernel: int | None = None,
     ) -> None:
         self.memory = 0
         """Bytes of device memory that it holds, the engines' weights not among them."""
@@ -86,12 +67,14 @@ class Lane:
             # One run at a time: all of them write in the same place.
             size = max(execution.scratch for execution in executions.values())
             scratch = self._allocate(size, opened)
-            self._slots: dict[GraphName, dict[int, _Slot]] = {graph: {} for graph in engines}
+            self._slots: dict[GraphName, dict[int, Slot]] = {graph: {} for graph in engines}
             for (graph, bucket), execution in executions.items():
                 spec = engines[graph].spec
-                slot = _Slot(cuda, stream, self._allocate, opened, spec, bucket)
-                slot.prepare(execution, scratch)
+                slot = Slot(cuda, stream, self._allocate, opened, spec, bucket)
                 opened.callback(slot.close)
+                slot.prepare(execution, scratch)
+                if kernel is not None and graph == "decode":
+                    slot.prepare_drawing(kernel, self._allocate, opened)
                 self._slots[graph][bucket] = slot
             self._opened = opened.pop_all()
 
@@ -101,7 +84,7 @@ class Lane:
         return min(max(slots) for slots in self._slots.values())
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         """Run any number of rows, in as many buckets as it takes, the outputs into `out` if
         given."""
@@ -111,7 +94,7 @@ class Lane:
         start = 0
         for bucket in split(rows, tuple(slots)):
             stop = min(start + bucket, rows)
-            part = {name: array[start:stop] for name, array in inputs.items()}
+            part: Inputs = {name: array[start:stop] for name, array in inputs.items()}
             for name, array in slots[bucket].run(part, stop - start).items():
                 if name not in outputs:
                     outputs[name] = np.empty((rows, *array.shape[1:]), array.dtype)
@@ -129,76 +112,6 @@ class Lane:
         opened.callback(self._cuda.free, pointer)
         self.memory += size
         return pointer
-
-
-class _Slot:
-    """One bucket of one graph in one lane."""
-
-    def __init__(
-        self,
-        cuda: Cuda,
-        stream: int,
-        allocate: Callable[[int, ExitStack], int],
-        opened: ExitStack,
-        spec: GraphSpec,
-        bucket: int,
-    ) -> None:
-        self._cuda, self._stream = cuda, stream
-        self._device: dict[str, int] = {}
-        self._host: dict[str, NDArray[Any]] = {}
-        self._inputs = [tensor.name for tensor in spec.inputs]
-        self._outputs = [tensor.name for tensor in spec.outputs]
-        for tensor in (*spec.inputs, *spec.outputs):
-            size = bucket * _row_bytes(tensor)
-            self._device[tensor.name] = allocate(size, opened)
-            bytes_ = cuda.allocate_host(size)
-            opened.callback(cuda.free_host, bytes_)
-            self._host[tensor.name] = bytes_.view(tensor.dtype).reshape(bucket, *tensor.shape)
-        self._graph: int | None = None
-
-    def prepare(self, execution: Execution, scratch: int) -> None:
-        """Bind the buffers, run a few times, and record the run if it can be."""
-        self._execution = execution
-        execution.bind(self._device, scratch)
-        for _ in range(_WARM_RUNS):
-            self._enqueue()
-            self._cuda.synchronize(self._stream)
-        if execution.can_be_captured:
-            try:
-                self._graph = self._cuda.capture(self._stream, self._enqueue)
-            except OutOfDeviceMemoryError:
-                raise
-            except EngineError as error:
-                logger.info("runs without a CUDA graph: %s", error)
-
-    def run(self, inputs: Tensors, rows: int) -> dict[str, NDArray[Any]]:
-        """The outputs of so many rows: views of buffers that the next run writes again.
-
-        Rows beyond them hold what an earlier run left there, and what comes of it is not looked at.
-        """
-        for name in self._inputs:
-            self._host[name][:rows] = inputs[name]
-        if self._graph is None:
-            self._enqueue()
-        else:
-            self._cuda.launch(self._graph, self._stream)
-        self._cuda.synchronize(self._stream)
-        return {name: self._host[name][:rows] for name in self._outputs}
-
-    def close(self) -> None:
-        if self._graph is not None:
-            self._cuda.destroy_graph(self._graph)
-
-    def _enqueue(self) -> None:
-        for name in self._inputs:
-            self._cuda.copy_in(self._device[name], self._host[name], self._stream)
-        self._execution.enqueue(self._stream)
-        for name in self._outputs:
-            self._cuda.copy_out(self._host[name], self._device[name], self._stream)
-
-
-def _row_bytes(tensor: TensorSpec) -> int:
-    return prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
 
 
 @cache
@@ -229,7 +142,7 @@ class Lanes:
         self._given_back = threading.Condition()
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         lane = self._take()
         try:
@@ -251,7 +164,13 @@ class Lanes:
         return lane
 
 
-def open_lane(cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], largest: int) -> Lane:
+def open_lane(
+    cuda: Cuda,
+    stream: int,
+    engines: Mapping[GraphName, Engine],
+    largest: int,
+    kernel: int | None = None,
+) -> Lane:
     """A lane with all buckets up to `largest`, or with as many of them as the device has room for.
 
     Fewer cost speed, not results; the log warns. OutOfDeviceMemoryError where not even the smallest
@@ -262,7 +181,7 @@ def open_lane(cuda: Cuda, stream: int, engines: Mapping[GraphName, Engine], larg
     full: OutOfDeviceMemoryError | None = None
     for size in reversed(sizes):
         try:
-            lane = Lane(cuda, stream, engines, size)
+            lane = Lane(cuda, stream, engines, size, kernel)
         except OutOfDeviceMemoryError as error:
             full = error
             if size <= least:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Backend, Tensors, into
+from runtime.backends import Backend, Inputs, Tensors, arrays, into
 from runtime.manifest import GraphName
 
 WAIT = 20.0  # seconds; only ever reached when something is broken
@@ -18,6 +18,7 @@ class FakeBackend:
     wait inside the engine."""
 
     description = "fake"
+    draws = False
     max_batch = None
 
     def __init__(self, inner: Backend | None = None, free: int = 0) -> None:
@@ -29,15 +30,15 @@ class FakeBackend:
         self.batches: list[list[float]] = []
         self.failures: list[Exception] = []
 
-    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
-        self.batches.append(next(iter(inputs.values())).reshape(-1, 1)[:, 0].tolist())
+    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+        self.batches.append(next(iter(arrays(inputs).values())).reshape(-1, 1)[:, 0].tolist())
         self.entered.release()
         assert len(self.batches) <= self.free or self.gate.wait(WAIT)
         if self.failures:
             raise self.failures.pop(0)
         if self.inner:
             return self.inner.run(graph, inputs, out)
-        return into(out, {"y": inputs["x"] * 2})
+        return into(out, {"y": arrays(inputs)["x"] * 2})
 
     def close(self) -> None:
         pass
@@ -47,7 +48,7 @@ class ShortBackend(FakeBackend):
     """Always gives a single row, however many were asked for."""
 
     def run(
-        self, graph: GraphName, inputs: Tensors, out: Tensors | None = None
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         return {"y": np.zeros((1, 1), np.float32)}
 

@@ -16,7 +16,7 @@ import pytest
 import runtime
 from runtime import EngineError, InputError, choice
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import REFERENCE, Backend, Tensors, Variant, open_backend
+from runtime.backends import REFERENCE, Backend, Inputs, Tensors, Variant, open_backend
 from runtime.backends.openvino import is_installed, precisions
 from runtime.cache import cache_folder, recall, remember
 from runtime.choice import Measured, Setting, choose, choose_anew
@@ -38,7 +38,7 @@ class Altered:
         self.inner, self.levels = inner, levels
         self.description = "altered"
 
-    def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         images = self.inner.run(graph, inputs)["images"].astype(int) + self.levels
         return {"images": images.clip(0, 255).astype(np.uint8)}
 
@@ -260,7 +260,7 @@ def test_slow_networks_are_compared_on_fewer_images(
     ran: list[int] = []
 
     class Slow(Altered):
-        def run(self, graph: GraphName, inputs: Tensors, out: Tensors | None = None) -> Tensors:
+        def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
             ran.append(len(inputs["latents"]))
             time.sleep(0.01 * len(inputs["latents"]))
             return super().run(graph, inputs)

@@ -9,18 +9,24 @@ import pytest
 import runtime.nvidia.cuda
 import runtime.nvidia.tensorrt
 from runtime.nvidia import devices
-from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT, fake_gpu
+from tests.runtime.nvidia.fakes import FakeCuda, FakeDriver, FakeTensorRT, fake_gpu
+from tests.runtime.nvidia.kernels import Kernel, compile_kernel
+
+
+@pytest.fixture(scope="session")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    """The kernel that draws latents, compiled for the CPU."""
+    return compile_kernel(tmp_path_factory.mktemp("kernel"))
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+def cuda(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """One GPU; nothing of it may be held at the end."""
     fake = FakeCuda()
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake)
+    modules = {"runtime": fake, "driver": FakeDriver(fake, kernel)}
+    monkeypatch.setattr(runtime.nvidia.cuda, "import_cuda", modules.__getitem__)
     monkeypatch.setattr(devices, "gpus", lambda: (fake_gpu(),))
-    runtime.nvidia.cuda.import_runtime.cache_clear()
     yield fake
-    runtime.nvidia.cuda.import_runtime.cache_clear()
     assert not fake.blocks
     assert not fake.streams
     assert not fake.graphs

@@ -52,6 +52,7 @@ class FakeCuda(ModuleType):
         """Stream -> device."""
         self.launches = 0
         self.copied_out = 0
+        self.drawn = 0
         self._next = 1000
 
     @property
@@ -85,6 +86,8 @@ class FakeCuda(ModuleType):
         return self.cudaError_t.cudaSuccess, self._block(size, self.device)
 
     def cudaFree(self, pointer: int) -> tuple[Any]:
+        if not pointer:  # of nothing: it only makes the device's context
+            return (self.cudaError_t.cudaSuccess,)
         device, block = self.blocks.pop(pointer)
         self.used[device] -= len(block)
         return (self.cudaError_t.cudaSuccess,)
@@ -160,6 +163,37 @@ class FakeCuda(ModuleType):
         pointer = ctypes.addressof(block)
         self.blocks[pointer] = device, block
         return pointer
+
+
+class FakeDriver(ModuleType):
+    """`cuda.bindings.driver`, whose only code is the kernel that draws latents, on the CPU."""
+
+    class CUresult(IntEnum):
+        CUDA_SUCCESS = 0
+
+    def __init__(self, cuda: FakeCuda, kernel: Callable[..., None]) -> None:
+        super().__init__("cuda.bindings.driver")
+        self.cuda = cuda
+        self.kernel = kernel
+
+    def cuModuleLoadData(self, image: bytes) -> tuple[Any, int]:
+        assert image.startswith(b"\x7fELF")
+        return self.CUresult.CUDA_SUCCESS, 7
+
+    def cuModuleGetFunction(self, module: int, name: bytes) -> tuple[Any, int]:
+        assert (module, name) == (7, b"normals")
+        return self.CUresult.CUDA_SUCCESS, 8
+
+    def cuLaunchKernel(self, function: int, *rest: Any) -> tuple[Any]:
+        assert function == 8
+        blocks, _, _, threads, _, _, _, stream, (values, types), _ = rest
+        given = [kind(value) for kind, value in zip(types, values, strict=True)]
+        self.cuda.drawn += 1
+        self.cuda.queue(stream, lambda: self.kernel(blocks, threads, *given))
+        return (self.CUresult.CUDA_SUCCESS,)
+
+    def cuGetErrorString(self, status: int) -> tuple[Any, bytes]:
+        return self.CUresult.CUDA_SUCCESS, b"no error"
 
 
 class FakeTensorRT(ModuleType):
