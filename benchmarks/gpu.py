@@ -32,7 +32,7 @@ from runtime.backends.gpu import NO_GPU
 from runtime.backends.onnxruntime import has_cuda
 from runtime.errors import EngineError
 from runtime.manifest import Precision
-from runtime.nvidia.devices import gpus
+from runtime.nvidia import devices
 from runtime.nvidia.tensorrt import is_installed
 
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--rounds", type=int, help="rounds (default 3; 2 with --quick)")
     options.add_argument("--seconds", type=float, help="a variant's turn (0.1; 0.02 with --quick)")
     chosen = options.parse_args(arguments)
-    there = gpus()
+    there = devices.gpus()
     if not there:
         raise SystemExit(f"nothing was measured: {NO_GPU}")
     budget = Budget(60 * chosen.minutes)
@@ -112,7 +112,7 @@ def about(session: Session) -> dict[str, Any]:
         "gpu": gpu.name,
         "capability": "{}.{}".format(*gpu.capability),
         "memory": gpu.memory,
-        "gpus": len(gpus()),
+        "gpus": len(devices.gpus()),
         "rounds": session.rounds,
         "seconds": session.seconds,
         "left out": {name: reason for name, reason in session.left_out.items() if reason},

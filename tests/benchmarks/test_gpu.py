@@ -30,6 +30,7 @@ from benchmarks.gpu_cases import (
 )
 from runtime.images import ImageSpec
 from runtime.manifest import GraphSpec, TensorSpec
+from runtime.nvidia import devices
 from runtime.nvidia.devices import Gpu
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +200,7 @@ def _session() -> gpu_variants.Session:
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "gpus", tuple)
+    monkeypatch.setattr(devices, "gpus", tuple)
     with pytest.raises(SystemExit, match="nothing was measured: no NVIDIA GPU is visible"):
         gpu.main([])
 
@@ -222,7 +223,7 @@ def test_one_process_is_for_one_tensorrt(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_run_in_which_everything_is_missing_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "gpus", lambda: (Gpu(0, "Some GPU", (9, 0), 1 << 36),))
+    monkeypatch.setattr(devices, "gpus", lambda: (Gpu(0, "Some GPU", (9, 0), 1 << 36),))
     monkeypatch.setattr(gpu, "card", lambda session: Card("Some GPU", missing={"copy": "no CUDA"}))
     monkeypatch.setattr(gpu, "missing", lambda backend, asked: "")
 
