@@ -9,6 +9,7 @@ tell, so a shorter run is the beginning of a longer one.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,14 @@ from benchmarks.gpu_cases import (
 )
 from benchmarks.gpu_variants import BACKENDS, Backend, Session, measure
 from benchmarks.subjects import Subject, add_options, opened
+from benchmarks.timing import rate
 from runtime.backends.gpu import NO_GPU
 from runtime.backends.onnxruntime import has_cuda
 from runtime.errors import EngineError
 from runtime.manifest import Precision
 from runtime.nvidia import devices
 from runtime.nvidia.tensorrt import is_installed
+from runtime.requests import Sample
 
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     options.add_argument("--backends", nargs="+", choices=BACKENDS, help="of ours (default all)")
     options.add_argument("--compile", type=int, nargs="*", help="torch.compile at these (256)")
+    options.add_argument("--runners", type=int, help="runs of ours at once (default: two a GPU)")
     options.add_argument("--rounds", type=int, help="rounds (default 3; 2 with --quick)")
     options.add_argument("--seconds", type=float, help="a variant's turn (0.1; 0.02 with --quick)")
     chosen = options.parse_args(arguments)
@@ -62,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
         rounds=chosen.rounds or (2 if chosen.quick else 3),
         seconds=chosen.seconds or (0.02 if chosen.quick else 0.1),
         compiled=compiled,
+        runners=chosen.runners,
         left_out={backend: missing(backend, chosen.backends) for backend in BACKENDS},
     )
     session.card = card(session)
@@ -80,6 +85,7 @@ def run(
         for number, subject in enumerate(subjects):
             share = budget.share(len(subjects) - number)
             cost = cost_of(subject)
+            figures.append(host_latents(subject, session))
             there = {spec.precision for spec in subject.manifest.decode}
             precisions: list[Precision] = [p for p in PRECISIONS if p in there]
             for case in ordered(subject.name, precisions, batches):
@@ -115,6 +121,7 @@ def about(session: Session) -> dict[str, Any]:
         "gpus": len(devices.gpus()),
         "rounds": session.rounds,
         "seconds": session.seconds,
+        "runners": session.runners,
         "left out": {name: reason for name, reason in session.left_out.items() if reason},
         "ours": session.engines,
     }
@@ -155,6 +162,17 @@ def card(session: Session) -> Card:
         reasons["copy"] = told(error)
         copy_in = copy_out = None
     return Card(session.gpu.name, matrix, copy_in, copy_out, reasons)
+
+
+def host_latents(subject: Subject, session: Session) -> Figure:
+    """How many latents one thread draws: what `sample` cannot exceed, times the runs at once."""
+    request = Sample(4096, seed=0)
+    rates = [
+        rate(lambda: len(request.latents(subject.manifest)), session.seconds)
+        for _ in range(session.rounds)
+    ]
+    name = f"{subject.name}: latents on the host"
+    return Figure(name, "one thread", median(rates), "images/s", rounds=rates)
 
 
 def cost_of(subject: Subject) -> Cost:

@@ -62,6 +62,7 @@ class Session:
     """Batches at which torch.compile is worth its time."""
     left_out: dict[Backend, str]
     """Backend -> why; empty where it is not."""
+    runners: int | None = None
     card: Card = field(default_factory=lambda: Card("none"))
     engines: dict[str, str] = field(default_factory=dict)
     built: list[Figure] = field(default_factory=list)
@@ -202,7 +203,11 @@ class Opener:
 
     def _ours(self, backend: Backend) -> Variants:
         subject, case = self.subject, self.case
-        limits = runtime.Limits(batch=case.batch, queue_images=max(4096, 8 * case.batch))
+        limits = runtime.Limits(
+            batch=case.batch,
+            queue_images=max(4096, 16 * case.batch),
+            runners=self.session.runners,
+        )
         model = self.stack.enter_context(
             runtime.load(
                 subject.folder,

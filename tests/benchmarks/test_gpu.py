@@ -241,6 +241,7 @@ def test_a_run_in_which_everything_is_missing_says_so(
     assert figures["mnist-vae fp16 x256, torch eager"]["note"].startswith("no torch module")
     assert figures["mnist-vae fp32 x1, ours: tensorrt, sample"]["note"] == "this machine cannot"
     assert figures["Some GPU, copy, device to host"]["note"] == "no CUDA"
+    assert figures["mnist-vae: latents on the host, one thread"]["value"] > 0
     assert "not measured: this machine cannot" in paths[1].read_text()
     assert "mnist-vae fp16 x256, ours: onnxruntime, sample" in capsys.readouterr().out
 
