@@ -3,10 +3,12 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= data
+FLAVOR ?= tensorrt
 
 SERVE := .venv-serve
 FULL := .venv
-GPU := .venv-gpu
+# The libraries of the two flavors of TensorRT define the same symbols: an environment each.
+GPU := .venv-$(FLAVOR)
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: serve install test test-gpu check format docs-check fuzz reliability soak audit clean
@@ -23,6 +25,7 @@ test: $(FULL)/.ready
 
 # On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
 # one, or without a library, what needs it is skipped, and the last lines say why.
+# FLAVOR=tensorrt-rtx is for RTX cards.
 test-gpu: $(GPU)/.ready
 	$(GPU)/bin/python -m pytest tests/gpu
 
@@ -71,9 +74,8 @@ $(FULL)/.ready: pyproject.toml constraints.txt
 $(GPU)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python $(PIP) --editable '.[onnx-gpu,train,export,benchmarks,dev]'
-	-$(GPU)/bin/python $(PIP) --editable '.[tensorrt]' --extra-index-url https://pypi.nvidia.com
-	-$(GPU)/bin/python $(PIP) --editable '.[tensorrt-rtx]'
+	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' --extra-index-url https://pypi.nvidia.com
 	touch $@
 
 clean:
-	rm -rf $(SERVE) $(FULL) $(GPU)
+	rm -rf $(SERVE) $(FULL) .venv-tensorrt .venv-tensorrt-rtx
