@@ -41,8 +41,8 @@ class Buffers:
         opened: ExitStack,
     ) -> None:
         self.device: dict[str, int] = {}
-        # Not given back: engines may hold on to it until they are collected.
         self.stream = cuda.create_stream()
+        opened.callback(cuda.destroy_stream, self.stream)
         self._cuda, self._spec = cuda, spec
         self._host: dict[str, NDArray[Any]] = {}
         for tensor in (*spec.inputs, *spec.outputs):
@@ -121,9 +121,14 @@ def onnxruntime_loop(
     run_options = onnxruntime.RunOptions()
     run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
+    # Both let go of the stream before that is destroyed, whoever still holds the loop.
+    held: list[Any] = [session, binding]
+    opened.callback(held.clear)
+    del session, binding
+
     def run() -> None:
         buffers.copy_in()
-        session.run_with_iobinding(binding, run_options)
+        held[0].run_with_iobinding(held[1], run_options)
         buffers.copy_out()
 
     for _ in range(3):  # a graph is recorded in the second run
@@ -172,8 +177,8 @@ def tensorrt_loops(
 
     whole()
     buffers.wait()
-    # The graphs need all of these, and the loops hold none.
-    held = [loader, engine, context]
+    # The graphs need all of these; the last one goes first.
+    held: list[Any] = [context, engine, loader]
     opened.callback(held.clear)
     measures: list[Measure] = []
     for work in (enqueue, whole):

@@ -31,7 +31,12 @@ from benchmarks.gpu_cases import (
 from runtime.images import ImageSpec
 from runtime.manifest import GraphSpec, TensorSpec
 from runtime.nvidia import devices
+from runtime.nvidia.cuda import CudaRuntime
 from runtime.nvidia.devices import Gpu
+from tests.runtime.nvidia.conftest import cuda, tensorrt
+from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT
+
+__all__ = ["cuda", "tensorrt"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "artifacts" / "mnist-vae"
@@ -256,43 +261,7 @@ def test_when_the_time_is_over_the_rest_is_named() -> None:
     assert "3.4 TFLOP a run" in found.missing["all variants"]
 
 
-class FakeCuda:
-    """Device memory is host memory, and streams run at once."""
-
-    def __init__(self) -> None:
-        self.memory: dict[int, Any] = {}
-        self.hosts = 0
-
-    def allocate(self, size: int) -> int:
-        pointer = len(self.memory) + 1
-        self.memory[pointer] = np.zeros(size, np.uint8)
-        return pointer
-
-    def free(self, pointer: int) -> None:
-        self.memory[pointer] = None
-
-    def allocate_host(self, size: int) -> Any:
-        self.hosts += 1
-        return np.zeros(size, np.uint8)
-
-    def free_host(self, array: Any) -> None:
-        self.hosts -= 1
-
-    def create_stream(self) -> int:
-        return 7
-
-    def destroy_stream(self, stream: int) -> None: ...
-
-    def copy_in(self, pointer: int, array: Any, stream: int) -> None:
-        self.memory[pointer][:] = array.reshape(-1).view(np.uint8)
-
-    def copy_out(self, array: Any, pointer: int, stream: int) -> None:
-        array.reshape(-1).view(np.uint8)[:] = self.memory[pointer]
-
-    def synchronize(self, stream: int) -> None: ...
-
-
-def test_buffers_hold_a_batch_and_are_given_back() -> None:
+def test_buffers_hold_a_batch_and_are_given_back(cuda: FakeCuda) -> None:
     from benchmarks.gpu_raw import Buffers
 
     spec = GraphSpec(
@@ -301,16 +270,15 @@ def test_buffers_hold_a_batch_and_are_given_back() -> None:
         inputs=(TensorSpec(name="latents", dtype="float32", shape=(2,)),),
         outputs=(TensorSpec(name="images", dtype="uint8", shape=(4, 4, 1)),),
     )
-    cuda: Any = FakeCuda()
     latents = np.arange(6, dtype=np.float32).reshape(3, 2)
     with ExitStack() as opened:
-        buffers = Buffers(cuda, spec, {"latents": latents}, 3, opened)
+        buffers = Buffers(CudaRuntime(0), spec, {"latents": latents}, 3, opened)
         buffers.copy_in()
-        assert cuda.memory[buffers.device["latents"]].view(np.float32).tolist() == [*range(6)]
-        assert len(cuda.memory[buffers.device["images"]]) == 3 * 16
+        block = cuda.blocks[buffers.device["latents"]][1]
+        assert np.frombuffer(block, np.float32).tolist() == [*range(6)]
+        assert cuda.used == {0: 3 * (2 * 4 + 16)}
         buffers.copy_out()
-    assert set(cuda.memory.values()) == {None}
-    assert cuda.hosts == 0
+        assert cuda.copied_out == 3 * 16
 
 
 def test_a_loop_waits_once_for_many_runs() -> None:
@@ -322,13 +290,39 @@ def test_a_loop_waits_once_for_many_runs() -> None:
     assert calls == ["run"] * 4 + ["wait"]
 
 
-def test_copies_are_timed_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_timed_both_ways(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import gpu_raw
 
     monkeypatch.setattr(gpu_raw, "_COPIED", 1 << 16)
-    cuda: Any = FakeCuda()
-    assert min(gpu_raw.copy_speeds(cuda, 2)) > 0
-    assert set(cuda.memory.values()) == {None}
+    assert min(gpu_raw.copy_speeds(CudaRuntime(0), 2)) > 0
+
+
+def test_tensorrt_runs_from_the_build_to_the_bars(
+    tensorrt: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a fake GPU: all of our own code as it is, an engine that ONNX Runtime stands in for."""
+    monkeypatch.setattr(gpu, "is_installed", lambda flavor: flavor == "tensorrt")
+    monkeypatch.setattr(gpu, "card", lambda session: CARD)
+    monkeypatch.setattr(gpu_variants, "_FED_IMAGES", 64)
+    monkeypatch.setattr(gpu_variants, "_COMPARED", 64)
+    monkeypatch.setattr(gpu_variants, "JUDGED", 8)
+    monkeypatch.setenv("LATENTSERVE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "figures.json"
+    options = ["--json", str(path), "--batches", "8", "--seconds", "0.001", "--rounds", "1"]
+    gpu.main(["--artifact", str(DIGITS), *options])
+    figures = json.loads(path.read_text())["figures"]
+    assert tensorrt.built == 4  # decode and encode, in both precisions
+    assert figures["mnist-vae: seconds to build, tensorrt, decode fp16 x8"]["value"] > 0
+    for precision in ("fp16", "fp32"):
+        case = f"mnist-vae {precision} x8"
+        for call in ("sample", "stream", "decode"):
+            assert figures[f"{case}, ours: tensorrt, {call}"]["value"] > 0
+        for loop in ("enqueue only", "images copied out"):
+            figure = figures[f"{case}, tensorrt: raw loop, {loop}"]
+            assert figure["details"]["of copy peak"] > 0
+    pixels = figures["bar: mnist-vae, fp16 - fp32, ours: tensorrt"]
+    assert pixels["verdict"] == "at most 0.5: met"
+    assert 0 < pixels["value"] < 0.5
 
 
 def test_torchs_decoder_computes_in_its_precision_behind_the_same_border() -> None:

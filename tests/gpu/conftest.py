@@ -108,6 +108,9 @@ def skip_unless_it_runs(backend: str) -> None:
         pytest.skip("this onnxruntime has no CUDA provider (extra onnx-gpu)")
     if (backend == "tensorrt" or backend == "tensorrt-rtx") and not is_installed(backend):
         pytest.skip(f"{backend} is not installed (extra {backend})")
+    if backend == "tensorrt-rtx" and is_installed("tensorrt"):
+        # Both libraries define the same symbols: one process is for one of them.
+        pytest.skip("beside tensorrt: make test-gpu FLAVOR=tensorrt-rtx runs it")
 
 
 @cache
