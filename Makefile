@@ -3,12 +3,15 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= data
+FLAVOR ?= tensorrt
 
 SERVE := .venv-serve
 FULL := .venv
+# The libraries of the two flavors of TensorRT define the same symbols: an environment each.
+GPU := .venv-$(FLAVOR)
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install test check format docs-check fuzz reliability soak audit clean
+.PHONY: serve install test test-gpu check format docs-check fuzz reliability soak audit clean
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
@@ -19,6 +22,12 @@ install: $(FULL)/.ready
 
 test: $(FULL)/.ready
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto
+
+# On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
+# one, or without a library, what needs it is skipped, and the last lines say why.
+# FLAVOR=tensorrt-rtx is for RTX cards.
+test-gpu: $(GPU)/.ready
+	$(GPU)/bin/python -m pytest tests/gpu
 
 check: $(FULL)/.ready
 	$(FULL)/bin/ruff format --check .
@@ -61,5 +70,12 @@ $(FULL)/.ready: pyproject.toml constraints.txt
 	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,benchmarks,dev]'
 	touch $@
 
+# TensorRT's libraries come from NVIDIA's own index: where it cannot be reached, the rest goes on.
+$(GPU)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python $(PIP) --editable '.[onnx-gpu,train,export,benchmarks,dev]'
+	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' --extra-index-url https://pypi.nvidia.com
+	touch $@
+
 clean:
-	rm -rf $(SERVE) $(FULL)
+	rm -rf $(SERVE) $(FULL) .venv-tensorrt .venv-tensorrt-rtx

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "encoding": "microseconds and bytes an image of PNG and the other formats, against Pillow",
     "engines": "images a second of torch, ONNX Runtime, OpenVINO and ours on the same networks",
     "gallery": "the picture at the top of the README, drawn by the shipped artifacts",
+    "gpu": "images a second on an NVIDIA GPU: torch, ONNX Runtime, TensorRT and ours",
     "inprocess": "what `Model` leaves of the engine's speed, against the best raw loop",
     "memory": "growth of resident memory while a million images stream",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",

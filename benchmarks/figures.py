@@ -130,9 +130,16 @@ def publish(
     `subject` says how it was measured: threads, runners, rounds, seconds, engines.
     """
     print(tabulated(figures))
-    told = {figure.name: {**asdict(figure), "verdict": figure.verdict} for figure in figures}
-    write_json(options.json, benchmark, told, subject)
+    write_figures(options.json, benchmark, figures, subject)
     if options.plot is not None:
         from benchmarks.plot import draw
 
         draw(options.plot, title, figures)
+
+
+def write_figures(
+    path: Path | None, benchmark: str, figures: Sequence[Figure], subject: Mapping[str, Any]
+) -> None:
+    """Write the figures as JSON, each with its verdict; nothing where no path was asked for."""
+    told = {figure.name: {**asdict(figure), "verdict": figure.verdict} for figure in figures}
+    write_json(path, benchmark, told, subject)

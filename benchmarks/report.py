@@ -13,6 +13,7 @@ from runtime.machine import cores, cpu_model
 _LIBRARIES = (
     *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
     *("uvicorn", "uvloop", "httptools", "litserve"),
+    *("onnxruntime-gpu", "tensorrt-cu13", "tensorrt-rtx-cu13-bindings", "cuda-bindings"),
 )
 
 

@@ -19,7 +19,7 @@ from runtime.cache import CACHE_VARIABLE, cache_folder
 from runtime.choice import choose
 from runtime.images import UInt8Array
 from runtime.machine import cores
-from runtime.manifest import GraphName, Manifest, Precision
+from runtime.manifest import GraphName, Manifest, Precision, Reduced
 from runtime.requests import Sample
 
 if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
 
 NETWORKS = ("dcgan64", "dcgan32", "resnet32", "vae32")
 _SLOW = ("resnet32",)
+_COMPARED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(options: argparse.Namespace, usual: Sequence[str]) -> Iterator[list[Subject]]:
+def opened(
+    options: argparse.Namespace, usual: Sequence[str], precisions: Sequence[Reduced] = ()
+) -> Iterator[list[Subject]]:
     """The subjects that the options name, `usual` without; exported networks last as long as this.
 
     What engines measure of them is cached as long too, unless $LATENTSERVE_CACHE says where: a
@@ -121,16 +124,22 @@ def opened(options: argparse.Namespace, usual: Sequence[str]) -> Iterator[list[S
                 yield [Subject(artifact.folder.resolve(), artifact)]
             else:
                 names = options.networks or usual
-                yield [exported(name, Path(folder) / "artifacts") for name in names]
+                out = Path(folder) / "artifacts"
+                yield [exported(name, out, precisions) for name in names]
         finally:
             if os.environ[CACHE_VARIABLE].startswith(folder):
                 del os.environ[CACHE_VARIABLE]
 
 
-def exported(name: str, out: Path) -> Subject:
-    """A reference network as an artifact in the folder `out`."""
+def exported(name: str, out: Path, precisions: Sequence[Reduced] = ()) -> Subject:
+    """A reference network as an artifact in the folder `out`.
+
+    With `precisions` beside fp32: held against it over few images. Weights that are random need no
+    more, and 10,000 of the slow network's take an hour.
+    """
     from benchmarks.networks import build
     from export import export
+    from export.variants import add_variants
 
     network = build(name)
     folder = export(
@@ -141,5 +150,8 @@ def exported(name: str, out: Path) -> Subject:
         labels=network.labels,
         name=name,
         out=out,
+        precisions=(),
     )
+    if precisions:
+        folder = add_variants(folder, precisions, images=_COMPARED)
     return Subject(folder, read_artifact(folder), network)
