@@ -25,7 +25,7 @@ test: $(FULL)/.ready
 
 # On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
 # one, or without a library, what needs it is skipped, and the last lines say why.
-# FLAVOR=tensorrt-rtx is for RTX cards.
+# FLAVOR=tensorrt-rtx is for RTX cards; INDEX is the package index with TensorRT's libraries.
 test-gpu: $(GPU)/.ready
 	$(GPU)/bin/python -m pytest tests/gpu
 
@@ -70,11 +70,11 @@ $(FULL)/.ready: pyproject.toml constraints.txt
 	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,benchmarks,dev]'
 	touch $@
 
-# TensorRT's libraries come from NVIDIA's own index: where it cannot be reached, the rest goes on.
+# TensorRT's libraries come from NVIDIA's own index, INDEX=...: without it, the rest goes on.
 $(GPU)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python $(PIP) --editable '.[onnx-gpu,train,export,benchmarks,dev]'
-	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' --extra-index-url https://pypi.nvidia.com
+	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' $(INDEX:%=--extra-index-url %)
 	touch $@
 
 clean:

@@ -16,7 +16,7 @@ from runtime.errors import ExportError
 from runtime.manifest import Reduced
 from runtime.rewrites import rewrite
 
-LEVELS = "levels"
+LEVELS = "latentserve.levels"
 """The second output that `with_levels` adds."""
 
 _TYPES: dict[Reduced, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}

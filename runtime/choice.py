@@ -40,6 +40,7 @@ from runtime.machine import machine
 from runtime.manifest import Precision
 from runtime.nvidia import devices, tensorrt
 from runtime.nvidia.plans import names
+from runtime.nvidia.tensorrt import FLAVORS
 from runtime.requests import Sample
 from runtime.rewrites import REVISION, Form
 from runtime.variants import candidates
@@ -98,8 +99,8 @@ def choose(
         # Nothing else need be known, and no engine be imported to find out what it can do.
         return chosen, "the fastest when measured here earlier"
     variants = candidates(artifact, backend, precision, device, cache)
-    if [variant.precision for variant in variants] == ["fp32"]:
-        return variants[0], "nothing else fits"
+    if len(variants) == 1 and (variants[0].precision == "fp32" or variants[0].engine in FLAVORS):
+        return variants[0], "nothing else fits"  # and plans have been verified
     logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
     measured = measure(artifact, variants, setting, cache, seconds=0.1)
     return _decide(measured, variants, subject, cache)

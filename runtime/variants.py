@@ -32,19 +32,18 @@ def on_gpu(backend: str, device: Device) -> bool:
         raise InputError("device", f"'cuda' or 'auto' with backend {backend!r}", "'cpu'")
     if backend == "openvino" or device == "cpu":
         return False
+    there, flavors = devices.gpus(), [f for f in FLAVORS if tensorrt.is_installed(f)]
     if backend in FLAVORS:
         tensorrt.import_tensorrt(backend)
     elif device == "auto":
-        installed = any(tensorrt.is_installed(flavor) for flavor in FLAVORS) and backend == "auto"
-        return bool(devices.gpus()) and (installed or has_cuda())
-    elif not has_cuda() and (
-        backend == "onnxruntime" or not any(map(tensorrt.is_installed, FLAVORS))
-    ):
+        return bool(there) and (has_cuda() or (backend == "auto" and bool(flavors)))
+    elif not has_cuda() and not (there and flavors and backend == "auto"):
         raise EngineError(
             "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: install "
             "latentserve[onnx-gpu] instead of latentserve[onnx]"
+            + ("" if there else f"; and {NO_GPU}")
         )
-    if not devices.gpus():
+    if not there:
         raise EngineError(f"device {device!r}, backend {backend!r}: {NO_GPU}")
     return True
 

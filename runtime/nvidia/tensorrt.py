@@ -110,9 +110,10 @@ def _load_rtx_libraries() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"no package {_RTX_LIBRARIES}, which holds its libraries")
     folder = Path(spec.submodule_search_locations[0])
-    # For all: the bindings find their symbols among what is loaded. The parser needs the other.
+    # The bindings find them by name once they are loaded. Not for all to see: TensorRT proper
+    # defines the same symbols.
     for stem in ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"):
         found = sorted(folder.glob(f"{stem}*"))
         if not found:
             raise ImportError(f"no {stem} in {folder}")
-        ctypes.CDLL(str(found[-1]), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(found[-1]), mode=ctypes.RTLD_LOCAL)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import gpu, gpu_variants
+from benchmarks import gpu
 from benchmarks.engines import MissingError
 from benchmarks.figures import Figure, tabulated
-from benchmarks.gpu_cases import (
+from benchmarks.gpu import variants
+from benchmarks.gpu.cases import (
     BATCHES,
     NOT_MEASURED,
     Budget,
@@ -33,10 +34,10 @@ from runtime.manifest import GraphSpec, TensorSpec
 from runtime.nvidia import devices
 from runtime.nvidia.cuda import CudaRuntime
 from runtime.nvidia.devices import Gpu
-from tests.runtime.nvidia.conftest import cuda, tensorrt
+from tests.runtime.nvidia.conftest import cuda, kernel, tensorrt
 from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT
 
-__all__ = ["cuda", "tensorrt"]  # fixtures
+__all__ = ["cuda", "kernel", "tensorrt"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "artifacts" / "mnist-vae"
@@ -165,7 +166,7 @@ def test_without_figures_every_bar_says_that_nothing_was_measured() -> None:
 
 
 def test_markdown_has_a_column_for_each_batch_and_the_reasons() -> None:
-    from benchmarks.gpu_report import markdown
+    from benchmarks.gpu.report import markdown
 
     text = markdown([result(256), result(16, scale=0.1)], list(bars([result()]).values()))
     assert "| variant | 16 | 256 |" in text
@@ -176,7 +177,7 @@ def test_markdown_has_a_column_for_each_batch_and_the_reasons() -> None:
 
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib draws the plots (extra: benchmarks)")
-    from benchmarks.gpu_report import draw
+    from benchmarks.gpu.report import draw
 
     draw(tmp_path / "a.png", "A title", [result(256), result(16, scale=0.1)])
     with Image.open(tmp_path / "a.png") as picture:
@@ -199,9 +200,9 @@ def test_pixels_of_both_precisions_are_compared() -> None:
     assert session.differences() == {("a", "tensorrt"): (pytest.approx(2 / 48), 2.0)}
 
 
-def _session() -> gpu_variants.Session:
+def _session() -> variants.Session:
     card = Gpu(0, "Some GPU", (9, 0), 1 << 36)
-    return gpu_variants.Session(card, 1, 0.0, [], {"tensorrt": "", "onnxruntime": ""})  # pyright: ignore
+    return variants.Session(card, 1, 0.0, [], {"tensorrt": "", "onnxruntime": ""})  # pyright: ignore
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +237,7 @@ def test_a_run_in_which_everything_is_missing_says_so(
         raise MissingError("this machine cannot")
 
     for name in ("_onnxruntime", "_tensorrt", "_ours"):
-        monkeypatch.setattr(gpu_variants.Opener, name, unable)
+        monkeypatch.setattr(variants.Opener, name, unable)
     paths = [tmp_path / name for name in ("a.json", "a.md")]
     options = ["--json", str(paths[0]), "--markdown", str(paths[1]), "--batches", "1", "256"]
     gpu.main(["--quick", "--artifact", str(DIGITS), *options])
@@ -254,15 +255,15 @@ def test_a_run_in_which_everything_is_missing_says_so(
 def test_when_the_time_is_over_the_rest_is_named() -> None:
     budget = Budget(0)
     case = Case("dcgan32", "fp16", 256)
-    found = gpu_variants.measure(_session(), None, case, COST, budget)  # pyright: ignore
-    assert found.missing == {"all variants": gpu_variants.OUT_OF_TIME}
+    found = variants.measure(_session(), None, case, COST, budget)  # pyright: ignore
+    assert found.missing == {"all variants": variants.OUT_OF_TIME}
     slow = Cost(3_362_258_944, 3072)
-    found = gpu_variants.measure(_session(), None, Case("a", "fp16", 1024), slow, budget)  # pyright: ignore
+    found = variants.measure(_session(), None, Case("a", "fp16", 1024), slow, budget)  # pyright: ignore
     assert "3.4 TFLOP a run" in found.missing["all variants"]
 
 
 def test_buffers_hold_a_batch_and_are_given_back(cuda: FakeCuda) -> None:
-    from benchmarks.gpu_raw import Buffers
+    from benchmarks.gpu.raw import Buffers
 
     spec = GraphSpec(
         file="decode.onnx",
@@ -282,7 +283,7 @@ def test_buffers_hold_a_batch_and_are_given_back(cuda: FakeCuda) -> None:
 
 
 def test_a_loop_waits_once_for_many_runs() -> None:
-    from benchmarks.gpu_raw import looped
+    from benchmarks.gpu.raw import looped
 
     calls: list[str] = []
     measure = looped(lambda: calls.append("run"), lambda: calls.append("wait"), 4096)
@@ -291,10 +292,10 @@ def test_a_loop_waits_once_for_many_runs() -> None:
 
 
 def test_copies_are_timed_both_ways(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import gpu_raw
+    from benchmarks.gpu import raw
 
-    monkeypatch.setattr(gpu_raw, "_COPIED", 1 << 16)
-    assert min(gpu_raw.copy_speeds(CudaRuntime(0), 2)) > 0
+    monkeypatch.setattr(raw, "_COPIED", 1 << 16)
+    assert min(raw.copy_speeds(CudaRuntime(0), 2)) > 0
 
 
 def test_tensorrt_runs_from_the_build_to_the_bars(
@@ -303,9 +304,9 @@ def test_tensorrt_runs_from_the_build_to_the_bars(
     """On a fake GPU: all of our own code as it is, an engine that ONNX Runtime stands in for."""
     monkeypatch.setattr(gpu, "is_installed", lambda flavor: flavor == "tensorrt")
     monkeypatch.setattr(gpu, "card", lambda session: CARD)
-    monkeypatch.setattr(gpu_variants, "_FED_IMAGES", 64)
-    monkeypatch.setattr(gpu_variants, "_COMPARED", 64)
-    monkeypatch.setattr(gpu_variants, "JUDGED", 8)
+    monkeypatch.setattr(variants, "_FED_IMAGES", 64)
+    monkeypatch.setattr(variants, "_COMPARED", 64)
+    monkeypatch.setattr(variants, "JUDGED", 8)
     monkeypatch.setenv("LATENTSERVE_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "figures.json"
     options = ["--json", str(path), "--batches", "8", "--seconds", "0.001", "--rounds", "1"]
@@ -329,7 +330,7 @@ def test_torchs_decoder_computes_in_its_precision_behind_the_same_border() -> No
     import torch
     from torch import nn
 
-    from benchmarks.gpu_torch import Decoder
+    from benchmarks.gpu.torch import Decoder
     from benchmarks.networks import Network
     from export.modules import DecodeModule
 
@@ -355,7 +356,7 @@ def test_torch_without_a_gpu_says_so() -> None:
 
     if torch.cuda.is_available():
         pytest.skip("this torch sees a GPU")
-    from benchmarks.gpu_torch import matrix_peak
+    from benchmarks.gpu.torch import matrix_peak
 
     with pytest.raises(MissingError, match="sees no GPU"):
         matrix_peak("fp16", 1)

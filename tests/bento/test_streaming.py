@@ -111,10 +111,10 @@ def test_a_stream_that_fails_is_cut(own: Models, monkeypatch: pytest.MonkeyPatch
     backend, runs = model._backend, iter(range(1000))
     honest = backend.run
 
-    def failing(graph: Any, inputs: Any) -> Any:
+    def failing(graph: Any, inputs: Any, out: Any) -> Any:
         if next(runs) > 8:
             raise EngineError("the card fell off the bus")
-        return honest(graph, inputs)
+        return honest(graph, inputs, out)
 
     monkeypatch.setattr(backend, "run", failing)
     with (
@@ -132,13 +132,13 @@ def test_a_stream_whose_first_part_fails_has_a_status_and_leaves_nothing(
     model = own.get("tiny-plain")
     honest, runs = model._backend.run, iter(range(1000))
 
-    def failing(graph: Any, inputs: Any) -> Any:
+    def failing(graph: Any, inputs: Any, out: Any) -> Any:
         # The first run of each runner: one of them is the first part's, and they are at once.
         first = next(runs) < model.runners
         time.sleep(0.05)
         if first:
             raise EngineError("the card fell off the bus")
-        return honest(graph, inputs)
+        return honest(graph, inputs, out)
 
     monkeypatch.setattr(model._backend, "run", failing)
     reply = asyncio.run(ask_async(own, "POST", "/sample", json=MANY))

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.figures import Figure
-from benchmarks.gpu_cases import Case, Result
+from benchmarks.gpu.cases import Case, Result
 from benchmarks.plot import pyplot
 
 _COLOURS = ("#b9c2c9", "#8d99a3", "#5f6b75", "#3b444c", "#c0a35a", "#a0522d", "#8a6bb0", "#5d8a66")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figure, parser, tabulated, write_figures
-from benchmarks.gpu_cases import (
+from benchmarks.gpu.cases import (
     BATCHES,
     JUDGED,
     Budget,
@@ -27,7 +27,7 @@ from benchmarks.gpu_cases import (
     tell,
     told,
 )
-from benchmarks.gpu_variants import BACKENDS, Backend, Session, measure
+from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.subjects import Subject, add_options, opened
 from benchmarks.timing import rate
 from runtime.backends.gpu import NO_GPU
@@ -103,7 +103,7 @@ def run(
             print(f"{backend}: {reason}")
     write_figures(chosen.json, "gpu", figures, about(session))
     if chosen.markdown is not None or chosen.plot is not None:
-        from benchmarks.gpu_report import draw, markdown
+        from benchmarks.gpu.report import draw, markdown
 
         if chosen.markdown is not None:
             chosen.markdown.write_text(markdown(results, bars))
@@ -149,13 +149,13 @@ def card(session: Session) -> Card:
     matrix: dict[Precision, float] = {}
     reasons: dict[str, str] = {}
     try:
-        from benchmarks.gpu_torch import matrix_peak
+        from benchmarks.gpu.torch import matrix_peak
 
         matrix = {precision: matrix_peak(precision, session.rounds) for precision in PRECISIONS}
     except Exception as error:  # no torch, one without CUDA, or a card that another one uses
         reasons["matrix"] = told(error)
     try:
-        from benchmarks.gpu_raw import copy_speeds
+        from benchmarks.gpu.raw import copy_speeds
 
         copy_in, copy_out = copy_speeds(session.cuda, session.rounds)
     except EngineError as error:
@@ -165,7 +165,8 @@ def card(session: Session) -> Card:
 
 
 def host_latents(subject: Subject, session: Session) -> Figure:
-    """How many latents one thread draws: what `sample` cannot exceed, times the runs at once."""
+    """How many latents one thread of the host draws: the limit, times the runs at once, where the
+    GPU does not draw them."""
     request = Sample(4096, seed=0)
     rates = [
         rate(lambda: len(request.latents(subject.manifest)), session.seconds)

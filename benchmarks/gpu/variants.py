@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import runtime
 from benchmarks.engines import Measure, MissingError
 from benchmarks.figures import Figure
-from benchmarks.gpu_cases import (
+from benchmarks.gpu.cases import (
     COPIED,
     ENQUEUE,
     GRAPHS,
@@ -152,12 +152,12 @@ class Opener:
             raise MissingError("no torch module is known for an artifact")
         if way == "compile" and self.case.batch not in self.session.compiled:
             raise MissingError("left out: compiling takes its time (--compile names batches)")
-        from benchmarks.gpu_torch import loop
+        from benchmarks.gpu.torch import loop
 
         return {name: loop(way, network, self.case.precision, self._inputs, self.stack)}
 
     def _onnxruntime(self, loop: str) -> Variants:
-        from benchmarks.gpu_raw import onnxruntime_loop
+        from benchmarks.gpu.raw import onnxruntime_loop
 
         data = self.subject.artifact.files[self._spec.file]
         session = self.session
@@ -169,7 +169,7 @@ class Opener:
         return {f"onnxruntime: {loop}": made}
 
     def _tensorrt(self, flavor: Flavor) -> Variants:
-        from benchmarks.gpu_raw import tensorrt_loops
+        from benchmarks.gpu.raw import tensorrt_loops
         from runtime.backends.tensorrt import find_plans
 
         self._build(flavor)

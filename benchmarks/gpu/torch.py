@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.engines import Measure, MissingError
-from benchmarks.gpu_raw import looped
+from benchmarks.gpu.raw import looped
 from benchmarks.networks import Network
 from export.modules import DecodeModule
 from runtime.manifest import Precision
