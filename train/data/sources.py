@@ -10,6 +10,7 @@ from runtime.images import ImageSpec
 from train.data import mnist
 from train.data.dataset import Dataset, Splits
 from train.data.images import load_images
+from train.data.stacked import stack
 from train.errors import DataError
 
 
@@ -29,6 +30,15 @@ def _mnist(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
     if splits.train.images.shape[1:] != spec.shape:
         raise DataError(f"mnist: expected images {spec.shape}, found (28, 28, 1)")
     return splits
+
+
+def _stacked(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """As many pictures as MNIST has, drawn once: the seeds are part of the data set."""
+    if spec.shape != (28, 28, 3):
+        raise DataError(f"stacked-mnist: expected images {spec.shape}, found (28, 28, 3)")
+    digits = _mnist(path, ImageSpec(height=28, width=28, channels=1), download)
+    test = digits.test and stack(digits.test, len(digits.test.images), seed=1)
+    return Splits(stack(digits.train, len(digits.train.images), seed=0), test)
 
 
 def _folder(
@@ -85,6 +95,7 @@ Source = Callable[[Path | None, ImageSpec, bool], Splits]
 
 SOURCES: dict[str, Source] = {
     "mnist": _mnist,
+    "stacked-mnist": _stacked,
     "cifar10-frogs": partial(
         _folder,
         name="cifar10-frogs",

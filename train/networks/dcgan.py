@@ -48,6 +48,9 @@ class DCGANParams:
     ReLU and average pooling."""
     dropout: float = 0.0
     """Dropout before the discriminator's last layer."""
+    pack: int = 1
+    """Images that the discriminator judges together, joined along the channels: one score for all
+    (Lin et al. 2018, PacGAN, arXiv:1712.04086). A generator of few modes is seen at once."""
     discriminator_norm: Literal["none", "batch", "spectral"] = "none"
     """Discriminator: batch norm after every convolution but the first (the DCGAN paper), or every
     weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
@@ -59,6 +62,8 @@ class DCGANParams:
                 f"height and width: expected multiples of 2**stages = {factor}, "
                 f"found {self.height} x {self.width}"
             )
+        if self.pack > 1 and self.classes:
+            raise ValueError(f"pack: expected 1 for a conditional network, found {self.pack}")
         if self.kernel < 2:
             raise ValueError(f"kernel: expected at least 2, found {self.kernel}")
 
@@ -129,16 +134,18 @@ class ConditionalBatchNorm2d(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, C, H, W] (and labels int64 [B] where conditional) -> logits [B], high for real."""
+    """Images [B, C, H, W] (and labels int64 [B] where conditional) -> scores, high for real: [B],
+    or [B / pack], one for each `pack` images that follow one another."""
 
     def __init__(self, params: DCGANParams) -> None:
         super().__init__()
         self.params = params
+        self.packed = (params.pack * params.channels, params.height, params.width)
         normalise = spectral_norm if params.discriminator_norm == "spectral" else nn.Identity()
         kernel, stride = (params.kernel, 2) if params.strided else (3, 1)
         padding = (kernel - 1) // 2
         layers: list[nn.Module] = []
-        channels, wider = params.channels, params.discriminator_width
+        channels, wider = params.pack * params.channels, params.discriminator_width
         height, width = params.height, params.width
         for stage in range(params.discriminator_stages):
             batch_norm = params.discriminator_norm == "batch" and stage > 0
@@ -163,13 +170,13 @@ class Discriminator(nn.Module):
             nn.init.normal_(self.project.weight, 0.0, 0.02)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = self.layers(images)
-        logits = self.score(features).squeeze(1)
+        features = self.layers(images.reshape(-1, *self.packed))
+        scores = self.score(features).squeeze(1)
         if self.project is not None:
             if labels is None:
                 raise ValueError("labels: expected int64 [B] for a conditional discriminator")
-            logits = logits + (self.project(labels) * features).sum(dim=1)
-        return logits
+            scores = scores + (self.project(labels) * features).sum(dim=1)
+        return scores
 
 
 def _batch_norm(channels: int, classes: int, size: tuple[int, int] = (1, 1)) -> nn.Module:

@@ -1,6 +1,6 @@
 """Adversarial training: a generator against a discriminator."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,9 @@ from train.augment import Augmentation, augment
 from train.networks import DCGANParams, Discriminator, Generator
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
+Loss = Literal["non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic"]
+"""Key of `train.losses.ADVERSARIAL`."""
+
 
 @dataclass(frozen=True)
 class Adversarial:
@@ -20,23 +23,32 @@ class Adversarial:
     network: DCGANParams
     generator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
     discriminator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
-    loss: Literal["non_saturating", "minimax", "hinge"] = "non_saturating"
+    loss: Loss = "non_saturating"
     label_noise: float = 0.0
-    """Largest uniform noise on the discriminator's targets; the hinge loss has no targets."""
+    """Largest uniform noise on the discriminator's targets, where the loss has targets."""
     label_smoothing: float = 0.0
     """One-sided: taken off the targets of real images only."""
     r1: float = 0.0
-    """Weight of the R1 gradient penalty; 0 leaves it out."""
-    r1_images: int = 8
-    """Real images of each batch on which the penalty is estimated."""
+    """Weight (gamma) of the zero-centred gradient penalty on real images; 0 leaves it out."""
+    r2: float = 0.0
+    """The same on generated images."""
+    gradient_penalty: float = 0.0
+    """Weight (lambda) of the one-centred gradient penalty between real and generated images."""
+    weight_clip: float = 0.0
+    """The discriminator's weights stay within +- this; 0 leaves them free."""
+    critic_steps: int = 1
+    """Steps of the discriminator for one of the generator; each takes a batch and counts."""
     augmentation: tuple[Augmentation, ...] = ()
     prior: Literal["normal", "uniform"] = "normal"
     """Latents from N(0, I), or uniform in [-1, 1] (for comparison; not exportable)."""
     kind: Literal["gan"] = "gan"
 
     def __post_init__(self) -> None:
-        if self.loss == "hinge" and (self.label_noise or self.label_smoothing):
-            raise ValueError("label_noise and label_smoothing: expected 0 with the hinge loss")
+        targets = losses.ADVERSARIAL[self.loss].targets
+        if not targets and (self.label_noise or self.label_smoothing):
+            raise ValueError(
+                f"label_noise and label_smoothing: expected 0 with the {self.loss} loss"
+            )
 
     def build(self) -> "GANObjective":
         return GANObjective(self)
@@ -45,6 +57,7 @@ class Adversarial:
 class GANObjective:
     def __init__(self, settings: Adversarial) -> None:
         self.settings = settings
+        self.loss = losses.ADVERSARIAL[settings.loss]
         self.generator = Generator(settings.network)
         self.discriminator = Discriminator(settings.network)
         self.networks = nn.ModuleDict(
@@ -53,9 +66,17 @@ class GANObjective:
         self.model = nn.ModuleDict({"decoder": self.generator})
         self.phases = {
             "discriminator": Phase(
-                self.discriminator, self._discriminator_losses, settings.discriminator
+                self.discriminator,
+                self._discriminator_losses,
+                settings.discriminator,
+                constrain=self._clip if settings.weight_clip else None,
             ),
-            "generator": Phase(self.generator, self._generator_losses, settings.generator),
+            "generator": Phase(
+                self.generator,
+                self._generator_losses,
+                settings.generator,
+                every=settings.critic_steps,
+            ),
         }
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
@@ -78,36 +99,45 @@ class GANObjective:
             fakes = self._fakes(labels)
         # Two passes: batch norm must see real and generated images apart (Radford et al. 2016).
         real, fake = self._score(images, labels), self._score(fakes, labels)
-        if self.settings.loss == "hinge":
-            loss = losses.discriminator_hinge(real, fake)
-        else:
-            noise, smoothing = self.settings.label_noise, self.settings.label_smoothing
-            loss = losses.discriminator_cross_entropy(
-                real,
-                fake,
-                losses.noisy_targets(real, True, noise, smoothing),
-                losses.noisy_targets(fake, False, noise),
-            )
+        softening = {
+            "noise": self.settings.label_noise,
+            "smoothing": self.settings.label_smoothing,
+        }
+        loss = self.loss.discriminator(real, fake, **softening if self.loss.targets else {})
         report = {"real": real.mean(), "fake": fake.mean()}
-        if self.settings.r1:
-            report["r1"] = penalty = self._penalty(images, labels)
-            loss = loss + self.settings.r1 * penalty
+        for name, weight, penalty in self._penalties(images, fakes, labels):
+            report[name] = penalty
+            loss = loss + weight * penalty
         return {"loss": loss} | report
 
-    def _penalty(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _penalties(
+        self, images: Tensor, fakes: Tensor, labels: Tensor
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """(name, weight, value) of the gradient penalties that are switched on."""
+        settings = self.settings
         # In fp32: squared gradients of bf16 scores are too coarse.
         with torch.autocast(images.device.type, enabled=False):
-            some = images[: self.settings.r1_images].requires_grad_()
-            scores = self._score(some, labels[: len(some)])
-            return losses.gradient_penalty_r1(scores, some)
+            for name, weight, penalty, make in (
+                ("r1", settings.r1, losses.zero_centred_penalty, lambda: images),
+                ("r2", settings.r2, losses.zero_centred_penalty, lambda: fakes),
+                (
+                    "gradient_penalty",
+                    settings.gradient_penalty,
+                    losses.one_centred_penalty,
+                    lambda: losses.interpolated(images, fakes),
+                ),
+            ):
+                if weight:
+                    points = make().detach().requires_grad_()
+                    yield name, weight, penalty(self._score(points, labels), points)
 
     def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
         fake = self._score(self._fakes(labels), labels)
-        return {"loss": _GENERATOR_LOSSES[self.settings.loss](fake)}
+        pair = (self._score(images, labels), fake) if self.loss.paired else (fake,)
+        return {"loss": self.loss.generator(*pair)}
 
-
-_GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "non_saturating": losses.generator_non_saturating,
-    "minimax": losses.generator_minimax,
-    "hinge": losses.generator_hinge,
-}
+    @torch.no_grad()
+    def _clip(self) -> None:
+        bound = self.settings.weight_clip
+        for parameter in self.discriminator.parameters():
+            parameter.clamp_(-bound, bound)

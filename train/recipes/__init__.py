@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from train.recipes.gan import cifar10_frogs_dcgan, images_dcgan, mnist_cgan
 from train.recipes.recipe import RECIPE_JSON, Recipe
+from train.recipes.stacked import stacked_dcgan, stacked_pacgan, stacked_r3gan
 from train.recipes.vae import digits_vae, mnist_vae, mnist_vae_2d
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -14,6 +15,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist_cgan,
         cifar10_frogs_dcgan,
         images_dcgan,
+        stacked_dcgan,
+        stacked_pacgan,
+        stacked_r3gan,
         digits_vae,
     )
 }
