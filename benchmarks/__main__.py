@@ -13,6 +13,7 @@ BENCHMARKS = {
     "gallery": "the picture at the top of the README, drawn by the shipped artifacts",
     "inprocess": "what `Model` leaves of the engine's speed, against the best raw loop",
     "memory": "growth of resident memory while a million images stream",
+    "modes": "Stacked MNIST: how many of a thousand modes a generator draws, and how evenly",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",
     "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
     "serving": "images a second over HTTP, against in process and against other servers",

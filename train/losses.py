@@ -138,6 +138,14 @@ def generator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(real - fake).mean()
 
 
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """|E f(x) - E f(G(z))|^2 for features [B, F] of the discriminator, instead of its scores.
+
+    Salimans et al. (2016), section 3.1, arXiv:1606.03498.
+    """
+    return (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
+
+
 @dataclass(frozen=True)
 class AdversarialLoss:
     """What the two networks minimise, each a function of scores [B]."""

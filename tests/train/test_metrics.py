@@ -134,6 +134,23 @@ def test_class_shares() -> None:
         metrics.class_shares([4], 4)
 
 
+def test_mode_coverage_of_known_shares() -> None:
+    assert metrics.mode_coverage(np.arange(60) % 20, 20) == (20, pytest.approx(0, abs=1e-12))
+    assert metrics.mode_coverage(np.full(60, 7), 20) == (1, pytest.approx(math.log(20)))
+    # Half of the modes, one of them as often as all others together.
+    modes = np.concatenate([np.arange(10), np.zeros(8, np.int64)])
+    expected = 0.5 * math.log(0.5 * 20) + 0.5 * math.log(0.5 / 9 * 20)
+    assert metrics.mode_coverage(modes, 20) == (10, pytest.approx(expected))
+
+
+def test_mode_coverage_of_uniform_draws_is_its_finite_sample_floor() -> None:
+    modes = np.random.default_rng(9).integers(0, 1000, 26_000)
+    covered, kl = metrics.mode_coverage(modes, 1000)
+    assert covered == 1000
+    # 2 N KL is chi-squared with 999 degrees of freedom: mean 0.0192, deviation 0.00086 nats.
+    assert kl == pytest.approx(999 / 52_000, abs=4 * 0.00086)
+
+
 def test_bad_arrays_are_named() -> None:
     with pytest.raises(ValueError, match=r"b: expected 2 features as in a, found 3"):
         metrics.frechet_distance(np.zeros((4, 2)), np.zeros((4, 3)))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
-from train.networks.dcgan import ConditionalBatchNorm2d
+from train.networks.layers import ConditionalBatchNorm2d
 
 
 @pytest.mark.parametrize(

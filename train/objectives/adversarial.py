@@ -2,18 +2,24 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
 from train.networks import DCGANParams, Discriminator, Generator
+from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
 Loss = Literal["non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic"]
 """Key of `train.losses.ADVERSARIAL`."""
+
+Term = tuple[str, float, Tensor]
+"""Name, weight and value of what is added to a loss."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,12 @@ class Adversarial:
     """The discriminator's weights stay within +- this; 0 leaves them free."""
     critic_steps: int = 1
     """Steps of the discriminator for one of the generator; each takes a batch and counts."""
+    feature_matching: bool = False
+    """The generator matches the mean features of real images instead of the loss's own target."""
+    historical_averaging: float = 0.0
+    """Weight of each network's distance from the mean of its own past weights."""
+    auxiliary: float = 1.0
+    """Weight of the cross-entropy of the labels, where the discriminator classifies."""
     augmentation: tuple[Augmentation, ...] = ()
     prior: Literal["normal", "uniform"] = "normal"
     """Latents from N(0, I), or uniform in [-1, 1] (for comparison; not exportable)."""
@@ -63,6 +75,12 @@ class GANObjective:
         self.networks = nn.ModuleDict(
             {"generator": self.generator, "discriminator": self.discriminator}
         )
+        self.histories = {
+            name: WeightHistory(network)
+            for name, network in self.networks.items()
+            if settings.historical_averaging
+        }
+        self.networks.update({f"{name}_history": past for name, past in self.histories.items()})
         self.model = nn.ModuleDict({"decoder": self.generator})
         self.phases = {
             "discriminator": Phase(
@@ -91,29 +109,43 @@ class GANObjective:
         # Augmentation and losses run in fp32 whatever the networks' precision.
         return self.generator(latents, labels).float()
 
-    def _score(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.discriminator(augment(images, self.settings.augmentation), labels).float()
+    def _judge(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and features of images after their augmentation."""
+        augmented = augment(images, self.settings.augmentation)
+        scores, features = self.discriminator.judge(augmented, labels)
+        return scores.float(), features.float()
 
     def _discriminator_losses(self, images: Tensor, labels: Tensor) -> Losses:
         with torch.no_grad():
             fakes = self._fakes(labels)
         # Two passes: batch norm must see real and generated images apart (Radford et al. 2016).
-        real, fake = self._score(images, labels), self._score(fakes, labels)
+        real, real_features = self._judge(images, labels)
+        fake, fake_features = self._judge(fakes, labels)
         softening = {
             "noise": self.settings.label_noise,
             "smoothing": self.settings.label_smoothing,
         }
         loss = self.loss.discriminator(real, fake, **softening if self.loss.targets else {})
-        report = {"real": real.mean(), "fake": fake.mean()}
-        for name, weight, penalty in self._penalties(images, fakes, labels):
-            report[name] = penalty
-            loss = loss + weight * penalty
-        return {"loss": loss} | report
+        terms = chain(
+            self._penalties(images, fakes, labels),
+            self._told("real", real_features, labels),
+            self._told("fake", fake_features, labels),
+            self._history(self.discriminator),
+        )
+        return _sum(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
 
-    def _penalties(
-        self, images: Tensor, fakes: Tensor, labels: Tensor
-    ) -> Iterator[tuple[str, float, Tensor]]:
-        """(name, weight, value) of the gradient penalties that are switched on."""
+    def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
+        fake, features = self._judge(self._fakes(labels), labels)
+        if self.settings.feature_matching:
+            loss = losses.feature_matching(self._judge(images, labels)[1], features)
+        elif self.loss.paired:
+            loss = self.loss.generator(self._judge(images, labels)[0], fake)
+        else:
+            loss = self.loss.generator(fake)
+        terms = chain(self._told("fake", features, labels), self._history(self.generator))
+        return _sum(loss, terms)
+
+    def _penalties(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
         settings = self.settings
         # In fp32: squared gradients of bf16 scores are too coarse.
         with torch.autocast(images.device.type, enabled=False):
@@ -129,15 +161,31 @@ class GANObjective:
             ):
                 if weight:
                     points = make().detach().requires_grad_()
-                    yield name, weight, penalty(self._score(points, labels), points)
+                    yield name, weight, penalty(self._judge(points, labels)[0], points)
 
-    def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
-        fake = self._score(self._fakes(labels), labels)
-        pair = (self._score(images, labels), fake) if self.loss.paired else (fake,)
-        return {"loss": self.loss.generator(*pair)}
+    def _told(self, name: str, features: Tensor, labels: Tensor) -> Iterator[Term]:
+        """How badly the auxiliary classifier tells the labels (Odena et al. 2017, eq. 3)."""
+        if self.discriminator.classify is not None:
+            logits = self.discriminator.classify(features).float()
+            nats = functional.cross_entropy(logits, labels)
+            yield f"{name}_class", self.settings.auxiliary, nats
+
+    def _history(self, network: nn.Module) -> Iterator[Term]:
+        for part, history in self.histories.items():
+            if self.networks[part] is network:
+                yield "history", self.settings.historical_averaging, history(network)
 
     @torch.no_grad()
     def _clip(self) -> None:
         bound = self.settings.weight_clip
         for parameter in self.discriminator.parameters():
             parameter.clamp_(-bound, bound)
+
+
+def _sum(loss: Tensor, terms: Iterable[Term]) -> Losses:
+    """The whole loss, and each term by its name without its weight."""
+    parts = {}
+    for name, weight, value in terms:
+        loss = loss + weight * value
+        parts[name] = value
+    return {"loss": loss} | parts
