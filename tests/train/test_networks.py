@@ -30,8 +30,16 @@ def test_dcgan_shapes(params: DCGANParams) -> None:
     assert Discriminator(params)(images).shape == (3,)
 
 
-def test_dcgan_by_label() -> None:
-    params = DCGANParams(generator_width=8, discriminator_width=2, classes=4)
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {},
+        {"generator_labels": "concatenate"},
+        {"discriminator_labels": "concatenate"},
+    ],
+)
+def test_dcgan_by_label(ways: dict) -> None:
+    params = DCGANParams(generator_width=8, discriminator_width=2, classes=4, **ways)
     generator, discriminator = Generator(params).eval(), Discriminator(params).eval()
     latents, labels = torch.randn(1, 128).repeat(4, 1), torch.arange(4)
     images = generator(latents, labels)
@@ -42,6 +50,17 @@ def test_dcgan_by_label() -> None:
         generator(latents)
     with pytest.raises(ValueError, match="labels: expected int64"):
         discriminator(images)
+
+
+def test_an_auxiliary_classifier_scores_without_the_label() -> None:
+    network = Discriminator(
+        DCGANParams(discriminator_width=2, classes=4, discriminator_labels="classify")
+    )
+    images = torch.randn(2, 3, 32, 32)
+    scores, features = network.judge(images, torch.tensor([0, 1]))
+    assert torch.equal(scores, network(images, torch.tensor([3, 2])))
+    assert network.classify is not None
+    assert network.classify(features).shape == (2, 4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6)])
