@@ -267,6 +267,29 @@ class TestMNIST:
         pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8)[16:]
         assert plain.train.images.tobytes() == pixels.tobytes()
 
+    def test_stacked_digits_are_the_colours_of_one_picture(
+        self, tmp_path: Path, files: dict[str, bytes]
+    ) -> None:
+        folder = write(tmp_path, files)
+        spec = ImageSpec(height=28, width=28, channels=3)
+        splits = load("stacked-mnist", folder, spec)
+        digits = load("mnist", folder, GREY_28)
+        assert splits.test is not None
+        assert digits.test is not None
+        for stacked, single in ((splits.train, digits.train), (splits.test, digits.test)):
+            assert stacked.images.shape == (len(single.images), 28, 28, 3)
+            assert len(stacked.classes) == 1000
+            for picture, label in zip(stacked.images, stacked.labels, strict=True):
+                for channel, digit in zip(
+                    picture.transpose(2, 0, 1), stacked.classes[label], strict=True
+                ):
+                    same = (single.images[..., 0] == channel).all(axis=(1, 2))
+                    assert int(digit) in single.labels[same]
+        again = load("stacked-mnist", folder, spec)
+        assert again.train.checksum == splits.train.checksum
+        with pytest.raises(DataError, match=r"found \(28, 28, 3\)"):
+            load("stacked-mnist", folder, GREY_28)
+
     def test_missing_files_are_named_with_mirrors_and_folder(
         self, tmp_path: Path, files: dict[str, bytes]
     ) -> None:
