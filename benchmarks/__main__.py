@@ -16,8 +16,10 @@ BENCHMARKS = {
     "modes": "Stacked MNIST: how many of a thousand modes a generator draws, and how evenly",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",
     "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
+    "saturation": "the generator's early gradient under the minimax and non-saturating loss",
     "serving": "images a second over HTTP, against in process and against other servers",
     "startup": "from process start to ready, memory then, and the cost of importing the library",
+    "transfer": "a classifier trained on samples alone, tested on real images",
 }
 """Name -> what it measures. `benchmarks.NAME` has `main(arguments)`; the frame needs no more."""
 

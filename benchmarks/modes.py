@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.judge import Classifier, load_classifier
 from benchmarks.quality import SURE, Images, sample
 from benchmarks.report import table, write_json
+from benchmarks.results import record
 from benchmarks.served import served
 from train import metrics
 from train.data.mnist import load_mnist
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--n", type=int, default=26_000, help="images to sample (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
     options = parser.parse_args(arguments)
     classifier = load_classifier("mnist")
     test = load_mnist(options.data).test
@@ -86,3 +88,5 @@ def main(arguments: Sequence[str]) -> None:
     figures = {"n": options.n, "seed": options.seed} | figures
     figures |= {f"{name}_real": value for name, value in real.items()}
     write_json(options.json, "modes", figures, subject)
+    if options.record is not None:
+        record.write(options.record, Path(options.subject), figures)

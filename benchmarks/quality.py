@@ -18,6 +18,7 @@ import runtime
 from benchmarks.classifier import RECIPES, load_data
 from benchmarks.judge import Classifier, load_classifier
 from benchmarks.report import table, write_json
+from benchmarks.results import record
 from benchmarks.served import served
 from runtime.images import contact_sheet, to_picture
 from train import metrics
@@ -259,6 +260,7 @@ def main(arguments: Sequence[str]) -> None:
         help="compare with real images of this class (default: the one trained on, if one)",
     )
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
     parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
     options = parser.parse_args(arguments)
     with served(options.subject) as model:
@@ -283,6 +285,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.out is not None:
         to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
     write_json(options.json, "quality", figures, subject)
+    if options.record is not None:
+        record.write(options.record, Path(options.subject), figures)
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:
