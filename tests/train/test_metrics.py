@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from train import metrics
+from train.metrics import samples
 
 
 def _whitened(generator: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_pairwise_estimators_do_not_depend_on_the_chunks(monkeypatch: pytest.Mon
         metrics.nearest_neighbours(a, b)[0].tolist(),
         metrics.density_coverage(a, b),
     )
-    monkeypatch.setattr(metrics, "_CHUNK_VALUES", 130)
+    monkeypatch.setattr(samples, "_CHUNK_VALUES", 130)
     chunked = (
         metrics.mean_pairwise_distance(a),
         metrics.nearest_neighbours(a, b)[0].tolist(),
