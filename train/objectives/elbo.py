@@ -86,7 +86,7 @@ class VAEObjective:
 
     def _losses(self, images: Tensor, labels: Tensor) -> Losses:
         if self.settings.binarise:
-            images = torch.bernoulli(images)
+            images = (torch.rand_like(images) < images).float()
         nll, kl = self._terms(self.model, images)
         return {
             "loss": losses.negative_elbo(nll, kl, self.settings.beta),

@@ -53,11 +53,11 @@ def mnist_vae_binary() -> Recipe:
         source="mnist-binarised",
         image=_MNIST,
         objective=ELBO(
-            VAEParams(latent=40, widths=(), decoder_widths=(), hidden=400, norm=True),
+            VAEParams(latent=40, widths=(), decoder_widths=(), hidden=300, norm=True),
             AdamParams(6e-3, schedule="one_cycle"),
             binarise=True,
         ),
-        steps=150 * 60_000 // 128,
+        steps=100 * 60_000 // 128,
         batch_size=128,
         checkpoint_every=4000,
         sample_every=4000,
