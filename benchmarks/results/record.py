@@ -47,3 +47,22 @@ def write(name: str, run: Path, measured: Mapping[str, float]) -> None:
     content = {"run": described, "measured": dict(measured), "command": command}
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of the results: what it must show, and the records that show it."""
+
+    system: str
+    shows: str
+    records: tuple[str, ...]
+    """Names of records; none: not run yet."""
+    figures: tuple[str, ...]
+    """Names of figures in the records, the one that counts first."""
+    goal: str
+    published: str
+    """The best published figure with its source."""
+    comparable: str
+    """How far ours and the published one can be compared."""
+    pictures: tuple[str, ...] = ()
+    """Files in docs/results/."""
