@@ -71,6 +71,8 @@ class Training:
         images, labels = self.prepare(self.images[chosen]), self.labels[chosen]
         report = {}
         for name, phase in self.objective.phases.items():
+            if phase.schedule is not None:
+                phase.schedule(self.step / recipe.steps)
             _train_only(phase.module, self.objective.networks)
             with self.autocast():
                 losses = phase.losses(images, labels)

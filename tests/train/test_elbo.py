@@ -118,3 +118,18 @@ def test_binary_training_images_are_drawn_anew_with_the_grey_levels_as_means() -
 def test_binary_pixels_need_the_bernoulli_likelihood() -> None:
     with pytest.raises(ValueError, match="binarise: expected False without the Bernoulli"):
         ELBO(VAEParams(), AdamParams(1e-3), likelihood="gaussian", binarise=True)
+
+
+def test_beta_rises_over_its_share_of_the_steps() -> None:
+    recipe = replace(tiny_vae(), steps=10)
+    objective = replace(recipe.objective, beta=2.0, warm_up=0.5)
+    training = Training(
+        replace(recipe, objective=objective), random_splits(recipe.image), torch.device("cpu")
+    )
+    found = []
+    for _ in range(8):
+        report = training.advance()
+        nll, kl = report["elbo/reconstruction"], report["elbo/kl"]
+        found.append((report["elbo/loss"] - nll) / kl)
+    # Losses of about 50 in float32, a KL of about 0.1: two digits of the quotient are sure.
+    assert found == pytest.approx([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.0, 2.0], abs=0.02)

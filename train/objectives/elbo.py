@@ -24,6 +24,9 @@ class ELBO:
     """Train on binary pixels, drawn anew at every step with the grey values as their means."""
     gaussian_log_scale: float = -2.0
     beta: float = 1.0
+    warm_up: float = 0.0
+    """The share of the steps in which beta rises to its value from 0 (Sønderby et al. 2016,
+    arXiv:1602.02282): fewer dimensions give up before the decoder has learned to use them."""
     flow: IAFParams | None = None
     """Bends the posterior by an inverse autoregressive flow; None: a diagonal Gaussian."""
     kind: Literal["vae"] = "vae"
@@ -46,7 +49,10 @@ class VAEObjective:
         self.networks = self.model = nn.ModuleDict(
             {"encoder": encoder, "decoder": Decoder(network)}
         )
-        self.phases = {"elbo": Phase(self.networks, self._losses, settings.optimizer)}
+        self.beta = settings.beta
+        self.phases = {
+            "elbo": Phase(self.networks, self._losses, settings.optimizer, schedule=self._warm)
+        }
 
     def latents(self, count: int, device: torch.device) -> Tensor:
         return torch.randn(count, self.settings.network.latent, device=device)
@@ -84,12 +90,16 @@ class VAEObjective:
         latents, _, kl = self._posterior(model, images, self.latents(len(images), images.device))
         return self._nll(model, latents, images), kl
 
+    def _warm(self, progress: float) -> None:
+        share = self.settings.warm_up
+        self.beta = self.settings.beta * (min(1.0, progress / share) if share else 1.0)
+
     def _losses(self, images: Tensor, labels: Tensor) -> Losses:
         if self.settings.binarise:
             images = (torch.rand_like(images) < images).float()
         nll, kl = self._terms(self.model, images)
         return {
-            "loss": losses.negative_elbo(nll, kl, self.settings.beta),
+            "loss": losses.negative_elbo(nll, kl, self.beta),
             "reconstruction": nll.mean(),
             "kl": kl.mean(),
         }

@@ -34,6 +34,8 @@ class Phase:
     module: nn.Module
     losses: Callable[[Tensor, Tensor], Losses]
     optimizer: AdamParams
+    schedule: Callable[[float], None] | None = None
+    """Told before each step which share of the run's steps is done."""
 
 
 class Objective(Protocol):

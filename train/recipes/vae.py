@@ -56,9 +56,10 @@ def mnist_vae_binary() -> Recipe:
             VAEParams(latent=40, widths=(), decoder_widths=(), hidden=300, norm=True),
             AdamParams(6e-3, schedule="one_cycle"),
             binarise=True,
+            warm_up=0.3,
         ),
-        steps=100 * 60_000 // 128,
-        batch_size=128,
+        steps=120 * 60_000 // 256,
+        batch_size=256,
         checkpoint_every=4000,
         sample_every=4000,
     )
