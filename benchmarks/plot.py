@@ -18,7 +18,7 @@ _PANEL = 0.75  # inches a panel takes beside its bars
 
 def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
     """Draw the figures as a PNG: values as bars, ratios beside them, a bar to be met as a line."""
-    plt = _pyplot()
+    plt = pyplot()
     panels = [(subject, list(rows)) for subject, rows in groupby(figures, lambda f: f.subject)]
     if not panels:
         raise ValueError(f"{path}: expected at least one figure to draw, found none")
@@ -91,7 +91,7 @@ def _label(row: Figure) -> str:
     return "  ".join(parts)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     try:
         import matplotlib  # pyright: ignore[reportMissingImports]
     except ImportError as error:

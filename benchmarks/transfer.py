@@ -32,7 +32,9 @@ def labelled(model: runtime.Model, n: int, seed: int) -> Dataset:
         raise ValueError(f"{model.manifest.name}: expected a model that takes labels")
     each = n // len(names)
     # Other latents for each class, or all classes would share the same draws.
-    images = [sample(model, each, seed, offset=i * each, label=name) for i, name in enumerate(names)]
+    images = [
+        sample(model, each, seed, offset=i * each, label=name) for i, name in enumerate(names)
+    ]
     return Dataset(
         name=model.manifest.name,
         images=np.concatenate(images),

@@ -43,6 +43,11 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
+def normal_log_density(values: Tensor) -> Tensor:
+    """log N(values; 0, I); [B, Z] -> nats [B]."""
+    return -0.5 * (values.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = mean + sigma * noise, differentiable in mean and sigma. Kingma and Welling, eq. 4."""
     return mean + (0.5 * log_variance).exp() * noise

@@ -30,9 +30,7 @@ def test_early_figures_are_medians_of_the_first_steps(tmp_path: Path) -> None:
     )
 
 
-def test_two_runs_are_drawn_and_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_runs_are_drawn_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [run(tmp_path / "flat", 0.01, -8.0), run(tmp_path / "steep", 1.0, -4.0)]
     picture = tmp_path / "gradients.png"
     saturation.main([*map(str, runs), "--out", str(picture)])

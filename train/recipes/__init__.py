@@ -23,13 +23,22 @@ from train.recipes.mnist_gan import (
 )
 from train.recipes.recipe import RECIPE_JSON, Recipe
 from train.recipes.stacked import stacked_dcgan, stacked_pacgan, stacked_r3gan
-from train.recipes.vae import digits_vae, mnist_vae, mnist_vae_2d
+from train.recipes.vae import (
+    digits_vae,
+    mnist_vae,
+    mnist_vae_2d,
+    mnist_vae_binary,
+    mnist_vae_iaf,
+    shapes_beta_vae,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
         mnist_vae_2d,
         mnist_vae,
+        mnist_vae_binary,
+        mnist_vae_iaf,
         mnist_cgan,
         cifar10_frogs_dcgan,
         images_dcgan,
@@ -53,6 +62,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         stacked_pacgan,
         stacked_r3gan,
         digits_vae,
+        shapes_beta_vae,
     )
 }
 
