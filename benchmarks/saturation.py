@@ -60,6 +60,7 @@ def draw(path: Path, logs: Mapping[str, Log]) -> None:
     for panel in panels:
         panel.axvspan(0, EARLY, color="0.93", zorder=0)
         panel.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=100)
     plt.close(figure)
 
