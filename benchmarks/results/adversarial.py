@@ -127,4 +127,13 @@ ROWS = (
         published="FID 4.2 to 8 (Inception features)",
         comparable=_OTHER_FEATURES,
     ),
+    Row(
+        system="Memorisation",
+        shows="Nearest training images of every shipped artifact's samples.",
+        records=(),
+        figures=("nearest_pixels", "nearest_pixels_real"),
+        goal="ratio of median distances, generated to real, within 5% of 1 or explained",
+        published="none for these models",
+        comparable="not at all",
+    ),
 )

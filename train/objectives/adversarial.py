@@ -130,7 +130,7 @@ class GANObjective:
             self._penalties(images, fakes, labels),
             self._told("real", real_features, labels),
             self._told("fake", fake_features, labels),
-            self._history(self.discriminator),
+            self._history("discriminator"),
         )
         return _sum(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
 
@@ -142,7 +142,7 @@ class GANObjective:
             loss = self.loss.generator(self._judge(images, labels)[0], fake)
         else:
             loss = self.loss.generator(fake)
-        terms = chain(self._told("fake", features, labels), self._history(self.generator))
+        terms = chain(self._told("fake", features, labels), self._history("generator"))
         return _sum(loss, terms)
 
     def _penalties(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
@@ -170,10 +170,10 @@ class GANObjective:
             nats = functional.cross_entropy(logits, labels)
             yield f"{name}_class", self.settings.auxiliary, nats
 
-    def _history(self, network: nn.Module) -> Iterator[Term]:
-        for part, history in self.histories.items():
-            if self.networks[part] is network:
-                yield "history", self.settings.historical_averaging, history(network)
+    def _history(self, name: str) -> Iterator[Term]:
+        if name in self.histories:
+            distance = self.histories[name](self.networks[name])
+            yield "history", self.settings.historical_averaging, distance
 
     @torch.no_grad()
     def _clip(self) -> None:
