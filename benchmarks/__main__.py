@@ -8,16 +8,23 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "classifier": "train the frozen classifier of a data set anew (mnist, cifar10)",
+    "disentanglement": "which latent dimension of a VAE follows which known factor, and traversals",
     "encoding": "microseconds and bytes an image of PNG and the other formats, against Pillow",
     "engines": "images a second of torch, ONNX Runtime, OpenVINO and ours on the same networks",
     "gallery": "the picture at the top of the README, drawn by the shipped artifacts",
     "gpu": "images a second on an NVIDIA GPU: torch, ONNX Runtime, TensorRT and ours",
     "inprocess": "what `Model` leaves of the engine's speed, against the best raw loop",
+    "likelihood": "importance-weighted likelihood bound of a trained VAE on held-out images",
+    "manifold": "the latent plane of a 2-D VAE as served, and the classes on it",
     "memory": "growth of resident memory while a million images stream",
+    "modes": "Stacked MNIST: how many of a thousand modes a generator draws, and how evenly",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",
     "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
+    "saturation": "the generator's early gradient under the minimax and non-saturating loss",
+    "results": "the page of training results, docs/results.md, from committed records",
     "serving": "images a second over HTTP, against in process and against other servers",
     "startup": "from process start to ready, memory then, and the cost of importing the library",
+    "transfer": "a classifier trained on samples alone, tested on real images",
 }
 """Name -> what it measures. `benchmarks.NAME` has `main(arguments)`; the frame needs no more."""
 

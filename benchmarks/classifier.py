@@ -179,10 +179,11 @@ class Frozen(nn.Module):
         return logits.softmax(dim=1), features
 
 
-def fit(recipe: ClassifierRecipe, data: Dataset, seed: int) -> Network:
+def fit(recipe: ClassifierRecipe, data: Dataset, seed: int, *, bf16: bool = True) -> Network:
     """Train on one core; the seed fixes the weights on one machine with one torch version.
 
     Cross-entropy without label smoothing, so that the probabilities stay near the frequencies.
+    bf16 is twice as fast on processors that compute in it, and ten times slower on others.
     """
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
@@ -201,7 +202,7 @@ def fit(recipe: ClassifierRecipe, data: Dataset, seed: int) -> Network:
                 order = torch.randperm(len(images))
             chosen, order = order[: recipe.batch], order[recipe.batch :]
             batch = augment(_to_float(images[chosen]), recipe)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits, _ = network(batch)
             loss = F.cross_entropy(logits.float(), labels[chosen])
             optimiser.zero_grad()

@@ -18,6 +18,8 @@ import runtime
 from benchmarks.classifier import RECIPES, load_data
 from benchmarks.judge import Classifier, load_classifier
 from benchmarks.report import table, write_json
+from benchmarks.results import record
+from benchmarks.served import served
 from runtime.images import contact_sheet, to_picture
 from train import metrics
 
@@ -247,9 +249,9 @@ def trained_on(model: runtime.Model, classes: Sequence[str]) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`python -m benchmarks quality ARTIFACT --data PATH`"""
+    """`python -m benchmarks quality ARTIFACT_OR_RUN --data PATH`"""
     parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
-    parser.add_argument("artifact", help="a folder, or a name under artifacts/")
+    parser.add_argument("subject", help="an artifact's folder, a name under artifacts/, or a run")
     parser.add_argument("--data", type=Path, required=True, help="folder of the real data set")
     parser.add_argument("--n", type=int, default=10_000, help="images to sample (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -258,9 +260,10 @@ def main(arguments: Sequence[str]) -> None:
         help="compare with real images of this class (default: the one trained on, if one)",
     )
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
     parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
     options = parser.parse_args(arguments)
-    with runtime.load(options.artifact) as model:
+    with served(options.subject) as model:
         name = data_set_of(model)
         classifier = load_classifier(name, options.data)
         train, test = load_data(name, options.data)
@@ -282,6 +285,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.out is not None:
         to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
     write_json(options.json, "quality", figures, subject)
+    if options.record is not None:
+        record.write(options.record, Path(options.subject), figures)
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:

@@ -24,11 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")
     recipe = RECIPES[options.recipe]()
-    if options.steps is not None:
-        recipe = replace(recipe, steps=options.steps)
     try:
-        if options.resume and options.steps is None:
-            recipe = replace(recipe, steps=recorded_recipe(options.out).steps)
+        own = recorded_recipe(options.out) if options.resume else recipe
+        recipe = replace(
+            recipe,
+            steps=own.steps if options.steps is None else options.steps,
+            seed=own.seed if options.seed is None else options.seed,
+        )
         data = load(recipe.source, options.data, recipe.image, download=options.download)
         metrics = train(
             recipe,
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
     parser.add_argument("--steps", type=_positive, help="instead of the recipe's (or run's) own")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's (or run's) own")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(

@@ -107,8 +107,13 @@ def pack_optimizer(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 def unpack_optimizer(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Undo `pack_optimizer` on an optimiser freshly made from the recipe."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, slot = key.split(".")
+        weight = weights[int(index)]
+        if value.shape == weight.shape:
+            # In the weight's memory format, which a fused step takes for granted.
+            value = torch.empty_like(weight).copy_(value)
         state.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

@@ -1,10 +1,13 @@
 """Losses: pure functions of network outputs.
 
 Likelihood terms are sums over pixels, in nats per image, averaged over the batch.
-Discriminator outputs are logits: D(x) = sigmoid(logit).
+Discriminator outputs are scores [B], high for real; where a loss needs a probability they are its
+logit: D(x) = sigmoid(score).
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,6 +43,11 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
+def normal_log_density(values: Tensor) -> Tensor:
+    """log N(values; 0, I); [B, Z] -> nats [B]."""
+    return -0.5 * (values.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = mean + sigma * noise, differentiable in mean and sigma. Kingma and Welling, eq. 4."""
     return mean + (0.5 * log_variance).exp() * noise
@@ -62,15 +70,16 @@ def noisy_targets(like: Tensor, real: bool, noise: float, smoothing: float = 0.0
 
 
 def discriminator_cross_entropy(
-    real: Tensor, fake: Tensor, real_targets: Tensor, fake_targets: Tensor
+    real: Tensor, fake: Tensor, *, noise: float = 0.0, smoothing: float = 0.0
 ) -> Tensor:
-    """-E[log D(x)] - E[log(1 - D(G(z)))], with soft targets.
+    """-E[log D(x)] - E[log(1 - D(G(z)))], its targets softened by `noisy_targets`.
 
     Goodfellow et al. (2014), eq. 1, arXiv:1406.2661.
     """
-    return functional.binary_cross_entropy_with_logits(
-        real, real_targets
-    ) + functional.binary_cross_entropy_with_logits(fake, fake_targets)
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    return cross_entropy(real, noisy_targets(real, True, noise, smoothing)) + cross_entropy(
+        fake, noisy_targets(fake, False, noise)
+    )
 
 
 def generator_non_saturating(fake: Tensor) -> Tensor:
@@ -86,23 +95,112 @@ def generator_minimax(fake: Tensor) -> Tensor:
     return -functional.softplus(fake).mean()
 
 
+def discriminator_least_squares(real: Tensor, fake: Tensor) -> Tensor:
+    """E[(D(x) - 1)^2] / 2 + E[D(G(z))^2] / 2 on raw scores.
+
+    Mao et al. (2017), eq. 9 (targets a = 0, b = c = 1), arXiv:1611.04076.
+    """
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def generator_least_squares(fake: Tensor) -> Tensor:
+    """E[(D(G(z)) - 1)^2] / 2. Mao et al. (2017), eq. 9."""
+    return 0.5 * (fake - 1).square().mean()
+
+
+def critic_wasserstein(real: Tensor, fake: Tensor) -> Tensor:
+    """E[D(G(z))] - E[D(x)]: minus a Wasserstein distance, as far as the critic is 1-Lipschitz.
+
+    Arjovsky, Chintala and Bottou (2017), eq. 3, arXiv:1701.07875.
+    """
+    return fake.mean() - real.mean()
+
+
 def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] on raw outputs.
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] on raw scores.
 
     Lim and Ye (2017), arXiv:1705.02894; Miyato et al. (2018), eq. 16, arXiv:1802.05957.
     """
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
 
 
-def generator_hinge(fake: Tensor) -> Tensor:
-    """-E[D(G(z))]. Miyato et al. (2018), eq. 17."""
+def generator_score(fake: Tensor) -> Tensor:
+    """-E[D(G(z))]: Arjovsky et al. (2017), algorithm 1; Miyato et al. (2018), eq. 17."""
     return -fake.mean()
 
 
-def gradient_penalty_r1(scores: Tensor, images: Tensor) -> Tensor:
-    """0.5 * E[|grad_x D(x)|^2] on real images, which must require a gradient.
+def discriminator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
+    """E[-log sigmoid(D(x) - D(G(z)))]: real images score higher than the fakes beside them.
 
-    Mescheder, Geiger and Nowozin (2018), eq. 9, arXiv:1801.04406, with gamma left to the caller.
+    Huang et al. (2024), R3GAN, eq. 2 with f(t) = -log(1 + exp(-t)), arXiv:2501.05441;
+    Jolicoeur-Martineau (2019), arXiv:1807.00734.
     """
+    return functional.softplus(fake - real).mean()
+
+
+def generator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
+    """E[-log sigmoid(D(G(z)) - D(x))]: the same pairs, turned round. R3GAN, eq. 2."""
+    return functional.softplus(real - fake).mean()
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """|E f(x) - E f(G(z))|^2 for features [B, F] of the discriminator, instead of its scores.
+
+    Salimans et al. (2016), section 3.1, arXiv:1606.03498.
+    """
+    return (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """What the two networks minimise, each a function of scores [B]."""
+
+    discriminator: Callable[..., Tensor]
+    """(real, fake), and `noise` and `smoothing` by name where `targets` is set."""
+    generator: Callable[..., Tensor]
+    """(fake), or (real, fake) where `paired` is set."""
+    targets: bool = False
+    paired: bool = False
+
+
+ADVERSARIAL = {
+    "non_saturating": AdversarialLoss(
+        discriminator_cross_entropy, generator_non_saturating, targets=True
+    ),
+    "minimax": AdversarialLoss(discriminator_cross_entropy, generator_minimax, targets=True),
+    "least_squares": AdversarialLoss(discriminator_least_squares, generator_least_squares),
+    "wasserstein": AdversarialLoss(critic_wasserstein, generator_score),
+    "hinge": AdversarialLoss(discriminator_hinge, generator_score),
+    "relativistic": AdversarialLoss(
+        discriminator_relativistic, generator_relativistic, paired=True
+    ),
+}
+
+
+def zero_centred_penalty(scores: Tensor, images: Tensor) -> Tensor:
+    """E[|grad_x D(x)|^2] / 2: R1 on real images, R2 on generated ones.
+
+    Mescheder, Geiger and Nowozin (2018), eq. 9 and 10, arXiv:1801.04406, with gamma left to the
+    caller. The images must require a gradient.
+    """
+    return 0.5 * _slopes(scores, images).square().mean()
+
+
+def one_centred_penalty(scores: Tensor, images: Tensor) -> Tensor:
+    """E[(|grad_x D(x)| - 1)^2] on `interpolated` images, which must require a gradient.
+
+    Gulrajani et al. (2017), WGAN-GP, eq. 3, arXiv:1704.00028, with lambda left to the caller.
+    """
+    return (_slopes(scores, images) - 1).square().mean()
+
+
+def interpolated(real: Tensor, fake: Tensor) -> Tensor:
+    """A point between each pair of images, uniform on the line. Gulrajani et al., algorithm 1."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    return torch.lerp(fake, real, share)
+
+
+def _slopes(scores: Tensor, images: Tensor) -> Tensor:
+    """|grad D| of each score [B]; a score of several images (a pack) has one gradient for all."""
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+    return torch.linalg.vector_norm(gradient.reshape(len(scores), -1), dim=1)

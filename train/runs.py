@@ -15,8 +15,9 @@ from torch import nn
 from runtime.images import ImageSpec
 from train import checkpoint
 from train.errors import RunError
+from train.networks import FlowEncoder
 from train.objectives import Adversarial
-from train.recipes import RECIPE_JSON
+from train.recipes import RECIPE_JSON, Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,17 @@ class TrainedRun:
     """latents [B, *latent] (and labels int64 [B] where `labels` is given) -> images
     [B, C, H, W] in `image.value_range`."""
     encoder: nn.Module | None
-    """images [B, C, H, W] in `image.value_range` -> (mean, log_variance), each [B, *latent]."""
+    """images [B, C, H, W] in `image.value_range` -> (mean, log_variance), each [B, *latent]; None
+    where the model has none, or one that needs noise beside the images (`model["encoder"]`)."""
     latent: tuple[int, ...]
     image: ImageSpec
     labels: tuple[str, ...] | None
     """Class names by label, None for an unconditional model."""
     provenance: dict[str, Any]
     data_licence: str
+    recipe: Recipe
+    model: nn.ModuleDict
+    """The networks as the recipe's objective takes them."""
 
 
 def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
@@ -66,14 +71,17 @@ def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
     if saved.step != provenance["steps"]:
         # An early or chosen checkpoint: the run's figures were measured on other weights.
         provenance |= {"steps": saved.step, "seconds": saved.record["seconds"], "metrics": {}}
+    encoder = dict(model.items()).get("encoder")
     return TrainedRun(
         name=recipe.name.replace("_", "-"),
         kind=settings.kind,
         decoder=model["decoder"],
-        encoder=dict(model.items()).get("encoder"),
+        encoder=None if isinstance(encoder, FlowEncoder) else encoder,
         latent=(settings.network.latent,),
         image=recipe.image,
         labels=classes if getattr(settings.network, "classes", 0) else None,
         provenance={"recipe": record["recipe"]["name"], "params": record["recipe"]} | provenance,
         data_licence=licence,
+        recipe=recipe,
+        model=model,
     )

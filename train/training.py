@@ -58,7 +58,9 @@ class Training:
         return self.average.module if self.average is not None else self.objective.model
 
     def advance(self) -> dict[str, float]:
-        """One step of every phase; returns the losses as `phase/name`.
+        """One step of every phase whose turn it is.
+
+        Returns the losses, and the length of their gradient (L2), as `phase/name`.
 
         Raises DivergedError before any weight follows a NaN or infinite loss or gradient.
         """
@@ -71,6 +73,10 @@ class Training:
         images, labels = self.prepare(self.images[chosen]), self.labels[chosen]
         report = {}
         for name, phase in self.objective.phases.items():
+            if (self.step + 1) % phase.every:
+                continue
+            if phase.schedule is not None:
+                phase.schedule(self.step / recipe.steps)
             _train_only(phase.module, self.objective.networks)
             with self.autocast():
                 losses = phase.losses(images, labels)
@@ -84,10 +90,12 @@ class Training:
             optimizer.zero_grad()
             next(iter(losses.values())).backward()
             gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-            norm = nn.utils.get_total_norm(gradients).item()
+            report[f"{name}/gradient"] = norm = nn.utils.get_total_norm(gradients).item()
             if not math.isfinite(norm):  # a finite loss can have such a gradient, as sqrt at 0
                 raise DivergedError(self.step, f"{name}/gradient", norm)
             optimizer.step()
+            if phase.constrain is not None:
+                phase.constrain()
         self.step += 1
         if self.average is not None:
             self.average.update(self.objective.model, self.step)
@@ -181,6 +189,7 @@ def _optimizer(phase: Phase) -> torch.optim.Optimizer:
         settings.learning_rate,
         settings.betas,
         weight_decay=settings.weight_decay,
+        fused=True,  # one pass over the weights: a step of a small network takes 15% less
     )
 
 

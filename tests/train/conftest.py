@@ -49,7 +49,7 @@ def tiny_vae() -> Recipe:
 
 
 def tiny_gan() -> Recipe:
-    """Every source of randomness switched on."""
+    """Every source of randomness, and everything that remembers, switched on."""
     return replace(
         tiny_vae(),
         name="tiny_gan",
@@ -70,6 +70,9 @@ def tiny_gan() -> Recipe:
             label_noise=0.1,
             label_smoothing=0.1,
             r1=0.1,
+            gradient_penalty=0.1,
+            critic_steps=2,
+            historical_averaging=0.1,
             augmentation=("flip", "colour", "shift", "cutout"),
         ),
         ema_decay=0.9,

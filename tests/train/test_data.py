@@ -19,11 +19,14 @@ from PIL import Image
 
 from runtime.images import ImageSpec
 from train.data import Dataset, load, mnist
+from train.data.binarised import binarise, binarised
 from train.data.images import load_images
+from train.data.shapes import FACTORS, draw, factor_table, load_shapes
 from train.errors import DataError
 
 SPEC = ImageSpec(height=8, width=8, channels=3)
 GREY_28 = ImageSpec(height=28, width=28, channels=1)
+REFERENCE_DRAW = "5af8b99f368ea4867f499684d65695572515d90fe39f6a5d75c39e1a9d56fdd5"
 
 
 def png(mode: str = "RGB", size: tuple[int, int] = (10, 10), colour: object = None) -> bytes:
@@ -267,6 +270,29 @@ class TestMNIST:
         pixels = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8)[16:]
         assert plain.train.images.tobytes() == pixels.tobytes()
 
+    def test_stacked_digits_are_the_colours_of_one_picture(
+        self, tmp_path: Path, files: dict[str, bytes]
+    ) -> None:
+        folder = write(tmp_path, files)
+        spec = ImageSpec(height=28, width=28, channels=3)
+        splits = load("stacked-mnist", folder, spec)
+        digits = load("mnist", folder, GREY_28)
+        assert splits.test is not None
+        assert digits.test is not None
+        for stacked, single in ((splits.train, digits.train), (splits.test, digits.test)):
+            assert stacked.images.shape == (len(single.images), 28, 28, 3)
+            assert len(stacked.classes) == 1000
+            for picture, label in zip(stacked.images, stacked.labels, strict=True):
+                for channel, digit in zip(
+                    picture.transpose(2, 0, 1), stacked.classes[label], strict=True
+                ):
+                    same = (single.images[..., 0] == channel).all(axis=(1, 2))
+                    assert int(digit) in single.labels[same]
+        again = load("stacked-mnist", folder, spec)
+        assert again.train.checksum == splits.train.checksum
+        with pytest.raises(DataError, match=r"found \(28, 28, 3\)"):
+            load("stacked-mnist", folder, GREY_28)
+
     def test_missing_files_are_named_with_mirrors_and_folder(
         self, tmp_path: Path, files: dict[str, bytes]
     ) -> None:
@@ -361,6 +387,70 @@ def test_digits_need_no_path() -> None:
     assert splits.test is not None
     assert len(splits.train.images) + len(splits.test.images) == 1797
     assert splits.train.images.max() == 255
+
+
+def test_a_binary_draw_is_the_same_everywhere() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    drawn = binarise(grey, seed=0)
+    # Committed: other bits would be another test set, and other likelihoods.
+    assert hashlib.sha256(drawn.tobytes()).hexdigest() == REFERENCE_DRAW
+    assert (drawn != binarise(grey, seed=1)).any()
+
+
+def test_a_binary_draw_has_the_grey_levels_as_means() -> None:
+    for level in (0, 1, 128, 254, 255):
+        drawn = binarise(np.full((10, 100, 100, 1), level, np.uint8), seed=2)
+        assert set(np.unique(drawn)) <= {0, 255}
+        # Four standard errors of 100,000 draws; none at 0 and 255.
+        error = 4 * (level / 255 * (1 - level / 255) / 1e5) ** 0.5
+        assert abs((drawn == 255).mean() - level / 255) <= error
+
+
+def test_only_the_test_images_are_drawn_once_and_for_all(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    write(tmp_path, files)
+    grey, binary = (load(name, tmp_path, GREY_28) for name in ("mnist", "mnist-binarised"))
+    assert binary.train.checksum == grey.train.checksum
+    assert grey.test is not None
+    assert binary.test is not None
+    assert binary.test.name == "mnist-test-binarised"
+    assert (binary.test.images == binarised(grey.test).images).all()
+    assert (binary.test.labels == grey.test.labels).all()
+
+
+def test_shapes_are_every_combination_of_the_factors_once() -> None:
+    table = factor_table()
+    assert len(np.unique(table, axis=0)) == len(table)
+    assert table.max(axis=0).tolist() == [len(values) - 1 for values in FACTORS.values()]
+    splits = load_shapes()
+    assert splits.test is not None
+    assert len(splits.train.images) + len(splits.test.images) == len(table)
+    assert load("shapes", None, ImageSpec(height=32, width=32, channels=1)).train is splits.train
+    with pytest.raises(DataError, match=r"shapes: expected images \(8, 8, 3\)"):
+        load("shapes", None, SPEC)
+
+
+def test_shapes_show_their_factors() -> None:
+    table = factor_table()
+    table = table[np.random.default_rng(0).permutation(len(table))[:500]]
+    grey = draw(table)[..., 0] / 255
+    x, y, size, angle, shade = (
+        values[index] for values, index in zip(FACTORS.values(), table.T, strict=True)
+    )
+    mass = grey.sum((1, 2))
+    down, right = np.mgrid[:32, :32] + 0.5
+    assert grey.max((1, 2)) == pytest.approx(shade, abs=1 / 255)
+    # Moments of anti-aliased pixels: a few hundredths of a pixel.
+    centre = [(grey * axis).sum((1, 2)) / mass for axis in (right, down)]
+    assert centre[0] == pytest.approx(x, abs=0.1)
+    assert centre[1] == pytest.approx(y, abs=0.1)
+    assert mass / shade == pytest.approx(4 * 0.4 * size**2, rel=0.06)
+    across, along = right - x[:, None, None], down - y[:, None, None]
+    mixed = (grey * across * along).sum((1, 2))
+    squares = (grey * (across**2 - along**2)).sum((1, 2))
+    turn = np.angle(np.exp(1j * (np.arctan2(2 * mixed, squares) - 2 * angle)))
+    assert np.abs(turn).max() < 0.1
 
 
 @pytest.mark.parametrize(

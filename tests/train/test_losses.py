@@ -70,8 +70,17 @@ def test_beta_weighs_the_kl_only() -> None:
 
 def test_an_undecided_discriminator_has_loss_log_4() -> None:
     zeros = torch.zeros(8)
-    loss = losses.discriminator_cross_entropy(zeros, zeros, torch.ones(8), zeros)
+    loss = losses.discriminator_cross_entropy(zeros, zeros)
     assert loss.item() == pytest.approx(math.log(4))
+
+
+def test_softened_targets_are_those_of_the_cross_entropy() -> None:
+    # Smoothing 0.25 of the real target alone: -(0.75 log D + 0.25 log(1 - D)) - log(1 - D').
+    real, fake = torch.tensor([2.0]), torch.tensor([-1.0])
+    sure, doubt = real.sigmoid().log(), (-real).sigmoid().log()
+    expected = -(0.75 * sure + 0.25 * doubt) - (-fake).sigmoid().log()
+    loss = losses.discriminator_cross_entropy(real, fake, smoothing=0.25)
+    assert_close(loss, expected.squeeze())
 
 
 def test_generator_losses_are_their_logarithms() -> None:
@@ -89,10 +98,53 @@ def test_minimax_saturates_where_the_non_saturating_loss_does_not() -> None:
     assert abs(steep.item()) > 0.99
 
 
+REAL, FAKE = [2.0, 0.5], [-1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "discriminator", "generator"),
+    [
+        ("least_squares", (1 + 0.25 + 1 + 1) / 4, (4 + 0) / 4),
+        ("wasserstein", 0.0 - 1.25, -0.0),
+        ("hinge", (0 + 0.5) / 2 + (0 + 2) / 2, -0.0),
+        (
+            "relativistic",
+            (math.log1p(math.exp(-3)) + math.log1p(math.exp(0.5))) / 2,
+            (math.log1p(math.exp(3)) + math.log1p(math.exp(-0.5))) / 2,
+        ),
+    ],
+)
+def test_losses_by_hand(name: str, discriminator: float, generator: float) -> None:
+    loss = losses.ADVERSARIAL[name]
+    real, fake = torch.tensor(REAL), torch.tensor(FAKE)
+    assert loss.discriminator(real, fake).item() == pytest.approx(discriminator)
+    pair = (real, fake) if loss.paired else (fake,)
+    assert loss.generator(*pair).item() == pytest.approx(generator)
+
+
+@pytest.mark.parametrize("name", losses.ADVERSARIAL)
+def test_the_two_networks_pull_apart(name: str) -> None:
+    """Discriminator: real up, fake down; generator: fake up. At undecided scores no loss is flat
+    but the least squares', whose targets are 0 and 1."""
+    loss = losses.ADVERSARIAL[name]
+    real, fake = (torch.full((3,), 0.5, requires_grad=True) for _ in range(2))
+    up, down = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
+    assert (up < 0).all()
+    assert (down > 0).all()
+    pair = (real.detach(), fake) if loss.paired else (fake,)
+    (pull,) = torch.autograd.grad(loss.generator(*pair), fake)
+    assert (pull < 0).all()
+
+
 def test_hinge_ignores_scores_beyond_the_margin() -> None:
     assert losses.discriminator_hinge(torch.tensor([1.5]), torch.tensor([-2.0])).item() == 0.0
-    assert losses.discriminator_hinge(torch.tensor([0.5]), torch.tensor([0.0])).item() == 1.5
-    assert losses.generator_hinge(torch.tensor([2.0, 4.0])).item() == -3.0
+
+
+def test_relativistic_scores_matter_by_their_difference_alone() -> None:
+    loss = losses.ADVERSARIAL["relativistic"]
+    real, fake = torch.tensor(REAL), torch.tensor(FAKE)
+    assert_close(loss.discriminator(real + 7, fake + 7), loss.discriminator(real, fake))
+    assert_close(loss.generator(real + 7, fake + 7), loss.generator(real, fake))
 
 
 def test_noisy_targets_stay_on_their_side_and_smoothing_is_one_sided() -> None:
@@ -106,8 +158,40 @@ def test_noisy_targets_stay_on_their_side_and_smoothing_is_one_sided() -> None:
     assert 0.09 < fake.max() <= 0.1
 
 
-def test_r1_of_a_linear_score_is_half_its_squared_slope() -> None:
-    slope = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(6))
-    images = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(7)).requires_grad_()
-    penalty = losses.gradient_penalty_r1((images * slope).flatten(1).sum(1), images)
-    assert_close(penalty, 0.5 * slope.square().sum())
+@pytest.fixture
+def slope() -> torch.Tensor:
+    return torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(6))
+
+
+def pictures(count: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(count, 3, 2, 2, generator=generator).requires_grad_()
+
+
+def test_penalties_of_a_linear_critic_follow_from_its_slope(slope: torch.Tensor) -> None:
+    images = pictures()
+    scores = (images * slope).flatten(1).sum(1)
+    assert_close(losses.zero_centred_penalty(scores, images), 0.5 * slope.square().sum())
+    length = slope.square().sum().sqrt()
+    assert_close(losses.one_centred_penalty(scores, images), (length - 1).square())
+
+
+def test_a_critic_of_slope_one_pays_nothing(slope: torch.Tensor) -> None:
+    images = pictures()
+    scores = (images * slope / slope.square().sum().sqrt()).flatten(1).sum(1)
+    # Float32 rounding of a length of 1, squared.
+    assert losses.one_centred_penalty(scores, images).item() < 1e-12
+
+
+def test_a_pack_has_one_gradient(slope: torch.Tensor) -> None:
+    images = pictures()
+    scores = (images * slope).reshape(2, -1).sum(1)  # two packs of two
+    assert_close(losses.zero_centred_penalty(scores, images), slope.square().sum())
+
+
+def test_interpolated_images_lie_on_the_line_between_the_pair() -> None:
+    real, fake = torch.randn(2, 500, 1, 2, 2, generator=torch.Generator().manual_seed(8))
+    share = ((losses.interpolated(real, fake) - fake) / (real - fake)).flatten(1)
+    # One share an image; the division loses digits where the pair nearly agrees.
+    assert (share.amax(1) - share.amin(1)).median() < 1e-5
+    assert share[:, 0].median().item() == pytest.approx(0.5, abs=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from train import metrics
+from train.metrics import samples
 
 
 def _whitened(generator: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_pairwise_estimators_do_not_depend_on_the_chunks(monkeypatch: pytest.Mon
         metrics.nearest_neighbours(a, b)[0].tolist(),
         metrics.density_coverage(a, b),
     )
-    monkeypatch.setattr(metrics, "_CHUNK_VALUES", 130)
+    monkeypatch.setattr(samples, "_CHUNK_VALUES", 130)
     chunked = (
         metrics.mean_pairwise_distance(a),
         metrics.nearest_neighbours(a, b)[0].tolist(),
@@ -134,6 +135,23 @@ def test_class_shares() -> None:
         metrics.class_shares([4], 4)
 
 
+def test_mode_coverage_of_known_shares() -> None:
+    assert metrics.mode_coverage(np.arange(60) % 20, 20) == (20, pytest.approx(0, abs=1e-12))
+    assert metrics.mode_coverage(np.full(60, 7), 20) == (1, pytest.approx(math.log(20)))
+    # Half of the modes, one of them as often as all others together.
+    modes = np.concatenate([np.arange(10), np.zeros(8, np.int64)])
+    expected = 0.5 * math.log(0.5 * 20) + 0.5 * math.log(0.5 / 9 * 20)
+    assert metrics.mode_coverage(modes, 20) == (10, pytest.approx(expected))
+
+
+def test_mode_coverage_of_uniform_draws_is_its_finite_sample_floor() -> None:
+    modes = np.random.default_rng(9).integers(0, 1000, 26_000)
+    covered, kl = metrics.mode_coverage(modes, 1000)
+    assert covered == 1000
+    # 2 N KL is chi-squared with 999 degrees of freedom: mean 0.0192, deviation 0.00086 nats.
+    assert kl == pytest.approx(999 / 52_000, abs=4 * 0.00086)
+
+
 def test_bad_arrays_are_named() -> None:
     with pytest.raises(ValueError, match=r"b: expected 2 features as in a, found 3"):
         metrics.frechet_distance(np.zeros((4, 2)), np.zeros((4, 3)))
@@ -143,3 +161,98 @@ def test_bad_arrays_are_named() -> None:
         metrics.frechet_distance([[0.0], [math.nan]], [[0.0], [1.0]])
     with pytest.raises(ValueError, match=r"real: expected \[N, D\] with N at least 6"):
         metrics.density_coverage(np.zeros((9, 2)), np.zeros((5, 2)))
+
+
+def _log_normal(distance: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """log N(distance; 0, root root^T) of rows [..., D]."""
+    squares = (np.linalg.solve(root, distance[..., None])[..., 0] ** 2).sum(-1)
+    return -0.5 * (squares + len(root) * math.log(2 * math.pi)) - np.linalg.slogdet(root)[1]
+
+
+def _log_weights(seed: int, spread: float, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """log p(x, z) - log q(z) in x = W z + noise with z ~ N(0, I), and the exact log p(x).
+
+    q is the true posterior with its deviations `spread` times as wide.
+    """
+    generator = np.random.default_rng(seed)
+    weight, noise, prior = generator.normal(size=(6, 2)), 0.7 * np.eye(6), np.eye(2)
+    x = weight @ generator.normal(size=2) + noise @ generator.normal(size=6)
+    exact = _log_normal(x, np.linalg.cholesky(weight @ weight.T + noise @ noise))
+    covariance = np.linalg.inv(prior + weight.T @ weight / 0.7**2)
+    mean, root = covariance @ weight.T @ x / 0.7**2, spread * np.linalg.cholesky(covariance)
+    z = mean + generator.normal(size=(*shape, 2)) @ root.T
+    log_joint = _log_normal(x - z @ weight.T, noise) + _log_normal(z, prior)
+    return log_joint - _log_normal(z - mean, root), float(exact)
+
+
+def test_the_bound_is_exact_where_q_is_the_true_posterior() -> None:
+    weights, exact = _log_weights(9, 1.0, (5, 3))
+    assert metrics.importance_weighted_bound([weights]) == pytest.approx(exact, abs=1e-9)
+    assert metrics.importance_weighted_bound([weights[:, :1]]) == pytest.approx(exact, abs=1e-9)
+
+
+def test_the_bound_rises_to_the_exact_likelihood() -> None:
+    weights, exact = _log_weights(10, 2.0, (400, 1000))
+    means = [metrics.importance_weighted_bound([weights[:, :k]]).mean() for k in (1, 5, 50, 1000)]
+    # KL(q || posterior) for twice the deviation, two dimensions: 2 (2^2 - 1 - ln 2^2) / 2.
+    assert means[0] == pytest.approx(exact - (3 - math.log(4)), abs=0.4)
+    assert means == sorted(means)
+    # Its bias goes as the weights' variance / 2k: 0.001 at k = 1000.
+    assert means[0] < exact - 1
+    assert means[-1] == pytest.approx(exact, abs=0.01)
+
+
+def test_the_bound_does_not_depend_on_the_chunks_and_survives_tiny_weights() -> None:
+    weights, _ = _log_weights(11, 2.0, (3, 100))
+    whole = metrics.importance_weighted_bound([weights])
+    parts = np.split(weights, [1, 40, 99], axis=1)
+    assert metrics.importance_weighted_bound(iter(parts)) == pytest.approx(whole, abs=1e-12)
+    far = metrics.importance_weighted_bound([weights.astype(np.float32) - 1e5])
+    assert far == pytest.approx(whole - 1e5, abs=0.02)  # float32 at 1e5: steps of 0.008
+    with pytest.raises(ValueError, match="expected at least one chunk"):
+        metrics.importance_weighted_bound([])
+    with pytest.raises(ValueError, match=r"expected chunks \[B, k\]"):
+        metrics.importance_weighted_bound([[1.0, 2.0]])
+
+
+def _factors(generator: np.random.Generator) -> np.ndarray:
+    """Two factors of 4 and 5 values, each combination 1,000 times: [20,000, 2]."""
+    return generator.permutation(np.indices((4, 5, 1000)).reshape(3, -1).T)[:, :2]
+
+
+def test_the_gap_is_one_where_each_factor_has_a_latent_of_its_own() -> None:
+    generator = np.random.default_rng(12)
+    factors = _factors(generator)
+    noise = generator.normal(size=(20_000, 1))
+    latents = np.concatenate([-factors[:, 1:], factors[:, :1] ** 2, noise], axis=1)
+    information = metrics.latent_information(latents + 0.01 * noise, factors)
+    entropy = [math.log(4), math.log(5)]
+    # Chance: (20 - 1) (5 - 1) / 2N = 0.002 nats of information that is not there.
+    expected = [[0, entropy[1]], [entropy[0], 0], [0, 0]]
+    assert information == pytest.approx(np.array(expected), abs=0.005)
+    assert metrics.mutual_information_gap(information, factors) == pytest.approx(1, abs=0.01)
+
+
+def test_the_gap_is_zero_where_two_latents_tell_the_same_or_none_tells_anything() -> None:
+    generator = np.random.default_rng(13)
+    factors = _factors(generator)
+    twice = np.concatenate([factors, factors], axis=1).astype(float)
+    information = metrics.latent_information(twice, factors)
+    assert metrics.mutual_information_gap(information, factors) == pytest.approx(0, abs=0.005)
+    noise = metrics.latent_information(generator.normal(size=(20_000, 3)), factors)
+    assert metrics.mutual_information_gap(noise, factors) == pytest.approx(0, abs=0.005)
+
+
+def test_a_latent_that_tells_a_pair_apart_knows_its_logarithm() -> None:
+    factors = np.arange(8).repeat(100)[:, None]
+    information = metrics.latent_information((factors >= 4).astype(float), factors, bins=2)
+    assert information == pytest.approx(math.log(2), abs=1e-9)
+
+
+def test_factors_must_vary_and_fit() -> None:
+    with pytest.raises(ValueError, match="expected every factor to vary"):
+        metrics.mutual_information_gap(np.ones((2, 1)), np.zeros((5, 1), int))
+    with pytest.raises(ValueError, match=r"expected \[Z, 1\] with Z at least 2, found \[1, 1\]"):
+        metrics.mutual_information_gap(np.ones((1, 1)), np.zeros((5, 1), int))
+    with pytest.raises(ValueError, match=r"expected \[N, Z\] and \[N, F\]"):
+        metrics.latent_information(np.ones((4, 1)), np.zeros((5, 1), int))

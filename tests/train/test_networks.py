@@ -5,8 +5,17 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from train.networks import DCGANParams, Decoder, Discriminator, Encoder, Generator, VAEParams
-from train.networks.dcgan import ConditionalBatchNorm2d
+from train.networks import (
+    DCGANParams,
+    Decoder,
+    Discriminator,
+    Encoder,
+    FlowEncoder,
+    Generator,
+    IAFParams,
+    VAEParams,
+)
+from train.networks.layers import ConditionalBatchNorm2d
 
 
 @pytest.mark.parametrize(
@@ -30,8 +39,16 @@ def test_dcgan_shapes(params: DCGANParams) -> None:
     assert Discriminator(params)(images).shape == (3,)
 
 
-def test_dcgan_by_label() -> None:
-    params = DCGANParams(generator_width=8, discriminator_width=2, classes=4)
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {},
+        {"generator_labels": "concatenate"},
+        {"discriminator_labels": "concatenate"},
+    ],
+)
+def test_dcgan_by_label(ways: dict) -> None:
+    params = DCGANParams(generator_width=8, discriminator_width=2, classes=4, **ways)
     generator, discriminator = Generator(params).eval(), Discriminator(params).eval()
     latents, labels = torch.randn(1, 128).repeat(4, 1), torch.arange(4)
     images = generator(latents, labels)
@@ -42,6 +59,17 @@ def test_dcgan_by_label() -> None:
         generator(latents)
     with pytest.raises(ValueError, match="labels: expected int64"):
         discriminator(images)
+
+
+def test_an_auxiliary_classifier_scores_without_the_label() -> None:
+    network = Discriminator(
+        DCGANParams(discriminator_width=2, classes=4, discriminator_labels="classify")
+    )
+    images = torch.randn(2, 3, 32, 32)
+    scores, features = network.judge(images, torch.tensor([0, 1]))
+    assert torch.equal(scores, network(images, torch.tensor([3, 2])))
+    assert network.classify is not None
+    assert network.classify(features).shape == (2, 4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6)])
@@ -107,6 +135,8 @@ def test_spectral_norm_bounds_every_weight() -> None:
         VAEParams(widths=(2, 3), decoder_widths=(3, 2), hidden=8),
         VAEParams(widths=(2,), decoder_widths=(2, 2), hidden=8, depth=1, latent=20),
         VAEParams(height=16, width=8, channels=3, widths=(2,), decoder_widths=(2,), hidden=8),
+        VAEParams(height=5, width=8, channels=3, widths=(), decoder_widths=(), hidden=8),
+        VAEParams(widths=(2,), decoder_widths=(), hidden=8, norm=True),
     ],
 )
 def test_vae_shapes(params: VAEParams) -> None:
@@ -131,3 +161,60 @@ def test_sizes_that_do_not_halve_are_refused() -> None:
         VAEParams(widths=(2, 2, 2))
     with pytest.raises(ValueError, match="kernel: expected at least 2, found 1"):
         DCGANParams(kernel=1)
+
+
+def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:
+    """With weights large enough that nothing is hidden by being small."""
+    params = VAEParams(latent, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
+    encoder = FlowEncoder(params, IAFParams(steps=steps, hidden=12))
+    for name, weight in encoder.steps.named_parameters():
+        if name.endswith("moments.weight"):
+            nn.init.normal_(weight)
+    return encoder.double()
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5])
+def test_flow_density_is_the_change_of_variables(latent: int) -> None:
+    encoder = flow_encoder(steps=3, latent=latent)
+    image, noise = torch.rand(1, 1, 4, 4).double(), torch.randn(latent).double()
+    latents, log_density = encoder(image, noise[None])
+    jacobian = torch.autograd.functional.jacobian(lambda e: encoder(image, e[None])[0][0], noise)
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(noise).sum()
+    assert_close(log_density[0], prior - torch.linalg.slogdet(jacobian)[1])
+    assert latents.shape == (1, latent)
+
+
+def test_a_flow_step_moves_each_latent_by_those_before_it() -> None:
+    forwards, backwards = flow_encoder(steps=2).steps
+    features = torch.randn(1, 8).double()
+    for step, unseen in ((forwards, torch.triu), (backwards, torch.tril)):
+        for moment in (0, 1):
+            jacobian = torch.autograd.functional.jacobian(
+                lambda z, step=step, moment=moment: step(z[None], features)[moment][0],
+                torch.randn(5).double(),
+            )
+            assert not unseen(jacobian).any()
+            seen = jacobian[~unseen(torch.ones(5, 5)).bool()]
+            assert seen.all()
+
+
+def test_a_flow_has_no_noise_of_its_own_and_takes_one_image_for_many_rows() -> None:
+    encoder = flow_encoder(steps=2)
+    image, noise = torch.rand(1, 1, 4, 4).double(), torch.randn(6, 5).double()
+    many = encoder(image, noise)
+    again = encoder(image.expand(6, -1, -1, -1), noise)
+    assert_close(many, again)
+
+
+def test_a_fresh_flow_stays_near_its_gaussian() -> None:
+    params = VAEParams(latent=5, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
+    encoder = FlowEncoder(params, IAFParams(open_gate=20.0))
+    images, noise = torch.rand(3, 1, 4, 4), torch.randn(3, 5)
+    mean, log_variance = encoder.base(images)
+    latents, _ = encoder(images, noise)
+    assert_close(latents, mean + (0.5 * log_variance).exp() * noise)
+
+
+def test_vae_depth_is_checked() -> None:
+    with pytest.raises(ValueError, match="depth: expected at least 1, found 0"):
+        VAEParams(depth=0)

@@ -12,6 +12,7 @@ from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train import checkpoint
 from train.errors import RunError
 from train.loop import train
+from train.networks import IAFParams
 from train.recipes import Recipe
 from train.runs import load_run
 
@@ -33,6 +34,17 @@ def test_a_vae(tmp_path: Path) -> None:
     assert run.encoder is not None
     mean, log_variance = run.encoder(images)
     assert mean.shape == log_variance.shape == (3, 2)
+
+
+def test_a_vae_with_a_flow(tmp_path: Path) -> None:
+    recipe = tiny_vae()
+    flowing = replace(recipe, objective=replace(recipe.objective, flow=IAFParams(hidden=4)))
+    run = load_run(trained(flowing, tmp_path))
+    assert run.encoder is None  # its encoder needs noise, which no artifact can give it yet
+    images, noise = run.decoder(torch.randn(3, 2)), torch.randn(3, 2)
+    latents, log_density = run.model["encoder"](images, noise)
+    assert (latents.shape, log_density.shape) == ((3, 2), (3,))
+    assert run.recipe == flowing
 
 
 def test_a_conditional_gan(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ import numpy as np
 
 from runtime.images import ImageSpec
 from train.data import mnist
+from train.data.binarised import binarised
 from train.data.dataset import Dataset, Splits
 from train.data.images import load_images
+from train.data.shapes import load_shapes
+from train.data.stacked import stack
 from train.errors import DataError
 
 
@@ -29,6 +32,21 @@ def _mnist(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
     if splits.train.images.shape[1:] != spec.shape:
         raise DataError(f"mnist: expected images {spec.shape}, found (28, 28, 1)")
     return splits
+
+
+def _stacked(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """As many pictures as MNIST has, drawn once: the seeds are part of the data set."""
+    if spec.shape != (28, 28, 3):
+        raise DataError(f"stacked-mnist: expected images {spec.shape}, found (28, 28, 3)")
+    digits = _mnist(path, ImageSpec(height=28, width=28, channels=1), download)
+    test = digits.test and stack(digits.test, len(digits.test.images), seed=1)
+    return Splits(stack(digits.train, len(digits.train.images), seed=0), test)
+
+
+def _mnist_binarised(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """Grey training images, to be drawn anew at every step, and a fixed draw of the test images."""
+    splits = _mnist(path, spec, download)
+    return Splits(splits.train, binarised(splits.test) if splits.test else None)
 
 
 def _folder(
@@ -75,6 +93,14 @@ def _digits(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
     return Splits(train=part("digits", ~held_out), test=part("digits-test", held_out))
 
 
+def _shapes(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """Rectangles with known factors, drawn in code."""
+    splits = load_shapes()
+    if spec.shape != splits.train.images.shape[1:]:
+        raise DataError(f"shapes: expected images {spec.shape}, found (32, 32, 1)")
+    return splits
+
+
 def _needed(path: Path | None, what: str) -> Path:
     if path is None:
         raise DataError(f"--data: expected {what}, found nothing")
@@ -85,6 +111,8 @@ Source = Callable[[Path | None, ImageSpec, bool], Splits]
 
 SOURCES: dict[str, Source] = {
     "mnist": _mnist,
+    "stacked-mnist": _stacked,
+    "mnist-binarised": _mnist_binarised,
     "cifar10-frogs": partial(
         _folder,
         name="cifar10-frogs",
@@ -96,4 +124,5 @@ SOURCES: dict[str, Source] = {
     ),
     "images": partial(_folder, name="images", licence="as given by the images' owner", only=None),
     "digits": _digits,
+    "shapes": _shapes,
 }

@@ -1,6 +1,16 @@
 """Networks: plain modules that know no losses, each with its frozen params dataclass."""
 
 from train.networks.dcgan import DCGANParams, Discriminator, Generator
+from train.networks.iaf import FlowEncoder, IAFParams
 from train.networks.vae import Decoder, Encoder, VAEParams
 
-__all__ = ["DCGANParams", "Decoder", "Discriminator", "Encoder", "Generator", "VAEParams"]
+__all__ = [
+    "DCGANParams",
+    "Decoder",
+    "Discriminator",
+    "Encoder",
+    "FlowEncoder",
+    "Generator",
+    "IAFParams",
+    "VAEParams",
+]

@@ -1,19 +1,28 @@
 """DCGAN: generator and discriminator of Radford, Metz and Chintala (2016), arXiv:1511.06434.
 
-Optionally class-conditional (Mirza and Osindero 2014, arXiv:1411.1784): the label sets gain and
-bias of the generator's batch norms, and the discriminator scores the match between label and
-picture by projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).
+Optionally class-conditional (Mirza and Osindero 2014, arXiv:1411.1784), each network in its own
+way: see `DCGANParams.generator_labels` and `discriminator_labels`.
 
 Shapes: B batch, Z latent size, C channels, H height, W width.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
+
+from train.networks.layers import (
+    ConditionalBatchNorm2d,
+    MinibatchDeviation,
+    VirtualBatchNorm2d,
+)
+
+REFERENCE = 32
+"""Latents in the reference batch of virtual batch norm."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,12 @@ class DCGANParams:
     stages: int = 3
     classes: int = 0
     """Number of labels; 0 makes both networks unconditional."""
+    generator_labels: Literal["batch_norm", "concatenate"] = "batch_norm"
+    """The label sets gain and bias of every batch norm, or stands beside the latent, one-hot."""
+    discriminator_labels: Literal["project", "concatenate", "classify"] = "project"
+    """The label scores its match with the picture by projection (Miyato and Koyama 2018, eq. 3,
+    arXiv:1802.05637), or stands beside the picture, one map a class; or it is not read but told
+    (auxiliary classifier: Odena et al. 2017, arXiv:1610.09585)."""
     generator_width: int = 64
     """Channels of the generator's last feature map; every earlier one has twice as many."""
     discriminator_width: int = 64
@@ -48,6 +63,13 @@ class DCGANParams:
     ReLU and average pooling."""
     dropout: float = 0.0
     """Dropout before the discriminator's last layer."""
+    pack: int = 1
+    """Images that the discriminator judges together, joined along the channels: one score for all
+    (Lin et al. 2018, PacGAN, arXiv:1712.04086). A generator of few modes is seen at once."""
+    minibatch_deviation: bool = False
+    """Discriminator: how much the batch varies is one of its last features."""
+    generator_norm: Literal["batch", "virtual"] = "batch"
+    """Generator: batch norm, or virtual batch norm with a reference batch of its own."""
     discriminator_norm: Literal["none", "batch", "spectral"] = "none"
     """Discriminator: batch norm after every convolution but the first (the DCGAN paper), or every
     weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
@@ -59,6 +81,10 @@ class DCGANParams:
                 f"height and width: expected multiples of 2**stages = {factor}, "
                 f"found {self.height} x {self.width}"
             )
+        if self.pack > 1 and self.classes:
+            raise ValueError(f"pack: expected 1 for a conditional network, found {self.pack}")
+        if self.generator_norm == "virtual" and self.classes:
+            raise ValueError("generator_norm: expected batch norm in a conditional network")
         if self.kernel < 2:
             raise ValueError(f"kernel: expected at least 2, found {self.kernel}")
 
@@ -71,19 +97,23 @@ class DCGANParams:
 class Generator(nn.Module):
     """Latents [B, Z] (and labels int64 [B] where conditional) -> images [B, C, H, W]."""
 
+    reference: Tensor
+
     def __init__(self, params: DCGANParams) -> None:
         super().__init__()
         self.params = params
         channels = params.generator_width << (params.stages - 1)
+        self.concatenates = bool(params.classes) and params.generator_labels == "concatenate"
+        size = params.latent + (params.classes if self.concatenates else 0)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(params.latent, channels, params.start, bias=False),
-            _batch_norm(channels, params.classes, params.start),
+            nn.ConvTranspose2d(size, channels, params.start, bias=False),
+            _generator_norm(channels, params, params.start),
             nn.ReLU(),
         ]
         for _ in range(params.stages - 1):
             layers += [
                 _upsample(channels, channels // 2, params.kernel, bias=False),
-                _batch_norm(channels // 2, params.classes),
+                _generator_norm(channels // 2, params),
                 nn.ReLU(),
             ]
             channels //= 2
@@ -92,53 +122,40 @@ class Generator(nn.Module):
             layers.append(nn.Tanh())
         self.layers = nn.ModuleList(layers)
         self.apply(_initialise)
+        reference = REFERENCE if params.generator_norm == "virtual" else 0
+        latents = torch.randn(reference, params.latent)
+        self.register_buffer("reference", latents, persistent=reference > 0)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.params.classes and labels is None:
             raise ValueError("labels: expected int64 [B] for a conditional generator")
+        if self.concatenates and labels is not None:
+            latents = torch.cat([latents, _one_hot(labels, self.params.classes, latents)], dim=1)
+        leading = len(self.reference) if self.training else 0
+        if leading:
+            latents = torch.cat([self.reference, latents])
         features = latents[:, :, None, None]
         for layer in self.layers:
             conditional = isinstance(layer, ConditionalBatchNorm2d)
             features = layer(features, labels) if conditional else layer(features)
-        return features
-
-
-class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias are looked up by label; [B, C, H, W], labels [B] -> same.
-
-    De Vries et al. (2017), arXiv:1707.00683. The normalised features know only the latent, so
-    that a generator does not leave it unread and draw one picture for each label (which it did
-    where an embedding of the label stood beside the latent). Gain and bias are
-    one number a channel, or, where `size` is (H, W), one at every position.
-    """
-
-    def __init__(self, channels: int, classes: int, size: tuple[int, int] = (1, 1)) -> None:
-        super().__init__()
-        self.shape = (channels, *size)
-        self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain = nn.Embedding(classes, math.prod(self.shape))
-        self.bias = nn.Embedding(classes, math.prod(self.shape))
-        nn.init.normal_(self.gain.weight, 1.0, 0.02)
-        # Labels differ from the start: from zero, Adam's small steps take thousands to part them.
-        nn.init.normal_(self.bias.weight, 0.0, 0.5)
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        gain = self.gain(labels).unflatten(1, self.shape)
-        bias = self.bias(labels).unflatten(1, self.shape)
-        return gain * self.norm(features) + bias
+        return features[leading:]
 
 
 class Discriminator(nn.Module):
-    """Images [B, C, H, W] (and labels int64 [B] where conditional) -> logits [B], high for real."""
+    """Images [B, C, H, W] (and labels int64 [B] where conditional) -> scores, high for real: [B],
+    or [B / pack], one for each `pack` images that follow one another."""
 
     def __init__(self, params: DCGANParams) -> None:
         super().__init__()
         self.params = params
+        self.conditions = params.discriminator_labels if params.classes else None
+        maps = params.classes if self.conditions == "concatenate" else 0
+        channels = params.pack * params.channels + maps
         normalise = spectral_norm if params.discriminator_norm == "spectral" else nn.Identity()
         kernel, stride = (params.kernel, 2) if params.strided else (3, 1)
         padding = (kernel - 1) // 2
         layers: list[nn.Module] = []
-        channels, wider = params.channels, params.discriminator_width
+        wider = params.discriminator_width
         height, width = params.height, params.width
         for stage in range(params.discriminator_stages):
             batch_norm = params.discriminator_norm == "batch" and stage > 0
@@ -152,28 +169,53 @@ class Discriminator(nn.Module):
             # A strided convolution with an odd kernel rounds up, all others round down.
             up = params.strided and kernel % 2
             height, width = (height + up) // 2, (width + up) // 2
+        if params.minibatch_deviation:
+            layers.append(MinibatchDeviation())
+            channels += 1
         layers += [nn.Flatten(), nn.Dropout(params.dropout)]
         self.layers = nn.Sequential(*layers)
         features = channels * height * width
         self.score = normalise(nn.Linear(features, 1))
-        self.project = normalise(nn.Embedding(params.classes, features)) if params.classes else None
+        project = self.conditions == "project"
+        self.project = normalise(nn.Embedding(params.classes, features)) if project else None
+        classify = self.conditions == "classify"
+        self.classify = normalise(nn.Linear(features, params.classes)) if classify else None
         self.apply(_initialise)
         if isinstance(self.project, nn.Embedding) and not is_parametrized(self.project):
             # The default, Normal(0, 1), would drown the other score in thousands of features.
             nn.init.normal_(self.project.weight, 0.0, 0.02)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.judge(images, labels)[0]
+
+    def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scores, and the features [B / pack, F] that they are made of."""
+        if self.params.classes and labels is None:
+            raise ValueError("labels: expected int64 [B] for a conditional discriminator")
+        if self.params.pack > 1:
+            images = images.reshape(-1, self.params.pack * self.params.channels, *images.shape[2:])
+        if self.conditions == "concatenate" and labels is not None:
+            maps = _one_hot(labels, self.params.classes, images)[:, :, None, None]
+            images = torch.cat([images, maps.expand(-1, -1, *images.shape[2:])], dim=1)
         features = self.layers(images)
-        logits = self.score(features).squeeze(1)
+        scores = self.score(features).squeeze(1)
         if self.project is not None:
-            if labels is None:
-                raise ValueError("labels: expected int64 [B] for a conditional discriminator")
-            logits = logits + (self.project(labels) * features).sum(dim=1)
-        return logits
+            scores = scores + (self.project(labels) * features).sum(dim=1)
+        return scores, features
 
 
-def _batch_norm(channels: int, classes: int, size: tuple[int, int] = (1, 1)) -> nn.Module:
-    return ConditionalBatchNorm2d(channels, classes, size) if classes else nn.BatchNorm2d(channels)
+def _one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    return functional.one_hot(labels, classes).to(like.dtype)
+
+
+def _generator_norm(
+    channels: int, params: DCGANParams, size: tuple[int, int] = (1, 1)
+) -> nn.Module:
+    if params.classes and params.generator_labels == "batch_norm":
+        return ConditionalBatchNorm2d(channels, params.classes, size)
+    if params.generator_norm == "virtual":
+        return VirtualBatchNorm2d(channels, REFERENCE)
+    return nn.BatchNorm2d(channels)
 
 
 def _upsample(channels: int, out: int, kernel: int, *, bias: bool) -> nn.ConvTranspose2d:

@@ -1,16 +1,25 @@
 """Adversarial training: a generator against a discriminator."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
 from train.networks import DCGANParams, Discriminator, Generator
+from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
+
+Loss = Literal["non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic"]
+"""Key of `train.losses.ADVERSARIAL`."""
+
+Term = tuple[str, float, Tensor]
+"""Name, weight and value of what is added to a loss."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +29,38 @@ class Adversarial:
     network: DCGANParams
     generator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
     discriminator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
-    loss: Literal["non_saturating", "minimax", "hinge"] = "non_saturating"
+    loss: Loss = "non_saturating"
     label_noise: float = 0.0
-    """Largest uniform noise on the discriminator's targets; the hinge loss has no targets."""
+    """Largest uniform noise on the discriminator's targets, where the loss has targets."""
     label_smoothing: float = 0.0
     """One-sided: taken off the targets of real images only."""
     r1: float = 0.0
-    """Weight of the R1 gradient penalty; 0 leaves it out."""
-    r1_images: int = 8
-    """Real images of each batch on which the penalty is estimated."""
+    """Weight (gamma) of the zero-centred gradient penalty on real images; 0 leaves it out."""
+    r2: float = 0.0
+    """The same on generated images."""
+    gradient_penalty: float = 0.0
+    """Weight (lambda) of the one-centred gradient penalty between real and generated images."""
+    weight_clip: float = 0.0
+    """The discriminator's weights stay within +- this; 0 leaves them free."""
+    critic_steps: int = 1
+    """Steps of the discriminator for one of the generator; each takes a batch and counts."""
+    feature_matching: bool = False
+    """The generator matches the mean features of real images instead of the loss's own target."""
+    historical_averaging: float = 0.0
+    """Weight of each network's distance from the mean of its own past weights."""
+    auxiliary: float = 1.0
+    """Weight of the cross-entropy of the labels, where the discriminator classifies."""
     augmentation: tuple[Augmentation, ...] = ()
     prior: Literal["normal", "uniform"] = "normal"
     """Latents from N(0, I), or uniform in [-1, 1] (for comparison; not exportable)."""
     kind: Literal["gan"] = "gan"
 
     def __post_init__(self) -> None:
-        if self.loss == "hinge" and (self.label_noise or self.label_smoothing):
-            raise ValueError("label_noise and label_smoothing: expected 0 with the hinge loss")
+        targets = losses.ADVERSARIAL[self.loss].targets
+        if not targets and (self.label_noise or self.label_smoothing):
+            raise ValueError(
+                f"label_noise and label_smoothing: expected 0 with the {self.loss} loss"
+            )
 
     def build(self) -> "GANObjective":
         return GANObjective(self)
@@ -45,17 +69,32 @@ class Adversarial:
 class GANObjective:
     def __init__(self, settings: Adversarial) -> None:
         self.settings = settings
+        self.loss = losses.ADVERSARIAL[settings.loss]
         self.generator = Generator(settings.network)
         self.discriminator = Discriminator(settings.network)
         self.networks = nn.ModuleDict(
             {"generator": self.generator, "discriminator": self.discriminator}
         )
+        self.histories = {
+            name: WeightHistory(network)
+            for name, network in self.networks.items()
+            if settings.historical_averaging
+        }
+        self.networks.update({f"{name}_history": past for name, past in self.histories.items()})
         self.model = nn.ModuleDict({"decoder": self.generator})
         self.phases = {
             "discriminator": Phase(
-                self.discriminator, self._discriminator_losses, settings.discriminator
+                self.discriminator,
+                self._discriminator_losses,
+                settings.discriminator,
+                constrain=self._clip if settings.weight_clip else None,
             ),
-            "generator": Phase(self.generator, self._generator_losses, settings.generator),
+            "generator": Phase(
+                self.generator,
+                self._generator_losses,
+                settings.generator,
+                every=settings.critic_steps,
+            ),
         }
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
@@ -70,44 +109,83 @@ class GANObjective:
         # Augmentation and losses run in fp32 whatever the networks' precision.
         return self.generator(latents, labels).float()
 
-    def _score(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.discriminator(augment(images, self.settings.augmentation), labels).float()
+    def _judge(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and features of images after their augmentation."""
+        augmented = augment(images, self.settings.augmentation)
+        scores, features = self.discriminator.judge(augmented, labels)
+        return scores.float(), features.float()
 
     def _discriminator_losses(self, images: Tensor, labels: Tensor) -> Losses:
         with torch.no_grad():
             fakes = self._fakes(labels)
         # Two passes: batch norm must see real and generated images apart (Radford et al. 2016).
-        real, fake = self._score(images, labels), self._score(fakes, labels)
-        if self.settings.loss == "hinge":
-            loss = losses.discriminator_hinge(real, fake)
-        else:
-            noise, smoothing = self.settings.label_noise, self.settings.label_smoothing
-            loss = losses.discriminator_cross_entropy(
-                real,
-                fake,
-                losses.noisy_targets(real, True, noise, smoothing),
-                losses.noisy_targets(fake, False, noise),
-            )
-        report = {"real": real.mean(), "fake": fake.mean()}
-        if self.settings.r1:
-            report["r1"] = penalty = self._penalty(images, labels)
-            loss = loss + self.settings.r1 * penalty
-        return {"loss": loss} | report
-
-    def _penalty(self, images: Tensor, labels: Tensor) -> Tensor:
-        # In fp32: squared gradients of bf16 scores are too coarse.
-        with torch.autocast(images.device.type, enabled=False):
-            some = images[: self.settings.r1_images].requires_grad_()
-            scores = self._score(some, labels[: len(some)])
-            return losses.gradient_penalty_r1(scores, some)
+        real, real_features = self._judge(images, labels)
+        fake, fake_features = self._judge(fakes, labels)
+        softening = {
+            "noise": self.settings.label_noise,
+            "smoothing": self.settings.label_smoothing,
+        }
+        loss = self.loss.discriminator(real, fake, **softening if self.loss.targets else {})
+        terms = chain(
+            self._penalties(images, fakes, labels),
+            self._told("real", real_features, labels),
+            self._told("fake", fake_features, labels),
+            self._history("discriminator"),
+        )
+        return _sum(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
 
     def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
-        fake = self._score(self._fakes(labels), labels)
-        return {"loss": _GENERATOR_LOSSES[self.settings.loss](fake)}
+        fake, features = self._judge(self._fakes(labels), labels)
+        if self.settings.feature_matching:
+            loss = losses.feature_matching(self._judge(images, labels)[1], features)
+        elif self.loss.paired:
+            loss = self.loss.generator(self._judge(images, labels)[0], fake)
+        else:
+            loss = self.loss.generator(fake)
+        terms = chain(self._told("fake", features, labels), self._history("generator"))
+        return _sum(loss, terms)
+
+    def _penalties(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
+        settings = self.settings
+        # In fp32: squared gradients of bf16 scores are too coarse.
+        with torch.autocast(images.device.type, enabled=False):
+            for name, weight, penalty, make in (
+                ("r1", settings.r1, losses.zero_centred_penalty, lambda: images),
+                ("r2", settings.r2, losses.zero_centred_penalty, lambda: fakes),
+                (
+                    "gradient_penalty",
+                    settings.gradient_penalty,
+                    losses.one_centred_penalty,
+                    lambda: losses.interpolated(images, fakes),
+                ),
+            ):
+                if weight:
+                    points = make().detach().requires_grad_()
+                    yield name, weight, penalty(self._judge(points, labels)[0], points)
+
+    def _told(self, name: str, features: Tensor, labels: Tensor) -> Iterator[Term]:
+        """How badly the auxiliary classifier tells the labels (Odena et al. 2017, eq. 3)."""
+        if self.discriminator.classify is not None:
+            logits = self.discriminator.classify(features).float()
+            nats = functional.cross_entropy(logits, labels)
+            yield f"{name}_class", self.settings.auxiliary, nats
+
+    def _history(self, name: str) -> Iterator[Term]:
+        if name in self.histories:
+            distance = self.histories[name](self.networks[name])
+            yield "history", self.settings.historical_averaging, distance
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        bound = self.settings.weight_clip
+        for parameter in self.discriminator.parameters():
+            parameter.clamp_(-bound, bound)
 
 
-_GENERATOR_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "non_saturating": losses.generator_non_saturating,
-    "minimax": losses.generator_minimax,
-    "hinge": losses.generator_hinge,
-}
+def _sum(loss: Tensor, terms: Iterable[Term]) -> Losses:
+    """The whole loss, and each term by its name without its weight."""
+    parts = {}
+    for name, weight, value in terms:
+        loss = loss + weight * value
+        parts[name] = value
+    return {"loss": loss} | parts

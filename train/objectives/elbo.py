@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from train import losses
-from train.networks import Decoder, Encoder, VAEParams
+from train.networks import Decoder, Encoder, FlowEncoder, IAFParams, VAEParams
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
 
@@ -20,13 +20,22 @@ class ELBO:
     optimizer: AdamParams
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """Bernoulli: grey values in [0, 1] are means of Bernoulli pixels; gaussian: fixed scale."""
+    binarise: bool = False
+    """Train on binary pixels, drawn anew at every step with the grey values as their means."""
     gaussian_log_scale: float = -2.0
     beta: float = 1.0
+    warm_up: float = 0.0
+    """The share of the steps in which beta rises to its value from 0 (Sønderby et al. 2016,
+    arXiv:1602.02282): fewer dimensions give up before the decoder has learned to use them."""
+    flow: IAFParams | None = None
+    """Bends the posterior by an inverse autoregressive flow; None: a diagonal Gaussian."""
     kind: Literal["vae"] = "vae"
 
     def __post_init__(self) -> None:
         if self.likelihood == "bernoulli" and not self.network.sigmoid:
             raise ValueError("network.sigmoid: expected True with the Bernoulli likelihood")
+        if self.likelihood != "bernoulli" and self.binarise:
+            raise ValueError("binarise: expected False without the Bernoulli likelihood")
 
     def build(self) -> "VAEObjective":
         return VAEObjective(self)
@@ -35,30 +44,62 @@ class ELBO:
 class VAEObjective:
     def __init__(self, settings: ELBO) -> None:
         self.settings = settings
+        network, flow = settings.network, settings.flow
+        encoder = Encoder(network) if flow is None else FlowEncoder(network, flow)
         self.networks = self.model = nn.ModuleDict(
-            {"encoder": Encoder(settings.network), "decoder": Decoder(settings.network)}
+            {"encoder": encoder, "decoder": Decoder(network)}
         )
-        self.phases = {"elbo": Phase(self.networks, self._losses, settings.optimizer)}
+        self.beta = settings.beta
+        self.phases = {
+            "elbo": Phase(self.networks, self._losses, settings.optimizer, schedule=self._warm)
+        }
 
     def latents(self, count: int, device: torch.device) -> Tensor:
         return torch.randn(count, self.settings.network.latent, device=device)
 
+    def log_weights(self, model: nn.ModuleDict, image: Tensor, noise: Tensor) -> Tensor:
+        """log p(x|z) + log p(z) - log q(z|x), nats [S], of one image [1, C, H, W] and posterior
+        draws z made from noise [S, Z]."""
+        latents, log_density, _ = self._posterior(model, image, noise)
+        nll = self._nll(model, latents, image.expand(len(latents), *image.shape[1:]))
+        return losses.normal_log_density(latents) - log_density - nll
+
+    def _posterior(
+        self, model: nn.ModuleDict, images: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents z [B, Z], log q(z|x) [B], and KL(q || N(0, I)) [B]: in closed form where there
+        is one, else as its estimate from this one draw."""
+        if self.settings.flow is not None:
+            latents, log_density = (value.float() for value in model["encoder"](images, noise))
+            return latents, log_density, log_density - losses.normal_log_density(latents)
+        mean, log_variance = (moment.float() for moment in model["encoder"](images))
+        latents = losses.reparameterise(mean, log_variance, noise)
+        log_density = losses.normal_log_density(noise) - 0.5 * log_variance.sum(1)
+        return latents, log_density, losses.gaussian_kl(mean, log_variance)
+
+    def _nll(self, model: nn.ModuleDict, latents: Tensor, images: Tensor) -> Tensor:
+        """-log p(x|z), nats [B]."""
+        decoder = cast(Decoder, model["decoder"])
+        if self.settings.likelihood == "bernoulli":
+            return losses.bernoulli_nll(decoder.logits(latents).float(), images)
+        scale = self.settings.gaussian_log_scale
+        return losses.gaussian_nll(decoder(latents).float(), images, scale)
+
     def _terms(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL, each nats [B], with one latent draw per image."""
-        decoder = cast(Decoder, model["decoder"])
-        mean, log_variance = (moment.float() for moment in model["encoder"](images))
-        latents = losses.reparameterise(mean, log_variance, torch.randn_like(mean))
-        if self.settings.likelihood == "bernoulli":
-            nll = losses.bernoulli_nll(decoder.logits(latents).float(), images)
-        else:
-            scale = self.settings.gaussian_log_scale
-            nll = losses.gaussian_nll(decoder(latents).float(), images, scale)
-        return nll, losses.gaussian_kl(mean, log_variance)
+        latents, _, kl = self._posterior(model, images, self.latents(len(images), images.device))
+        return self._nll(model, latents, images), kl
+
+    def _warm(self, progress: float) -> None:
+        share = self.settings.warm_up
+        self.beta = self.settings.beta * (min(1.0, progress / share) if share else 1.0)
 
     def _losses(self, images: Tensor, labels: Tensor) -> Losses:
+        if self.settings.binarise:
+            images = (torch.rand_like(images) < images).float()
         nll, kl = self._terms(self.model, images)
         return {
-            "loss": losses.negative_elbo(nll, kl, self.settings.beta),
+            "loss": losses.negative_elbo(nll, kl, self.beta),
             "reconstruction": nll.mean(),
             "kl": kl.mean(),
         }

@@ -34,6 +34,12 @@ class Phase:
     module: nn.Module
     losses: Callable[[Tensor, Tensor], Losses]
     optimizer: AdamParams
+    every: int = 1
+    """Runs on every n-th step only: a generator after n steps of its critic."""
+    constrain: Callable[[], None] | None = None
+    """What is done to the weights after each step of the optimiser."""
+    schedule: Callable[[float], None] | None = None
+    """Told before each step which share of the run's steps is done."""
 
 
 class Objective(Protocol):

@@ -3,18 +3,66 @@
 from collections.abc import Callable
 
 from train.recipes.gan import cifar10_frogs_dcgan, images_dcgan, mnist_cgan
+from train.recipes.mnist_gan import (
+    mnist_acgan,
+    mnist_cgan_batch_norm,
+    mnist_cgan_concatenate,
+    mnist_cgan_projection,
+    mnist_feature_matching,
+    mnist_gan,
+    mnist_hinge,
+    mnist_historical_averaging,
+    mnist_label_smoothing,
+    mnist_lsgan,
+    mnist_minibatch_deviation,
+    mnist_minimax,
+    mnist_r3gan,
+    mnist_virtual_batch_norm,
+    mnist_wgan,
+    mnist_wgan_gp,
+)
 from train.recipes.recipe import RECIPE_JSON, Recipe
-from train.recipes.vae import digits_vae, mnist_vae, mnist_vae_2d
+from train.recipes.stacked import stacked_dcgan, stacked_pacgan, stacked_r3gan
+from train.recipes.vae import (
+    digits_vae,
+    mnist_vae,
+    mnist_vae_2d,
+    mnist_vae_binary,
+    mnist_vae_iaf,
+    shapes_beta_vae,
+)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
         mnist_vae_2d,
         mnist_vae,
+        mnist_vae_binary,
+        mnist_vae_iaf,
         mnist_cgan,
         cifar10_frogs_dcgan,
         images_dcgan,
+        mnist_gan,
+        mnist_minimax,
+        mnist_lsgan,
+        mnist_hinge,
+        mnist_wgan,
+        mnist_wgan_gp,
+        mnist_r3gan,
+        mnist_feature_matching,
+        mnist_minibatch_deviation,
+        mnist_historical_averaging,
+        mnist_label_smoothing,
+        mnist_virtual_batch_norm,
+        mnist_cgan_concatenate,
+        mnist_cgan_batch_norm,
+        mnist_cgan_projection,
+        mnist_acgan,
+        stacked_dcgan,
+        stacked_pacgan,
+        stacked_r3gan,
         digits_vae,
+        shapes_beta_vae,
     )
 }
 

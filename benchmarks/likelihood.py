@@ -1,0 +1,94 @@
+"""How likely held-out images are under a trained VAE: the importance-weighted bound of a run.
+
+Of the run and not of an artifact: served images are 8-bit, and a likelihood needs the decoder's
+logits and the posterior's own draws.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.report import table, write_json
+from benchmarks.results import record
+from train import metrics
+from train.data import load
+from train.objectives.elbo import VAEObjective
+from train.runs import TrainedRun, load_run
+from train.schedule import seed_of
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1000
+"""Posterior draws decoded at a time: their activations stay in the processor's cache."""
+REPORT_EVERY = 500
+
+
+@torch.no_grad()
+def bounds(
+    run: TrainedRun, images: NDArray[np.uint8], k: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The importance-weighted bound with k draws and the ELBO (the mean over the same draws), both
+    log-likelihoods in nats, [N], of uint8 images [N, H, W, C].
+
+    Image i's draws follow from (seed, i) alone.
+    """
+    objective = run.recipe.objective.build()
+    if not isinstance(objective, VAEObjective):
+        raise ValueError(f"{run.name}: expected a VAE, found a {run.kind}")
+    low, high = run.image.value_range
+    weighted, elbo = np.empty(len(images)), np.empty(len(images))
+    generator, started = torch.Generator(), time.monotonic()
+    for index, picture in enumerate(images):
+        image = torch.from_numpy(picture).permute(2, 0, 1)[None] * ((high - low) / 255) + low
+        generator.manual_seed(seed_of(seed, 0, index))
+        chunks = [
+            objective.log_weights(
+                run.model,
+                image,
+                torch.randn(min(CHUNK, k - start), *run.latent, generator=generator),
+            )[None].numpy()
+            for start in range(0, k, CHUNK)
+        ]
+        weighted[index] = metrics.importance_weighted_bound(chunks)[0]
+        elbo[index] = np.concatenate(chunks, axis=1).mean(dtype=np.float64)
+        if (done := index + 1) % REPORT_EVERY == 0:
+            rate = (time.monotonic() - started) / done
+            logger.info("%d images: %.3f nats, %.3f s each", done, -weighted[:done].mean(), rate)
+    return weighted, elbo
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks likelihood RUN --data PATH`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks likelihood", description=__doc__)
+    parser.add_argument("run", type=Path, help="a folder that `python -m train` wrote")
+    parser.add_argument("--data", type=Path, help="folder of the run's data set")
+    parser.add_argument("--k", type=int, default=5000, help="draws an image (%(default)s)")
+    parser.add_argument("--images", type=int, help="the first so many test images (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
+    options = parser.parse_args(arguments)
+    run = load_run(options.run)
+    test = load(run.recipe.source, options.data, run.image).test
+    if test is None:
+        parser.error(f"{run.recipe.source}: expected a data set with held-out images")
+    images = test.images[: options.images]
+    torch.set_num_threads(1)
+    weighted, elbo = bounds(run, images, options.k, options.seed)
+    figures = {
+        f"iw_{options.k}": -float(weighted.mean()),
+        f"iw_{options.k}_standard_error": float(weighted.std() / len(images) ** 0.5),
+        "negative_elbo": -float(elbo.mean()),
+        "images": len(images),
+    }
+    print(table((f"{run.name}, nats an image", "value"), list(figures.items())))
+    subject = {"run": run.name, "data": test.checksum, "k": options.k, "seed": options.seed}
+    write_json(options.json, "likelihood", figures, subject)
+    if options.record is not None:
+        record.write(options.record, options.run, figures)

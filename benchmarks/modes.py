@@ -1,0 +1,92 @@
+"""How many of Stacked MNIST's thousand modes a generator draws, and how evenly.
+
+The frozen MNIST classifier reads the digit of each colour; the three digits are the mode. Real
+pictures, as many, stand beside the samples: what the classifier and chance leave of 1000 modes and
+of a KL of 0.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.judge import Classifier, load_classifier
+from benchmarks.quality import SURE, Images, sample
+from benchmarks.report import table, write_json
+from benchmarks.results import record
+from benchmarks.served import served
+from train import metrics
+from train.data.mnist import load_mnist
+from train.data.stacked import stack
+
+logger = logging.getLogger(__name__)
+
+MODES = 1000
+CHUNK = 2000
+"""Pictures whose channels are classified at a time."""
+
+ROWS = {
+    "modes": "modes drawn, of 1000",
+    "kl": "KL(drawn || uniform) (nats)",
+    "sure": "classifier at least 0.9 sure of all three digits (share)",
+}
+
+
+def modes_of(images: Images, classifier: Classifier) -> tuple[NDArray[np.int64], float]:
+    """The mode of each picture [n, 28, 28, 3], and the share with three digits beyond doubt."""
+    modes, sure = [], []
+    for start in range(0, len(images), CHUNK):
+        channels = images[start : start + CHUNK].transpose(0, 3, 1, 2)
+        probabilities, _ = classifier(channels.reshape(-1, *channels.shape[2:], 1))
+        digits = probabilities.argmax(axis=1).reshape(-1, 3)
+        modes.append(digits @ np.array([100, 10, 1]))
+        sure.append((probabilities.max(axis=1) >= SURE).reshape(-1, 3).all(axis=1))
+    return np.concatenate(modes), float(np.concatenate(sure).mean())
+
+
+def measure(images: Images, classifier: Classifier) -> dict[str, float]:
+    """The figures of ROWS."""
+    modes, sure = modes_of(images, classifier)
+    covered, kl = metrics.mode_coverage(modes, MODES)
+    return {"modes": covered, "kl": kl, "sure": sure}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks modes ARTIFACT_OR_RUN --data PATH`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks modes", description=__doc__)
+    parser.add_argument("subject", help="an artifact's folder, a name under artifacts/, or a run")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
+    parser.add_argument("--n", type=int, default=26_000, help="images to sample (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
+    options = parser.parse_args(arguments)
+    classifier = load_classifier("mnist")
+    test = load_mnist(options.data).test
+    if test is None:
+        parser.error(f"--data: expected MNIST's test files in {options.data}")
+    with served(options.subject) as model:
+        if model.manifest.image.shape != (28, 28, 3):
+            parser.error(
+                f"expected a model of Stacked MNIST, 28 x 28 x 3, found "
+                f"{model.manifest.name}: {model.manifest.image.shape}"
+            )
+        logger.info("sampling %d images of %s", options.n, model.manifest.name)
+        figures = measure(sample(model, options.n, options.seed), classifier)
+        subject = {
+            "artifact": model.manifest.name,
+            "engine": model.engine,
+            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
+            "data": {"test": test.checksum},
+        }
+    real = measure(stack(test, options.n, options.seed).images, classifier)
+    rows = [(words, figures[name], real[name]) for name, words in ROWS.items()]
+    print(table((f"{subject['artifact']}, n = {options.n}", "samples", "real images"), rows))
+    figures = {"n": options.n, "seed": options.seed} | figures
+    figures |= {f"{name}_real": value for name, value in real.items()}
+    write_json(options.json, "modes", figures, subject)
+    if options.record is not None:
+        record.write(options.record, Path(options.subject), figures)

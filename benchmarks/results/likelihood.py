@@ -1,0 +1,72 @@
+"""Rows of the VAE family."""
+
+from benchmarks.results.record import Row
+
+ROWS = (
+    Row(
+        system="VAE (Kingma & Welling)",
+        shows=(
+            "MNIST, drawn binary anew at every step; a fixed binary draw of all 10,000 test "
+            "images; negative log-likelihood in nats an image by the importance-weighted bound "
+            "with 5,000 draws."
+        ),
+        records=("mnist_vae_binary",),
+        figures=("iw_5000", "iw_5000_standard_error", "negative_elbo", "test_kl"),
+        goal="IW-5000 at most 86.8 nats",
+        published="86.77 to 87.78 (Burda et al. 2016, arXiv:1509.00519, and others after them)",
+        comparable=(
+            "same data, split and estimator; the test images' binary draw is our own, and the "
+            "networks are not theirs (batch norm, wider layers)"
+        ),
+    ),
+    Row(
+        system="VAE with inverse autoregressive flow posterior",
+        shows=(
+            "The same network and budget; the diagonal posterior is bent by an inverse "
+            "autoregressive flow in the encoder."
+        ),
+        records=("mnist_vae_binary", "mnist_vae_iaf"),
+        figures=("iw_5000", "iw_5000_standard_error", "negative_elbo", "test_kl"),
+        goal="at least 1 nat better than the diagonal posterior; 80.0",
+        published="79.10 (Kingma et al. 2016, arXiv:1606.04934, table 1)",
+        comparable=(
+            "same data, split and kind of bound; theirs has residual convolutions and eight flow "
+            "steps six times as wide as ours"
+        ),
+    ),
+    Row(
+        system="2-D manifold",
+        shows=(
+            "Negative ELBO of test images, nats, with a latent plane and grey levels as Bernoulli "
+            "means; every class on the grid of the plane."
+        ),
+        records=("mnist_vae_2d",),
+        figures=("test_loss", "test_reconstruction", "test_kl", "classes_on_grid"),
+        goal="test loss at most 134 nats, all ten classes on the grid",
+        published="146.95, which trained on the test set too; ours does not",
+        comparable="same loss on the same test images; theirs had seen them in training",
+        pictures=("mnist_vae_2d.png",),
+    ),
+    Row(
+        system="beta-VAE",
+        shows=(
+            "Rectangles with known factors (x, y, size, angle, shade) made in code: traversals, a "
+            "row a latent dimension, and the mutual information gap."
+        ),
+        records=("shapes_beta_vae",),
+        figures=("mutual_information_gap", "test_loss", "test_kl"),
+        goal="a row of pictures for each dimension, and a figure",
+        published="none on this data set; the gap is that of Chen et al. 2018, arXiv:1802.04942",
+        comparable="not beyond the kind of figure: the images are our own",
+        pictures=("shapes_beta_vae.png",),
+    ),
+    Row(
+        system="Sampling from the aggregate posterior",
+        shows="A Gaussian mixture fitted on the latents of the training images, after training.",
+        records=(),
+        figures=("frechet",),
+        goal="at least halves the Fréchet distance against N(0, I), three seeds",
+        published="FID 40.7 to 13.1 on MNIST by a Gaussian mixture",
+        comparable="other features: only the ratio can be compared",
+    ),
+)

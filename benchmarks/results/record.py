@@ -1,0 +1,70 @@
+"""Records: what a run was and what was measured of it, one committed JSON file a run."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's `run.json`, the figures measured of it, and the command that measured them."""
+
+    run: Mapping[str, Any]
+    measured: Mapping[str, float]
+    command: str
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What was measured, over what the run itself ended with."""
+        return {**self.run["provenance"]["metrics"], **self.measured}
+
+
+def read(name: str) -> Record | None:
+    """The record of that name; None where nothing was run."""
+    path = FOLDER / f"{name}.json"
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    return Record(content["run"], content["measured"], content["command"])
+
+
+def write(name: str, run: Path, measured: Mapping[str, float]) -> None:
+    """Record figures of the run in the folder `run`, measured by this process's own command.
+
+    Figures that another command has measured of the same run stay beside them.
+    """
+    described = json.loads((run / "run.json").read_text())
+    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    earlier = read(name)
+    if earlier is not None and earlier.run == described:
+        measured = {**earlier.measured, **measured}
+        command = "\n".join(dict.fromkeys([*earlier.command.splitlines(), command]))
+    content = {"run": described, "measured": dict(measured), "command": command}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of the results: what it must show, and the records that show it."""
+
+    system: str
+    shows: str
+    records: tuple[str, ...]
+    """Names of records; none: not run yet."""
+    figures: tuple[str, ...]
+    """Names of figures in the records, the one that counts first."""
+    goal: str
+    published: str
+    """The best published figure with its source."""
+    comparable: str
+    """How far ours and the published one can be compared."""
+    short: str = ""
+    """What falls short of the goal, and the suspected cause."""
+    pictures: tuple[str, ...] = ()
+    """Files in docs/results/."""

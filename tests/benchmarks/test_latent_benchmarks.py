@@ -1,0 +1,108 @@
+"""Benchmarks of trained runs: likelihood, latent plane, disentanglement, each on a tiny run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import disentanglement, likelihood, manifold
+from benchmarks.results import record
+from tests.train.conftest import random_splits, tiny_gan, tiny_vae
+from train.data.shapes import FACTORS
+from train.loop import train
+from train.networks import IAFParams
+from train.recipes import RECIPES, Recipe
+from train.runs import load_run
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    monkeypatch.setattr(record, "FOLDER", folder)
+    return folder
+
+
+def trained(recipe: Recipe, out: Path) -> Path:
+    train(recipe, random_splits(recipe.image, 1), out, device="cpu", progress=False)
+    return out
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    network = replace(recipe.objective.network, widths=(), decoder_widths=(), hidden=8)
+    return replace(
+        recipe, objective=replace(recipe.objective, network=network), steps=2, batch_size=4
+    )
+
+
+def written(records: Path) -> dict[str, Any]:
+    return json.loads((records / "it.json").read_text())["measured"]
+
+
+@pytest.mark.parametrize("flow", [None, IAFParams(hidden=4)])
+def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
+    tmp_path: Path, flow: IAFParams | None
+) -> None:
+    recipe = tiny_vae()
+    recipe = replace(recipe, objective=replace(recipe.objective, flow=flow, binarise=True))
+    run = load_run(trained(recipe, tmp_path))
+    images = random_splits(recipe.image).train.images[:3]
+    weighted, elbo = likelihood.bounds(run, images, k=30, seed=1)
+    assert (weighted > elbo).all()  # Jensen, for any draws
+    objective = recipe.objective.build()
+    assert isinstance(objective, likelihood.VAEObjective)
+    image = torch.from_numpy(images[:1].transpose(0, 3, 1, 2) / np.float32(255))
+    # The ELBO of 30 draws and of 3,000 others differ by chance alone.
+    many = objective.log_weights(run.model, image, torch.randn(3000, 2))
+    assert elbo[0] == pytest.approx(many.mean().item(), abs=5 * many.std().item() / 30**0.5)
+    alone = likelihood.bounds(run, images[:1], k=30, seed=1)
+    assert alone[0] == pytest.approx(weighted[:1])
+    assert likelihood.bounds(run, images, k=30, seed=2)[0] != pytest.approx(weighted)
+
+
+def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
+    recipe = tiny_gan()
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    with pytest.raises(ValueError, match="tiny-gan: expected a VAE, found a gan"):
+        likelihood.bounds(load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), 2, 0)
+
+
+def test_likelihood_records_what_it_measured(tmp_path: Path, records: Path) -> None:
+    recipe = replace(tiny_vae(), source="digits")
+    out = trained(recipe, tmp_path / "run")
+    likelihood.main([str(out), "--k", "20", "--images", "5", "--record", "it"])
+    figures = written(records)
+    assert figures["images"] == 5
+    assert figures["iw_20"] < figures["negative_elbo"]
+
+
+def test_manifold_counts_classes_of_what_is_served(tmp_path: Path, records: Path) -> None:
+    out = trained(narrow(RECIPES["mnist_vae_2d"]()), tmp_path / "run")
+    manifold.main([str(out), "--out", str(tmp_path / "grid.png"), "--record", "it"])
+    figures = written(records)
+    assert 0 <= figures["sure_on_grid"] <= 1
+    assert 0 <= figures["classes_on_grid"] <= 10
+    assert (tmp_path / "grid.png").is_file()
+
+
+def test_disentanglement_knows_the_factors(tmp_path: Path, records: Path) -> None:
+    out = trained(narrow(RECIPES["shapes_beta_vae"]()), tmp_path / "run")
+    disentanglement.main([str(out), "--out", str(tmp_path / "z.png"), "--record", "it"])
+    figures = written(records)
+    assert 0 <= figures["mutual_information_gap"] < 1
+    assert all(figures[f"information_{name}"] > 0 for name in FACTORS)
+    assert (tmp_path / "z.png").is_file()
+
+
+def test_traversals_move_one_dimension(tmp_path: Path) -> None:
+    run = load_run(trained(narrow(RECIPES["shapes_beta_vae"]()), tmp_path))
+    centre = np.zeros(8)
+    images = disentanglement.traversals(run, centre)
+    assert images.shape == (8, disentanglement.COLUMNS, 32, 32)
+    moved = torch.zeros(1, 8)
+    moved[0, 3] = -1.6448536  # the 5% quantile of N(0, 1)
+    assert images[3, 0] == pytest.approx(run.decoder(moved)[0, 0].numpy(), abs=1e-6)

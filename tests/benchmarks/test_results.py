@@ -1,0 +1,120 @@
+"""The page of results: drawn from records alone, and the committed page is the drawn one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from benchmarks.results import record
+from benchmarks.results.record import Row
+
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+ROW = Row(
+    system="A VAE (of ours)",
+    shows="That records are shown.",
+    records=("one", "two"),
+    figures=("iw_5000", "test_kl"),
+    goal="at most 86.8",
+    published="86.77 (somebody)",
+    comparable="not at all",
+    pictures=("one.png",),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run's folder; records go beside it."""
+    (tmp_path / "records").mkdir()
+    monkeypatch.setattr(record, "FOLDER", tmp_path / "records")
+    monkeypatch.setattr("sys.argv", ["benchmarks", "likelihood", "runs/one"])
+    provenance = {
+        "data": "mnist",
+        "steps": 46875,
+        "batch_size": 128,
+        "seconds": 960.0,
+        "machine": "a machine, 2 cores",
+        "metrics": {"test_kl": 25.0, "iw_5000": 99.0},
+    }
+    (tmp_path / "run.json").write_text(
+        json.dumps({"recipe": {"name": "mnist_vae"}, "provenance": provenance})
+    )
+    return tmp_path
+
+
+def test_a_record_is_the_run_what_was_measured_and_the_command(run: Path) -> None:
+    record.write("one", run, {"iw_5000": 86.5})
+    found = record.read("one")
+    assert found is not None
+    assert found.run == json.loads((run / "run.json").read_text())
+    assert found.command == "python -m benchmarks likelihood runs/one"
+    assert found.figures == {"iw_5000": 86.5, "test_kl": 25.0}
+    assert record.read("two") is None
+
+
+def test_figures_of_another_command_stay_until_the_run_is_another(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.write("one", run, {"iw_5000": 86.5})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "manifold", "runs/one"])
+    record.write("one", run, {"classes": 10.0})
+    found = record.read("one")
+    assert found is not None
+    assert found.measured == {"iw_5000": 86.5, "classes": 10.0}
+    assert found.command.splitlines()[1] == "python -m benchmarks manifold runs/one"
+    changed = (run / "run.json").read_text().replace("46875", "50000")
+    (run / "run.json").write_text(changed)
+    record.write("one", run, {"classes": 9.0})
+    found = record.read("one")
+    assert found is not None
+    assert found.measured == {"classes": 9.0}
+    assert "likelihood" not in found.command
+
+
+def test_the_page_shows_records_and_says_what_was_not_run(run: Path) -> None:
+    nothing = results.page([ROW])
+    assert "| [A VAE (of ours)](#a-vae-of-ours) | not run | at most 86.8 | 86.77 (somebody) |" in (
+        nothing
+    )
+    assert "| `one` |  |  |  |  | not run |  |" in nothing
+    record.write("one", run, {"iw_5000": 86.54321})
+    page = results.page([ROW])
+    assert "| iw 5000: `mnist_vae` 86.54 | at most 86.8 |" in page
+    assert "standard deviation" not in page
+    row = "| `one` | `mnist_vae` | mnist | 46,875 x 128 | 16 min | 86.54 | 25 |"
+    assert row in page
+    assert "| `two` |  |  |  |  | not run |  |" in page
+    assert "- machine: a machine, 2 cores" in page
+    assert "- measured by `python -m benchmarks likelihood runs/one`" in page
+    assert "![one](results/one.png)" in page
+
+
+def test_seeds_of_one_recipe_have_a_mean_and_a_spread(run: Path) -> None:
+    for name, value in (("one", 85.0), ("two", 88.0)):
+        record.write(name, run, {"iw_5000": value})
+    page = results.page([ROW])
+    assert "| iw 5000: `mnist_vae` 86.5 ± 2.1 |" in page
+    assert "| `mnist_vae` | 2 | 86.5 ± 2.1 | 25 ± 0 |" in page
+
+
+def test_a_system_without_records_is_not_run() -> None:
+    page = results.page([Row("GAN", "Nothing.", (), ("frechet",), "g", "p", "c", "half of it")])
+    assert "- short of the goal: half of it" in page
+    assert "| [GAN](#gan) | not run | g | p |" in page
+    assert "Not run." in page
+
+
+def test_the_committed_page_is_drawn_and_its_pictures_are_there(tmp_path: Path) -> None:
+    results.main(["--out", str(tmp_path / "results.md")])
+    assert PAGE.read_text() == (tmp_path / "results.md").read_text(), (
+        "docs/results.md: write it anew with `python -m benchmarks results`"
+    )
+    for row in results.ROWS:
+        if any(record.read(name) for name in row.records):
+            for picture in row.pictures:
+                assert (PAGE.parent / "results" / picture).is_file()
+
+
+def test_every_record_is_in_a_row() -> None:
+    used = {name for row in results.ROWS for name in row.records}
+    assert {path.stem for path in record.FOLDER.glob("*.json")} <= used

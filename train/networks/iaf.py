@@ -1,0 +1,97 @@
+"""Inverse autoregressive flow: a posterior that bends a diagonal Gaussian, still with its density.
+
+Kingma et al. (2016), arXiv:1606.04934, algorithm 1; its autoregressive networks are masked ones
+(Germain et al. 2015, MADE, arXiv:1502.03509). A step moves each latent by what lies before it, all
+in one pass; the next step takes them in reverse.
+
+Shapes: B batch, Z latent size, F width of the encoder's features, H width of a masked network.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.networks.vae import Encoder, VAEParams
+
+
+@dataclass(frozen=True)
+class IAFParams:
+    """Size of the flow."""
+
+    steps: int = 4
+    hidden: int = 320
+    """Width of each step's masked network, one hidden layer."""
+    open_gate: float = 2.0
+    """Bias of the gates at the start: sigmoid(2) keeps 88% of each latent in each step."""
+
+
+class MaskedLinear(nn.Linear):
+    """A dense layer in which output i sees input j only where mask[i, j] is 1."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return functional.linear(values, self.weight * self.mask, self.bias)
+
+
+class AutoregressiveNetwork(nn.Module):
+    """Latents [B, Z] and features [B, F] -> shift and gate logit of each latent, [B, Z] each.
+
+    Those of latent i depend on the latents before i (after i where `reverse`) and on all features.
+    """
+
+    def __init__(self, latent: int, features: int, params: IAFParams, reverse: bool) -> None:
+        super().__init__()
+        order = torch.arange(latent)
+        if reverse:
+            order = order.flip(0)
+        # A hidden unit of degree d sees the latents up to place d of the order (MADE, eq. 8), and
+        # is seen only by those after it (eq. 9).
+        degree = torch.arange(params.hidden) % max(1, latent - 1)
+        self.hidden = MaskedLinear((degree[:, None] >= order[None, :]).float())
+        self.context = nn.Linear(features, params.hidden, bias=False)
+        self.moments = MaskedLinear((order.repeat(2)[:, None] > degree[None, :]).float())
+        with torch.no_grad():
+            # Nearly the identity at first: the posterior starts as the Gaussian it bends.
+            self.moments.weight.mul_(0.1)
+            self.moments.bias.zero_()
+            self.moments.bias[latent:] += params.open_gate
+
+    def forward(self, latents: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = functional.gelu(self.hidden(latents) + self.context(features))
+        shift, gate = self.moments(hidden).chunk(2, dim=1)
+        return shift, gate
+
+
+class FlowEncoder(nn.Module):
+    """Images [B, C, H, W] and noise [B, Z] from N(0, I) -> latents [B, Z], log q(z|x) [B] in nats.
+
+    The image's part may have a batch of 1 for many rows of noise. Nothing in here is random.
+    """
+
+    def __init__(self, params: VAEParams, flow: IAFParams) -> None:
+        super().__init__()
+        self.base = Encoder(params)
+        self.steps = nn.ModuleList(
+            AutoregressiveNetwork(params.latent, params.hidden, flow, reverse=step % 2 == 1)
+            for step in range(flow.steps)
+        )
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.base.layers(images)
+        mean, log_variance = self.base.moments(features).chunk(2, dim=1)
+        latents = mean + (0.5 * log_variance).exp() * noise
+        log_density = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(1)
+        for step in self.steps:
+            shift, gate = step(latents, features)
+            # sigma * z + (1 - sigma) * m: each latent's Jacobian is its gate.
+            latents = torch.lerp(shift, latents, gate.sigmoid())
+            log_density = log_density - functional.logsigmoid(gate).sum(1)
+        return latents, log_density

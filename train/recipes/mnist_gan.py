@@ -1,0 +1,173 @@
+"""One pair of networks and one budget, 3,000 batches of 64: losses, techniques, ways of a label.
+
+What differs from `mnist_gan` is what a recipe is named for, and what its paper asks for with it:
+no momentum where the critic is far ahead or penalised.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from runtime.images import ImageSpec
+from train.networks import DCGANParams
+from train.objectives import AdamParams, Adversarial
+from train.recipes.recipe import Recipe
+
+_NO_MOMENTUM = AdamParams(2e-4, (0.0, 0.99))
+
+
+def mnist_gan() -> Recipe:
+    return Recipe(
+        name="mnist_gan",
+        summary="small unconditional DCGAN, non-saturating loss: what the next ones change",
+        source="mnist",
+        image=ImageSpec(height=28, width=28, channels=1),
+        objective=Adversarial(
+            DCGANParams(
+                latent=64,
+                height=28,
+                width=28,
+                channels=1,
+                stages=2,
+                generator_width=32,
+                discriminator_width=16,
+            )
+        ),
+        steps=3_000,
+        batch_size=64,
+        ema_decay=0.999,
+        log_every=10,
+    )
+
+
+def mnist_minimax() -> Recipe:
+    return _variant("mnist_minimax", "minimax loss, which saturates", loss="minimax")
+
+
+def mnist_lsgan() -> Recipe:
+    return _variant("mnist_lsgan", "least squares (LSGAN)", loss="least_squares")
+
+
+def mnist_hinge() -> Recipe:
+    return _variant("mnist_hinge", "hinge loss", loss="hinge")
+
+
+def mnist_wgan() -> Recipe:
+    return _variant(
+        "mnist_wgan",
+        "Wasserstein critic with clipped weights, five steps for one of the generator",
+        loss="wasserstein",
+        weight_clip=0.01,
+        critic_steps=5,
+        generator=_NO_MOMENTUM,
+        discriminator=_NO_MOMENTUM,
+    )
+
+
+def mnist_wgan_gp() -> Recipe:
+    return _variant(
+        "mnist_wgan_gp",
+        "Wasserstein critic with a gradient penalty, five steps for one of the generator",
+        loss="wasserstein",
+        gradient_penalty=10.0,
+        critic_steps=5,
+        generator=_NO_MOMENTUM,
+        discriminator=_NO_MOMENTUM,
+    )
+
+
+def mnist_r3gan() -> Recipe:
+    return _variant(
+        "mnist_r3gan",
+        "relativistic pairs with R1 and R2 at every step (R3GAN's loss)",
+        loss="relativistic",
+        r1=1.0,
+        r2=1.0,
+        generator=_NO_MOMENTUM,
+        discriminator=_NO_MOMENTUM,
+    )
+
+
+def mnist_feature_matching() -> Recipe:
+    return _variant(
+        "mnist_feature_matching",
+        "the generator matches the discriminator's mean features",
+        feature_matching=True,
+    )
+
+
+def mnist_minibatch_deviation() -> Recipe:
+    return _variant(
+        "mnist_minibatch_deviation",
+        "the discriminator sees how much the batch varies",
+        network={"minibatch_deviation": True},
+    )
+
+
+def mnist_historical_averaging() -> Recipe:
+    return _variant(
+        "mnist_historical_averaging",
+        "both networks pay for leaving the mean of their past weights",
+        historical_averaging=0.001,
+    )
+
+
+def mnist_label_smoothing() -> Recipe:
+    return _variant(
+        "mnist_label_smoothing",
+        "real images have the target 0.9 instead of 1",
+        label_smoothing=0.1,
+    )
+
+
+def mnist_virtual_batch_norm() -> Recipe:
+    return _variant(
+        "mnist_virtual_batch_norm",
+        "generator normed by a reference batch",
+        network={"generator_norm": "virtual"},
+    )
+
+
+def mnist_cgan_concatenate() -> Recipe:
+    return _variant(
+        "mnist_cgan_concatenate",
+        "the label beside the latent and beside the picture",
+        network={
+            "classes": 10,
+            "generator_labels": "concatenate",
+            "discriminator_labels": "concatenate",
+        },
+    )
+
+
+def mnist_cgan_batch_norm() -> Recipe:
+    return _variant(
+        "mnist_cgan_batch_norm",
+        "the label in the generator's batch norms and beside the picture",
+        network={"classes": 10, "discriminator_labels": "concatenate"},
+    )
+
+
+def mnist_cgan_projection() -> Recipe:
+    return _variant(
+        "mnist_cgan_projection",
+        "the label in the generator's batch norms, projected in the discriminator",
+        network={"classes": 10},
+    )
+
+
+def mnist_acgan() -> Recipe:
+    return _variant(
+        "mnist_acgan",
+        "the discriminator tells the label (auxiliary classifier)",
+        network={"classes": 10, "discriminator_labels": "classify"},
+    )
+
+
+def _variant(
+    name: str, summary: str, *, network: dict[str, Any] | None = None, **changes: Any
+) -> Recipe:
+    """`mnist_gan` with changes to its objective, and to its networks."""
+    base = mnist_gan()
+    networks = replace(base.objective.network, **network or {})
+    objective = replace(base.objective, network=networks, **changes)
+    return replace(base, name=name, summary=summary, objective=objective)
