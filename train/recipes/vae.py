@@ -17,8 +17,8 @@ def mnist_vae_2d() -> Recipe:
         source="mnist",
         image=_MNIST,
         objective=ELBO(
-            VAEParams(latent=2, widths=(16, 32), decoder_widths=(16, 16), hidden=512, depth=2),
-            AdamParams(2e-3, weight_decay=1e-4, schedule="one_cycle"),
+            VAEParams(latent=2, widths=(16, 32), decoder_widths=(), hidden=400, depth=3, norm=True),
+            AdamParams(4e-3, weight_decay=1e-4, schedule="one_cycle"),
         ),
         steps=40 * 60_000 // 256,
         batch_size=256,
