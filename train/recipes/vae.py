@@ -58,7 +58,7 @@ def mnist_vae_binary() -> Recipe:
             binarise=True,
             warm_up=0.3,
         ),
-        steps=120 * 60_000 // 256,
+        steps=40_000,
         batch_size=256,
         checkpoint_every=4000,
         sample_every=4000,
