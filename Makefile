@@ -26,7 +26,9 @@ test: $(FULL)/.ready
 # On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
 # one, or without a library, what needs it is skipped, and the last lines say why.
 # FLAVOR=tensorrt-rtx is for RTX cards; INDEX is the package index with TensorRT's libraries.
+# TensorRT's libraries are not on PyPI: where they cannot be installed, the rest goes on.
 test-gpu: $(GPU)/.ready
+	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' $(INDEX:%=--extra-index-url %)
 	$(GPU)/bin/python -m pytest tests/gpu
 
 check: $(FULL)/.ready
@@ -67,14 +69,12 @@ $(SERVE)/.ready: pyproject.toml constraints.txt
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,benchmarks,dev]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,benchmarks,dev,tensorrt-rtx]'
 	touch $@
 
-# TensorRT's libraries come from NVIDIA's own index, INDEX=...: without it, the rest goes on.
 $(GPU)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python $(PIP) --editable '.[onnx-gpu,train,export,benchmarks,dev]'
-	-$(GPU)/bin/python $(PIP) --editable '.[$(FLAVOR)]' $(INDEX:%=--extra-index-url %)
 	touch $@
 
 clean:

@@ -18,7 +18,8 @@ import runtime
 from benchmarks.figures import Bar, Figure, least, parser, publish
 from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
 from benchmarks.timing import interleaved, medians, paired_ratio, rate
-from runtime.backends import Backend, Setting, Variant, open_backend
+from runtime.backends import Backend, Setting, Variant
+from runtime.backends.opening import open_backend
 from runtime.cache import cache_folder
 from runtime.machine import cores
 from runtime.manifest import GraphName

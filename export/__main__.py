@@ -238,14 +238,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--version-compatible",
         action="store_true",
-        help="also run under later TensorRT of the same major version; somewhat slower",
+        help="also run under later TensorRT of the same major version; somewhat slower; not rtx",
     )
     command.add_argument(
         "--hardware",
         choices=HARDWARE,
         default="this",
         help="run on this model of GPU alone (default, fastest), on all of the same compute "
-        "capability, or on all since Ampere (slowest)",
+        "capability, or on all since Ampere (slowest; not rtx)",
     )
     command.set_defaults(run=engine, verbose=False)
 

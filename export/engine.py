@@ -117,6 +117,11 @@ def _target(options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
             + f", found {found or 'none (no NVIDIA driver, or no visible device)'}"
         )
     if options.flavor == "tensorrt-rtx":
+        if options.version_compatible or options.hardware == "ampere+":
+            raise EngineError(
+                "tensorrt-rtx: version-compatible plans, and plans for all GPUs since Ampere, are "
+                "TensorRT's alone: build one for each version and compute capability"
+            )
         known = rtx_capabilities()
         if wanted is None or "{}.{}".format(*wanted) not in known:
             found = "none, and no GPU here" if wanted is None else "{}.{}".format(*wanted)

@@ -19,7 +19,8 @@ from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
 from export.variants import with_variants
 from runtime.artifact import Artifact
-from runtime.backends import Backend, Tensors, open_reference
+from runtime.backends import Backend, Tensors
+from runtime.backends.onnxruntime import open_reference
 from runtime.encoding import encode_npz
 from runtime.golden import GOLDEN
 from runtime.manifest import GraphName, GraphSpec, Manifest, Reduced

@@ -14,7 +14,7 @@ from runtime.cache import write_file
 from runtime.errors import EngineError
 from runtime.manifest import GraphSpec, Precision
 from runtime.nvidia.plans import Bucket, PlanKey
-from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger, rtx_capabilities
+from runtime.nvidia.tensorrt import Flavor, import_tensorrt, logger_of, rtx_capabilities
 from runtime.nvidia.tensorrt_api import (
     IBuilderConfig,
     INetworkDefinition,
@@ -59,8 +59,8 @@ def build_plan(
 ) -> bytes:
     """The serialized engine of one ONNX file for one bucket; EngineError with TensorRT's words."""
     library = import_tensorrt(key.flavor)
-    said: list[str] = []
-    log = make_logger(library, raised=said)
+    log, said = logger_of(key.flavor)
+    said.clear()
     builder = library.Builder(log)
     # Precision lives in the graph: TensorRT 11 knows nothing else, and 10 is told so.
     strongly = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.write import choose_version, write
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Backend, Tensors, open_reference
+from runtime.backends import Backend, Tensors
+from runtime.backends.onnxruntime import open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError
 from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.graph import check_graph

@@ -294,6 +294,8 @@ class Batcher:
         return batch
 
     def _share(self, first: _Entry) -> int:
+        if self._backend.max_batch is not None:
+            return self._max_batch  # engines of fixed batch sizes: halves cost as much as the whole
         # What waits and what runs, split evenly: one request of 64 keeps two cores busy, and
         # nobody stands behind a batch that took all there was while another was about to end.
         runners = len(self._threads)

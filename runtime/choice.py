@@ -21,17 +21,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.backends import (
-    ENGINES,
-    REFERENCE,
-    Backend,
-    Device,
-    Engine,
-    Setting,
-    Tensors,
-    Variant,
-    open_backend,
-)
+from runtime.backends import ENGINES, REFERENCE, Backend, Device, Engine, Setting, Tensors, Variant
+from runtime.backends.opening import open_backend
 from runtime.cache import forget, recall, remember
 from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, within_tolerance

@@ -6,7 +6,8 @@ LatentServeError
 ├── OverloadedError   the queue has no room and the caller chose not to wait
 ├── DeadlineExceeded  the work was not finished in the time the caller allowed
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
-│   └── NotFiniteError    it gave NaN or infinity
+│   ├── NotFiniteError    it gave NaN or infinity
+│   └── WrongImagesError  its images are not the reference's
 └── ExportError       a module that cannot become an artifact; nothing is written
 """
 
@@ -67,6 +68,10 @@ class EngineError(LatentServeError):
 
 class NotFiniteError(EngineError):
     """An engine's outputs hold NaN or infinity."""
+
+
+class WrongImagesError(EngineError):
+    """An engine's outputs are too far from the reference's."""
 
 
 class ExportError(LatentServeError):

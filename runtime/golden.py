@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from runtime.artifact import Artifact, read_npz
 from runtime.backends import Backend
 from runtime.errors import ArtifactError, EngineError
-from runtime.manifest import GraphName, GraphSpec, Precision
+from runtime.manifest import GraphName, GraphSpec, Manifest, Precision
+from runtime.streams import Counter, Draws
 
 GOLDEN = "golden.npz"
 
@@ -52,6 +53,26 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
         _check_graph("decode", spec, golden, backend, precision)
     for spec in manifest.encode[:1]:
         _check_graph("encode", spec, golden, backend, "fp32")
+    if backend.draws:
+        _check_drawing(manifest, backend, precision)
+
+
+def _check_drawing(manifest: Manifest, backend: Backend, precision: Precision) -> None:
+    """Images of latents that the engine draws itself are those of the same latents given to it."""
+    segments = ((Counter(0, 0, 2), None), (Counter(2**53 - 1, 0, 1), 0.5), (Counter(1, 7, 2), None))
+    draws = Draws(manifest.latent.shape, segments)
+    labels = manifest.labels
+    rest = {} if labels is None else {"labels": np.arange(len(draws)) % len(labels)}
+    drawn = backend.run("decode", {"latents": draws, **rest})["images"]
+    given = backend.run("decode", {"latents": np.asarray(draws), **rest})["images"]
+    difference = float(np.abs(drawn.astype(np.float64) - given).max())
+    allowed = MAX_LEVELS if precision == "fp32" else REDUCED_MAX_LEVELS
+    if not difference <= allowed:
+        raise EngineError(
+            f"decode: images of latents that this engine draws differ from those of the same "
+            f"latents given to it by up to {difference:g}, {allowed:g} allowed "
+            f"({backend.description})"
+        )
 
 
 def _check_graph(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.artifact import read_artifact
-from runtime.backends import Device, Setting, open_backend
+from runtime.backends import Backend, Device, Setting, Variant
 from runtime.backends.gpu import LANES_PER_GPU
+from runtime.backends.opening import open_backend
 from runtime.cache import cache_folder
 from runtime.choice import Measured, choose, choose_anew
+from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, check_golden
 from runtime.machine import cores
 from runtime.manifest import Manifest, Precision
@@ -76,16 +78,28 @@ def load(
     verified = read_artifact(artifact, signed_by=signed_by)
     limits = limits or Limits()
     cache = cache or cache_folder()
-    setting = _setting(verified.manifest, limits, on_gpu(backend, device))
-    variant, reason = choose(
-        verified,
-        backend=backend,
-        precision=precision,
-        device=device,
-        setting=setting,
-        cache=cache,
-    )
-    engine = open_backend(verified, variant, setting, cache)
+
+    def opened(backend: str) -> tuple[Variant, str, Setting, Backend]:
+        setting = _setting(verified.manifest, limits, on_gpu(backend, device))
+        variant, reason = choose(
+            verified,
+            backend=backend,
+            precision=precision,
+            device=device,
+            setting=setting,
+            cache=cache,
+        )
+        setting = _setting(verified.manifest, limits, variant.device == "cuda")
+        return variant, reason, setting, open_backend(verified, variant, setting, cache)
+
+    try:
+        variant, reason, setting, engine = opened(backend)
+    except EngineError as error:
+        if backend != "auto" or not devices.gpus():
+            raise
+        # A plan that is damaged, or turned out wrong, or has no room: it is not the only way.
+        logger.warning("going on without TensorRT: %s", error)
+        variant, reason, setting, engine = opened("onnxruntime")
     try:
         check_golden(verified, engine, variant.precision)
     except BaseException:

@@ -98,7 +98,11 @@ def _tensorrt_variants(
     found: list[Variant] = []
     missing: list[EngineError] = []
     for flavor in FLAVORS:
-        if backend != flavor and not (backend == "auto" and _may_run(flavor)):
+        try:
+            if backend != flavor and not (backend == "auto" and _may_run(flavor)):
+                continue
+        except EngineError as error:  # bindings without their libraries
+            missing.append(error)
             continue
         for each in _precisions(artifact, precision):
             try:

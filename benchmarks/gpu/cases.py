@@ -25,8 +25,8 @@ ENQUEUE, COPIED = "raw loop, enqueue only", "raw loop, images copied out"
 """TensorRT's raw loops; both launch CUDA graphs."""
 PLAIN, GRAPHS = "raw loop", "raw loop, CUDA graph"
 """ONNX Runtime's; both copy the images out."""
-RAW = {"tensorrt": ENQUEUE, "tensorrt-rtx": ENQUEUE, "onnxruntime": GRAPHS}
-"""Backend -> the raw loop that ours is held against: the fastest that its engine has."""
+RAW = {"tensorrt": COPIED, "tensorrt-rtx": COPIED, "onnxruntime": GRAPHS}
+"""Backend -> the raw loop that ours is held against: images in host memory, as ours."""
 
 OURS: Bar = least(0.95)
 ENGINES: Bar = least(1.5)

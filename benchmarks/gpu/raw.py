@@ -23,7 +23,7 @@ from runtime.manifest import GraphSpec
 from runtime.nvidia.cuda import Cuda
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.plans import Plan
-from runtime.nvidia.tensorrt import import_tensorrt, make_logger
+from runtime.nvidia.tensorrt import import_tensorrt, logger_of
 
 _COPIED = 256 << 20
 _COPIES = 8
@@ -147,8 +147,8 @@ def tensorrt_loops(
 ) -> tuple[Measure, Measure]:
     """A plan recorded as a CUDA graph: the engine alone, and with latents in and images out."""
     library = import_tensorrt(plan.key.flavor)
-    said: list[str] = []
-    loader = library.Runtime(make_logger(library, raised=said))
+    log, said = logger_of(plan.key.flavor)
+    loader = library.Runtime(log)
     engine = loader.deserialize_cuda_engine(plan.data)
     if engine is None:
         raise EngineError(f"{plan.key.file} cannot be loaded: {'; '.join(said)}")

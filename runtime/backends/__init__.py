@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -80,36 +79,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release the engine's memory; no run may follow."""
         ...
-
-
-def open_backend(artifact: Artifact, variant: Variant, setting: Setting, cache: Path) -> Backend:
-    """Load a verified artifact into an engine; `cache` holds the plans of those that are built
-    beforehand.
-
-    Raises EngineError where the library is missing, or this machine cannot run the variant.
-    """
-    if variant.engine == "tensorrt" or variant.engine == "tensorrt-rtx":
-        from runtime.backends.tensorrt import tensorrt_backend
-
-        return tensorrt_backend(artifact, variant.engine, variant.precision, setting, cache)
-    if variant.engine == "openvino":
-        from runtime.backends.openvino import OpenVinoBackend
-
-        return OpenVinoBackend(artifact, variant, setting)
-    if variant.device == "cuda":
-        from runtime.backends.onnxruntime_cuda import onnxruntime_cuda_backend
-
-        return onnxruntime_cuda_backend(artifact, variant, setting)
-    from runtime.backends.onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(artifact, variant, setting)
-
-
-def open_reference(artifact: Artifact, *, threads: int = 1) -> Backend:
-    """The artifact on the engine that all others are compared with."""
-    from runtime.backends.onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))
 
 
 def arrays(inputs: Inputs) -> dict[str, NDArray[Any]]:

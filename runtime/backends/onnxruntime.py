@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
 from runtime.backends import (
+    REFERENCE,
     Inputs,
     Setting,
     Tensors,
@@ -130,3 +131,8 @@ def open_session(
             "check the CUDA and cuDNN libraries (latentserve[onnx-gpu] installs them)"
         )
     return session
+
+
+def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:
+    """The artifact on the engine that all others are compared with."""
+    return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))

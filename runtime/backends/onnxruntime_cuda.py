@@ -1,6 +1,10 @@
-"""ONNX Runtime's CUDA provider, run in lanes: buffers that stay on the device, CUDA graphs."""
+"""ONNX Runtime's CUDA provider, run in lanes: buffers that stay on the device, CUDA graphs.
+
+Its CUDA graphs belong to the thread that recorded them: a session has a thread of its own.
+"""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ from runtime.backends.gpu import Engines, GpuBackend
 from runtime.backends.onnxruntime import CUDA, import_onnxruntime, open_session
 from runtime.errors import EngineError
 from runtime.manifest import GraphName, GraphSpec
-from runtime.nvidia.cuda import OutOfDeviceMemoryError
+from runtime.nvidia.cuda import as_memory_error
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.slots import Execution
 
@@ -68,21 +72,26 @@ class OnnxRuntimeEngine:
         self.spec = spec
         self.buckets = buckets
         self._onnxruntime, self._data, self._gpu = onnxruntime, data, gpu
-        self._sessions: dict[int, Any] = {}
+        self._sessions: dict[int, tuple[Any, ThreadPoolExecutor]] = {}
 
     def execution(self, bucket: int, stream: int) -> Execution:
         if stream not in self._sessions:
-            self._sessions[stream] = open_session(
-                self._onnxruntime,
-                self._data,
-                self.spec.file,
-                (CUDA, provider_options(self._gpu, stream)),
-                threads=1,
+            thread = ThreadPoolExecutor(1, "latentserve-onnxruntime")
+            provider = CUDA, provider_options(self._gpu, stream)
+            opened = thread.submit(
+                open_session, self._onnxruntime, self._data, self.spec.file, provider, threads=1
             )
-        session = self._sessions[stream]
-        return _Execution(self._onnxruntime, session, self.spec, self._gpu, bucket)
+            try:
+                self._sessions[stream] = opened.result(), thread
+            except EngineError as error:
+                thread.shutdown()
+                raise as_memory_error(error) from error
+        session, thread = self._sessions[stream]
+        return _Execution(self._onnxruntime, session, thread, self.spec, self._gpu, bucket)
 
     def close(self) -> None:
+        for _, thread in self._sessions.values():
+            thread.shutdown()
         self._sessions.clear()
 
 
@@ -95,12 +104,19 @@ class _Execution:
     """It records its own graphs, one for each of these numbers."""
 
     def __init__(
-        self, onnxruntime: Any, session: Any, spec: GraphSpec, gpu: Gpu, bucket: int
+        self,
+        onnxruntime: Any,
+        session: Any,
+        thread: ThreadPoolExecutor,
+        spec: GraphSpec,
+        gpu: Gpu,
+        bucket: int,
     ) -> None:
+        self._thread = thread
         self._session, self._spec, self._gpu, self._bucket = session, spec, gpu, bucket
         self._binding = session.io_binding()
         self._options = onnxruntime.RunOptions()
-        self._options.add_run_config_entry("gpu_graph_annotation_id", str(bucket))
+        self._options.add_run_config_entry("gpu_graph_id", str(bucket))
         # The lane waits for its stream, once, after the copies out.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
@@ -116,9 +132,8 @@ class _Execution:
 
     def enqueue(self, stream: int) -> None:
         try:
-            self._session.run_with_iobinding(self._binding, self._options)
+            run = self._session.run_with_iobinding
+            self._thread.submit(run, self._binding, self._options).result()
         except Exception as error:  # the library raises its own kinds, and RuntimeError
-            text = f"onnxruntime failed while running {self._spec.file}: {error}"
-            if "out of memory" in str(error).lower() or "failed to allocate" in str(error).lower():
-                raise OutOfDeviceMemoryError(text) from error
-            raise EngineError(text) from error
+            failed = EngineError(f"onnxruntime failed while running {self._spec.file}: {error}")
+            raise as_memory_error(failed) from error

@@ -1,21 +1,28 @@
 """TensorRT, of either flavor: plans of the engine cache, run in lanes."""
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtime.artifact import Artifact
 from runtime.backends import Setting, graph_spec
 from runtime.backends.gpu import Engines, GpuBackend
-from runtime.errors import EngineError
+from runtime.errors import EngineError, WrongImagesError
 from runtime.manifest import GraphName, GraphSpec, Precision
-from runtime.nvidia.cuda import OutOfDeviceMemoryError
+from runtime.nvidia.cuda import OutOfDeviceMemoryError, as_memory_error
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.plans import Plan, discard, find, note_verified, stale
 from runtime.nvidia.slots import Execution
-from runtime.nvidia.tensorrt import Flavor, import_tensorrt, make_logger
-from runtime.nvidia.tensorrt_api import ICudaEngine, IExecutionContext, TensorRT
+from runtime.nvidia.tensorrt import Flavor, import_tensorrt, logger_of
+from runtime.nvidia.tensorrt_api import (
+    ICudaEngine,
+    IExecutionContext,
+    IRtxCudaEngine,
+    TensorRT,
+    TensorRTForRTX,
+)
 from runtime.nvidia.verification import verify
 
 
@@ -24,8 +31,9 @@ def tensorrt_backend(
 ) -> GpuBackend:
     """The artifact on the plans that the cache holds for this machine's GPUs.
 
-    Plans that no GPU has run yet are verified first. Raises EngineError where TensorRT or a plan is
-    missing, with the command that builds it, and where a plan is wrong.
+    Plans that were not verified on such a GPU with this version are verified first. Raises
+    EngineError where TensorRT or a plan is missing, with the command that builds it, and where a
+    plan is wrong.
     """
     library = import_tensorrt(flavor)
 
@@ -33,7 +41,7 @@ def tensorrt_backend(
         found = find_plans(artifact, flavor, precision, cache, gpu)
         for graph, plans in found.items():
             for plan in plans:
-                if plan.verified is None:
+                if not _is_verified(plan, gpu, library.__version__):
                     _verify(artifact, graph, plan, cache, gpu)
         return {
             graph: TensorRTEngine(library, _spec(artifact, graph, precision), plans)
@@ -71,28 +79,38 @@ def find_plans(
 
 
 def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> dict[str, Any]:
-    """Run one plan by itself and hold it against the reference: the figures, or EngineError."""
-    key, batch = plan.key, plan.key.bucket.largest
+    """Run one plan by itself, at every batch size that it will be run at, and hold it against the
+    reference: the worst figures, where and by what they were found; or WrongImagesError."""
+    key = plan.key
     library = import_tensorrt(key.flavor)
 
     def engines(_: Gpu) -> Engines:
         return {graph: TensorRTEngine(library, _spec(artifact, graph, key.precision), [plan])}
 
-    setting = Setting(runners=1, threads=1, batch=batch)
-    backend = GpuBackend(engines, engine=key.file, setting=setting, on=[gpu])
-    try:
-        if backend.max_batch < batch:
-            raise EngineError(f"not enough device memory to verify {key.file}")
-        found = verify(artifact, graph, key.precision, backend, batch)
-    finally:
-        backend.close()
-    return found | {"gpu": gpu.name}
+    found: list[dict[str, Any]] = []
+    for batch in key.bucket.sizes:
+        setting = Setting(runners=1, threads=1, batch=batch)
+        backend = GpuBackend(engines, engine=key.file, setting=setting, on=[gpu])
+        try:
+            if backend.max_batch < batch:
+                raise OutOfDeviceMemoryError(f"not enough device memory to verify {key.file}")
+            found.append(verify(artifact, graph, key.precision, backend, batch))
+        finally:
+            backend.close()
+    worst = {name: max(each[name] for each in found) for name in found[0]}
+    return worst | {"gpu": gpu.name, "version": library.__version__}
+
+
+def _is_verified(plan: Plan, gpu: Gpu, version: str) -> bool:
+    """On this model of GPU, with this version: a compatible plan is another program elsewhere."""
+    verified = plan.verified or {}
+    return (verified.get("gpu"), verified.get("version")) == (gpu.name, version)
 
 
 def _verify(artifact: Artifact, graph: GraphName, plan: Plan, cache: Path, gpu: Gpu) -> None:
     try:
         note_verified(cache, plan, verify_plan(artifact, graph, plan, gpu))
-    except EngineError:
+    except WrongImagesError:
         discard(cache, plan.key)
         raise
 
@@ -110,30 +128,55 @@ class TensorRTEngine:
     def __init__(self, library: TensorRT, spec: GraphSpec, plans: Sequence[Plan]) -> None:
         self.spec = spec
         self._library = library
-        self._said: list[str] = []
-        self._runtime = library.Runtime(make_logger(library, raised=self._said))
+        self._plans = plans
+        self._flavor = plans[0].key.flavor
+        log, self._said = logger_of(self._flavor)
+        self._runtime = library.Runtime(log)
         self._engines: dict[int, ICudaEngine] = {}
         for plan in plans:
             # Such plans carry code for the host; ours come from a folder that is ours alone.
             self._runtime.engine_host_code_allowed = plan.key.version.endswith("+")
+            self._said.clear()
             engine = self._runtime.deserialize_cuda_engine(plan.data)
             if engine is None:
-                raise EngineError(
-                    f"{plan.key.flavor} cannot load its plan {plan.key.file}: "
+                refused = EngineError(
+                    f"{self._flavor} cannot load its plan {plan.key.file}: "
                     f"{'; '.join(self._said)}: build it again"
                 )
+                raise as_memory_error(refused)
             self._check_border(engine, plan)
             bucket = plan.key.bucket
-            for batch in {bucket.smallest, bucket.best, bucket.largest}:
+            for batch in bucket.sizes:
                 if batch not in self._engines or bucket.is_static:
                     self._engines[batch] = engine
         self.buckets = tuple(sorted(self._engines))
 
     def execution(self, bucket: int, stream: int) -> Execution:
-        return _Execution(self._library, self._engines[bucket], self.spec, bucket, self._said)
+        context = self._context(self._engines[bucket])
+        scratch = int(self._engines[bucket].device_memory_size_v2)
+        return _Execution(context, scratch, self.spec, bucket, self._said)
 
     def close(self) -> None:
         self._engines.clear()
+
+    def _context(self, engine: ICudaEngine) -> IExecutionContext:
+        """A context whose memory the lane owns."""
+        self._said.clear()
+        strategy = self._library.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._flavor == "tensorrt-rtx":
+            # Kernels of dynamic shapes are compiled here and now: a CUDA graph would keep the slow
+            # ones that stand in for them until a compilation in the background ends.
+            rtx = cast(TensorRTForRTX, self._library)
+            config = cast(IRtxCudaEngine, engine).create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            eager = rtx.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
+            context = engine.create_execution_context(config)
+        else:
+            context = engine.create_execution_context(strategy)
+        if context is None:
+            raise OutOfDeviceMemoryError(f"no execution context: {'; '.join(self._said)}")
+        return context
 
     def _check_border(self, engine: ICudaEngine, plan: Plan) -> None:
         """A plan of the right key whose inputs or outputs are others would read and write beyond
@@ -172,19 +215,14 @@ class _Execution:
 
     def __init__(
         self,
-        library: TensorRT,
-        engine: ICudaEngine,
+        context: IExecutionContext,
+        scratch: int,
         spec: GraphSpec,
         bucket: int,
-        said: list[str],
+        said: deque[str],
     ) -> None:
+        self._context, self.scratch = context, scratch
         self._spec, self._said = spec, said
-        self.scratch = int(engine.device_memory_size_v2)
-        strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = engine.create_execution_context(strategy)
-        if context is None:
-            raise OutOfDeviceMemoryError(f"no execution context: {'; '.join(said)}")
-        self._context: IExecutionContext = context
         for tensor in spec.inputs:
             self._succeeds(context.set_input_shape(tensor.name, (bucket, *tensor.shape)))
 

@@ -6,6 +6,7 @@ Pointers, streams and graphs are plain integers.
 
 import ctypes
 import importlib
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -18,6 +19,13 @@ from runtime.errors import EngineError
 
 class OutOfDeviceMemoryError(EngineError):
     """The device has no room for an allocation."""
+
+
+def as_memory_error(error: EngineError) -> EngineError:
+    """The error of a library that says in words alone that the device's memory is full."""
+    text = str(error).lower()
+    full = "out of memory" in text or "failed to allocate" in text
+    return OutOfDeviceMemoryError(str(error)) if full else error
 
 
 class Cuda(Protocol):
@@ -76,6 +84,7 @@ class CudaRuntime:
     def __init__(self, device: int) -> None:
         self._device = device
         self._api = import_cuda("runtime")
+        self._local = threading.local()
         self._call("cudaGetDeviceCount")
 
     def allocate(self, size: int) -> int:
@@ -112,14 +121,18 @@ class CudaRuntime:
         self._call("cudaStreamSynchronize", stream)
 
     def capture(self, stream: int, work: Callable[[], None]) -> int:
-        # Of this thread's calls alone: other threads go on allocating and running meanwhile.
+        # Of this thread's calls alone: other threads go on allocating and running meanwhile. The
+        # device is this thread's by now, and is not set again while a stream records.
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
+        self._local.recording = True
         try:
             work()
         except BaseException:
             self._end_failed_capture(stream)
             raise
+        finally:
+            self._local.recording = False
         recorded = self._call("cudaStreamEndCapture", stream)
         try:
             return int(self._call("cudaGraphInstantiate", recorded, 0))
@@ -144,7 +157,7 @@ class CudaRuntime:
         types, values = zip(*arguments, strict=True)
         blocks, threads = grid
         sizes = (blocks, 1, 1, threads, 1, 1, 0)
-        self._check("cudaSetDevice", self._api.cudaSetDevice(self._device))
+        self._activate()
         driver = import_cuda("driver")
         self._check_driver(driver, "cuLaunchKernel", kernel, *sizes, stream, (values, types), 0)
 
@@ -162,8 +175,12 @@ class CudaRuntime:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """One call on this device; its value, where it has one."""
-        self._check("cudaSetDevice", self._api.cudaSetDevice(self._device))
+        self._activate()
         return self._check(name, getattr(self._api, name)(*arguments))
+
+    def _activate(self) -> None:
+        if not getattr(self._local, "recording", False):
+            self._check("cudaSetDevice", self._api.cudaSetDevice(self._device))
 
     def _check(self, name: str, result: tuple[Any, ...]) -> Any:
         status, *values = result

@@ -2,7 +2,8 @@
 the host spends time on it. The numbers are those of `runtime.streams`."""
 
 import logging
-from functools import cache
+import math
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -30,20 +31,24 @@ _THREADS = 256
 
 def row_parameters(draws: Draws) -> dict[str, Any]:
     """`ROWS` of these draws: [rows] each."""
+    counts = [counter.count for counter, _ in draws.segments]
+    bounds = [_bounds(truncation) for _, truncation in draws.segments]
+    seeds, numbers = zip(*(counter.numbers() for counter, _ in draws.segments), strict=True)
+    parameters = {"seed": np.concatenate(seeds), "number": np.concatenate(numbers)}
+    columns = zip(("low", "span", "limit"), zip(*bounds, strict=True), strict=True)
+    return parameters | {name: np.repeat(column, counts) for name, column in columns}
+
+
+@lru_cache(maxsize=1024)
+def _bounds(truncation: float | None) -> tuple[float, float, float]:
+    """Where the uniforms are mapped to, and the largest value."""
+    if truncation is None:
+        return 0.0, 1.0, math.inf
     # Imported on first use: it costs a tenth of a second.
     from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
-    parts: dict[str, list[Any]] = {name: [] for name in ROWS}
-    for counter, truncation in draws.segments:
-        seeds, numbers = counter.numbers()
-        low = 0.0 if truncation is None else float(ndtr(-truncation))
-        high = 1.0 if truncation is None else float(ndtr(truncation))
-        parts["seed"].append(seeds)
-        parts["number"].append(numbers)
-        parts["low"].append(np.full(len(seeds), low))
-        parts["span"].append(np.full(len(seeds), high - low))
-        parts["limit"].append(np.full(len(seeds), np.inf if truncation is None else truncation))
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    low, high = float(ndtr(-truncation)), float(ndtr(truncation))
+    return low, high - low, truncation
 
 
 def grid(rows: int, values: int) -> tuple[int, int]:

@@ -121,16 +121,20 @@ def split(rows: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
     65 rows in buckets of 1, 64 and 256: 64 and 1, not 256.
     """
     whole, rest = divmod(rows, max(buckets))
-    # The cheapest way for every number of rows up to the rest, from those for fewer.
-    ways: list[tuple[int, tuple[int, ...]]] = [(0, ())]
-    for count in range(1, rest + 1):
-        options = (
-            (cost + bucket + _RUN_COST, (bucket, *way))
-            for bucket in buckets
-            for cost, way in [ways[max(0, count - bucket)]]
-        )
-        ways.append(min(options))
-    return (max(buckets),) * whole + tuple(sorted(ways[rest][1], reverse=True))
+    return (max(buckets),) * whole + _cheapest_ways(buckets)[rest]
+
+
+@cache
+def _cheapest_ways(buckets: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The cheapest way to run any number of rows below the largest bucket, each from those for
+    fewer; a way's buckets in descending order."""
+    costs, ways = [0], [()]
+    for count in range(1, max(buckets)):
+        cost, bucket = min((costs[max(0, count - b)] + b + _RUN_COST, b) for b in buckets)
+        costs.append(cost)
+        rest = ways[max(0, count - bucket)]
+        ways.append(tuple(sorted((bucket, *rest), reverse=True)))
+    return ways
 
 
 class Lanes:
@@ -176,16 +180,15 @@ def open_lane(
     Fewer cost speed, not results; the log warns. OutOfDeviceMemoryError where not even the smallest
     fits.
     """
-    sizes = sorted({b for engine in engines.values() for b in engine.buckets if b <= largest})
     least = max(engine.buckets[0] for engine in engines.values())  # every graph keeps one
+    largest = max(largest, least)  # rows beyond what is asked for are padding
+    sizes = sorted({b for e in engines.values() for b in e.buckets if least <= b <= largest})
     full: OutOfDeviceMemoryError | None = None
     for size in reversed(sizes):
         try:
             lane = Lane(cuda, stream, engines, size, kernel)
         except OutOfDeviceMemoryError as error:
-            full = error
-            if size <= least:
-                break
+            full = error.with_traceback(None)  # which holds the lane that failed
             continue
         if full is not None:
             logger.warning(

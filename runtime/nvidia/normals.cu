@@ -1,9 +1,10 @@
-// Latents where they are needed: the same numbers as runtime/streams.py, float32 for float32.
+// Latents where they are needed: the same numbers as runtime/streams.py.
 //
 // Philox4x64-10 (Salmon et al. 2011), its blocks counted as numpy counts them, then the inverse of
 // the normal's distribution function by the rational approximations of Cephes' ndtri (Moshier), all
-// in double precision: what rounding differs, the rounding to float32 hides. Compiled by NVRTC for
-// the GPU at hand; the tests compile it as C for the CPU.
+// in double precision and then rounded to float32. Only the logarithms of two libraries may differ in
+// the last bit of a double, which moves a float32 in the tails about once in 10^9. Compiled by NVRTC
+// for the GPU at hand; the tests compile it for the CPU.
 
 typedef unsigned long long u64;
 

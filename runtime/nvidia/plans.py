@@ -38,6 +38,11 @@ class Bucket:
         return cls(batch, batch, batch)
 
     @property
+    def sizes(self) -> list[int]:
+        """The batch sizes at which it is run, ascending."""
+        return sorted({self.smallest, self.best, self.largest})
+
+    @property
     def is_static(self) -> bool:
         return self.smallest == self.largest
 

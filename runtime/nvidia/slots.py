@@ -1,6 +1,7 @@
 """One bucket of one lane: its buffers, its engine's run, and the CUDA graph of the whole way."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from math import prod
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 _WARM_RUNS = 3
 """ONNX Runtime records its own graphs in its second run; engines choose kernels in their first."""
+
+
+_WARMING = threading.Lock()
+"""Engines record and allocate while they warm up, which must not meet in one process."""
 
 
 class Execution(Protocol):
@@ -72,13 +77,16 @@ class Slot:
         self._drawing_graph: int | None = None
         self._drawing: Callable[[], None] | None = None
 
+    _execution: Execution
+
     def prepare(self, execution: Execution, scratch: int) -> None:
         """Bind the buffers, run a few times, and record the run if it can be."""
         self._execution = execution
         execution.bind(self._device, scratch)
-        for _ in range(_WARM_RUNS):
-            self._enqueue()
-            self._cuda.synchronize(self._stream)
+        with _WARMING:
+            for _ in range(_WARM_RUNS):
+                self._enqueue()
+                self._cuda.synchronize(self._stream)
         self._graph = self._recorded(self._enqueue)
 
     def prepare_drawing(
@@ -134,6 +142,9 @@ class Slot:
         for graph in (self._graph, self._drawing_graph):
             if graph is not None:
                 self._cuda.destroy_graph(graph)
+        # It holds this slot, which would hold the engine until a collection.
+        self._drawing = None
+        del self._execution
 
     def _recorded(self, work: Callable[[], None]) -> int | None:
         if not self._execution.can_be_captured:
@@ -143,7 +154,7 @@ class Slot:
         except OutOfDeviceMemoryError:
             raise
         except EngineError as error:
-            logger.info("runs without a CUDA graph: %s", error)
+            logger.warning("runs without a CUDA graph, and so slower: %s", error)
             return None
 
     def _enqueue(self, drawn: bool = False) -> None:

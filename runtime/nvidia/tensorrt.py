@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import logging
 import warnings
+from collections import deque
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -78,13 +79,14 @@ def version(flavor: Flavor) -> str | None:
     return None
 
 
-def make_logger(library: TensorRT, *, raised: list[str] | None = None) -> Any:
-    """A TensorRT logger that passes on to ours. What it says of errors is kept in `raised`: the
-    calls themselves only return None."""
+@cache
+def logger_of(flavor: Flavor) -> tuple[Any, deque[str]]:
+    """The flavor's logger, which passes on to ours, and what it said of errors: the calls
+    themselves only return None. TensorRT knows one logger a process, and keeps hold of it."""
+    library = import_tensorrt(flavor)
+    said: deque[str] = deque(maxlen=20)
     severity = library.ILogger.Severity
     levels = {
-        severity.INTERNAL_ERROR: logging.ERROR,
-        severity.ERROR: logging.ERROR,
         severity.WARNING: logging.INFO,  # of what the reader of a log cannot change
         severity.INFO: logging.DEBUG,
     }
@@ -94,15 +96,13 @@ def make_logger(library: TensorRT, *, raised: list[str] | None = None) -> Any:
             super().__init__()  # pyright: ignore[reportUnknownMemberType]
 
         def log(self, severity: Any, message: str) -> None:
-            level = levels.get(severity)
-            if level is None:
-                return
-            if level == logging.ERROR and raised is not None:
-                raised.append(message)
-            else:
-                logger.log(level, "TensorRT: %s", message)
+            if severity in errors:
+                said.append(message)
+            elif severity in levels:
+                logger.log(levels[severity], "TensorRT: %s", message)
 
-    return Log()
+    errors = (severity.INTERNAL_ERROR, severity.ERROR)
+    return Log(), said
 
 
 def _load_rtx_libraries() -> None:

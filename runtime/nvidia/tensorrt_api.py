@@ -100,7 +100,17 @@ class ICudaEngine(Protocol):
     def get_tensor_mode(self, name: str) -> Any: ...
     def get_tensor_dtype(self, name: str) -> Any: ...
     def get_tensor_shape(self, name: str) -> Sequence[int]: ...
-    def create_execution_context(self, strategy: Any) -> IExecutionContext | None: ...
+    def create_execution_context(self, strategy_or_config: Any, /) -> IExecutionContext | None: ...
+
+
+class IRuntimeConfig(Protocol):
+    dynamic_shapes_kernel_specialization_strategy: Any
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None: ...
+
+
+class IRtxCudaEngine(ICudaEngine, Protocol):
+    def create_runtime_config(self) -> IRuntimeConfig: ...
 
 
 class Runtime(Protocol):
@@ -136,3 +146,4 @@ class TensorRT(Protocol):
 
 class TensorRTForRTX(TensorRT, Protocol):
     ComputeCapability: Any
+    DynamicShapesKernelSpecializationStrategy: Any

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Backend, Tensors, graph_spec, open_reference
-from runtime.errors import EngineError
+from runtime.backends import Backend, Tensors, graph_spec
+from runtime.backends.onnxruntime import open_reference
+from runtime.errors import EngineError, WrongImagesError
 from runtime.golden import (
     ENCODE_TOLERANCE,
     MAX_LEVELS,
@@ -33,7 +34,7 @@ def verify(
 ) -> dict[str, Any]:
     """Run `batch` rows at once and hold them against the reference: the figures found.
 
-    Raises EngineError where the rows are too far from the reference's, or equal rows differ.
+    Raises WrongImagesError where the rows are too far from the reference's, or equal rows differ.
     """
     spec = graph_spec(artifact.manifest, graph, precision)
     if spec is None:
@@ -58,13 +59,13 @@ def verify(
     largest, mean = _allowed(precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
     # Written so that NaN fails too.
     if not (found["max_difference"] <= largest and found["mean_difference"] <= mean):
-        raise EngineError(
+        raise WrongImagesError(
             f"{spec.file} at batch {batch}: differs from the reference by up to "
             f"{found['max_difference']:g} (mean {found['mean_difference']:.3g}), "
             f"{largest:g} (mean {mean:g}) allowed ({backend.description})"
         )
     if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else ENCODE_TOLERANCE):
-        raise EngineError(
+        raise WrongImagesError(
             f"{spec.file} at batch {batch}: equal rows differ by up to "
             f"{found['equal_rows_differ_by']:g} ({backend.description})"
         )

@@ -10,7 +10,8 @@ import runtime
 from runtime import Limits, Model
 from runtime.__main__ import main as command
 from runtime.artifact import read_artifact
-from runtime.backends import Setting, open_backend
+from runtime.backends import Setting
+from runtime.backends.opening import open_backend
 from runtime.backends.openvino import precisions
 from runtime.variants import candidates
 from tests.artifacts.test_quality import ARTIFACTS, SHIPPED

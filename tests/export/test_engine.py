@@ -13,7 +13,7 @@ from runtime.errors import EngineError
 from runtime.manifest import Precision
 from runtime.nvidia import devices
 from runtime.nvidia.plans import Bucket, PlanKey, find
-from runtime.nvidia.tensorrt import import_tensorrt, is_installed, make_logger, rtx_capabilities
+from runtime.nvidia.tensorrt import import_tensorrt, is_installed, logger_of, rtx_capabilities
 
 pytestmark = pytest.mark.skipif(
     not is_installed("tensorrt-rtx"), reason="needs latentserve[tensorrt-rtx]"
@@ -33,7 +33,7 @@ def is_engine(data: bytes) -> bool:
     """Whether TensorRT takes these bytes for one of its engines. More it cannot say here: an engine
     is only opened on a GPU."""
     library = import_tensorrt("tensorrt-rtx")
-    opened = library.Runtime(make_logger(library, raised=[]))
+    opened = library.Runtime(logger_of("tensorrt-rtx")[0])
     _, diagnostics = opened.get_engine_validity(data)  # pyright: ignore
     return not int(diagnostics) & MALFORMED
 
@@ -89,6 +89,13 @@ def test_what_a_gpu_lacks_is_told_in_its_builders_words(tmp_path: Path) -> None:
     decode, encode = build_engines(artifact, asked, tmp_path)
     assert decode.error is None
     assert "FP32 GEMM is not supported" in str(encode.error)
+
+
+def test_what_is_tensorrts_alone_is_refused(tmp_path: Path) -> None:
+    artifact = read_artifact(Path("artifacts/mnist-vae-2d"))
+    for asked in (options(version_compatible=True), options(hardware="ampere+")):
+        with pytest.raises(EngineError, match="TensorRT's alone"):
+            list(build_engines(artifact, asked, tmp_path))
 
 
 def test_progress_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

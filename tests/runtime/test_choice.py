@@ -16,7 +16,8 @@ import pytest
 import runtime
 from runtime import EngineError, InputError, choice
 from runtime.artifact import Artifact, read_artifact
-from runtime.backends import REFERENCE, Backend, Inputs, Tensors, Variant, open_backend
+from runtime.backends import REFERENCE, Backend, Inputs, Tensors, Variant
+from runtime.backends.opening import open_backend
 from runtime.backends.openvino import is_installed, precisions
 from runtime.cache import cache_folder, recall, remember
 from runtime.choice import Measured, Setting, choose, choose_anew

@@ -9,7 +9,13 @@ import pytest
 import runtime.nvidia.cuda
 import runtime.nvidia.tensorrt
 from runtime.nvidia import devices
-from tests.runtime.nvidia.fakes import FakeCuda, FakeDriver, FakeTensorRT, fake_gpu
+from tests.runtime.nvidia.fakes import (
+    FakeCuda,
+    FakeDriver,
+    FakeSession,
+    FakeTensorRT,
+    fake_gpu,
+)
 from tests.runtime.nvidia.kernels import Kernel, compile_kernel
 
 
@@ -27,9 +33,31 @@ def cuda(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr(runtime.nvidia.cuda, "import_cuda", modules.__getitem__)
     monkeypatch.setattr(devices, "gpus", lambda: (fake_gpu(),))
     yield fake
+    assert not fake.contexts
     assert not fake.blocks
     assert not fake.streams
     assert not fake.graphs
+
+
+@pytest.fixture
+def onnxruntime_cuda(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
+    """The sessions that are opened on the CUDA provider."""
+    import onnxruntime
+
+    from runtime.backends import onnxruntime as on_cpu
+    from runtime.backends import onnxruntime_cuda
+
+    sessions: list[FakeSession] = []
+
+    def opened(_: object, data: bytes, file: str, provider: tuple, *, threads: int) -> FakeSession:
+        assert provider[0] == "CUDAExecutionProvider"
+        sessions.append(FakeSession(cuda, data, provider[1]))
+        return sessions[-1]
+
+    monkeypatch.setattr(on_cpu, "has_cuda", lambda: True)
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", opened)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    return sessions
 
 
 @pytest.fixture
@@ -39,9 +67,11 @@ def tensorrt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
     monkeypatch.setattr(
         runtime.nvidia.tensorrt, "is_installed", lambda flavor: flavor == "tensorrt"
     )
-    runtime.nvidia.tensorrt.import_tensorrt.cache_clear()
+    for cached in (runtime.nvidia.tensorrt.import_tensorrt, runtime.nvidia.tensorrt.logger_of):
+        cached.cache_clear()
     yield fake
-    runtime.nvidia.tensorrt.import_tensorrt.cache_clear()
+    for cached in (runtime.nvidia.tensorrt.import_tensorrt, runtime.nvidia.tensorrt.logger_of):
+        cached.cache_clear()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import ctypes
 import importlib.machinery
 import json
 import threading
+import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType
@@ -53,6 +54,8 @@ class FakeCuda(ModuleType):
         self.launches = 0
         self.copied_out = 0
         self.drawn = 0
+        self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()
+        """What holds memory of the device that only its own end gives back."""
         self._next = 1000
 
     @property
@@ -410,6 +413,7 @@ class FakeEngine:
 class FakeContext:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
+        engine.library.cuda.contexts.add(self)
         self.addresses: dict[str, int] = {}
         self.batch = 0
         self.scratch = 0
@@ -458,3 +462,55 @@ def library_block(cuda: FakeCuda, pointer: int) -> Any:
 
 def fake_gpu(index: int = 0, capability: tuple[int, int] = (9, 0)) -> Gpu:
     return Gpu(index, "Fake H", capability, 1 << 30)
+
+
+class FakeSession:
+    """ONNX Runtime with the CUDA provider: a run is recorded, by its thread and number, the second
+    time, and from then on replayed with the addresses that it had."""
+
+    def __init__(self, cuda: FakeCuda, data: bytes, options: dict[str, str]) -> None:
+        self.cuda, self.options = cuda, options
+        self.stream = int(options["user_compute_stream"])
+        self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        self.runs: dict[Any, int] = {}
+        self.graphs: dict[Any, Callable[[], None]] = {}
+        self.threads: set[int] = set()
+        cuda.contexts.add(self)
+
+    def io_binding(self) -> "FakeBinding":
+        return FakeBinding()
+
+    def run_with_iobinding(self, binding: "FakeBinding", options: Any) -> None:
+        assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
+        key = threading.get_ident(), options.get_run_config_entry("gpu_graph_id")
+        self.threads.add(key[0])
+        self.runs[key] = self.runs.get(key, 0) + 1
+        inputs, outputs, session = dict(binding.inputs), dict(binding.outputs), self.session
+
+        def run() -> None:
+            found = session.run(list(outputs), {n: _at(*t) for n, t in inputs.items()})
+            for tensor, array in zip(outputs.values(), found, strict=True):
+                _at(*tensor)[...] = array
+
+        if self.runs[key] == 2:
+            self.graphs[key] = run
+        self.cuda.cudaSetDevice(int(self.options["device_id"]))
+        self.cuda.queue(self.stream, self.graphs.get(key, run))
+
+
+class FakeBinding:
+    def __init__(self) -> None:
+        self.inputs: dict[str, tuple[Any, ...]] = {}
+        self.outputs: dict[str, tuple[Any, ...]] = {}
+
+    def bind_input(self, name: str, kind: str, index: int, *tensor: Any) -> None:
+        self.inputs[name] = tensor
+
+    def bind_output(self, name: str, kind: str, index: int, *tensor: Any) -> None:
+        self.outputs[name] = tensor
+
+
+def _at(dtype: Any, shape: tuple[int, ...], pointer: int) -> Any:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = (ctypes.c_uint8 * size).from_address(pointer)
+    return np.ctypeslib.as_array(raw).view(dtype).reshape(shape)

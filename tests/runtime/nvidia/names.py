@@ -53,17 +53,21 @@ _DUMP = (
 def described(*, rtx: bool) -> dict[str, set[str]]:
     """Class -> the names that `runtime.nvidia.tensorrt_api` says it has."""
     found: dict[str, set[str]] = {name: set(members) for name, members in ENUMERATIONS.items()}
+    if rtx:
+        found["DynamicShapesKernelSpecializationStrategy"] = {"EAGER"}
     for name, protocol in vars(tensorrt_api).items():
         if not getattr(protocol, "_is_protocol", False) or name in ("Protocol", "Severity"):
+            continue
+        if name == "IRuntimeConfig" and not rtx:
             continue
         members = {m for m in (*vars(protocol), *protocol.__annotations__) if m[0] != "_"}
         if name in ("TensorRT", "TensorRTForRTX"):
             for member in members if rtx or name == "TensorRT" else ():
                 found.setdefault(member, set())
-        elif name != "IRtxBuilderConfig":
+        elif not name.startswith("IRtx"):
             found.setdefault(name, set()).update(members)
         elif rtx:
-            found.setdefault("IBuilderConfig", set()).update(members)
+            found.setdefault(name.replace("IRtx", "I"), set()).update(members)
     return found
 
 

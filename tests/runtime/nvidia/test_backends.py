@@ -15,7 +15,7 @@ from runtime.errors import EngineError, InputError
 from runtime.nvidia import devices
 from runtime.nvidia.cuda import CudaRuntime, import_cuda
 from runtime.nvidia.plans import names
-from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT, fake_gpu, plan_note
+from tests.runtime.nvidia.fakes import FakeCuda, FakeSession, FakeTensorRT, fake_gpu, plan_note
 
 Build = Callable[..., list[str | None]]
 
@@ -45,6 +45,36 @@ def test_images_are_those_of_the_cpu(
             assert np.allclose(model.encode(found).mean, reference.encode(found).mean, atol=1e-6)
         model.warm()
     assert cuda.launches > 0  # graphs ran, not single calls
+
+
+@pytest.mark.parametrize("kind", ["plain", "conditional", "vae"])
+def test_onnx_runtime_gives_the_images_of_the_cpu(
+    artifacts: Path,
+    tmp_path: Path,
+    onnxruntime_cuda: list[FakeSession],
+    kind: str,
+) -> None:
+    folder = artifacts / f"tiny-{kind}"
+    options = {"backend": "onnxruntime", "precision": "fp32", "cache": tmp_path}
+    with (
+        runtime.load(folder, device="cuda", **options) as model,  # pyright: ignore
+        runtime.load(folder, device="cpu", **options) as reference,  # pyright: ignore
+    ):
+        assert model.engine.startswith("onnxruntime ")
+        assert " cuda, fp32 on 1 GPU (Fake H), 2 lanes, " in model.engine
+        assert model.max_batch == 256
+        model.warm()
+        for n in (1, 3, 16, 17, 100, 300):
+            assert np.array_equal(model.sample(n, seed=n), reference.sample(n, seed=n))
+        images = model.sample(9, seed=1)
+        if kind == "vae":
+            assert np.allclose(model.encode(images).mean, reference.encode(images).mean, atol=1e-6)
+        # A session a lane and graph; each in a thread of its own, to which its CUDA graphs belong.
+        assert len(onnxruntime_cuda) == (4 if kind == "vae" else 2)
+        assert all(len(session.threads) == 1 for session in onnxruntime_cuda)
+        settings = onnxruntime_cuda[0].options
+        assert (settings["enable_cuda_graph"], settings["use_tf32"]) == ("1", "0")
+    onnxruntime_cuda.clear()
 
 
 def test_threads_share_the_lanes(artifacts: Path, tmp_path: Path, build: Build) -> None:
@@ -215,6 +245,82 @@ def test_out_of_memory_means_smaller_buckets_and_the_same_images(
     cuda.memory = 4096
     with pytest.raises(EngineError, match="not enough device memory for batches of 1"):
         on_tensorrt(folder, tmp_path)
+
+
+def test_a_plan_of_another_gpu_or_version_is_verified_again(
+    artifacts: Path, tmp_path: Path, build: Build, tensorrt: FakeTensorRT
+) -> None:
+    folder = artifacts / "tiny-plain"
+    build(folder, batches=(4,), version_compatible=True)
+    (record,) = (tmp_path / "plans").rglob("*.json")
+    first = record.read_text()
+    on_tensorrt(folder, tmp_path).close()
+    assert record.read_text() == first
+    tensorrt.__version__ = "11.9.0.1"
+    on_tensorrt(folder, tmp_path).close()
+    assert '"version": "11.9.0.1"' in record.read_text().partition('"verified"')[2]
+    tensorrt.__version__ = "11.10.0.0"
+    tensorrt.wrong = lambda images, batch: 255 - images
+    with pytest.raises(EngineError, match="differs from the reference"):
+        on_tensorrt(folder, tmp_path)
+    assert not record.exists()
+
+
+def test_every_size_of_a_dynamic_plan_is_verified(
+    artifacts: Path, tmp_path: Path, build: Build, tensorrt: FakeTensorRT
+) -> None:
+    from export.engine import parse_buckets
+
+    tensorrt.wrong = lambda images, batch: 255 - images if batch == 8 else images
+    (error,) = build(artifacts / "tiny-plain", buckets=parse_buckets((), (1, 8, 32)))
+    assert "at batch 8: differs" in str(error)
+
+
+def test_no_room_is_no_reason_to_forget_a_plan(
+    artifacts: Path, tmp_path: Path, build: Build, cuda: FakeCuda
+) -> None:
+    folder = artifacts / "tiny-plain"
+    build(folder, batches=(4,))
+    (record,) = (tmp_path / "plans").rglob("*.json")
+    record.write_text(record.read_text().partition('"verified"')[0] + '"verified": null}')
+    cuda.memory = 4096
+    with pytest.raises(EngineError, match="not enough device memory"):
+        on_tensorrt(folder, tmp_path)
+    assert record.exists()
+
+
+def test_left_open_a_plan_that_fails_is_not_the_only_way(
+    artifacts: Path,
+    tmp_path: Path,
+    build: Build,
+    onnxruntime_cuda: list[FakeSession],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = artifacts / "tiny-plain"
+    build(folder, batches=(4,))
+    runtime.load(folder, cache=tmp_path).close()
+    for path in (tmp_path / "plans").rglob("*.plan"):
+        path.write_bytes(b"damaged")
+    for choice in (tmp_path / "choices").iterdir():  # whatever was the faster
+        text = choice.read_text().replace('"engine": "onnxruntime"', '"engine": "tensorrt"')
+        choice.write_text(text)
+    with caplog.at_level(logging.WARNING), runtime.load(folder, cache=tmp_path) as model:
+        assert model.engine.startswith("onnxruntime")
+        assert len(model.sample(5, seed=0)) == 5
+    assert "going on without TensorRT" in caplog.text
+    onnxruntime_cuda.clear()
+
+
+def test_limits_below_every_bucket_are_padded(
+    artifacts: Path, tmp_path: Path, build: Build
+) -> None:
+    build(artifacts / "tiny-vae", batches=(4, 16))
+    with (
+        on_tensorrt(artifacts / "tiny-vae", tmp_path, limits=Limits(batch=2)) as model,
+        runtime.load(artifacts / "tiny-vae", device="cpu", precision="fp32") as reference,
+    ):
+        assert model.max_batch == 2
+        assert np.array_equal(model.sample(9, seed=0), reference.sample(9, seed=0))
 
 
 def test_limits_bound_the_buckets(artifacts: Path, tmp_path: Path, build: Build) -> None:

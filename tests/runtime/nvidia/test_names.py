@@ -12,7 +12,7 @@ from runtime.errors import EngineError
 from runtime.nvidia import devices
 from runtime.nvidia.cuda import CudaRuntime
 from runtime.nvidia.tensorrt import import_tensorrt, is_installed
-from tests.runtime.nvidia.fakes import FakeCuda
+from tests.runtime.nvidia.fakes import FakeCuda, FakeDriver
 from tests.runtime.nvidia.names import compiler, described, missing, tensorrt_names
 
 needs_bindings = pytest.mark.skipif(
@@ -52,14 +52,25 @@ def test_the_description_is_not_empty() -> None:
 
 
 @needs_cuda
-def test_cuda_has_every_name_of_the_fake() -> None:
-    real = importlib.import_module("cuda.bindings.runtime")
-    for name, value in vars(FakeCuda).items():
-        if not name.startswith("cuda"):
+@pytest.mark.parametrize(("fake", "module"), [(FakeCuda, "runtime"), (FakeDriver, "driver")])
+def test_cuda_has_every_name_of_the_fake(fake: type, module: str) -> None:
+    real = importlib.import_module(f"cuda.bindings.{module}")
+    for name, value in vars(fake).items():
+        if not name.startswith(("cuda", "cu", "CU")):
             continue
         assert hasattr(real, name), name
         if inspect.isclass(value) and issubclass(value, IntEnum):
             assert all(hasattr(getattr(real, name), member) for member in value.__members__), name
+
+
+def test_onnx_runtime_knows_the_keys_that_it_is_given() -> None:
+    """It ignores those that it does not know, without a word."""
+    import onnxruntime
+
+    (library,) = Path(onnxruntime.__file__).parent.glob("capi/onnxruntime_pybind11_state*.so")
+    known = library.read_bytes()
+    for key in (b"gpu_graph_id", b"disable_synchronize_execution_providers"):
+        assert b"\0" + key + b"\0" in known
 
 
 @needs_cuda
