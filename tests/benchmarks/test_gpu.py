@@ -49,7 +49,7 @@ def result(batch: int = 256, scale: float = 1.0) -> Result:
     rates = {
         "torch channels-last": [1.0e6, 1.1e6],
         "tensorrt: raw loop, enqueue only": [5.0e6, 5.0e6],
-        "tensorrt: raw loop, images copied out": [5.0e6, 5.0e6],
+        "tensorrt: raw loop, images copied out": [4.8e6, 4.8e6],
         "ours: tensorrt, sample": [4.5e6, 4.5e6],
         "ours: tensorrt, decode": [4.9e6, 4.9e6],
     }
@@ -126,7 +126,7 @@ def bars(results: list[Result], card: Card = CARD) -> dict[str, Figure]:
 def test_ours_is_held_against_the_engine_alone() -> None:
     found = bars([result()])
     prefix = "bar: dcgan32 fp16 x256, ours / raw loop, images copied out, ours: tensorrt"
-    assert found[f"{prefix}, sample"].verdict == "at least 0.95: MISSED by 5.3%"
+    assert found[f"{prefix}, sample"].verdict == "at least 0.95: MISSED by 1.3%"
     assert found[f"{prefix}, decode"].verdict == "at least 0.95: met"
 
 
