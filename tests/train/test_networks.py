@@ -166,7 +166,7 @@ def test_sizes_that_do_not_halve_are_refused() -> None:
 def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:
     """With weights large enough that nothing is hidden by being small."""
     params = VAEParams(latent, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
-    encoder = FlowEncoder(params, IAFParams(steps=steps, hidden=12))
+    encoder = FlowEncoder(params, IAFParams(steps=steps, hidden=12, context=6))
     for name, weight in encoder.steps.named_parameters():
         if name.endswith("moments.weight"):
             nn.init.normal_(weight)
@@ -186,11 +186,11 @@ def test_flow_density_is_the_change_of_variables(latent: int) -> None:
 
 def test_a_flow_step_moves_each_latent_by_those_before_it() -> None:
     forwards, backwards = flow_encoder(steps=2).steps
-    features = torch.randn(1, 8).double()
+    context = torch.randn(1, 6).double()
     for step, unseen in ((forwards, torch.triu), (backwards, torch.tril)):
         for moment in (0, 1):
             jacobian = torch.autograd.functional.jacobian(
-                lambda z, step=step, moment=moment: step(z[None], features)[moment][0],
+                lambda z, step=step, moment=moment: step(z[None], context)[moment][0],
                 torch.randn(5).double(),
             )
             assert not unseen(jacobian).any()

@@ -28,7 +28,7 @@ def narrow(recipe: Recipe) -> Recipe:
             decoder_widths=(2,) * len(objective.network.decoder_widths),
             hidden=8,
         )
-        flow = objective.flow and replace(objective.flow, hidden=8)
+        flow = objective.flow and replace(objective.flow, hidden=8, context=4)
         objective = replace(objective, network=network, flow=flow)
     else:
         network = replace(objective.network, generator_width=2, discriminator_width=2)

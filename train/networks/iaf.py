@@ -4,7 +4,7 @@ Kingma et al. (2016), arXiv:1606.04934, algorithm 1; its autoregressive networks
 (Germain et al. 2015, MADE, arXiv:1502.03509). A step moves each latent by what lies before it, all
 in one pass; the next step takes them in reverse.
 
-Shapes: B batch, Z latent size, F width of the encoder's features, H width of a masked network.
+Shapes: B batch, Z latent size, F width of the context.
 """
 
 import math
@@ -24,6 +24,8 @@ class IAFParams:
     steps: int = 4
     hidden: int = 320
     """Width of each step's masked network, one hidden layer."""
+    context: int = 64
+    """Width of what the encoder tells every step about the image: h of the paper."""
     open_gate: float = 2.0
     """Bias of the gates at the start: sigmoid(2) keeps 88% of each latent in each step."""
 
@@ -42,12 +44,12 @@ class MaskedLinear(nn.Linear):
 
 
 class AutoregressiveNetwork(nn.Module):
-    """Latents [B, Z] and features [B, F] -> shift and gate logit of each latent, [B, Z] each.
+    """Latents [B, Z] and context [B, F] -> shift and gate logit of each latent, [B, Z] each.
 
-    Those of latent i depend on the latents before i (after i where `reverse`) and on all features.
+    Those of latent i depend on the latents before i (after i where `reverse`) and on the context.
     """
 
-    def __init__(self, latent: int, features: int, params: IAFParams, reverse: bool) -> None:
+    def __init__(self, latent: int, params: IAFParams, reverse: bool) -> None:
         super().__init__()
         order = torch.arange(latent)
         if reverse:
@@ -56,7 +58,7 @@ class AutoregressiveNetwork(nn.Module):
         # is seen only by those after it (eq. 9).
         degree = torch.arange(params.hidden) % max(1, latent - 1)
         self.hidden = MaskedLinear((degree[:, None] >= order[None, :]).float())
-        self.context = nn.Linear(features, params.hidden, bias=False)
+        self.context = nn.Linear(params.context, params.hidden, bias=False)
         self.moments = MaskedLinear((order.repeat(2)[:, None] > degree[None, :]).float())
         with torch.no_grad():
             # Nearly the identity at first: the posterior starts as the Gaussian it bends.
@@ -64,8 +66,8 @@ class AutoregressiveNetwork(nn.Module):
             self.moments.bias.zero_()
             self.moments.bias[latent:] += params.open_gate
 
-    def forward(self, latents: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = functional.gelu(self.hidden(latents) + self.context(features))
+    def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = functional.gelu(self.hidden(latents) + self.context(context))
         shift, gate = self.moments(hidden).chunk(2, dim=1)
         return shift, gate
 
@@ -79,18 +81,20 @@ class FlowEncoder(nn.Module):
     def __init__(self, params: VAEParams, flow: IAFParams) -> None:
         super().__init__()
         self.base = Encoder(params)
+        self.context = nn.Linear(params.hidden, flow.context)
         self.steps = nn.ModuleList(
-            AutoregressiveNetwork(params.latent, params.hidden, flow, reverse=step % 2 == 1)
+            AutoregressiveNetwork(params.latent, flow, reverse=step % 2 == 1)
             for step in range(flow.steps)
         )
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         features = self.base.layers(images)
+        context = self.context(features)
         mean, log_variance = self.base.moments(features).chunk(2, dim=1)
         latents = mean + (0.5 * log_variance).exp() * noise
         log_density = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(1)
         for step in self.steps:
-            shift, gate = step(latents, features)
+            shift, gate = step(latents, context)
             # sigma * z + (1 - sigma) * m: each latent's Jacobian is its gate.
             latents = torch.lerp(shift, latents, gate.sigmoid())
             log_density = log_density - functional.logsigmoid(gate).sum(1)
