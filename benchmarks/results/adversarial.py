@@ -111,9 +111,10 @@ ROWS = (
             "classifier, smaller networks and a far smaller budget"
         ),
         short=(
-            "digits are not legible after 5,000 steps of these small networks (see `sure`), so "
+            "digits are hardly legible after 5,000 steps of these small networks (see `sure`), so "
             "that most modes counted are misread: neither the published collapse nor what packing "
-            "does against it shows; a wider discriminator and more steps are needed"
+            "does against it shows, only that relativistic pairs come nearest; a wider "
+            "discriminator and more steps are needed"
         ),
     ),
     Row(
