@@ -55,7 +55,7 @@ def _section(row: Row) -> str:
     lines += [f"- machine: {machine}" for machine in machines]
     commands = dict.fromkeys(line for record in found for line in record.command.splitlines())
     lines += [f"- measured by `{command}`" for command in commands]
-    for picture in row.pictures:
+    for picture in row.pictures if found else ():
         lines += ["", f"![{Path(picture).stem}](results/{picture})"]
     return "\n".join([*lines, ""])
 
