@@ -7,7 +7,8 @@ LatentServeError
 ├── DeadlineExceeded  the work was not finished in the time the caller allowed
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
 │   ├── NotFiniteError    it gave NaN or infinity
-│   └── WrongImagesError  its images are not the reference's
+│   ├── WrongImagesError  its images are not the reference's
+│   └── OutOfDeviceMemoryError    the GPU has no room for it
 └── ExportError       a module that cannot become an artifact; nothing is written
 """
 
@@ -72,6 +73,10 @@ class NotFiniteError(EngineError):
 
 class WrongImagesError(EngineError):
     """An engine's outputs are too far from the reference's."""
+
+
+class OutOfDeviceMemoryError(EngineError):
+    """A GPU has no room for an allocation."""
 
 
 class ExportError(LatentServeError):

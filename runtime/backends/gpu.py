@@ -11,10 +11,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.backends import Inputs, Setting, Tensors
-from runtime.errors import EngineError
+from runtime.errors import EngineError, OutOfDeviceMemoryError
 from runtime.manifest import GraphName
 from runtime.nvidia import devices
-from runtime.nvidia.cuda import CudaRuntime, OutOfDeviceMemoryError
+from runtime.nvidia.cuda import CudaRuntime
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.drawing import KERNEL, compiled
 from runtime.nvidia.lanes import Engine, Lane, Lanes, open_lane

@@ -9,9 +9,9 @@ from typing import Any, cast
 from runtime.artifact import Artifact
 from runtime.backends import Setting, graph_spec
 from runtime.backends.gpu import Engines, GpuBackend
-from runtime.errors import EngineError, WrongImagesError
+from runtime.errors import EngineError, OutOfDeviceMemoryError, WrongImagesError
 from runtime.manifest import GraphName, GraphSpec, Precision
-from runtime.nvidia.cuda import OutOfDeviceMemoryError, as_memory_error
+from runtime.nvidia.cuda import as_memory_error
 from runtime.nvidia.devices import Gpu
 from runtime.nvidia.plans import Plan, discard, find, note_verified, stale
 from runtime.nvidia.slots import Execution

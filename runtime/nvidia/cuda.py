@@ -14,11 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import EngineError
-
-
-class OutOfDeviceMemoryError(EngineError):
-    """The device has no room for an allocation."""
+from runtime.errors import EngineError, OutOfDeviceMemoryError
 
 
 def as_memory_error(error: EngineError) -> EngineError:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import Inputs, Tensors
+from runtime.errors import OutOfDeviceMemoryError
 from runtime.manifest import GraphName, GraphSpec
-from runtime.nvidia.cuda import Cuda, OutOfDeviceMemoryError
+from runtime.nvidia.cuda import Cuda
 from runtime.nvidia.slots import Execution, Slot
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import Inputs
-from runtime.errors import EngineError
+from runtime.errors import EngineError, OutOfDeviceMemoryError
 from runtime.manifest import GraphSpec, TensorSpec
-from runtime.nvidia.cuda import Cuda, OutOfDeviceMemoryError
+from runtime.nvidia.cuda import Cuda
 from runtime.nvidia.drawing import ROWS, arguments, grid, row_parameters
 from runtime.streams import Draws
 
