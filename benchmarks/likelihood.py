@@ -8,6 +8,8 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +31,37 @@ CHUNK = 1000
 REPORT_EVERY = 500
 
 
+def bounds_by(
+    processes: int, folder: Path, images: NDArray[np.uint8], k: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same as `bounds` of the run in `folder`, the images shared out among processes."""
+    parts = np.array_split(np.arange(len(images)), processes)
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        futures = [
+            pool.submit(_bounds_of_part, folder, images[part], k, seed, int(part[0]))
+            for part in parts
+            if len(part)
+        ]
+        weighted, elbo = zip(*(future.result() for future in futures), strict=True)
+    return np.concatenate(weighted), np.concatenate(elbo)
+
+
+def _bounds_of_part(
+    folder: Path, images: NDArray[np.uint8], k: int, seed: int, first: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    return bounds(load_run(folder), images, k, seed, first)
+
+
 @torch.no_grad()
 def bounds(
-    run: TrainedRun, images: NDArray[np.uint8], k: int, seed: int
+    run: TrainedRun, images: NDArray[np.uint8], k: int, seed: int, first: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The importance-weighted bound with k draws and the ELBO (the mean over the same draws), both
     log-likelihoods in nats, [N], of uint8 images [N, H, W, C].
 
-    Image i's draws follow from (seed, i) alone.
+    Image i's draws follow from (seed, first + i) alone.
     """
     objective = run.recipe.objective.build()
     if not isinstance(objective, VAEObjective):
@@ -46,7 +71,7 @@ def bounds(
     generator, started = torch.Generator(), time.monotonic()
     for index, picture in enumerate(images):
         image = torch.from_numpy(picture).permute(2, 0, 1)[None] * ((high - low) / 255) + low
-        generator.manual_seed(seed_of(seed, 0, index))
+        generator.manual_seed(seed_of(seed, 0, first + index))
         chunks = [
             objective.log_weights(
                 run.model,
@@ -70,6 +95,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path, help="folder of the run's data set")
     parser.add_argument("--k", type=int, default=5000, help="draws an image (%(default)s)")
     parser.add_argument("--images", type=int, help="the first so many test images (default: all)")
+    parser.add_argument("--processes", type=int, default=1, help="each on one core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
@@ -79,8 +105,7 @@ def main(arguments: Sequence[str]) -> None:
     if test is None:
         parser.error(f"{run.recipe.source}: expected a data set with held-out images")
     images = test.images[: options.images]
-    torch.set_num_threads(1)
-    weighted, elbo = bounds(run, images, options.k, options.seed)
+    weighted, elbo = bounds_by(options.processes, options.run, images, options.k, options.seed)
     figures = {
         f"iw_{options.k}": -float(weighted.mean()),
         f"iw_{options.k}_standard_error": float(weighted.std() / len(images) ** 0.5),
