@@ -1,6 +1,5 @@
 """What every benchmark ends with: a table, and a JSON file that says where it ran."""
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runtime.machine import cores, cpu_model
+from runtime.machine import cores, cpu_model, installed_version
 
 _LIBRARIES = (
     *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
@@ -40,12 +39,8 @@ def _cell(value: object) -> str:
 
 def environment() -> dict[str, Any]:
     """Processor, cores this process may use, Python and library versions, time (UTC)."""
-    versions = {}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = {library: installed_version(library) for library in _LIBRARIES}
+    versions = {library: version for library, version in found.items() if version}
     return {
         "cpu": cpu_model(),
         "cores": cores(),

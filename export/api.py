@@ -1,7 +1,6 @@
 """`export`: any torch module that maps latents to images becomes an artifact."""
 
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from export.write import choose_version, write
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
+from runtime.machine import installed_version
 from runtime.manifest import (
     REDUCED,
     GraphSpec,
@@ -161,10 +161,5 @@ def _class_of(module: "nn.Module") -> str:
 
 
 def _installed(libraries: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for library in libraries:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    versions = {library: installed_version(library) for library in libraries}
+    return {library: version for library, version in versions.items() if version}

@@ -4,7 +4,6 @@ TensorRT builds on and for the GPU at hand. TensorRT for RTX builds on any machi
 named; what no GPU here can run is verified when it is first loaded on one that can.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -110,10 +109,10 @@ def _target(options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
     wanted = options.capability or (there[0].capability if there else None)
     gpu = next((gpu for gpu in there if gpu.capability == wanted), None)
     if options.flavor == "tensorrt" and gpu is None:
-        found = ", ".join(f"{g.name} ({g.capability[0]}.{g.capability[1]})" for g in there)
+        found = ", ".join(f"{g.name} ({devices.dotted(g.capability)})" for g in there)
         raise EngineError(
             "tensorrt builds on the GPU it builds for: expected one"
-            + ("" if wanted is None else " of compute capability {}.{}".format(*wanted))
+            + ("" if wanted is None else f" of compute capability {devices.dotted(wanted)}")
             + f", found {found or 'none (no NVIDIA driver, or no visible device)'}"
         )
     if options.flavor == "tensorrt-rtx":
@@ -123,8 +122,8 @@ def _target(options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
                 "TensorRT's alone: build one for each version and compute capability"
             )
         known = rtx_capabilities()
-        if wanted is None or "{}.{}".format(*wanted) not in known:
-            found = "none, and no GPU here" if wanted is None else "{}.{}".format(*wanted)
+        if wanted is None or devices.dotted(wanted) not in known:
+            found = "none, and no GPU here" if wanted is None else devices.dotted(wanted)
             raise EngineError(
                 f"tensorrt-rtx: expected a compute capability it builds for "
                 f"({', '.join(known)}), found {found}: --capability names one"
@@ -142,10 +141,10 @@ def _key(
     bucket: Bucket,
 ) -> PlanKey:
     return PlanKey(
-        onnx=hashlib.sha256(artifact.files[spec.file]).hexdigest(),
+        onnx=artifact.manifest.files[spec.file],
         flavor=options.flavor,
         version=library.__version__ + ("+" if options.version_compatible else ""),
-        capability="8.0+" if options.hardware == "ampere+" else "{}.{}".format(*capability),
+        capability="8.0+" if options.hardware == "ampere+" else devices.dotted(capability),
         precision=spec.precision,
         bucket=bucket,
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,7 +14,13 @@ from runtime.cache import write_file
 from runtime.errors import EngineError
 from runtime.manifest import GraphSpec, Precision
 from runtime.nvidia.plans import Bucket, PlanKey
-from runtime.nvidia.tensorrt import Flavor, import_tensorrt, logger_of, rtx_capabilities
+from runtime.nvidia.tensorrt import (
+    Flavor,
+    data_types,
+    import_tensorrt,
+    logger_of,
+    rtx_capabilities,
+)
 from runtime.nvidia.tensorrt_api import (
     IBuilderConfig,
     INetworkDefinition,
@@ -93,10 +99,9 @@ def build_plan(
             "ampere+": levels.AMPERE_PLUS,
         }[options.hardware]
     with _progress(library, config, f"{spec.file} at {key.bucket}", progress):
-        if key.flavor == "tensorrt":
-            with _timing_cache(config, cache, key):
-                plan = builder.build_serialized_network(network, config)
-        else:  # which has no timings to keep: it compiles for the GPU when it first runs there
+        # RTX has no timings to keep: it compiles for the GPU when it first runs there.
+        timed = key.flavor == "tensorrt"
+        with _timing_cache(config, cache, key) if timed else nullcontext():
             plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
@@ -111,16 +116,14 @@ def check_border(
 ) -> None:
     """EngineError unless the parsed network takes and gives what the manifest says, at this batch:
     engines silently keep what a parser makes of a graph."""
-    types = {"float32": "FLOAT", "uint8": "UINT8", "int64": "INT64"}
+    types = data_types(library)
     batch = bucket.largest if bucket.is_static else -1
     for side, count, get, expected in (
         ("input", network.num_inputs, network.get_input, spec.inputs),
         ("output", network.num_outputs, network.get_output, spec.outputs),
     ):
         found = [(t.name, t.dtype, tuple(t.shape)) for t in map(get, range(count))]
-        wanted = [
-            (t.name, getattr(library.DataType, types[t.dtype]), (batch, *t.shape)) for t in expected
-        ]
+        wanted = [(t.name, types[t.dtype], (batch, *t.shape)) for t in expected]
         # The sizes of outputs follow from those of the inputs; some are known only when it runs.
         if side == "output" and not bucket.is_static:
             found, wanted = [f[:2] for f in found], [w[:2] for w in wanted]
@@ -142,13 +145,11 @@ def _prepared(data: bytes, bucket: Bucket) -> bytes:
     del graph.value_info[:]
     for value in graph.input:
         if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
-            cast = f"{value.name}.float32"
+            floats = f"{value.name}.float32"
             for node in graph.node:
-                node.input[:] = [cast if name == value.name else name for name in node.input]
-            to_float = onnx.helper.make_node(
-                "Cast", [value.name], [cast], to=onnx.TensorProto.FLOAT
-            )
-            graph.node.insert(0, to_float)
+                node.input[:] = [floats if name == value.name else name for name in node.input]
+            kind = onnx.TensorProto.FLOAT
+            graph.node.insert(0, onnx.helper.make_node("Cast", [value.name], [floats], to=kind))
     if bucket.is_static:
         for value in (*graph.input, *graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = bucket.largest

@@ -6,14 +6,12 @@ the libraries' versions. So each variant that this machine can run is held again
 `runners` runs at once at the largest batch.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,7 +25,7 @@ from runtime.cache import forget, recall, remember
 from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, within_tolerance
 from runtime.images import UInt8Array
-from runtime.machine import machine
+from runtime.machine import installed_version, machine
 from runtime.manifest import Precision
 from runtime.nvidia import devices, tensorrt
 from runtime.nvidia.plans import names
@@ -270,7 +268,7 @@ def _subject(
 ) -> dict[str, Any]:
     """All that the choice depends on, as JSON."""
     specs = (*artifact.manifest.decode, *artifact.manifest.encode)
-    graphs = {spec.file: hashlib.sha256(artifact.files[spec.file]).hexdigest() for spec in specs}
+    graphs = {spec.file: artifact.manifest.files[spec.file] for spec in specs}
     there = () if device == "cpu" else devices.gpus()
     return {
         "graphs": graphs,
@@ -286,12 +284,7 @@ def _subject(
 def _version(engine: Engine) -> str | None:
     if engine == "tensorrt" or engine == "tensorrt-rtx":
         return tensorrt.version(engine)
-    for distribution in (engine, f"{engine}-gpu"):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    return installed_version(engine, f"{engine}-gpu")
 
 
 def _recalled(value: dict[str, Any] | None) -> Variant | None:

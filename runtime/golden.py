@@ -13,7 +13,7 @@ from runtime.artifact import Artifact, read_npz
 from runtime.backends import Backend
 from runtime.errors import ArtifactError, EngineError
 from runtime.manifest import GraphName, GraphSpec, Manifest, Precision
-from runtime.streams import Counter, Draws
+from runtime.streams import MAX_SEED, Counter, Draws
 
 GOLDEN = "golden.npz"
 
@@ -43,6 +43,11 @@ def within_tolerance(
     return mean_levels <= REDUCED_MEAN_LEVELS and max_levels <= largest
 
 
+def largest_difference(precision: Precision) -> int:
+    """Grey levels by which one image may differ at most."""
+    return MAX_LEVELS if precision == "fp32" else REDUCED_MAX_LEVELS
+
+
 def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "fp32") -> None:
     """Reproduce the golden outputs on this engine; EngineError where they differ."""
     manifest = artifact.manifest
@@ -59,14 +64,18 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
 
 def _check_drawing(manifest: Manifest, backend: Backend, precision: Precision) -> None:
     """Images of latents that the engine draws itself are those of the same latents given to it."""
-    segments = ((Counter(0, 0, 2), None), (Counter(2**53 - 1, 0, 1), 0.5), (Counter(1, 7, 2), None))
+    segments = (
+        (Counter(0, 0, 2), None),
+        (Counter(MAX_SEED - 1, 0, 1), 0.5),
+        (Counter(1, 7, 2), None),
+    )
     draws = Draws(manifest.latent.shape, segments)
     labels = manifest.labels
     rest = {} if labels is None else {"labels": np.arange(len(draws)) % len(labels)}
     drawn = backend.run("decode", {"latents": draws, **rest})["images"]
     given = backend.run("decode", {"latents": np.asarray(draws), **rest})["images"]
     difference = float(np.abs(drawn.astype(np.float64) - given).max())
-    allowed = MAX_LEVELS if precision == "fp32" else REDUCED_MAX_LEVELS
+    allowed = largest_difference(precision)
     if not difference <= allowed:
         raise EngineError(
             f"decode: images of latents that this engine draws differ from those of the same "
@@ -95,8 +104,7 @@ def _check_graph(
                 f"this engine gave {found.dtype} {list(found.shape)}"
             )
         difference = float(np.abs(found.astype(np.float64) - expected).max())
-        levels = MAX_LEVELS if precision == "fp32" else REDUCED_MAX_LEVELS
-        allowed = levels if tensor.dtype == "uint8" else ENCODE_TOLERANCE
+        allowed = largest_difference(precision) if tensor.dtype == "uint8" else ENCODE_TOLERANCE
         # Written so that NaN fails too.
         if not difference <= allowed:
             raise EngineError(

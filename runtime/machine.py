@@ -1,11 +1,21 @@
-"""What this machine is: the processor, and how much of it this process may use."""
+"""What this machine is: the processor, how much of it this process may use, what is installed."""
 
 import hashlib
 import os
 import platform
 import sys
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+
+def installed_version(*distributions: str) -> str | None:
+    """The version of the first of these that is installed, without importing anything."""
+    for distribution in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return None
 
 
 def cores() -> int:

@@ -125,7 +125,7 @@ def _may_run(flavor: Flavor) -> bool:
     if flavor == "tensorrt":
         return True
     known = tensorrt.rtx_capabilities()
-    return all("{}.{}".format(*gpu.capability) in known for gpu in devices.gpus())
+    return all(devices.dotted(gpu.capability) in known for gpu in devices.gpus())
 
 
 def _cuda_variants(

@@ -116,7 +116,7 @@ def about(session: Session) -> dict[str, Any]:
     gpu = session.gpu
     return {
         "gpu": gpu.name,
-        "capability": "{}.{}".format(*gpu.capability),
+        "capability": devices.dotted(gpu.capability),
         "memory": gpu.memory,
         "gpus": len(devices.gpus()),
         "rounds": session.rounds,

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU: the reference backend."""
 
-from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +18,7 @@ from runtime.backends import (
     into,
 )
 from runtime.errors import EngineError
+from runtime.machine import installed_version
 from runtime.manifest import GraphName
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -77,7 +77,7 @@ class OnnxRuntimeBackend:
 
 
 def import_onnxruntime() -> ModuleType:
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]
     if len(installed) > 1:
         raise EngineError(
             "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
@@ -92,14 +92,6 @@ def import_onnxruntime() -> ModuleType:
             "latentserve[onnx-gpu], one of the two"
         ) from error
     return onnxruntime
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def has_cuda() -> bool:

@@ -1,6 +1,5 @@
 """TensorRT, of either flavor: plans of the engine cache, run in lanes."""
 
-import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ from runtime.backends.gpu import Engines, GpuBackend
 from runtime.errors import EngineError, OutOfDeviceMemoryError, WrongImagesError
 from runtime.manifest import GraphName, GraphSpec, Precision
 from runtime.nvidia.cuda import as_memory_error
-from runtime.nvidia.devices import Gpu
+from runtime.nvidia.devices import Gpu, dotted
 from runtime.nvidia.plans import Plan, discard, find, note_verified, stale
 from runtime.nvidia.slots import Execution
-from runtime.nvidia.tensorrt import Flavor, import_tensorrt, logger_of
+from runtime.nvidia.tensorrt import Flavor, data_types, import_tensorrt, logger_of
 from runtime.nvidia.tensorrt_api import (
     ICudaEngine,
     IExecutionContext,
@@ -63,14 +62,14 @@ def find_plans(
     result: dict[GraphName, list[Plan]] = {}
     for graph in graphs:
         spec = _spec(artifact, graph, precision)
-        onnx = hashlib.sha256(artifact.files[spec.file]).hexdigest()
+        onnx = artifact.manifest.files[spec.file]
         subject = (cache, onnx, flavor, spec.precision, version, gpu.capability)
         result[graph] = find(*subject)
         if not result[graph]:
             others = stale(*subject)
             raise EngineError(
                 f"no {flavor} plan of {spec.file} for {gpu.name} (compute capability "
-                f"{gpu.capability[0]}.{gpu.capability[1]}) and {flavor} {version}"
+                f"{dotted(gpu.capability)}) and {flavor} {version}"
                 + (f"; there is one of {', '.join(others)}" if others else "")
                 + f": build it by `python -m export engine {artifact.folder} --flavor {flavor} "
                 f"--precision {precision}`"
@@ -84,8 +83,10 @@ def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> d
     key = plan.key
     library = import_tensorrt(key.flavor)
 
+    spec = _spec(artifact, graph, key.precision)
+
     def engines(_: Gpu) -> Engines:
-        return {graph: TensorRTEngine(library, _spec(artifact, graph, key.precision), [plan])}
+        return {graph: TensorRTEngine(library, spec, [plan])}
 
     found: list[dict[str, Any]] = []
     for batch in key.bucket.sizes:
@@ -94,7 +95,7 @@ def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> d
         try:
             if backend.max_batch < batch:
                 raise OutOfDeviceMemoryError(f"not enough device memory to verify {key.file}")
-            found.append(verify(artifact, graph, key.precision, backend, batch))
+            found.append(verify(artifact, graph, spec, backend, batch))
         finally:
             backend.close()
     worst = {name: max(each[name] for each in found) for name in found[0]}
@@ -128,7 +129,6 @@ class TensorRTEngine:
     def __init__(self, library: TensorRT, spec: GraphSpec, plans: Sequence[Plan]) -> None:
         self.spec = spec
         self._library = library
-        self._plans = plans
         self._flavor = plans[0].key.flavor
         log, self._said = logger_of(self._flavor)
         self._runtime = library.Runtime(log)
@@ -181,12 +181,11 @@ class TensorRTEngine:
     def _check_border(self, engine: ICudaEngine, plan: Plan) -> None:
         """A plan of the right key whose inputs or outputs are others would read and write beyond
         its buffers."""
-        types = self._library.DataType
-        numbers = {"float32": types.FLOAT, "uint8": types.UINT8, "int64": types.INT64}
+        types = data_types(self._library)
         modes = self._library.TensorIOMode
         batch = plan.key.bucket.largest if plan.key.bucket.is_static else -1
         expected = {
-            tensor.name: (mode, numbers[tensor.dtype], (batch, *tensor.shape))
+            tensor.name: (mode, types[tensor.dtype], (batch, *tensor.shape))
             for mode, tensors in (
                 (modes.INPUT, self.spec.inputs),
                 (modes.OUTPUT, self.spec.outputs),

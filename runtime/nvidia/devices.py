@@ -21,6 +21,11 @@ class Gpu:
     """Bytes in all."""
 
 
+def dotted(capability: tuple[int, int]) -> str:
+    """A compute capability as it is written: `9.0`."""
+    return "{}.{}".format(*capability)
+
+
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """The visible GPUs; none where there is no driver."""

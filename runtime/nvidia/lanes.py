@@ -75,7 +75,7 @@ class Lane:
                 opened.callback(slot.close)
                 slot.prepare(execution, scratch)
                 if kernel is not None and graph == "decode":
-                    slot.prepare_drawing(kernel, self._allocate, opened)
+                    slot.prepare_drawing(kernel)
                 self._slots[graph][bucket] = slot
             self._opened = opened.pop_all()
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from runtime.cache import write_file
 from runtime.manifest import Precision
+from runtime.nvidia.devices import dotted
 from runtime.nvidia.tensorrt import Flavor
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class PlanKey:
     def fits(self, version: str, capability: tuple[int, int]) -> bool:
         """Whether such a TensorRT runs this plan on such a GPU."""
         return _fits(self.version, version, same_major=True) and _fits(
-            self.capability, "{}.{}".format(*capability), same_major=False
+            self.capability, dotted(capability), same_major=False
         )
 
     @property

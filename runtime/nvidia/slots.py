@@ -8,11 +8,11 @@ from math import prod
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from runtime.backends import Inputs
 from runtime.errors import EngineError, OutOfDeviceMemoryError
-from runtime.manifest import GraphSpec, TensorSpec
+from runtime.manifest import GraphSpec
 from runtime.nvidia.cuda import Cuda
 from runtime.nvidia.drawing import ROWS, arguments, grid, row_parameters
 from runtime.streams import Draws
@@ -66,18 +66,12 @@ class Slot:
         self._host: dict[str, NDArray[Any]] = {}
         self._inputs = [tensor.name for tensor in spec.inputs]
         self._outputs = [tensor.name for tensor in spec.outputs]
+        self._allocate, self._opened, self._bucket = allocate, opened, bucket
         for tensor in (*spec.inputs, *spec.outputs):
-            size = bucket * _row_bytes(tensor)
-            self._device[tensor.name] = allocate(size, opened)
-            bytes_ = cuda.allocate_host(size)
-            opened.callback(cuda.free_host, bytes_)
-            self._host[tensor.name] = bytes_.view(tensor.dtype).reshape(bucket, *tensor.shape)
-        self._bucket = bucket
+            self._add_buffers(tensor.name, tensor.dtype, tensor.shape)
         self._graph: int | None = None
         self._drawing_graph: int | None = None
         self._drawing: Callable[[], None] | None = None
-
-    _execution: Execution
 
     def prepare(self, execution: Execution, scratch: int) -> None:
         """Bind the buffers, run a few times, and record the run if it can be."""
@@ -89,24 +83,16 @@ class Slot:
                 self._cuda.synchronize(self._stream)
         self._graph = self._recorded(self._enqueue)
 
-    def prepare_drawing(
-        self, kernel: int, allocate: Callable[[int, ExitStack], int], opened: ExitStack
-    ) -> None:
+    def prepare_drawing(self, kernel: int) -> None:
         """The same run with latents that are drawn on the device from what `ROWS` says."""
-        pointers: dict[str, int] = {}
         for name, dtype in ROWS.items():
-            size = self._bucket * np.dtype(dtype).itemsize
-            pointers[name] = allocate(size, opened)
-            bytes_ = self._cuda.allocate_host(size)
-            opened.callback(self._cuda.free_host, bytes_)
-            self._host[name] = bytes_.view(dtype)
-        latents = self._host["latents"]
-        values = prod(latents.shape[1:])
-        given = arguments(pointers, self._device["latents"], self._bucket, values)
+            self._add_buffers(name, dtype)
+        values = prod(self._host["latents"].shape[1:])
+        given = arguments(self._device, self._device["latents"], self._bucket, values)
 
         def draw() -> None:
-            for name, pointer in pointers.items():
-                self._cuda.copy_in(pointer, self._host[name], self._stream)
+            for name in ROWS:
+                self._cuda.copy_in(self._device[name], self._host[name], self._stream)
             self._cuda.launch_kernel(kernel, grid(self._bucket, values), given, self._stream)
             self._enqueue(drawn=True)
 
@@ -146,6 +132,14 @@ class Slot:
         self._drawing = None
         del self._execution
 
+    def _add_buffers(self, name: str, dtype: DTypeLike, shape: tuple[int, ...] = ()) -> None:
+        """A tensor's memory on the device and, page-locked, on the host."""
+        size = self._bucket * prod(shape) * np.dtype(dtype).itemsize
+        self._device[name] = self._allocate(size, self._opened)
+        raw = self._cuda.allocate_host(size)
+        self._opened.callback(self._cuda.free_host, raw)
+        self._host[name] = raw.view(dtype).reshape(self._bucket, *shape)
+
     def _recorded(self, work: Callable[[], None]) -> int | None:
         if not self._execution.can_be_captured:
             return None
@@ -164,7 +158,3 @@ class Slot:
         self._execution.enqueue(self._stream)
         for name in self._outputs:
             self._cuda.copy_out(self._host[name], self._device[name], self._stream)
-
-
-def _row_bytes(tensor: TensorSpec) -> int:
-    return prod(tensor.shape) * np.dtype(tensor.dtype).itemsize

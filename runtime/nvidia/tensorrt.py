@@ -6,12 +6,12 @@ import logging
 import warnings
 from collections import deque
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from runtime.errors import EngineError
+from runtime.machine import installed_version
 from runtime.nvidia.tensorrt_api import TensorRT, TensorRTForRTX
 
 logger = logging.getLogger(__name__)
@@ -71,12 +71,13 @@ def version(flavor: Flavor) -> str | None:
     names = ("tensorrt-cu13", "tensorrt-cu12", "tensorrt", "tensorrt-cu13-bindings")
     if flavor == "tensorrt-rtx":
         names = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
-    for name in names:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    return installed_version(*names)
+
+
+def data_types(library: TensorRT) -> dict[str, Any]:
+    """TensorRT's names of an artifact's element types."""
+    types = library.DataType
+    return {"float32": types.FLOAT, "uint8": types.UINT8, "int64": types.INT64}
 
 
 @cache

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact import Artifact
-from runtime.backends import Backend, Tensors, graph_spec
+from runtime.backends import Backend, Tensors
 from runtime.backends.onnxruntime import open_reference
-from runtime.errors import EngineError, WrongImagesError
+from runtime.errors import WrongImagesError
 from runtime.golden import (
     ENCODE_TOLERANCE,
     MAX_LEVELS,
-    REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
+    largest_difference,
 )
 from runtime.machine import cores
 from runtime.manifest import GraphName, GraphSpec, Precision
@@ -30,15 +30,12 @@ _SEED = 5
 
 
 def verify(
-    artifact: Artifact, graph: GraphName, precision: Precision, backend: Backend, batch: int
+    artifact: Artifact, graph: GraphName, spec: GraphSpec, backend: Backend, batch: int
 ) -> dict[str, Any]:
     """Run `batch` rows at once and hold them against the reference: the figures found.
 
     Raises WrongImagesError where the rows are too far from the reference's, or equal rows differ.
     """
-    spec = graph_spec(artifact.manifest, graph, precision)
-    if spec is None:
-        raise EngineError(f"{artifact.manifest.name} has no graph {graph}")
     reference = open_reference(artifact, threads=cores())
     try:
         inputs = _inputs(artifact, graph, spec, reference, batch)
@@ -56,7 +53,7 @@ def verify(
         "equal_rows_differ_by": float(unequal.max()),
     }
     images = graph == "decode"
-    largest, mean = _allowed(precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
+    largest, mean = _allowed(spec.precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
     # Written so that NaN fails too.
     if not (found["max_difference"] <= largest and found["mean_difference"] <= mean):
         raise WrongImagesError(
@@ -73,9 +70,8 @@ def verify(
 
 
 def _allowed(precision: Precision) -> tuple[float, float]:
-    if precision == "fp32":
-        return MAX_LEVELS, MAX_LEVELS
-    return REDUCED_MAX_LEVELS, REDUCED_MEAN_LEVELS
+    largest = largest_difference(precision)
+    return largest, largest if precision == "fp32" else REDUCED_MEAN_LEVELS
 
 
 def _inputs(

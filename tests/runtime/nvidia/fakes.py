@@ -451,13 +451,8 @@ class FakeContext:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype)
         shape = (self.batch, *tensor.shape[1:])
         size = int(np.prod(shape)) * kind.itemsize
-        assert size <= len(library_block(self.engine.library.cuda, self.addresses[tensor.name]))
-        raw = (ctypes.c_uint8 * size).from_address(self.addresses[tensor.name])
-        return np.ctypeslib.as_array(raw).view(kind).reshape(shape)
-
-
-def library_block(cuda: FakeCuda, pointer: int) -> Any:
-    return cuda.blocks[pointer][1]
+        assert size <= len(self.engine.library.cuda.blocks[self.addresses[tensor.name]][1])
+        return _at(kind, shape, self.addresses[tensor.name])
 
 
 def fake_gpu(index: int = 0, capability: tuple[int, int] = (9, 0)) -> Gpu:
