@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.list:
         for name, make in RECIPES.items():
-            print(f"{name:20} {make().summary}")
+            print(f"{name:26} {make().summary}")
         return 0
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")

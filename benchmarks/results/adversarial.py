@@ -119,20 +119,28 @@ ROWS = (
     ),
     Row(
         system="Conditional GANs",
-        shows=f"{_BUDGET} 1,000 samples of each label for the share recognised as asked.",
+        shows=(
+            "One pair of networks (both of width 32, the discriminator with batch norm), 6,000 "
+            "batches of 64 of MNIST; the label projected in the discriminator and in the "
+            "generator's batch norms (`mnist_cgan`), beside the picture, beside the latent too, or "
+            "told by an auxiliary classifier. 1,000 samples of each label for the share recognised "
+            "as asked; a classifier that saw 60,000 samples only reads the real test images."
+        ),
         records=_seeds(
-            ("mnist_cgan_concatenate", "mnist_cgan_batch_norm", "mnist_cgan_projection"), 0
-        )
-        + _seeds(("mnist_acgan",), 0),
-        figures=("as_asked", "as_asked_least", "as_asked_real", "frechet", "coverage"),
+            ("mnist_cgan", "mnist_cgan_batch_norm", "mnist_cgan_concatenate", "mnist_acgan"), 0
+        ),
+        figures=(
+            "as_asked",
+            "as_asked_least",
+            "as_asked_real",
+            "train_on_generated",
+            "train_on_real",
+            "frechet",
+            "coverage",
+        ),
         goal="at least 99.0% recognised as asked; train on generated, test on real at least 97%",
         published="none on MNIST with this measure that we know of",
         comparable="not beyond the kind of figure",
-        short=(
-            "the shared budget is too small for legible digits; the recipe `mnist_cgan`, three "
-            "times as wide a discriminator with batch norm and twice the steps, is recognised as "
-            "asked in 99.2% (card of the shipped artifact)"
-        ),
     ),
     Row(
         system="BigGAN-style",

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
-from train.recipes.gan import cifar10_frogs_dcgan, images_dcgan, mnist_cgan
-from train.recipes.mnist_gan import (
+from train.recipes.gan import cifar10_frogs_dcgan, images_dcgan
+from train.recipes.mnist_cgan import (
     mnist_acgan,
+    mnist_cgan,
     mnist_cgan_batch_norm,
     mnist_cgan_concatenate,
-    mnist_cgan_projection,
+)
+from train.recipes.mnist_gan import (
     mnist_feature_matching,
     mnist_gan,
     mnist_hinge,
@@ -56,7 +58,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist_virtual_batch_norm,
         mnist_cgan_concatenate,
         mnist_cgan_batch_norm,
-        mnist_cgan_projection,
         mnist_acgan,
         stacked_dcgan,
         stacked_pacgan,

@@ -8,35 +8,6 @@ from train.objectives import AdamParams, Adversarial
 from train.recipes.recipe import Recipe
 
 
-def mnist_cgan() -> Recipe:
-    return Recipe(
-        name="mnist_cgan",
-        summary="class-conditional DCGAN: a digit by its label",
-        source="mnist",
-        image=ImageSpec(height=28, width=28, channels=1),
-        objective=Adversarial(
-            DCGANParams(
-                latent=64,
-                height=28,
-                width=28,
-                channels=1,
-                stages=2,
-                classes=10,
-                generator_width=48,
-                discriminator_width=48,
-                dropout=0.2,
-                # Spectral norm, as for the frogs, left this one near chance against the generator.
-                discriminator_norm="batch",
-            ),
-            label_noise=0.05,
-        ),
-        steps=6_000,
-        batch_size=64,
-        precision="bf16",
-        ema_decay=0.999,
-    )
-
-
 def cifar10_frogs_dcgan() -> Recipe:
     return Recipe(
         name="cifar10_frogs_dcgan",

@@ -1,4 +1,4 @@
-"""One pair of networks and one budget, 3,000 batches of 64: losses, techniques, ways of a label.
+"""One pair of networks and one budget, 3,000 batches of 64: losses and techniques.
 
 What differs from `mnist_gan` is what a recipe is named for, and what its paper asks for with it:
 no momentum where the critic is far ahead or penalised.
@@ -124,42 +124,6 @@ def mnist_virtual_batch_norm() -> Recipe:
         "mnist_virtual_batch_norm",
         "generator normed by a reference batch",
         network={"generator_norm": "virtual"},
-    )
-
-
-def mnist_cgan_concatenate() -> Recipe:
-    return _variant(
-        "mnist_cgan_concatenate",
-        "the label beside the latent and beside the picture",
-        network={
-            "classes": 10,
-            "generator_labels": "concatenate",
-            "discriminator_labels": "concatenate",
-        },
-    )
-
-
-def mnist_cgan_batch_norm() -> Recipe:
-    return _variant(
-        "mnist_cgan_batch_norm",
-        "the label in the generator's batch norms and beside the picture",
-        network={"classes": 10, "discriminator_labels": "concatenate"},
-    )
-
-
-def mnist_cgan_projection() -> Recipe:
-    return _variant(
-        "mnist_cgan_projection",
-        "the label in the generator's batch norms, projected in the discriminator",
-        network={"classes": 10},
-    )
-
-
-def mnist_acgan() -> Recipe:
-    return _variant(
-        "mnist_acgan",
-        "the discriminator tells the label (auxiliary classifier)",
-        network={"classes": 10, "discriminator_labels": "classify"},
     )
 
 
