@@ -7,10 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from train import checkpoint
 from train.data import load
 from train.errors import TrainError
 from train.loop import recorded_recipe, train
+from train.processes import Processes, joined
 from train.recipes import RECIPES
 
 
@@ -23,6 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")
+    with joined() as processes:
+        return _train(options, arguments or sys.argv[1:], processes)
+
+
+def _train(options: argparse.Namespace, given: list[str], processes: Processes) -> int:
     recipe = RECIPES[options.recipe]()
     try:
         own = recorded_recipe(options.out) if options.resume else recipe
@@ -30,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             recipe,
             steps=own.steps if options.steps is None else options.steps,
             seed=own.seed if options.seed is None else options.seed,
+            shards=max(own.shards, processes.count) if options.shards is None else options.shards,
         )
         data = load(recipe.source, options.data, recipe.image, download=options.download)
         metrics = train(
@@ -39,20 +48,29 @@ def main(arguments: list[str] | None = None) -> int:
             resume=options.resume,
             device=options.device,
             keep=options.keep,
+            progress=processes.leads,
+            processes=processes,
         )
+    except ValidationError as error:
+        print(f"error: {error.errors()[0]['msg']}", file=sys.stderr)
+        return 1
     except (TrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        given = [a for a in arguments or sys.argv[1:] if a != "--resume"]
-        # Before its first checkpoint there is nothing to resume: the same command begins anew.
-        again = ["--resume"] if checkpoint.steps(options.out / "checkpoints") else []
-        command = shlex.join([*given, *again])
-        print(f"stopped; go on with: python -m train {command}", file=sys.stderr)
+        if processes.leads:
+            print(f"stopped; go on with: {_again(given, options.out)}", file=sys.stderr)
         return 130
     for name, value in metrics.items():
         print(f"{name} {value:.4g}")
     return 0
+
+
+def _again(given: list[str], out: Path) -> str:
+    """The command that goes on. Before its first checkpoint there is nothing to resume: the same
+    command begins anew."""
+    resume = ["--resume"] if checkpoint.steps(out / "checkpoints") else []
+    return shlex.join(["python", "-m", "train", *(a for a in given if a != "--resume"), *resume])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
     parser.add_argument("--steps", type=_positive, help="instead of the recipe's (or run's) own")
     parser.add_argument("--seed", type=int, help="instead of the recipe's (or run's) own")
+    parser.add_argument(
+        "--shards",
+        type=_positive,
+        help="equal parts of a batch, computed one after another, or each by a process of torchrun "
+        "(default: the recipe's or run's own, at least one a process)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(

@@ -24,11 +24,14 @@ from train import checkpoint
 from train.data import Dataset, Splits
 from train.errors import DivergedError, RunError
 from train.files import write_atomically
+from train.processes import Processes
 from train.recipes import RECIPE_JSON, Recipe
 from train.sheet import save_sheet
 from train.training import Training
 
 logger = logging.getLogger(__name__)
+
+_ALONE = Processes()
 
 
 def train(
@@ -41,6 +44,7 @@ def train(
     device: str = "auto",
     keep: int = 2,
     progress: bool = True,
+    processes: Processes = _ALONE,
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 
@@ -48,6 +52,8 @@ def train(
     stops after that step, exactly as an interruption would: Ctrl-C or SIGTERM finishes its step,
     leaves a checkpoint and raises KeyboardInterrupt.
     `device` is one of torch's or "auto" (a GPU when present). The newest `keep` checkpoints stay.
+    Of several `processes` each calls this with the same arguments; the first one writes the folder
+    and returns the figures, the others return none.
 
     Raises RunError where `out` holds a run and `resume` is not set, or it is and `out` holds none,
     or one of another recipe, of other data or of more steps; DivergedError where a loss,
@@ -55,23 +61,26 @@ def train(
     """
     chosen = _device(device)
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
-        training = Training(recipe, data, chosen)
+        training = Training(recipe, data, chosen, processes)
         if resume:
             metrics = _resume(training, data.train, out)
         elif checkpoint.steps(out / "checkpoints"):
             raise RunError(f"{out}: expected a new folder, found a run: --resume, or another --out")
         else:
             metrics = {}
-            # What a run that died before its first checkpoint has logged.
-            (out / "metrics.jsonl").unlink(missing_ok=True)
-        _record(training, data.train, out, metrics)
+        last = recipe.steps if until is None else min(recipe.steps, until)
+        first = training.step
         with _interrupts() as interrupted:
-            last = recipe.steps if until is None else min(recipe.steps, until)
-            first = training.step
-            _run(training, out, last, keep, progress, interrupted)
-            checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
-        if interrupted.is_set():
+            if processes.leads:
+                _record(training, data.train, out, metrics)
+                _run(training, out, last, keep, progress, interrupted)
+                checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
+            else:
+                _follow(training, last, interrupted)
+        if interrupted.is_set() or training.step < last:
             raise KeyboardInterrupt
+        if not processes.leads:
+            return {}
         if training.step > first:
             metrics = {}  # those of the run that was resumed: of other weights
         if training.step == recipe.steps:
@@ -83,16 +92,23 @@ def train(
     return metrics
 
 
+def _follow(training: Training, last: int, stop: threading.Event) -> None:
+    """A step for each of the first process's, which alone writes."""
+    while training.step < last and not training.processes.any(stop.is_set()):
+        training.advance()
+
+
 def _run(
     training: Training, out: Path, last: int, keep: int, progress: bool, stop: threading.Event
 ) -> None:
     recipe = training.recipe
+    _forget(out / "metrics.jsonl", training.step)
     bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=not progress)
     board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
         before, logged = training.seconds, training.step
         started = since = time.perf_counter()
-        while training.step < last and not stop.is_set():
+        while training.step < last and not training.processes.any(stop.is_set()):
             losses = training.advance()
             now, step = time.perf_counter(), training.step
             training.seconds = before + now - started
@@ -165,10 +181,7 @@ def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
 
 
 def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
-    """Restore the newest checkpoint and forget what was logged after it.
-
-    Returns the figures recorded of that checkpoint.
-    """
+    """Restore the newest checkpoint; returns the figures recorded of it."""
     recorded, record = _read_record(out)
     # More (or fewer) steps of the same recipe are the one change that a run survives.
     if replace(recorded, steps=training.recipe.steps) != training.recipe:
@@ -195,12 +208,15 @@ def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
             f"found {training.recipe.steps}"
         )
     training.restore(saved)
-    log = out / "metrics.jsonl"
+    return metrics if steps == training.step else {}
+
+
+def _forget(log: Path, step: int) -> None:
+    """Drop what a run that was cut off has logged after the step that it goes on from."""
     logged = log.read_text() if log.exists() else ""
     kept = [line for line in logged.splitlines(keepends=True) if line.endswith("}\n")]
-    kept = [line for line in kept if json.loads(line)["step"] <= training.step]
+    kept = [line for line in kept if json.loads(line)["step"] <= step]
     write_atomically(log, "".join(kept).encode())
-    return metrics if steps == training.step else {}
 
 
 def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, float]) -> None:
@@ -213,6 +229,7 @@ def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, flo
         "batch_size": training.recipe.batch_size,
         "seconds": round(training.seconds, 3),
         "machine": _machine(training.device),
+        "processes": training.processes.count,
         "torch": str(torch.__version__),
         "metrics": metrics,
         **_commit(),

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def seed_of(seed: int, stream: int, step: int = 0) -> int:
-    """A 32-bit generator seed, unrelated between neighbouring seeds, streams and steps."""
-    return int(np.random.SeedSequence((seed, stream, step)).generate_state(1)[0])
+def seed_of(seed: int, stream: int, *where: int) -> int:
+    """A 32-bit generator seed, unrelated between neighbouring seeds, streams and places in them:
+    a step, or a part of a step."""
+    return int(np.random.SeedSequence((seed, stream, *where)).generate_state(1)[0])
 
 
 def order(seed: int, size: int, start: int, count: int) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """One run's state and its single step, the same for every model family.
 
 Everything random in step k is a function of (seed, k): the batch, and the generator that is seeded
-anew for latents, noise, dropout and augmentation. A run stopped at any step and resumed therefore
-gives the weights of a run never stopped, without any generator state in the checkpoint.
+anew for latents, noise, dropout and augmentation, for each phase and each part of the batch. A run
+stopped at any step and resumed therefore gives the weights of a run never stopped, without any
+generator state in the checkpoint; and several processes give the weights of one.
 """
 
 import math
@@ -19,14 +20,17 @@ from train.checkpoint import Checkpoint, pack, pack_optimizer, unpack_optimizer
 from train.data import Splits
 from train.ema import AveragedWeights
 from train.errors import DataError, DivergedError
-from train.objectives import AdamParams, Phase
+from train.objectives import AdamParams, Batch, Losses, Phase
+from train.processes import Processes
 from train.recipes import Recipe
 from train.schedule import one_cycle, order, seed_of
+from train.shards import Buffers
 
 SHEET_IMAGES = 100
 _EVALUATION_BATCH = 500
 _INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
 """Streams of random numbers that never disturb one another."""
+_ALONE = Processes()
 
 
 class Training:
@@ -35,9 +39,17 @@ class Training:
     Raises DataError where the data's images or classes are not those of the recipe.
     """
 
-    def __init__(self, recipe: Recipe, data: Splits, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Splits,
+        device: torch.device,
+        processes: Processes = _ALONE,
+    ) -> None:
         _check(recipe, data)
         self.recipe = recipe
+        self.processes = processes
+        self.shards = processes.share(recipe.shards)
         self.device = device
         self.step = 0
         self.seconds = 0.0
@@ -64,33 +76,23 @@ class Training:
 
         Raises DivergedError before any weight follows a NaN or infinite loss or gradient.
         """
-        recipe = self.recipe
-        _seed(recipe.seed, _STEP, self.step)
-        rows = order(
-            recipe.seed, len(self.images), self.step * recipe.batch_size, recipe.batch_size
-        )
-        chosen = torch.from_numpy(rows).to(self.device)
-        images, labels = self.prepare(self.images[chosen]), self.labels[chosen]
+        batches = self._batches()
         report = {}
-        for name, phase in self.objective.phases.items():
+        for index, (name, phase) in enumerate(self.objective.phases.items()):
             if (self.step + 1) % phase.every:
                 continue
             if phase.schedule is not None:
-                phase.schedule(self.step / recipe.steps)
+                phase.schedule(self.step / self.recipe.steps)
             _train_only(phase.module, self.objective.networks)
-            with self.autocast():
-                losses = phase.losses(images, labels)
-            for loss, value in losses.items():
+            optimizer = self.optimizers[name]
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(phase.optimizer, self.step, self.recipe.steps)
+            optimizer.zero_grad()
+            for loss, value in self._descend(index, phase, batches).items():
                 report[f"{name}/{loss}"] = number = value.item()
                 if not math.isfinite(number):
                     raise DivergedError(self.step, f"{name}/{loss}", number)
-            optimizer = self.optimizers[name]
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(phase.optimizer, self.step, recipe.steps)
-            optimizer.zero_grad()
-            next(iter(losses.values())).backward()
-            gradients = [p.grad for p in phase.module.parameters() if p.grad is not None]
-            report[f"{name}/gradient"] = norm = nn.utils.get_total_norm(gradients).item()
+            report[f"{name}/gradient"] = norm = nn.utils.get_total_norm(_gradients(phase)).item()
             if not math.isfinite(norm):  # a finite loss can have such a gradient, as sqrt at 0
                 raise DivergedError(self.step, f"{name}/gradient", norm)
             optimizer.step()
@@ -100,6 +102,36 @@ class Training:
         if self.average is not None:
             self.average.update(self.objective.model, self.step)
         return report
+
+    def _batches(self) -> dict[int, Batch]:
+        """This process's parts of the step's batch, by number."""
+        size = self.recipe.batch_size
+        rows = order(self.recipe.seed, len(self.images), self.step * size, size)
+        parts = torch.from_numpy(rows).to(self.device).chunk(self.recipe.shards)
+        return {
+            shard: (self.prepare(self.images[parts[shard]]), self.labels[parts[shard]])
+            for shard in self.shards
+        }
+
+    def _descend(self, index: int, phase: Phase, batches: dict[int, Batch]) -> Losses:
+        """Leave the gradients of the whole batch in the phase's weights, and return its losses:
+        means over its parts, in this process and the others."""
+        count = self.recipe.shards
+        buffers = Buffers(self.objective.networks.buffers() if count > 1 else ())
+        total: Losses = {}
+        for shard, (images, labels) in batches.items():
+            buffers.rewind()
+            _seed(self.recipe.seed, _STEP, self.step, index, shard)
+            with self.autocast():
+                losses = phase.losses(images, labels)
+            (next(iter(losses.values())) / count).backward()
+            for name, value in losses.items():
+                part = value.detach().float() / count
+                total[name] = total[name] + part if name in total else part
+            buffers.note()
+        buffers.settle(count, self.processes)
+        self.processes.sum_([*total.values(), *_gradients(phase)])
+        return total
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32 in the recipe's value range."""
@@ -178,8 +210,12 @@ def _check(recipe: Recipe, data: Splits) -> None:
         )
 
 
-def _seed(seed: int, stream: int, step: int = 0) -> None:
-    torch.manual_seed(seed_of(seed, stream, step))
+def _seed(seed: int, stream: int, *where: int) -> None:
+    torch.manual_seed(seed_of(seed, stream, *where))
+
+
+def _gradients(phase: Phase) -> list[Tensor]:
+    return [p.grad for p in phase.module.parameters() if p.grad is not None]
 
 
 def _optimizer(phase: Phase) -> torch.optim.Optimizer:

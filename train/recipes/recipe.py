@@ -21,6 +21,9 @@ class Recipe:
     objective: Annotated[ELBO | Adversarial, Field(discriminator="kind")]
     steps: int
     batch_size: int
+    shards: int = 1
+    """Equal parts of a batch, each with its own random numbers and batch statistics; processes
+    share them out, and their number changes nothing (`train.shards`)."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of the networks; losses, augmentation and weights stay fp32."""
@@ -31,6 +34,11 @@ class Recipe:
     log_every: int = 50
 
     def __post_init__(self) -> None:
+        if self.shards < 1 or self.batch_size % self.shards:
+            raise ValueError(
+                f"shards: expected a divisor of the batch size {self.batch_size}, "
+                f"found {self.shards}"
+            )
         network = self.objective.network
         shape = (network.height, network.width, network.channels)
         if shape != self.image.shape:

@@ -1,0 +1,75 @@
+"""The processes that share one run, a device each: started by torchrun, or this one alone.
+
+Each holds the whole model and takes its share of every batch; sums over them are all they exchange
+(`torch.distributed`: NCCL between GPUs, gloo between CPUs). No DistributedDataParallel: under a
+gradient penalty, a gradient of a gradient, its hooks average what is not yet complete.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from train.errors import RunError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many this one is. The first leads: it alone writes the run's folder."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, shards: int) -> range:
+        """The numbers of this process's parts of a batch of `shards` parts.
+
+        Raises RunError where processes cannot have as many parts each.
+        """
+        if shards % self.count:
+            raise RunError(
+                f"shards: expected a multiple of the {self.count} processes, found {shards}"
+            )
+        each = shards // self.count
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    @torch.no_grad()
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes its sum over all processes, in one message."""
+        if self.count == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(summed.view_as(tensor))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in one of them: all stop at the same step, or some would wait
+        for ever."""
+        if self.count == 1:
+            return flag
+        raised = torch.tensor([float(flag)])
+        dist.all_reduce(raised)
+        return raised.item() > 0
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes that torchrun has started, or this one alone without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        yield Processes()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
