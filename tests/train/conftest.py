@@ -79,6 +79,24 @@ def tiny_gan() -> Recipe:
     )
 
 
+def narrow(recipe: Recipe) -> Recipe:
+    """The same recipe at a tiny width, for two steps."""
+    objective = recipe.objective
+    if isinstance(objective, ELBO):
+        network = replace(
+            objective.network,
+            widths=(2,) * len(objective.network.widths),
+            decoder_widths=(2,) * len(objective.network.decoder_widths),
+            hidden=8,
+        )
+        flow = objective.flow and replace(objective.flow, hidden=8, context=4)
+        objective = replace(objective, network=network, flow=flow)
+    else:
+        network = replace(objective.network, generator_width=2, discriminator_width=2)
+        objective = replace(objective, network=network)
+    return replace(recipe, objective=objective, steps=2, batch_size=4)
+
+
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.train.conftest import random_splits
+from tests.train.conftest import narrow, random_splits
 from train.data import SOURCES
 from train.loop import train
 from train.networks import DCGANParams, VAEParams
@@ -17,23 +17,6 @@ from train.recipes import RECIPE_JSON, RECIPES, Recipe
 from train.runs import load_run
 
 every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
-
-
-def narrow(recipe: Recipe) -> Recipe:
-    objective = recipe.objective
-    if isinstance(objective, ELBO):
-        network = replace(
-            objective.network,
-            widths=(2,) * len(objective.network.widths),
-            decoder_widths=(2,) * len(objective.network.decoder_widths),
-            hidden=8,
-        )
-        flow = objective.flow and replace(objective.flow, hidden=8, context=4)
-        objective = replace(objective, network=network, flow=flow)
-    else:
-        network = replace(objective.network, generator_width=2, discriminator_width=2)
-        objective = replace(objective, network=network)
-    return replace(recipe, objective=objective, steps=2, batch_size=4)
 
 
 @every_recipe
