@@ -24,6 +24,7 @@ BENCHMARKS = {
     "results": "the page of training results, docs/results.md, from committed records",
     "serving": "images a second over HTTP, against in process and against other servers",
     "startup": "from process start to ready, memory then, and the cost of importing the library",
+    "truncation": "quality against coverage of a GAN's samples at several truncations",
     "transfer": "a classifier trained on samples alone, tested on real images",
 }
 """Name -> what it measures. `benchmarks.NAME` has `main(arguments)`; the frame needs no more."""

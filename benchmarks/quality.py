@@ -92,10 +92,17 @@ def as_asked(model: runtime.Model, classifier: Classifier, n: int, seed: int) ->
 
 
 def sample(
-    model: runtime.Model, n: int, seed: int, *, offset: int = 0, label: str | None = None
+    model: runtime.Model,
+    n: int,
+    seed: int,
+    *,
+    offset: int = 0,
+    label: str | None = None,
+    truncation: float | None = None,
 ) -> Images:
     """n images of `seed`, streamed."""
-    return np.concatenate(list(model.stream(n, seed=seed, offset=offset, labels=label)))
+    batches = model.stream(n, seed=seed, offset=offset, labels=label, truncation=truncation)
+    return np.concatenate(list(batches))
 
 
 def set_distances(

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.results import adversarial, likelihood
+from benchmarks.results import adversarial, cifar10, likelihood
 from benchmarks.results.record import Record, Row, read
 
-ROWS: tuple[Row, ...] = (*likelihood.ROWS, *adversarial.ROWS)
+ROWS: tuple[Row, ...] = (*likelihood.ROWS, *adversarial.ROWS, *cifar10.ROWS)
 
 _TOP = """# Results of training
 

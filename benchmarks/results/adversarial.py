@@ -143,15 +143,6 @@ ROWS = (
         comparable="not beyond the kind of figure",
     ),
     Row(
-        system="BigGAN-style",
-        shows="CIFAR-10, ten classes; the truncation curve.",
-        records=(),
-        figures=("frechet",),
-        goal="Fréchet distance at most half of our DCGAN's",
-        published="FID 4.2 to 8 (Inception features)",
-        comparable=_OTHER_FEATURES,
-    ),
-    Row(
         system="Memorisation",
         shows="Nearest training images of every shipped artifact's samples.",
         records=(),

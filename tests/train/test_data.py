@@ -226,6 +226,12 @@ class TestFrogs:
         data = load("cifar10-frogs", path, SPEC).train
         assert (data.classes, len(data.images)) == (("frog",), 2)
 
+    def test_every_class_by_its_folder(self, path: Path) -> None:
+        data = load("cifar10", path, SPEC).train
+        names = sorted({Path(name).parts[1] for name in self.FILES})
+        assert (data.name, data.classes) == ("cifar10", tuple(names))
+        assert len(data.images) == len(self.FILES)
+
     def test_no_path(self) -> None:
         with pytest.raises(DataError, match="--data: expected a folder or zip of images"):
             load("cifar10-frogs", None, SPEC)

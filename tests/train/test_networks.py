@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
 from train.networks import (
@@ -13,9 +15,13 @@ from train.networks import (
     FlowEncoder,
     Generator,
     IAFParams,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    ResNetParams,
     VAEParams,
 )
 from train.networks.layers import ConditionalBatchNorm2d
+from train.networks.resnet import PoolingConv2d, UpsamplingConv2d
 
 
 @pytest.mark.parametrize(
@@ -132,6 +138,81 @@ def test_spectral_norm_bounds_every_weight() -> None:
 @pytest.mark.parametrize(
     "params",
     [
+        ResNetParams(generator_width=2, discriminator_width=2),
+        ResNetParams(generator_width=2, discriminator_width=2, height=16, width=24, channels=1),
+        ResNetParams(
+            generator_width=2,
+            discriminator_width=2,
+            growth=1,
+            discriminator_stages=2,
+            discriminator_flat=2,
+            generator_spectral=True,
+        ),
+    ],
+)
+def test_resnet_shapes(params: ResNetParams) -> None:
+    generator, discriminator = params.build()
+    images = generator(torch.randn(3, params.latent))
+    assert images.shape == (3, params.channels, params.height, params.width)
+    assert images.abs().max() <= 1
+    assert discriminator(images).shape == (3,)
+
+
+def test_resnet_by_label() -> None:
+    params = ResNetParams(
+        classes=4, generator_width=4, discriminator_width=4, stages=2, discriminator_stages=2
+    )
+    generator, discriminator = (network.eval() for network in params.build())
+    latents, labels = torch.randn(1, 128).repeat(4, 1), torch.arange(4)
+    images = generator(latents, labels)
+    assert len(images.unique(dim=0)) == 4
+    assert len(discriminator(images[:1].repeat(4, 1, 1, 1), labels).unique()) == 4
+    with pytest.raises(ValueError, match="labels: expected int64"):
+        generator(latents)
+    with pytest.raises(ValueError, match="labels: expected int64"):
+        discriminator(images)
+
+
+def test_resampling_is_folded_into_the_kernel() -> None:
+    """Float rounding apart, the same function as two steps, at the borders too."""
+    images = torch.randn(2, 3, 8, 6)
+    up = UpsamplingConv2d(3, 5, 3, padding=1)
+    doubled = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = functional.conv2d(doubled, up.weight, up.bias, padding=1)
+    assert_close(up(images), expected)
+    assert_close(up.eval()(images), expected)
+    down = PoolingConv2d(3, 5, 3, padding=1)
+    whole = functional.conv2d(images, down.weight, down.bias, padding=1)
+    assert_close(down(images), functional.avg_pool2d(whole, 2))
+
+
+def test_residual_networks_begin_orthogonal() -> None:
+    generator, _ = ResNetParams(generator_width=4, discriminator_width=4).build()
+    rows = generator.get_parameter("blocks.0.conv.weight").flatten(1)
+    assert_close(rows @ rows.T, torch.eye(len(rows)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_residual_networks_are_normed_by_their_singular_values(spectral: bool) -> None:
+    params = ResNetParams(
+        classes=3, generator_width=4, discriminator_width=4, generator_spectral=spectral
+    )
+    generator, discriminator = params.build()
+
+    def unnormed(network: ResNetGenerator | ResNetDiscriminator) -> int:
+        kinds = nn.Conv2d | nn.Linear
+        layers = [m for m in network.modules() if isinstance(m, kinds)]
+        return sum(not is_parametrized(layer, "weight") for layer in layers)
+
+    assert unnormed(discriminator) == 0
+    assert is_parametrized(discriminator.project)
+    # The first layer, three blocks of three, the last.
+    assert unnormed(generator) == (0 if spectral else 11)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
         VAEParams(widths=(2, 3), decoder_widths=(3, 2), hidden=8),
         VAEParams(widths=(2,), decoder_widths=(2, 2), hidden=8, depth=1, latent=20),
         VAEParams(height=16, width=8, channels=3, widths=(2,), decoder_widths=(2,), hidden=8),
@@ -161,6 +242,8 @@ def test_sizes_that_do_not_halve_are_refused() -> None:
         VAEParams(widths=(2, 2, 2))
     with pytest.raises(ValueError, match="kernel: expected at least 2, found 1"):
         DCGANParams(kernel=1)
+    with pytest.raises(ValueError, match=r"multiples of 2\*\*stages = 8, found 28 x 28"):
+        ResNetParams(height=28, width=28)
 
 
 def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.train.conftest import narrow, random_splits
 from train.data import SOURCES
 from train.loop import train
-from train.networks import DCGANParams, VAEParams
+from train.networks import DCGANParams, ResNetParams, VAEParams
 from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import RECIPE_JSON, RECIPES, Recipe
 from train.runs import load_run
@@ -47,6 +47,16 @@ def test_is_named_after_its_function_and_has_a_source(make: Callable[[], Recipe]
 def test_a_network_of_another_size_is_refused() -> None:
     with pytest.raises(ValidationError, match="network: expected images of"):
         replace(RECIPES["mnist_cgan"](), objective=Adversarial(DCGANParams()))
+
+
+def test_the_kind_of_network_is_told_by_its_name() -> None:
+    """Records of runs from before there were several do not name it: they are DCGANs."""
+    for name, network in (("cifar10_dcgan", DCGANParams), ("cifar10_biggan", ResNetParams)):
+        described = RECIPE_JSON.dump_python(RECIPES[name](), mode="json")
+        assert isinstance(RECIPE_JSON.validate_python(described).objective.network, network)
+        del described["objective"]["network"]["kind"]
+        read = RECIPE_JSON.validate_python(described).objective.network
+        assert isinstance(read, DCGANParams)
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

@@ -107,21 +107,19 @@ def _needed(path: Path | None, what: str) -> Path:
     return path
 
 
+_CIFAR10 = (
+    "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; published for research "
+    "without a stated licence, please cite the report (2009)."
+)
+
 Source = Callable[[Path | None, ImageSpec, bool], Splits]
 
 SOURCES: dict[str, Source] = {
     "mnist": _mnist,
     "stacked-mnist": _stacked,
     "mnist-binarised": _mnist_binarised,
-    "cifar10-frogs": partial(
-        _folder,
-        name="cifar10-frogs",
-        licence=(
-            "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; published for research "
-            "without a stated licence, please cite the report (2009)."
-        ),
-        only="frog",
-    ),
+    "cifar10": partial(_folder, name="cifar10", licence=_CIFAR10, only=None),
+    "cifar10-frogs": partial(_folder, name="cifar10-frogs", licence=_CIFAR10, only="frog"),
     "images": partial(_folder, name="images", licence="as given by the images' owner", only=None),
     "digits": _digits,
     "shapes": _shapes,

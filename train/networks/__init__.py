@@ -2,6 +2,7 @@
 
 from train.networks.dcgan import DCGANParams, Discriminator, Generator
 from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetParams
 from train.networks.vae import Decoder, Encoder, VAEParams
 
 __all__ = [
@@ -12,5 +13,8 @@ __all__ = [
     "FlowEncoder",
     "Generator",
     "IAFParams",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
+    "ResNetParams",
     "VAEParams",
 ]

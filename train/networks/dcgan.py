@@ -73,6 +73,7 @@ class DCGANParams:
     discriminator_norm: Literal["none", "batch", "spectral"] = "none"
     """Discriminator: batch norm after every convolution but the first (the DCGAN paper), or every
     weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+    kind: Literal["dcgan"] = "dcgan"
 
     def __post_init__(self) -> None:
         factor = 2**self.stages
@@ -92,6 +93,9 @@ class DCGANParams:
     def start(self) -> tuple[int, int]:
         """(H, W) of the smallest feature map."""
         return self.height >> self.stages, self.width >> self.stages
+
+    def build(self) -> "tuple[Generator, Discriminator]":
+        return Generator(self), Discriminator(self)
 
 
 class Generator(nn.Module):

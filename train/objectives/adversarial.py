@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
-from train.networks import DCGANParams, Discriminator, Generator
+from train.networks import DCGANParams, ResNetParams
 from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
@@ -22,11 +23,23 @@ Term = tuple[str, float, Tensor]
 """Name, weight and value of what is added to a loss."""
 
 
+def _kind(network: Any) -> str:
+    # Records of the time when all were DCGANs do not say so.
+    return network.get("kind", "dcgan") if isinstance(network, dict) else network.kind
+
+
+GANParams = Annotated[
+    Annotated[DCGANParams, Tag("dcgan")] | Annotated[ResNetParams, Tag("resnet")],
+    Discriminator(_kind),
+]
+"""What both networks are built from; in JSON told apart by their `kind`."""
+
+
 @dataclass(frozen=True)
 class Adversarial:
     """Settings of a generative adversarial network."""
 
-    network: DCGANParams
+    network: GANParams
     generator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
     discriminator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
     loss: Loss = "non_saturating"
@@ -70,8 +83,7 @@ class GANObjective:
     def __init__(self, settings: Adversarial) -> None:
         self.settings = settings
         self.loss = losses.ADVERSARIAL[settings.loss]
-        self.generator = Generator(settings.network)
-        self.discriminator = Discriminator(settings.network)
+        self.generator, self.discriminator = settings.network.build()
         self.networks = nn.ModuleDict(
             {"generator": self.generator, "discriminator": self.discriminator}
         )

@@ -2,7 +2,13 @@
 
 from collections.abc import Callable
 
-from train.recipes.gan import cifar10_frogs_dcgan, images_dcgan
+from train.recipes.cifar10 import (
+    cifar10_biggan,
+    cifar10_biggan_full,
+    cifar10_dcgan,
+    cifar10_frogs_dcgan,
+    images_dcgan,
+)
 from train.recipes.mnist_cgan import (
     mnist_acgan,
     mnist_cgan,
@@ -43,6 +49,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist_vae_iaf,
         mnist_cgan,
         cifar10_frogs_dcgan,
+        cifar10_dcgan,
+        cifar10_biggan,
+        cifar10_biggan_full,
         images_dcgan,
         mnist_gan,
         mnist_minimax,
