@@ -17,7 +17,7 @@ _SIZE = {"height": 8, "width": 8, "generator_width": 2, "discriminator_width": 2
 
 # Their decoders differ from those that the tests of `export` know; what else is new in recipes
 # (discriminators, losses, penalties) never leaves training.
-KINDS = ("mnist_virtual_batch_norm", "mnist_cgan_concatenate")
+KINDS = ("mnist_virtual_batch_norm", "mnist_cgan_concatenate", "mnist_dcgan_uniform_prior")
 
 
 def tiny(recipe: Recipe) -> Recipe:
