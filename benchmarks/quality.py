@@ -32,6 +32,8 @@ Images = NDArray[np.uint8]
 """[n, H, W, C]"""
 Figures = dict[str, float]
 
+_SET_DISTANCES = ("frechet", "density", "coverage", "precision", "recall")
+
 SURE = 0.9
 """The confidence from which a sample counts as recognised."""
 PAIRWISE = 2000
@@ -50,9 +52,15 @@ ROWS: dict[str, tuple[str, str | None]] = {
     "frechet": ("Fréchet distance in classifier features", "frechet_real"),
     "density": ("density in classifier features", "density_real"),
     "coverage": ("coverage in classifier features", "coverage_real"),
+    "precision": ("precision in classifier features", "precision_real"),
+    "recall": ("recall in classifier features", "recall_real"),
     "diversity_pixels": ("mean pairwise distance (RMS, grey levels)", "diversity_pixels_real"),
     "diversity_features": ("mean pairwise distance (features)", "diversity_features_real"),
     "nearest_pixels": ("nearest training image, median (RMS, grey levels)", "nearest_pixels_real"),
+    "nearest_pixels_ratio": ("the same, samples over real images", None),
+    "nearest_features": ("nearest training image, median (features)", "nearest_features_real"),
+    "nearest_features_ratio": ("the same, samples over real images", None),
+    "seen_to_unseen": ("nearest of as many training as test images, ratio (pixels)", None),
     "reconstruction": ("reconstruction of test images (RMS, grey levels)", None),
     "kl": ("KL(posterior || prior) on test images (nats)", None),
     "test_loss_served": ("test loss with 8-bit means (nats an image)", None),
@@ -101,20 +109,23 @@ def sample(
 def set_distances(
     samples: NDArray[np.float32], train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> Figures:
-    """Fréchet distance, density and coverage of features [n, D] against real ones, beside those of
-    real test images. All sets have the size of the smallest; where samples and training images
-    allow several disjoint sets of that size, the figures are means over them."""
+    """Fréchet distance, density and coverage, precision and recall of features [n, D] against real
+    ones, beside those of real test images. All sets have the size of the smallest; where samples
+    and training images allow several disjoint sets of that size, the figures are means over them.
+    """
     size = min(len(samples), len(train), len(test))
     folds = min(len(samples), len(train)) // size
     estimates: dict[str, list[float]] = {}
     for fold in range(folds):
         part = slice(fold * size, (fold + 1) * size)
         for suffix, features in (("", samples[part]), ("_real", test[:size])):
-            density, coverage = metrics.density_coverage(features, train[part])
-            distance = metrics.frechet_distance(features, train[part])
-            for name, value in zip(
-                ("frechet", "density", "coverage"), (distance, density, coverage), strict=True
-            ):
+            known = train[part]
+            estimated = (
+                metrics.frechet_distance(features, known),
+                *metrics.density_coverage(features, known),
+                *metrics.precision_recall(features, known),
+            )
+            for name, value in zip(_SET_DISTANCES, estimated, strict=True):
                 estimates.setdefault(name + suffix, []).append(value)
     return {"set_size": size} | {name: float(np.mean(found)) for name, found in estimates.items()}
 
@@ -133,6 +144,14 @@ def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
     pixels = images.reshape(len(images), -1)
     indices, distances = metrics.nearest_neighbours(pixels, train.reshape(len(train), -1))
     return indices, float(np.median(distances)) / pixels.shape[1] ** 0.5
+
+
+def seen_to_unseen(images: Images, train: Images, test: Images) -> float:
+    """Median distance of the nearest training image over that of the nearest test image, as many
+    of each: 1 where a model does not know which of them it was trained on, 0 where it copies.
+    Unlike a distance alone it does not fall for samples that are merely smooth."""
+    size = min(len(train), len(test))
+    return nearest(images, train[:size])[1] / nearest(images, test[:size])[1]
 
 
 def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
@@ -182,7 +201,7 @@ def measure(
     samples = sample(model, n, seed)
     logger.info("classifying them and the real images")
     probabilities, features = classifier(samples)
-    _, train_features = classifier(train_images[:n])
+    _, train_features = classifier(train_images)
     test_probabilities, test_features = classifier(test_images)
     figures: Figures = {"n": n, "seed": seed}
     if only is None:
@@ -197,7 +216,7 @@ def measure(
         shown, _ = classifier(test.images)
         figures |= _real(_accuracy(shown, test.labels))
     logger.info("comparing with the real images")
-    figures |= set_distances(features, train_features, test_features)
+    figures |= set_distances(features, train_features[:n], test_features)
     pairs = min(PAIRWISE, n, len(train_images))
     figures |= diversity(samples[:pairs], features[:pairs])
     figures |= _real(diversity(train_images[:pairs], train_features[:pairs]))
@@ -207,10 +226,16 @@ def measure(
         known = np.concatenate([train_images, train_images[:, :, ::-1]])
     neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], known)
     _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], known)
+    figures["seen_to_unseen"] = seen_to_unseen(samples[:NEIGHBOURED], train_images, test_images)
+    similar, distances = metrics.nearest_neighbours(features[:NEIGHBOURED], train_features)
+    _, real_distances = metrics.nearest_neighbours(test_features[:NEIGHBOURED], train_features)
+    figures["nearest_features"] = float(np.median(distances))
+    figures["nearest_features_real"] = float(np.median(real_distances))
+    for name in ("nearest_pixels", "nearest_features"):
+        figures[f"{name}_ratio"] = figures[name] / figures[f"{name}_real"]
     if model.manifest.encode and classifier.name == "mnist":
         figures |= reconstruction(model, test.images, seed)
-    similar, _ = metrics.nearest_neighbours(features[:SHOWN], train_features)
-    rows = [samples[:SHOWN], known[neighbours[:SHOWN]], train_images[similar]]
+    rows = [samples[:SHOWN], known[neighbours[:SHOWN]], train_images[similar[:SHOWN]]]
     return figures, contact_sheet(np.concatenate(rows), columns=min(SHOWN, n))
 
 
