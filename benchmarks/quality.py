@@ -285,7 +285,7 @@ def main(arguments: Sequence[str]) -> None:
         help="compare with real images of this class (default: the one trained on, if one)",
     )
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
     parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
     options = parser.parse_args(arguments)
     with served(options.subject) as model:
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str]) -> None:
         to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
     write_json(options.json, "quality", figures, subject)
     if options.record is not None:
-        record.write(options.record, Path(options.subject), figures)
+        record.write(options.record, options.subject, figures)
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:

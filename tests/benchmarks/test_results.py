@@ -8,6 +8,7 @@ import pytest
 from benchmarks import results
 from benchmarks.results import record
 from benchmarks.results.record import Row
+from tests import tiny
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 ROW = Row(
@@ -69,6 +70,22 @@ def test_figures_of_another_command_stay_until_the_run_is_another(
     assert found is not None
     assert found.measured == {"classes": 9.0}
     assert "likelihood" not in found.command
+
+
+def test_an_artifact_is_recorded_as_the_run_it_came_from(run: Path) -> None:
+    described = json.loads((run / "run.json").read_text())
+    details = {"params": described["recipe"], **described["provenance"]}
+    folder = tiny.write_artifact(run, "vae", details=details)
+    record.write("one", folder.parent, {"nearest": 1.5})
+    found = record.read("one")
+    assert found is not None
+    assert found.run["artifact"] == "tiny-vae@1"
+    assert found.run["recipe"] == {"name": "mnist_vae"}
+    # What the artifact's card says was measured another time.
+    assert found.figures == {"nearest": 1.5}
+    assert "| `tiny-vae@1` | `mnist_vae` | mnist | 46,875 x 128 |" in results.page([ROW])
+    with pytest.raises(ValueError, match=r"expected an artifact of a run, found \['seed'\]"):
+        record.write("two", tiny.write_artifact(run, "plain"), {"nearest": 1.5})
 
 
 def test_the_page_shows_records_and_says_what_was_not_run(run: Path) -> None:
