@@ -25,6 +25,7 @@ BENCHMARKS = {
     "saturation": "the generator's early gradient under the minimax and non-saturating loss",
     "results": "the page of training results, docs/results.md, from committed records",
     "serving": "images a second over HTTP, against in process and against other servers",
+    "sheet": "samples of several models, a row each",
     "startup": "from process start to ready, memory then, and the cost of importing the library",
     "transfer": "a classifier trained on samples alone, tested on real images",
 }

@@ -60,7 +60,7 @@ ROWS: dict[str, tuple[str, str | None]] = {
     "nearest_pixels_ratio": ("the same, samples over real images", None),
     "nearest_features": ("nearest training image, median (features)", "nearest_features_real"),
     "nearest_features_ratio": ("the same, samples over real images", None),
-    "seen_to_unseen": ("nearest of as many training as test images, ratio (pixels)", None),
+    "seen_to_unseen": ("nearest training over nearest test image (pixels)", "seen_to_unseen_real"),
     "reconstruction": ("reconstruction of test images (RMS, grey levels)", None),
     "kl": ("KL(posterior || prior) on test images (nats)", None),
     "test_loss_served": ("test loss with 8-bit means (nats an image)", None),
@@ -147,11 +147,15 @@ def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
 
 
 def seen_to_unseen(images: Images, train: Images, test: Images) -> float:
-    """Median distance of the nearest training image over that of the nearest test image, as many
-    of each: 1 where a model does not know which of them it was trained on, 0 where it copies.
-    Unlike a distance alone it does not fall for samples that are merely smooth."""
-    size = min(len(train), len(test))
-    return nearest(images, train[:size])[1] / nearest(images, test[:size])[1]
+    """Mean distance in pixels of the nearest training image over that of the nearest test image,
+    among as many of each, from the first half of the training images (so that the other half can
+    be asked for the same). 1 where a model does not know which of them it was trained on; lower by
+    the share of copies that are found among so many. Unlike a distance alone it does not fall for
+    samples that are merely smooth."""
+    size = min(len(train) // 2, len(test))
+    pixels, *known = (part.reshape(len(part), -1) for part in (images, train[:size], test[:size]))
+    seen, unseen = (metrics.nearest_neighbours(pixels, points)[1].mean() for points in known)
+    return float(seen / unseen)
 
 
 def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
@@ -227,6 +231,8 @@ def measure(
     neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], known)
     _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], known)
     figures["seen_to_unseen"] = seen_to_unseen(samples[:NEIGHBOURED], train_images, test_images)
+    others = train_images[len(train_images) // 2 :][:NEIGHBOURED]
+    figures["seen_to_unseen_real"] = seen_to_unseen(others, train_images, test_images)
     similar, distances = metrics.nearest_neighbours(features[:NEIGHBOURED], train_features)
     _, real_distances = metrics.nearest_neighbours(test_features[:NEIGHBOURED], train_features)
     figures["nearest_features"] = float(np.median(distances))

@@ -110,13 +110,14 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
     assert figures["coverage"] == pytest.approx(figures["coverage_real"], abs=0.1)
     for name in (
         *("sure", "as_asked", "precision", "recall", "diversity_pixels", "diversity_features"),
-        *("nearest_pixels", "nearest_features"),
+        *("nearest_pixels", "nearest_features", "seen_to_unseen"),
     ):
         assert figures[name] == pytest.approx(figures[f"{name}_real"], rel=0.1, abs=0.05), name
     assert sheet.shape == (3 * 28, 16 * 28, 1)
     # A model that gives its training images back is found out.
     assert copies["nearest_pixels"] == 0 < copies["nearest_pixels_real"]
-    assert copies["nearest_pixels_ratio"] == copies["seen_to_unseen"] == 0
+    assert copies["nearest_pixels_ratio"] == 0
+    assert copies["seen_to_unseen"] < 0.8  # half of them lie in the half that is looked through
     assert copies["nearest_features_ratio"] == pytest.approx(0, abs=1e-6)
     printed = quality._printed("tiny@1", None, figures)
     assert "recognised as asked: 7" in printed
