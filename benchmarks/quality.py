@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import runtime
 from benchmarks.classifier import RECIPES, load_data
-from benchmarks.judge import Classifier, load_classifier
+from benchmarks.judge import Classifier, load_classifier, load_second
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
@@ -48,6 +48,9 @@ ROWS: dict[str, tuple[str, str | None]] = {
     "class_share_least": ("rarest class (share)", "class_share_least_real"),
     "as_asked": ("recognised as the label asked for (share)", "as_asked_real"),
     "as_asked_least": ("the same, worst label", "as_asked_least_real"),
+    "sure_second": ("second judge at least 0.9 sure (share)", "sure_second_real"),
+    "as_asked_second": ("recognised as asked by the second judge", "as_asked_second_real"),
+    "as_asked_least_second": ("the same, worst label", "as_asked_least_second_real"),
     "of_class": ("classified as the class trained on (share)", "of_class_real"),
     "frechet": ("Fréchet distance in classifier features", "frechet_real"),
     "density": ("density in classifier features", "density_real"),
@@ -96,6 +99,23 @@ def as_asked(model: runtime.Model, classifier: Classifier, n: int, seed: int) ->
         "as_asked": float(np.mean(shares)),
         "as_asked_least": min(shares),
         **{f"as_asked_{name}": share for name, share in by_label.items()},
+    }
+
+
+def by_second(
+    model: runtime.Model, judge: Classifier, samples: Images, test: "Dataset", seed: int
+) -> Figures:
+    """What the second judge makes of samples and of the real test images: how sure it is and, of a
+    conditional model, the share recognised as asked. It shares no weights with the features."""
+    shown, shown_real = judge(samples)[0], judge(test.images)[0]
+    figures, real = recognised(shown), recognised(shown_real)
+    kept = ["sure"]
+    if model.manifest.labels is not None:
+        kept += ["as_asked", "as_asked_least"]
+        figures |= as_asked(model, judge, max(1, len(samples) // len(model.manifest.labels)), seed)
+        real |= _accuracy(shown_real, test.labels)
+    return {f"{name}_second": figures[name] for name in kept} | {
+        f"{name}_second_real": real[name] for name in kept
     }
 
 
@@ -190,11 +210,13 @@ def measure(
     n: int = 10_000,
     seed: int = 0,
     only: str | None = None,
+    second: Classifier | None = None,
 ) -> tuple[Figures, Images]:
     """All figures that suit the model, and a sheet [H, W, C] of some samples (first row) over their
     nearest training images in pixels (second) and in classifier features (third).
 
-    `only` keeps the real images of one class, for a model trained on that class alone.
+    `only` keeps the real images of one class, for a model trained on that class alone; `second`
+    is the judge of accuracy alone.
     """
     # Training sets are often sorted by class; any part of this order is a fair sample.
     train_images, test_images = (
@@ -219,6 +241,8 @@ def measure(
         figures |= as_asked(model, classifier, max(1, n // len(model.manifest.labels)), seed)
         shown, _ = classifier(test.images)
         figures |= _real(_accuracy(shown, test.labels))
+    if second is not None and only is None:
+        figures |= by_second(model, second, samples, test, seed)
     logger.info("comparing with the real images")
     figures |= set_distances(features, train_features[:n], test_features)
     pairs = min(PAIRWISE, n, len(train_images))
@@ -296,7 +320,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with served(options.subject) as model:
         name = data_set_of(model)
-        classifier = load_classifier(name, options.data)
+        classifier, second = load_classifier(name, options.data), load_second(name)
         train, test = load_data(name, options.data)
         only = options.only
         if only is None and model.manifest.labels is None:
@@ -304,12 +328,23 @@ def main(arguments: Sequence[str]) -> None:
         if only not in (None, *classifier.classes):
             parser.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
         figures, sheet = measure(
-            model, classifier, train, test, n=options.n, seed=options.seed, only=only
+            model,
+            classifier,
+            train,
+            test,
+            n=options.n,
+            seed=options.seed,
+            only=only,
+            second=second,
         )
         subject = {
             "artifact": f"{model.manifest.name}@{model.manifest.version}",
             "engine": model.engine,
-            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
+            "classifiers": {
+                judge.name: {"sha256": judge.sha256, "test": judge.record["test"]}
+                for judge in (classifier, second)
+                if judge is not None
+            },
             "data": {"train": train.checksum, "test": test.checksum, "only": only},
         }
     print(_printed(subject["artifact"], only, figures))

@@ -101,7 +101,9 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
             return Dataset(name, images, labels, classifier.classes, licence="none")
 
         train, test = drawn("train", 900, seed=1), drawn("test", 300, seed=2)
-        figures, sheet = quality.measure(model, classifier, train, test, n=600, seed=3)
+        figures, sheet = quality.measure(
+            model, classifier, train, test, n=600, seed=3, second=classifier
+        )
         copies, _ = quality.measure(model, classifier, test, train, n=300, seed=2)
     assert all(isinstance(value, int | float) for value in figures.values())
     assert figures["set_size"] == 300
@@ -113,6 +115,10 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
         *("nearest_pixels", "nearest_features", "seen_to_unseen"),
     ):
         assert figures[name] == pytest.approx(figures[f"{name}_real"], rel=0.1, abs=0.05), name
+    # A second judge that is the first one says the same.
+    for name in ("sure", "as_asked", "as_asked_least"):
+        for suffix in ("", "_real"):
+            assert figures[f"{name}_second{suffix}"] == figures[name + suffix]
     assert sheet.shape == (3 * 28, 16 * 28, 1)
     # A model that gives its training images back is found out.
     assert copies["nearest_pixels"] == 0 < copies["nearest_pixels_real"]
