@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
-from benchmarks.results import record
+from benchmarks.results import adversarial, record
 from benchmarks.results.record import Row
 from tests import tiny
 
@@ -130,6 +130,17 @@ def test_the_committed_page_is_drawn_and_its_pictures_are_there(tmp_path: Path) 
         if any(record.read(name) for name in row.records):
             for picture in row.pictures:
                 assert (PAGE.parent / "results" / picture).is_file()
+
+
+def test_what_is_recorded_of_artifacts_is_of_those_that_ship() -> None:
+    for path in adversarial.SHIPPED:
+        name = path.parent.name
+        found = record.read(f"artifact_{name.replace('-', '_')}")
+        assert found is not None, name
+        assert found.run["artifact"] == f"{name}@{path.name}", (
+            f"measure {name} again: python -m benchmarks quality artifacts/{name} --data PATH "
+            f"--record artifact_{name.replace('-', '_')}"
+        )
 
 
 def test_every_record_is_in_a_row() -> None:
