@@ -69,7 +69,7 @@ def test_each_data_set_has_a_judge_and_the_second_one_is_another() -> None:
     assert second is not None
     assert (first.record["seed"], second.record["seed"]) == (0, 1)
     images = np.random.default_rng(3).integers(0, 256, (8, 28, 28, 1), dtype=np.uint8)
-    assert not np.allclose(first(images)[0], second(images)[0], atol=0.01)
+    assert not np.allclose(first(images)[1], second(images)[1], atol=0.1)
     assert load_second("cifar10") is None
 
 
