@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 BENCHMARKS = {
+    "arithmetic": "latents of thick sevens - thin sevens + thin ones: how often a thick one comes",
     "classifier": "train the frozen classifier of a data set anew (mnist, cifar10)",
     "disentanglement": "which latent dimension of a VAE follows which known factor, and traversals",
     "encoding": "microseconds and bytes an image of PNG and the other formats, against Pillow",
@@ -14,6 +15,7 @@ BENCHMARKS = {
     "gallery": "the picture at the top of the README, drawn by the shipped artifacts",
     "gpu": "images a second on an NVIDIA GPU: torch, ONNX Runtime, TensorRT and ours",
     "inprocess": "what `Model` leaves of the engine's speed, against the best raw loop",
+    "interpolation": "the way between two samples: legible and even, or a jump",
     "likelihood": "importance-weighted likelihood bound of a trained VAE on held-out images",
     "manifold": "the latent plane of a 2-D VAE as served, and the classes on it",
     "memory": "growth of resident memory while a million images stream",
@@ -23,6 +25,7 @@ BENCHMARKS = {
     "saturation": "the generator's early gradient under the minimax and non-saturating loss",
     "results": "the page of training results, docs/results.md, from committed records",
     "serving": "images a second over HTTP, against in process and against other servers",
+    "sheet": "samples of several models, a row each",
     "startup": "from process start to ready, memory then, and the cost of importing the library",
     "truncation": "quality against coverage of a GAN's samples at several truncations",
     "transfer": "a classifier trained on samples alone, tested on real images",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.judge import FOLDER, Classifier
+from benchmarks.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
 from export import conversion
 from runtime.images import ImageSpec
@@ -93,22 +93,32 @@ def load_data(name: str, data: Path) -> tuple[Dataset, Dataset]:
     return train, test
 
 
-def train_classifier(recipe: ClassifierRecipe, data: Path, out: Path, seed: int = 0) -> Path:
-    """Train on real images, write `NAME.onnx` and, beside it, `NAME.json` saying what it is."""
+def train_classifier(
+    recipe: ClassifierRecipe,
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    *,
+    name: str | None = None,
+    bf16: bool = True,
+) -> Path:
+    """Train on real images, write `NAME.onnx` and, beside it, `NAME.json` saying what it is; the
+    recipe's name unless another one is given."""
     train, test = load_data(recipe.name, data)
     started = time.perf_counter()
-    network = fit(recipe, train, seed)
+    network = fit(recipe, train, seed, bf16=bf16)
     seconds = time.perf_counter() - started
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{recipe.name}.onnx"
+    path = out / f"{name or recipe.name}.onnx"
     content = to_onnx(network, recipe)
     path.write_bytes(content)
     record = {
-        "name": recipe.name,
+        "name": path.stem,
         "sha256": hashlib.sha256(content).hexdigest(),
         "classes": train.classes,
         "recipe": asdict(recipe),
         "seed": seed,
+        "precision": "bf16" if bf16 else "fp32",
         "seconds": round(seconds, 1),
         "data": {"train": train.checksum, "test": test.checksum},
         "environment": environment(),
@@ -258,10 +268,19 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("name", choices=sorted(RECIPES))
     parser.add_argument("--data", type=Path, required=True, help="folder of the real data set")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where NAME.onnx goes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="0, or 1 for the second judge")
+    parser.add_argument("--second", action="store_true", help="train the judge of accuracy alone")
+    parser.add_argument("--fp32", action="store_true", help="where the processor has no bf16")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args(arguments)
-    path = train_classifier(RECIPES[options.name], options.data, options.out, options.seed)
+    path = train_classifier(
+        RECIPES[options.name],
+        options.data,
+        options.out,
+        int(options.second) if options.seed is None else options.seed,
+        name=options.name + SECOND * options.second,
+        bf16=not options.fp32,
+    )
     record = json.loads(path.with_suffix(".json").read_text())
     print(table(("on the real test set", options.name), list(record["test"].items())))
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {record['seconds']:.0f} s of training")

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "classifiers"
+SECOND = "-second"
+"""Ends the name of a data set's second judge: the same recipe from another seed. It gives no
+features, so what it recognises is told apart from what the Fréchet distance is measured in."""
 BATCH = 256
 
 
@@ -56,6 +59,12 @@ class Classifier:
         ]
         probabilities, features = zip(*batches, strict=True)
         return np.concatenate(probabilities), np.concatenate(features)
+
+
+def load_second(name: str) -> Classifier | None:
+    """The second judge of the data set `name`; None where none is committed."""
+    path = FOLDER / f"{name}{SECOND}.onnx"
+    return Classifier(path) if path.is_file() else None
 
 
 def load_classifier(name: str, data: Path | None = None) -> Classifier:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import runtime
 from benchmarks.classifier import RECIPES, load_data
-from benchmarks.judge import Classifier, load_classifier
+from benchmarks.judge import Classifier, load_classifier, load_second
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
@@ -32,6 +32,8 @@ Images = NDArray[np.uint8]
 """[n, H, W, C]"""
 Figures = dict[str, float]
 
+_SET_DISTANCES = ("frechet", "density", "coverage", "precision", "recall")
+
 SURE = 0.9
 """The confidence from which a sample counts as recognised."""
 PAIRWISE = 2000
@@ -46,13 +48,22 @@ ROWS: dict[str, tuple[str, str | None]] = {
     "class_share_least": ("rarest class (share)", "class_share_least_real"),
     "as_asked": ("recognised as the label asked for (share)", "as_asked_real"),
     "as_asked_least": ("the same, worst label", "as_asked_least_real"),
+    "sure_second": ("second judge at least 0.9 sure (share)", "sure_second_real"),
+    "as_asked_second": ("recognised as asked by the second judge", "as_asked_second_real"),
+    "as_asked_least_second": ("the same, worst label", "as_asked_least_second_real"),
     "of_class": ("classified as the class trained on (share)", "of_class_real"),
     "frechet": ("Fréchet distance in classifier features", "frechet_real"),
     "density": ("density in classifier features", "density_real"),
     "coverage": ("coverage in classifier features", "coverage_real"),
+    "precision": ("precision in classifier features", "precision_real"),
+    "recall": ("recall in classifier features", "recall_real"),
     "diversity_pixels": ("mean pairwise distance (RMS, grey levels)", "diversity_pixels_real"),
     "diversity_features": ("mean pairwise distance (features)", "diversity_features_real"),
     "nearest_pixels": ("nearest training image, median (RMS, grey levels)", "nearest_pixels_real"),
+    "nearest_pixels_ratio": ("the same, samples over real images", None),
+    "nearest_features": ("nearest training image, median (features)", "nearest_features_real"),
+    "nearest_features_ratio": ("the same, samples over real images", None),
+    "seen_to_unseen": ("nearest training over nearest test image (pixels)", "seen_to_unseen_real"),
     "reconstruction": ("reconstruction of test images (RMS, grey levels)", None),
     "kl": ("KL(posterior || prior) on test images (nats)", None),
     "test_loss_served": ("test loss with 8-bit means (nats an image)", None),
@@ -91,6 +102,23 @@ def as_asked(model: runtime.Model, classifier: Classifier, n: int, seed: int) ->
     }
 
 
+def by_second(
+    model: runtime.Model, judge: Classifier, samples: Images, test: "Dataset", seed: int
+) -> Figures:
+    """What the second judge makes of samples and of the real test images: how sure it is and, of a
+    conditional model, the share recognised as asked. It shares no weights with the features."""
+    shown, shown_real = judge(samples)[0], judge(test.images)[0]
+    figures, real = recognised(shown), recognised(shown_real)
+    kept = ["sure"]
+    if model.manifest.labels is not None:
+        kept += ["as_asked", "as_asked_least"]
+        figures |= as_asked(model, judge, max(1, len(samples) // len(model.manifest.labels)), seed)
+        real |= _accuracy(shown_real, test.labels)
+    return {f"{name}_second": figures[name] for name in kept} | {
+        f"{name}_second_real": real[name] for name in kept
+    }
+
+
 def sample(
     model: runtime.Model,
     n: int,
@@ -108,20 +136,23 @@ def sample(
 def set_distances(
     samples: NDArray[np.float32], train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> Figures:
-    """Fréchet distance, density and coverage of features [n, D] against real ones, beside those of
-    real test images. All sets have the size of the smallest; where samples and training images
-    allow several disjoint sets of that size, the figures are means over them."""
+    """Fréchet distance, density and coverage, precision and recall of features [n, D] against real
+    ones, beside those of real test images. All sets have the size of the smallest; where samples
+    and training images allow several disjoint sets of that size, the figures are means over them.
+    """
     size = min(len(samples), len(train), len(test))
     folds = min(len(samples), len(train)) // size
     estimates: dict[str, list[float]] = {}
     for fold in range(folds):
         part = slice(fold * size, (fold + 1) * size)
         for suffix, features in (("", samples[part]), ("_real", test[:size])):
-            density, coverage = metrics.density_coverage(features, train[part])
-            distance = metrics.frechet_distance(features, train[part])
-            for name, value in zip(
-                ("frechet", "density", "coverage"), (distance, density, coverage), strict=True
-            ):
+            known = train[part]
+            estimated = (
+                metrics.frechet_distance(features, known),
+                *metrics.density_coverage(features, known),
+                *metrics.precision_recall(features, known),
+            )
+            for name, value in zip(_SET_DISTANCES, estimated, strict=True):
                 estimates.setdefault(name + suffix, []).append(value)
     return {"set_size": size} | {name: float(np.mean(found)) for name, found in estimates.items()}
 
@@ -140,6 +171,18 @@ def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
     pixels = images.reshape(len(images), -1)
     indices, distances = metrics.nearest_neighbours(pixels, train.reshape(len(train), -1))
     return indices, float(np.median(distances)) / pixels.shape[1] ** 0.5
+
+
+def seen_to_unseen(images: Images, train: Images, test: Images) -> float:
+    """Mean distance in pixels of the nearest training image over that of the nearest test image,
+    among as many of each, from the first half of the training images (so that the other half can
+    be asked for the same). 1 where a model does not know which of them it was trained on; lower by
+    the share of copies that are found among so many. Unlike a distance alone it does not fall for
+    samples that are merely smooth."""
+    size = min(len(train) // 2, len(test))
+    pixels, *known = (part.reshape(len(part), -1) for part in (images, train[:size], test[:size]))
+    seen, unseen = (metrics.nearest_neighbours(pixels, points)[1].mean() for points in known)
+    return float(seen / unseen)
 
 
 def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
@@ -174,11 +217,13 @@ def measure(
     n: int = 10_000,
     seed: int = 0,
     only: str | None = None,
+    second: Classifier | None = None,
 ) -> tuple[Figures, Images]:
     """All figures that suit the model, and a sheet [H, W, C] of some samples (first row) over their
     nearest training images in pixels (second) and in classifier features (third).
 
-    `only` keeps the real images of one class, for a model trained on that class alone.
+    `only` keeps the real images of one class, for a model trained on that class alone; `second`
+    is the judge of accuracy alone.
     """
     # Training sets are often sorted by class; any part of this order is a fair sample.
     train_images, test_images = (
@@ -189,7 +234,7 @@ def measure(
     samples = sample(model, n, seed)
     logger.info("classifying them and the real images")
     probabilities, features = classifier(samples)
-    _, train_features = classifier(train_images[:n])
+    _, train_features = classifier(train_images)
     test_probabilities, test_features = classifier(test_images)
     figures: Figures = {"n": n, "seed": seed}
     if only is None:
@@ -203,8 +248,10 @@ def measure(
         figures |= as_asked(model, classifier, max(1, n // len(model.manifest.labels)), seed)
         shown, _ = classifier(test.images)
         figures |= _real(_accuracy(shown, test.labels))
+    if second is not None and only is None:
+        figures |= by_second(model, second, samples, test, seed)
     logger.info("comparing with the real images")
-    figures |= set_distances(features, train_features, test_features)
+    figures |= set_distances(features, train_features[:n], test_features)
     pairs = min(PAIRWISE, n, len(train_images))
     figures |= diversity(samples[:pairs], features[:pairs])
     figures |= _real(diversity(train_images[:pairs], train_features[:pairs]))
@@ -214,10 +261,18 @@ def measure(
         known = np.concatenate([train_images, train_images[:, :, ::-1]])
     neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], known)
     _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], known)
+    figures["seen_to_unseen"] = seen_to_unseen(samples[:NEIGHBOURED], train_images, test_images)
+    others = train_images[len(train_images) // 2 :][:NEIGHBOURED]
+    figures["seen_to_unseen_real"] = seen_to_unseen(others, train_images, test_images)
+    similar, distances = metrics.nearest_neighbours(features[:NEIGHBOURED], train_features)
+    _, real_distances = metrics.nearest_neighbours(test_features[:NEIGHBOURED], train_features)
+    figures["nearest_features"] = float(np.median(distances))
+    figures["nearest_features_real"] = float(np.median(real_distances))
+    for name in ("nearest_pixels", "nearest_features"):
+        figures[f"{name}_ratio"] = figures[name] / figures[f"{name}_real"]
     if model.manifest.encode and classifier.name == "mnist":
         figures |= reconstruction(model, test.images, seed)
-    similar, _ = metrics.nearest_neighbours(features[:SHOWN], train_features)
-    rows = [samples[:SHOWN], known[neighbours[:SHOWN]], train_images[similar]]
+    rows = [samples[:SHOWN], known[neighbours[:SHOWN]], train_images[similar[:SHOWN]]]
     return figures, contact_sheet(np.concatenate(rows), columns=min(SHOWN, n))
 
 
@@ -267,12 +322,12 @@ def main(arguments: Sequence[str]) -> None:
         help="compare with real images of this class (default: the one trained on, if one)",
     )
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
     parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
     options = parser.parse_args(arguments)
     with served(options.subject) as model:
         name = data_set_of(model)
-        classifier = load_classifier(name, options.data)
+        classifier, second = load_classifier(name, options.data), load_second(name)
         train, test = load_data(name, options.data)
         only = options.only
         if only is None and model.manifest.labels is None:
@@ -280,12 +335,23 @@ def main(arguments: Sequence[str]) -> None:
         if only not in (None, *classifier.classes):
             parser.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
         figures, sheet = measure(
-            model, classifier, train, test, n=options.n, seed=options.seed, only=only
+            model,
+            classifier,
+            train,
+            test,
+            n=options.n,
+            seed=options.seed,
+            only=only,
+            second=second,
         )
         subject = {
             "artifact": f"{model.manifest.name}@{model.manifest.version}",
             "engine": model.engine,
-            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
+            "classifiers": {
+                judge.name: {"sha256": judge.sha256, "test": judge.record["test"]}
+                for judge in (classifier, second)
+                if judge is not None
+            },
             "data": {"train": train.checksum, "test": test.checksum, "only": only},
         }
     print(_printed(subject["artifact"], only, figures))
@@ -293,7 +359,7 @@ def main(arguments: Sequence[str]) -> None:
         to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
     write_json(options.json, "quality", figures, subject)
     if options.record is not None:
-        record.write(options.record, Path(options.subject), figures)
+        record.write(options.record, options.subject, figures)
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:

@@ -39,11 +39,13 @@ def write_artifact(
     channels: int | None = None,
     seed: int = 0,
     batches: tuple[int, ...] = (1, 4, 16),
+    details: dict[str, Any] | None = None,
 ) -> Path:
     """Write `folder/<name>/<version>/` and return that folder.
 
     `plain`: RGB decoder of a 4-D latent. `conditional`: RGB, 6-D latent, the classes LABELS.
     `vae`: grey, 2-D latent, with an encoder. Other seeds give other weights.
+    `details`: of its provenance.
     """
     shape = latent or {"plain": (4,), "conditional": (6,), "vae": (2,)}[kind]
     depth = channels or (1 if kind == "vae" else 3)
@@ -77,7 +79,7 @@ def write_artifact(
         "labels": None if labels is None else list(labels),
         **graphs,
         "batches": list(batches),
-        "provenance": {"source": "tests.tiny", "details": {"seed": seed}},
+        "provenance": {"source": "tests.tiny", "details": details or {"seed": seed}},
         "licence": "MIT",
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }

@@ -15,7 +15,7 @@ from torch import nn
 from runtime.images import ImageSpec
 from train import checkpoint
 from train.errors import RunError
-from train.networks import FlowEncoder
+from train.networks import FlowEncoder, UniformLatents
 from train.objectives import Adversarial
 from train.recipes import RECIPE_JSON, Recipe
 
@@ -28,7 +28,7 @@ class TrainedRun:
     """Artifact name: the recipe's, with dashes."""
     kind: Literal["vae", "gan"]
     decoder: nn.Module
-    """latents [B, *latent] (and labels int64 [B] where `labels` is given) -> images
+    """latents [B, *latent] from N(0, I) (and labels int64 [B] where `labels` is given) -> images
     [B, C, H, W] in `image.value_range`."""
     encoder: nn.Module | None
     """images [B, C, H, W] in `image.value_range` -> (mean, log_variance), each [B, *latent]; None
@@ -47,7 +47,7 @@ class TrainedRun:
 def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
     """Read a run folder at its newest checkpoint, or at the checkpoint of `step`.
 
-    Raises RunError where the folder is not a run, is damaged, or its latents are not from N(0, I).
+    Raises RunError where the folder is not a run or is damaged.
     """
     folder = Path(folder)
     file = folder / "run.json"
@@ -59,8 +59,6 @@ def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise RunError(f"{file}: expected a training run's record, found {error}") from error
     settings = recipe.objective
-    if isinstance(settings, Adversarial) and settings.prior != "normal":
-        raise RunError(f"{file}: prior: expected 'normal', found {settings.prior!r}")
     saved = checkpoint.load(folder / "checkpoints", step)
     model = settings.build().model
     try:
@@ -72,10 +70,11 @@ def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
         # An early or chosen checkpoint: the run's figures were measured on other weights.
         provenance |= {"steps": saved.step, "seconds": saved.record["seconds"], "metrics": {}}
     encoder = dict(model.items()).get("encoder")
+    uniform = isinstance(settings, Adversarial) and settings.prior == "uniform"
     return TrainedRun(
         name=recipe.name.replace("_", "-"),
         kind=settings.kind,
-        decoder=model["decoder"],
+        decoder=UniformLatents(model["decoder"]).eval() if uniform else model["decoder"],
         encoder=None if isinstance(encoder, FlowEncoder) else encoder,
         latent=(settings.network.latent,),
         image=recipe.image,

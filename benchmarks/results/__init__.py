@@ -66,7 +66,7 @@ def _run(name: str, record: Record | None, figures: Sequence[str]) -> tuple[str,
         return (f"`{name}`", "", "", "", "", "not run", *("" for _ in figures[1:]))
     provenance = record.run["provenance"]
     return (
-        f"`{name}`",
+        f"`{record.run.get('artifact', name)}`",
         f"`{record.run['recipe']['name']}`",
         str(provenance["data"]),
         f"{provenance['steps']:,} x {provenance['batch_size']}",

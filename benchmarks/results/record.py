@@ -1,4 +1,4 @@
-"""Records: what a run was and what was measured of it, one committed JSON file a run."""
+"""Records: what a run or artifact was and what was measured of it, one committed JSON file each."""
 
 import json
 import sys
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.artifact import read_artifact
+
 FOLDER = Path(__file__).parent / "records"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run's `run.json`, the figures measured of it, and the command that measured them."""
+    """One run's `run.json`, the figures measured of it or of the artifact it became, and the
+    command that measured them."""
 
     run: Mapping[str, Any]
     measured: Mapping[str, float]
@@ -33,12 +36,12 @@ def read(name: str) -> Record | None:
     return Record(content["run"], content["measured"], content["command"])
 
 
-def write(name: str, run: Path, measured: Mapping[str, float]) -> None:
-    """Record figures of the run in the folder `run`, measured by this process's own command.
+def write(name: str, subject: str | Path, measured: Mapping[str, float]) -> None:
+    """Record figures of a run's folder, or of an artifact, measured by this process's own command.
 
-    Figures that another command has measured of the same run stay beside them.
+    Figures that another command has measured of the same subject stay beside them.
     """
-    described = json.loads((run / "run.json").read_text())
+    described = _described(Path(subject))
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     earlier = read(name)
     if earlier is not None and earlier.run == described:
@@ -47,6 +50,23 @@ def write(name: str, run: Path, measured: Mapping[str, float]) -> None:
     content = {"run": described, "measured": dict(measured), "command": command}
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _described(subject: Path) -> dict[str, Any]:
+    """A run's `run.json`; of an artifact, as much of its run's as the manifest states. Figures
+    stated there were measured on another occasion, and are left out."""
+    file = subject / "run.json"
+    if file.is_file():
+        return json.loads(file.read_text())
+    manifest = read_artifact(subject).manifest
+    details = dict(manifest.provenance.details)
+    if "params" not in details:
+        raise ValueError(f"{subject}: expected an artifact of a run, found {sorted(details)}")
+    return {
+        "artifact": f"{manifest.name}@{manifest.version}",
+        "recipe": details.pop("params"),
+        "provenance": {**details, "metrics": {}},
+    }
 
 
 @dataclass(frozen=True)

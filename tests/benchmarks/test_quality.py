@@ -35,6 +35,18 @@ def test_nearest_finds_the_copied_training_image() -> None:
     assert median == pytest.approx(0.5)
 
 
+def test_copies_are_nearer_to_what_was_seen() -> None:
+    train, test = np.random.default_rng(4).integers(0, 256, (2, 60, 6, 6, 1), dtype=np.uint8)
+    copies = train[:5] ^ 1
+    assert quality.seen_to_unseen(copies, train, test) < 0.1
+    assert quality.seen_to_unseen(copies, train, train) == 1
+    # Halfway to their common mean they are nearer to everything, not to what was seen.
+    strangers = np.random.default_rng(5).integers(0, 256, (60, 6, 6, 1), dtype=np.uint8)
+    smooth = (strangers // 2 + 64).astype(np.uint8)
+    assert quality.seen_to_unseen(smooth, train, test) == pytest.approx(1, abs=0.05)
+    assert quality.nearest(smooth, train)[1] < 0.9 * quality.nearest(strangers, train)[1]
+
+
 def test_sets_of_one_distribution_are_as_near_as_real_ones() -> None:
     generator = np.random.default_rng(1)
     train, test, samples = (
@@ -89,18 +101,30 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
             return Dataset(name, images, labels, classifier.classes, licence="none")
 
         train, test = drawn("train", 900, seed=1), drawn("test", 300, seed=2)
-        figures, sheet = quality.measure(model, classifier, train, test, n=600, seed=3)
+        figures, sheet = quality.measure(
+            model, classifier, train, test, n=600, seed=3, second=classifier
+        )
         copies, _ = quality.measure(model, classifier, test, train, n=300, seed=2)
     assert all(isinstance(value, int | float) for value in figures.values())
     assert figures["set_size"] == 300
     # The same distribution three times: the figures differ by chance alone.
     assert figures["frechet"] == pytest.approx(figures["frechet_real"], rel=0.5)
     assert figures["coverage"] == pytest.approx(figures["coverage_real"], abs=0.1)
-    for name in ("sure", "as_asked", "diversity_pixels", "diversity_features", "nearest_pixels"):
+    for name in (
+        *("sure", "as_asked", "precision", "recall", "diversity_pixels", "diversity_features"),
+        *("nearest_pixels", "nearest_features", "seen_to_unseen"),
+    ):
         assert figures[name] == pytest.approx(figures[f"{name}_real"], rel=0.1, abs=0.05), name
+    # A second judge that is the first one says the same.
+    for name in ("sure", "as_asked", "as_asked_least"):
+        for suffix in ("", "_real"):
+            assert figures[f"{name}_second{suffix}"] == figures[name + suffix]
     assert sheet.shape == (3 * 28, 16 * 28, 1)
     # A model that gives its training images back is found out.
     assert copies["nearest_pixels"] == 0 < copies["nearest_pixels_real"]
+    assert copies["nearest_pixels_ratio"] == 0
+    assert copies["seen_to_unseen"] < 0.8  # half of them lie in the half that is looked through
+    assert copies["nearest_features_ratio"] == pytest.approx(0, abs=1e-6)
     printed = quality._printed("tiny@1", None, figures)
     assert "recognised as asked: 7" in printed
 

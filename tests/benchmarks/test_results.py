@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
-from benchmarks.results import record
+from benchmarks.results import adversarial, record
 from benchmarks.results.record import Row
+from tests import tiny
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 ROW = Row(
@@ -71,6 +72,22 @@ def test_figures_of_another_command_stay_until_the_run_is_another(
     assert "likelihood" not in found.command
 
 
+def test_an_artifact_is_recorded_as_the_run_it_came_from(run: Path) -> None:
+    described = json.loads((run / "run.json").read_text())
+    details = {"params": described["recipe"], **described["provenance"]}
+    folder = tiny.write_artifact(run, "vae", details=details)
+    record.write("one", folder.parent, {"nearest": 1.5})
+    found = record.read("one")
+    assert found is not None
+    assert found.run["artifact"] == "tiny-vae@1"
+    assert found.run["recipe"] == {"name": "mnist_vae"}
+    # What the artifact's card says was measured another time.
+    assert found.figures == {"nearest": 1.5}
+    assert "| `tiny-vae@1` | `mnist_vae` | mnist | 46,875 x 128 |" in results.page([ROW])
+    with pytest.raises(ValueError, match=r"expected an artifact of a run, found \['seed'\]"):
+        record.write("two", tiny.write_artifact(run, "plain"), {"nearest": 1.5})
+
+
 def test_the_page_shows_records_and_says_what_was_not_run(run: Path) -> None:
     nothing = results.page([ROW])
     assert "| [A VAE (of ours)](#a-vae-of-ours) | not run | at most 86.8 | 86.77 (somebody) |" in (
@@ -113,6 +130,17 @@ def test_the_committed_page_is_drawn_and_its_pictures_are_there(tmp_path: Path) 
         if any(record.read(name) for name in row.records):
             for picture in row.pictures:
                 assert (PAGE.parent / "results" / picture).is_file()
+
+
+def test_what_is_recorded_of_artifacts_is_of_those_that_ship() -> None:
+    for path in adversarial.SHIPPED:
+        name = path.parent.name
+        found = record.read(f"artifact_{name.replace('-', '_')}")
+        assert found is not None, name
+        assert found.run["artifact"] == f"{name}@{path.name}", (
+            f"measure {name} again: python -m benchmarks quality artifacts/{name} --data PATH "
+            f"--record artifact_{name.replace('-', '_')}"
+        )
 
 
 def test_every_record_is_in_a_row() -> None:

@@ -107,8 +107,8 @@ def test_the_discriminator_s_heuristics_are_switches() -> None:
         return {type(module) for module in network.modules()}
 
     assert nn.LeakyReLU in kinds()
-    assert nn.AvgPool2d not in kinds()
-    assert {nn.AvgPool2d, nn.ReLU} <= kinds(strided=False)
+    assert nn.MaxPool2d not in kinds()
+    assert {nn.MaxPool2d, nn.ReLU} <= kinds(strided=False)
     assert nn.LeakyReLU not in kinds(strided=False)
 
 

@@ -9,6 +9,7 @@ from train.metrics.samples import (
     mean_pairwise_distance,
     mode_coverage,
     nearest_neighbours,
+    precision_recall,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "mode_coverage",
     "mutual_information_gap",
     "nearest_neighbours",
+    "precision_recall",
 ]

@@ -70,13 +70,7 @@ def density_coverage(
     Coverage: the share of real rows whose ball holds a generated one, in [0, 1].
     """
     generated, real = _rows("generated", generated, 1), _rows("real", real, neighbours + 1)
-    radii = np.concatenate(
-        [
-            # The row itself is its own nearest, at distance 0 to within rounding.
-            np.partition(block, neighbours, axis=1)[:, neighbours]
-            for _, block in _squared_distances(real, real)
-        ]
-    )
+    radii = _squared_radii(real, neighbours)
     inside = 0
     covered = 0
     for start, block in _squared_distances(real, generated):
@@ -84,6 +78,22 @@ def density_coverage(
         inside += int(within.sum())
         covered += int(within.any(axis=1).sum())
     return inside / (neighbours * len(generated)), covered / len(real)
+
+
+def precision_recall(
+    generated: ArrayLike, real: ArrayLike, neighbours: int = 3
+) -> tuple[float, float]:
+    """(precision, recall) of generated features [N, D] against real ones [M, D] (Kynkäänniemi et
+    al. 2019, arXiv:1904.06991, eq. 1 and 2, k = 3).
+
+    Each set is taken for the union of the balls of its rows, each up to its k-th nearest other
+    row. Precision: the share of generated rows within the real set; recall: the share of real rows
+    within the generated one. Two draws of one distribution are below 1, by more for small k and
+    many dimensions: compare at equal N and M, beside the figures of a second real set.
+    """
+    generated = _rows("generated", generated, neighbours + 1)
+    real = _rows("real", real, neighbours + 1)
+    return _share_within(generated, real, neighbours), _share_within(real, generated, neighbours)
 
 
 def class_shares(labels: ArrayLike, classes: int) -> NDArray[np.float64]:
@@ -104,6 +114,25 @@ def mode_coverage(modes: ArrayLike, count: int) -> tuple[int, float]:
     shares = class_shares(modes, count)
     drawn = shares[shares > 0]
     return len(drawn), float((drawn * np.log(drawn * count)).sum())
+
+
+def _squared_radii(points: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
+    """The squared distance [M] of each row to its k-th nearest other row."""
+    blocks = [
+        # The row itself is its own nearest, at distance 0 to within rounding.
+        np.partition(block, neighbours, axis=1)[:, neighbours]
+        for _, block in _squared_distances(points, points)
+    ]
+    return np.concatenate(blocks)
+
+
+def _share_within(
+    queries: NDArray[np.float64], points: NDArray[np.float64], neighbours: int
+) -> float:
+    """The share of queries that lie in a ball of at least one of the points."""
+    radii = _squared_radii(points, neighbours)
+    within = [(block <= radii).any(axis=1) for _, block in _squared_distances(queries, points)]
+    return float(np.concatenate(within).mean())
 
 
 def _squared_distances(

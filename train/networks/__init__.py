@@ -1,6 +1,6 @@
 """Networks: plain modules that know no losses, each with its frozen params dataclass."""
 
-from train.networks.dcgan import DCGANParams, Discriminator, Generator
+from train.networks.dcgan import DCGANParams, Discriminator, Generator, UniformLatents
 from train.networks.iaf import FlowEncoder, IAFParams
 from train.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetParams
 from train.networks.vae import Decoder, Encoder, VAEParams
@@ -16,5 +16,6 @@ __all__ = [
     "ResNetDiscriminator",
     "ResNetGenerator",
     "ResNetParams",
+    "UniformLatents",
     "VAEParams",
 ]

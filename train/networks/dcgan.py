@@ -31,7 +31,7 @@ class DCGANParams:
 
     `stages` stride-2 layers lie between the smallest feature map and the image, whose sides must
     be divisible by 2**stages. The defaults follow the practical heuristics of Chollet, "Deep
-    Learning with Python", 2nd ed., section 12.5; each is a switch, so that its worth can be shown.
+    Learning with Python", 1st ed., section 8.5.2; each is a switch, so that its worth can be shown.
     """
 
     latent: int = 128
@@ -59,8 +59,8 @@ class DCGANParams:
     tanh: bool = True
     """End the generator in tanh (images in [-1, 1]); otherwise linear."""
     strided: bool = True
-    """Discriminator: strided convolutions and LeakyReLU; otherwise 3x3 ones,
-    ReLU and average pooling."""
+    """Discriminator: strided convolutions and LeakyReLU; otherwise 3x3 ones, ReLU and max pooling,
+    whose gradients are sparse."""
     dropout: float = 0.0
     """Dropout before the discriminator's last layer."""
     pack: int = 1
@@ -145,6 +145,18 @@ class Generator(nn.Module):
         return features[leading:]
 
 
+class UniformLatents(nn.Module):
+    """A generator of latents uniform in [-1, 1], fed with normal ones as artifacts draw them:
+    2 Phi(z) - 1 = erf(z / sqrt 2) of z from N(0, 1) is uniform in [-1, 1]."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor, *labels: Tensor) -> Tensor:
+        return self.generator(torch.erf(latents * 0.5**0.5), *labels)
+
+
 class Discriminator(nn.Module):
     """Images [B, C, H, W] (and labels int64 [B] where conditional) -> scores, high for real: [B],
     or [B / pack], one for each `pack` images that follow one another."""
@@ -168,7 +180,7 @@ class Discriminator(nn.Module):
             )
             if batch_norm:
                 layers.append(nn.BatchNorm2d(wider))
-            layers += [nn.LeakyReLU(0.2)] if params.strided else [nn.ReLU(), nn.AvgPool2d(2)]
+            layers += [nn.LeakyReLU(0.2)] if params.strided else [nn.ReLU(), nn.MaxPool2d(2)]
             channels, wider = wider, wider * 2
             # A strided convolution with an odd kernel rounds up, all others round down.
             up = params.strided and kernel % 2

@@ -65,7 +65,8 @@ class Adversarial:
     """Weight of the cross-entropy of the labels, where the discriminator classifies."""
     augmentation: tuple[Augmentation, ...] = ()
     prior: Literal["normal", "uniform"] = "normal"
-    """Latents from N(0, I), or uniform in [-1, 1] (for comparison; not exportable)."""
+    """Latents from N(0, I), or uniform in [-1, 1] (for comparison; a run's decoder makes them of
+    normal ones)."""
     kind: Literal["gan"] = "gan"
 
     def __post_init__(self) -> None:

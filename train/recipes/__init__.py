@@ -15,6 +15,14 @@ from train.recipes.mnist_cgan import (
     mnist_cgan_batch_norm,
     mnist_cgan_concatenate,
 )
+from train.recipes.mnist_dcgan import (
+    mnist_dcgan,
+    mnist_dcgan_linear_end,
+    mnist_dcgan_no_noise,
+    mnist_dcgan_odd_kernel,
+    mnist_dcgan_sparse,
+    mnist_dcgan_uniform_prior,
+)
 from train.recipes.mnist_gan import (
     mnist_feature_matching,
     mnist_gan,
@@ -68,6 +76,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         mnist_cgan_concatenate,
         mnist_cgan_batch_norm,
         mnist_acgan,
+        mnist_dcgan,
+        mnist_dcgan_linear_end,
+        mnist_dcgan_uniform_prior,
+        mnist_dcgan_no_noise,
+        mnist_dcgan_sparse,
+        mnist_dcgan_odd_kernel,
         stacked_dcgan,
         stacked_pacgan,
         stacked_r3gan,

@@ -1,0 +1,88 @@
+"""The way between two samples: does a generator know what lies between them, or jump?
+
+Radford et al. (2016), arXiv:1511.06434, section 6.1: sharp steps on the way are a sign of memorised
+images. Paths follow the great circle (`slerp`), as `Model.interpolate` does; the straight line
+(`lerp`) stands beside it.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import runtime
+from benchmarks.judge import Classifier, load_classifier
+from benchmarks.quality import SURE, Figures, Images, data_set_of, trained_on
+from benchmarks.report import table
+from benchmarks.results import record
+from benchmarks.served import served
+from runtime.images import contact_sheet, to_picture
+from runtime.latents import PathKind
+
+PATHS = 300
+STEPS = 13
+"""Pictures on each path, both ends with it."""
+ROWS = 6
+"""Paths on the picture."""
+
+
+def paths(model: runtime.Model, kind: PathKind, count: int, seed: int) -> Images:
+    """Pictures [count, STEPS, H, W, C] between neighbouring samples of `seed`, no sample twice."""
+    ends = model.latents(2 * count, seed=seed)
+    walks = [
+        model.interpolate(a, b, STEPS, kind) for a, b in zip(ends[::2], ends[1::2], strict=True)
+    ]
+    return np.stack(walks)
+
+
+def largest_step(walks: Images) -> float:
+    """Of each path [P, S, H, W, C], its largest step over the sum of its steps (RMS of pixels): the
+    median. 1 / (S - 1) for an even path, 1 for one that jumps once from one end to the other."""
+    pixels = walks.reshape(*walks.shape[:2], -1).astype(np.float32)
+    steps = np.sqrt((np.diff(pixels, axis=1) ** 2).mean(axis=2))
+    return float(np.median(steps.max(axis=1) / np.maximum(steps.sum(axis=1), 1e-9)))
+
+
+def legible(images: Images, classifier: Classifier, only: str | None) -> float:
+    """The share of images of which the classifier is sure, or which it takes for class `only`."""
+    probabilities, _ = classifier(images)
+    if only is None:
+        return float((probabilities.max(axis=1) >= SURE).mean())
+    return float((probabilities.argmax(axis=1) == classifier.classes.index(only)).mean())
+
+
+def measure(model: runtime.Model, classifier: Classifier, seed: int) -> tuple[Figures, Images]:
+    """Legibility of both ends and of the middle by each kind of path, the largest step, and the
+    first ROWS great circles [ROWS, STEPS, H, W, C]."""
+    only = trained_on(model, classifier.classes)
+    round_walks, straight_walks = (paths(model, kind, PATHS, seed) for kind in ("slerp", "lerp"))
+    middle = STEPS // 2
+    figures = {
+        "legible_ends": legible(np.concatenate(round_walks[:, [0, -1]]), classifier, only),
+        "legible_middle_slerp": legible(round_walks[:, middle], classifier, only),
+        "legible_middle_lerp": legible(straight_walks[:, middle], classifier, only),
+        "largest_step": largest_step(round_walks),
+        "largest_step_even": 1 / (STEPS - 1),
+    }
+    return figures, round_walks[:ROWS]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks interpolation ARTIFACT_OR_RUN`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks interpolation", description=__doc__)
+    parser.add_argument("subject", help="an unconditional artifact, or a run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write some paths there, PNG")
+    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
+    options = parser.parse_args(arguments)
+    with served(options.subject) as model:
+        classifier = load_classifier(data_set_of(model))
+        figures, shown = measure(model, classifier, options.seed)
+        name = model.manifest.name
+    print(table((f"{name}, {PATHS} paths of {STEPS}", "value"), list(figures.items())))
+    if options.out is not None:
+        sheet = contact_sheet(np.concatenate(shown), STEPS)
+        to_picture(sheet.repeat(2, axis=0).repeat(2, axis=1)).save(options.out)
+    if options.record is not None:
+        record.write(options.record, options.subject, figures)

@@ -1,0 +1,43 @@
+"""Samples of several models one above the other: the same seed, none chosen."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.plot import pyplot
+from benchmarks.quality import Images
+from benchmarks.served import served
+
+COLUMNS = 20
+
+
+def draw(path: Path, rows: dict[str, Images]) -> None:
+    """One row of pictures [COLUMNS, H, W, C] a model, with its name."""
+    plt = pyplot()
+    grid = np.vstack([np.hstack(list(images)) for images in rows.values()])
+    figure, panel = plt.subplots(figsize=(8, 8 * grid.shape[0] / grid.shape[1]))
+    side = len(grid) / len(rows)
+    panel.imshow(grid.squeeze(), cmap="gray", vmin=0, vmax=255)
+    panel.set_position((0, 0, 1, 1))
+    panel.set_yticks([(row + 0.5) * side for row in range(len(rows))], list(rows), fontsize=9)
+    panel.set_xticks([])
+    panel.spines[:].set_visible(False)
+    figure.savefig(path, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks sheet ARTIFACT_OR_RUN … --out PICTURE`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks sheet", description=__doc__)
+    parser.add_argument("subjects", nargs="+", help="artifacts or runs with images of one size")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="write the picture there, PNG")
+    options = parser.parse_args(arguments)
+    rows = {}
+    for subject in options.subjects:
+        with served(subject) as model:
+            rows[Path(subject).name] = model.sample(COLUMNS, seed=options.seed)
+    draw(options.out, rows)
+    print(options.out)
