@@ -21,6 +21,7 @@ BENCHMARKS = {
     "memory": "growth of resident memory while a million images stream",
     "modes": "Stacked MNIST: how many of a thousand modes a generator draws, and how evenly",
     "networks": "parameters and FLOPs of the reference networks of every speed figure",
+    "prior": "a VAE's samples from N(0, I) and from a mixture fitted to its latents",
     "quality": "an artifact's samples: recognisable, diverse, as asked, and near the real images?",
     "saturation": "the generator's early gradient under the minimax and non-saturating loss",
     "results": "the page of training results, docs/results.md, from committed records",

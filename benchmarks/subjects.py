@@ -55,7 +55,7 @@ class Subject:
             made["images"] = random_images(self.manifest, count)
             labelled = self.manifest.encoder_takes_labels
         else:
-            made["latents"] = request.latents(self.manifest)
+            made["latents"] = request.latents(self.artifact)
             labelled = self.manifest.labels is not None
         if labelled:
             made["labels"] = request.chosen_labels(self.manifest)

@@ -242,6 +242,7 @@ def describe(model: Model) -> dict[str, Any]:
         "version": manifest.version,
         "kind": manifest.kind,
         "latent": list(manifest.latent.shape),
+        "prior": manifest.latent.prior,
         "image": list(manifest.image.shape),
         "labels": None if manifest.labels is None else list(manifest.labels),
         "can_encode": bool(manifest.encode),

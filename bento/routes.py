@@ -158,7 +158,7 @@ class _Api:
             seed = secrets.randbelow(MAX_SEED) if seed is None else seed
         call_of(request.scope).seed = seed
         work = Sample(n, seed, asked.offset, asked.seeds, asked.labels, asked.truncation)
-        job = work.job(model.manifest)
+        job = work.job(model)
         field = "seeds" if seeds else "n"
         chosen = self.chosen_format(request, asked, model, job.count, field)
         shown = seeds or [seed]
@@ -183,7 +183,7 @@ class _Api:
             latents = read_array(body)
         model = self.model(request, asked.model)
         work = Decode(latents, asked.labels)
-        job = await in_thread(latents.nbytes, work.job, model.manifest)
+        job = await in_thread(latents.nbytes, work.job, model)
         self.check_count("latents", job.count)
         chosen = self.chosen_format(request, asked, model, job.count, "latents")
         return await self.decoded(request, model, job, chosen, asked)
@@ -193,7 +193,7 @@ class _Api:
         model = self.model(request, asked.model, encodes=True)
         spec = model.manifest.image
         images = upload.room(spec, self.settings)
-        job = Encode(images, asked.labels).job(model.manifest)
+        job = Encode(images, asked.labels).job(model)
         self.check_count("images", job.count)
         chosen = choose_format(asked.format, request.headers.get("accept"), ARRAY_REPLIES)
         values = job.count * model.manifest.latent.size
@@ -216,14 +216,14 @@ class _Api:
         manifest = model.manifest
         images = upload.room(manifest.image, self.settings)
         encoder_labels = asked.labels if manifest.encoder_takes_labels else None
-        job = Encode(images, encoder_labels).job(manifest)
+        job = Encode(images, encoder_labels).job(model)
         self.check_count("images", job.count)
         chosen = self.chosen_format(request, asked, model, job.count, "images")
         # What the decoder will refuse is refused before the encoder runs.
         check_labels(manifest, asked.labels, job.count, required=True)
         await upload.fill(images, manifest.image, self.settings)
         posterior = await self.run(call_of(request.scope), model, job)
-        again = Decode(posterior.mean, asked.labels).job(manifest)
+        again = Decode(posterior.mean, asked.labels).job(model)
         return await self.decoded(request, model, again, chosen, asked)
 
     async def interpolate(self, request: Request, body: Body) -> Response:
@@ -239,7 +239,7 @@ class _Api:
             raise InputError("truncation", "none: a and b are given", str(asked.truncation))
         else:
             a, b = latents
-        job = Interpolate(a, b, asked.steps, asked.kind, asked.labels).job(model.manifest)
+        job = Interpolate(a, b, asked.steps, asked.kind, asked.labels).job(model)
         chosen = self.chosen_format(request, asked, model, job.count, "steps")
         return await self.decoded(request, model, job, chosen, asked)
 

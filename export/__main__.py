@@ -23,13 +23,15 @@ from export.arguments import (
 )
 from export.engine import build_engines, parse_buckets
 from export.plan import HARDWARE, EngineOptions
-from export.runs import export_run
+from export.prior import COMPONENTS, add_prior
+from export.runs import export_run, training_images
 from export.sign import make_keys, sign
 from export.variants import add_variants
 from export.weights import checksum, load_module
 from runtime.artifact import read_artifact
 from runtime.cache import cache_folder
 from runtime.errors import EngineError, LatentServeError
+from runtime.files import load_images
 from runtime.manifest import REDUCED, Provenance
 from runtime.nvidia.tensorrt import FLAVORS
 
@@ -90,6 +92,30 @@ def module(args: argparse.Namespace) -> None:
 
 def variants(args: argparse.Namespace) -> None:
     _report(add_variants(args.artifact, args.precisions))
+
+
+def prior(args: argparse.Namespace) -> None:
+    manifest = read_artifact(args.artifact).manifest
+    if args.data is not None:
+        images = training_images(manifest, args.data)
+    else:
+        images, _ = load_images(args.images, manifest.image)
+    folder = add_prior(
+        args.artifact,
+        images,
+        labels=args.labels,
+        components=args.components,
+        seed=args.seed,
+        precisions=args.precisions,
+        figures=args.figures,
+        neighbours=args.neighbours,
+    )
+    _report(folder)
+    fitted = read_artifact(folder).manifest.provenance.details["prior"]
+    print(
+        f"  prior: {fitted['components']} components; {fitted['log_density']:.2f} nats a latent, "
+        f"{fitted['log_density_standard_normal']:.2f} under N(0, I)"
+    )
 
 
 def engine(args: argparse.Namespace) -> None:
@@ -158,12 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path)
     command.add_argument("--step", type=int, help="checkpoint (default: the newest)")
     command.add_argument("--name", help="of the artifact (default: the recipe's)")
-    command.add_argument(
-        "--figures", type=figures, help="JSON of `python -m benchmarks quality --json`, to state"
-    )
-    command.add_argument(
-        "--neighbours", type=png, help="PNG of `python -m benchmarks quality --out`, to show"
-    )
+    _add_measured(command)
     _add_common(command, run)
 
     command = commands.add_parser("module", help="export any torch module of your own")
@@ -200,6 +221,27 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
     _add_precisions(command)
     command.set_defaults(run=variants, verbose=False)
+
+    command = commands.add_parser(
+        "prior",
+        help="write an artifact's next version, its latents drawn from a Gaussian mixture that is "
+        "fitted to its training images by its encoder",
+    )
+    command.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="of one of our runs: its data set's folder")
+    source.add_argument(
+        "--images", type=Path, nargs="+", help="picture files, folders, or one .npy [n, H, W, C]"
+    )
+    command.add_argument("--labels", type=names, help="of the images, where the encoder takes them")
+    command.add_argument(
+        "--components", type=int, default=COMPONENTS, help="of the mixture (%(default)s)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of draws and fit (%(default)s)")
+    _add_measured(command)
+    _add_precisions(command)
+    command.add_argument("--verbose", "-v", action="store_true", help="steps, and tracebacks")
+    command.set_defaults(run=prior)
 
     command = commands.add_parser(
         "engine", help="build an artifact's TensorRT engines into the cache, where it is served"
@@ -266,6 +308,15 @@ def _add_common(command: argparse.ArgumentParser, run: Any) -> None:
     _add_precisions(command)
     command.add_argument("--verbose", "-v", action="store_true", help="steps, and tracebacks")
     command.set_defaults(run=run)
+
+
+def _add_measured(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--figures", type=figures, help="JSON of `python -m benchmarks quality --json`, to state"
+    )
+    command.add_argument(
+        "--neighbours", type=png, help="PNG of `python -m benchmarks quality --out`, to show"
+    )
 
 
 def _add_precisions(command: argparse.ArgumentParser) -> None:

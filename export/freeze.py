@@ -47,11 +47,12 @@ def freeze(
     Raises ExportError where a module does not keep to its contract (`export.export`).
     """
     decode = DecodeModule(decoder, draft.image)
-    check_decoder(decode.decoder, Sample(_CHECKED_IMAGES, _CHECK_SEED).inputs(draft), draft)
+    drafted = Artifact(Path(draft.name), draft, {})
+    check_decoder(decode.decoder, Sample(_CHECKED_IMAGES, _CHECK_SEED).inputs(drafted), draft)
     modules: dict[GraphName, nn.Module] = {"decode": decode}
     if encoder is not None:
         encode = modules["encode"] = EncodeModule(encoder, draft.image)
-        inputs = _inputs(draft, decode, _CHECKED_IMAGES, _CHECK_SEED)["encode"]
+        inputs = _inputs(drafted, decode, _CHECKED_IMAGES, _CHECK_SEED)["encode"]
         check_encoder(encode.encoder, inputs, draft)
 
     specs = _specs(draft)
@@ -65,13 +66,13 @@ def freeze(
     backend = open_reference(artifact)
     with Model(artifact, backend, runners=1, batch=draft.max_batch) as model:
         logger.info("comparing the graphs with the torch modules")
-        cases = [_inputs(draft, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]
+        cases = [_inputs(artifact, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]
         parity = tuple(
             measure(graph, spec, modules[graph], backend, [case[graph] for case in cases])
             for graph, spec in specs.items()
         )
         files[GOLDEN] = encode_npz(
-            _golden(backend, _inputs(draft, decode, _GOLDEN_IMAGES, _GOLDEN_SEED))
+            _golden(backend, _inputs(artifact, decode, _GOLDEN_IMAGES, _GOLDEN_SEED))
         )
         files[SHEET] = sample_sheet(model)
     if neighbours is not None:
@@ -86,10 +87,11 @@ def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
 
 
 def _inputs(
-    manifest: Manifest, decode: DecodeModule, count: int, seed: int
+    artifact: Artifact, decode: DecodeModule, count: int, seed: int
 ) -> dict[GraphName, Tensors]:
     """Seeded inputs of every graph; an encoder is given the decoder's own images."""
-    decoder = Sample(count, seed).inputs(manifest)
+    manifest = artifact.manifest
+    decoder = Sample(count, seed).inputs(artifact)
     if not manifest.encode:
         return {"decode": decoder}
     spec = manifest.encode[0]

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.api import export
 from runtime.errors import ExportError
-from runtime.manifest import REDUCED, Provenance, Reduced
+from runtime.manifest import REDUCED, Manifest, Provenance, Reduced
 
 if TYPE_CHECKING:
     from train.runs import TrainedRun
@@ -48,6 +51,27 @@ def export_run(
     )
 
 
+def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
+    """The training images [n, H, W, C] of a run's artifact, from where its data set lies; drawn
+    binary where it was trained so. ExportError where it is no run's, or they are not there."""
+    _find_train()
+    from pydantic import ValidationError
+
+    from train.data import load
+    from train.data.binarised import binarised
+    from train.errors import TrainError
+    from train.objectives import ELBO
+    from train.recipes import RECIPE_JSON
+
+    try:
+        recipe = RECIPE_JSON.validate_python(manifest.provenance.details.get("params"))
+        images = load(recipe.source, data, recipe.image).train
+    except (ValidationError, TrainError) as error:
+        raise ExportError(f"{manifest.name}: --data: {error}") from error
+    drawn = isinstance(recipe.objective, ELBO) and recipe.objective.binarise
+    return (binarised(images) if drawn else images).images
+
+
 def _provenance(record: dict[str, Any], measured: Mapping[str, float]) -> Provenance:
     details = dict(record)
     metrics: dict[str, Any] = details.pop("metrics", {})
@@ -63,6 +87,17 @@ def _provenance(record: dict[str, Any], measured: Mapping[str, float]) -> Proven
 
 
 def _load_run(folder: Path, step: int | None) -> "TrainedRun":
+    _find_train()
+    from train.errors import TrainError
+    from train.runs import load_run
+
+    try:
+        return load_run(folder, step)
+    except TrainError as error:
+        raise ExportError(str(error)) from error
+
+
+def _find_train() -> None:
     # Found, not imported: a user's own train.py in the current folder must not run.
     found = importlib.util.find_spec("train")
     if found is None or not found.submodule_search_locations:
@@ -71,10 +106,3 @@ def _load_run(folder: Path, step: int | None) -> "TrainedRun":
             f"run: expected latentserve's package `train`, found {where}: start in another folder, "
             "or rename the file"
         )
-    from train.errors import TrainError
-    from train.runs import load_run
-
-    try:
-        return load_run(folder, step)
-    except TrainError as error:
-        raise ExportError(str(error)) from error

@@ -35,20 +35,25 @@ def add_variants(
 ) -> Path:
     """Write the next version of an artifact, the same but for variants of its decoder in
     `precisions`, and return its folder. A signature is not carried over."""
-    read = read_artifact(artifact)
-    folder = read.folder.parent
-    fp32 = next(spec for spec in read.manifest.decode if spec.precision == "fp32")
-    dropped = {spec.file for spec in read.manifest.decode if spec is not fp32}
-    manifest = read.manifest.model_copy(
-        update={
-            "version": choose_version(folder, None),
-            "decode": (fp32,),
-            "parity": tuple(row for row in read.manifest.parity if row.precision == "fp32"),
-        }
-    )
-    files = {name: data for name, data in read.files.items() if name not in dropped}
-    plain = replace(read, manifest=manifest, files=files)
-    return write(folder, with_variants(plain, precisions, images=images))
+    plain = without_variants(read_artifact(artifact))
+    folder = plain.folder.parent
+    manifest = plain.manifest.model_copy(update={"version": choose_version(folder, None)})
+    numbered = replace(plain, manifest=manifest)
+    return write(folder, with_variants(numbered, precisions, images=images))
+
+
+def without_variants(artifact: Artifact) -> Artifact:
+    """The artifact with its decoder in fp32 alone."""
+    manifest = artifact.manifest
+    fp32 = next(spec for spec in manifest.decode if spec.precision == "fp32")
+    dropped = {spec.file for spec in manifest.decode if spec is not fp32}
+    update = {
+        "decode": (fp32,),
+        "parity": tuple(row for row in manifest.parity if row.precision == "fp32"),
+        "left_out": {},
+    }
+    files = {name: data for name, data in artifact.files.items() if name not in dropped}
+    return replace(artifact, manifest=manifest.model_copy(update=update), files=files)
 
 
 def with_variants(
@@ -139,20 +144,20 @@ def _compare(artifact: Artifact, candidates: Sequence[_Candidate], images: int) 
     reference = _open(artifact, artifact.files[manifest.decode[0].file])
     for start in range(0, images, manifest.max_batch):
         count = min(manifest.max_batch, images - start)
-        inputs = Sample(count, _SEED, start).inputs(manifest)
+        inputs = Sample(count, _SEED, start).inputs(artifact)
         expected = reference.run("decode", inputs)["images"]
         for candidate in candidates:
             candidate.compare(inputs, expected)
-    for inputs in _extremes(manifest):
+    for inputs in _extremes(artifact):
         for candidate in candidates:
             candidate.overflow(inputs)
     for backend in (reference, *(candidate.backend for candidate in candidates)):
         backend.close()
 
 
-def _extremes(manifest: Manifest) -> Iterator[dict[str, NDArray[Any]]]:
-    yield Sample(_EXTREMES, _SEED, truncation=_STRONGEST_TRUNCATION).inputs(manifest)
-    far = Sample(_EXTREMES, _SEED).inputs(manifest)
+def _extremes(artifact: Artifact) -> Iterator[dict[str, NDArray[Any]]]:
+    yield Sample(_EXTREMES, _SEED, truncation=_STRONGEST_TRUNCATION).inputs(artifact)
+    far = Sample(_EXTREMES, _SEED).inputs(artifact)
     yield far | {"latents": np.copysign(np.float32(_FARTHEST), far["latents"])}
 
 

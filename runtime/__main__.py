@@ -84,7 +84,7 @@ def sample(model: Model, args: argparse.Namespace) -> None:
             label = f"_{classes[made['labels'][i]]}" if classes is not None else ""
             yield f"seed{one}_{number:06d}{label}"
 
-    job, n = request.job(model.manifest), request.counter.count
+    job, n = request.job(model), request.counter.count
     done = 0
     if args.out.suffix == "":
         asked = {name: getattr(args, name) for name in _SAME}

@@ -11,6 +11,7 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from pydantic import ValidationError
 
 from runtime.encoding import decode_npy
 from runtime.errors import ArtifactError, InputError
-from runtime.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
+from runtime.manifest import MANIFEST, MANIFEST_DIGEST, PRIOR, Manifest
+from runtime.prior import Mixture
 from runtime.signatures import SIGNATURE, check_signature, public_keys
 
 ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
@@ -39,6 +41,18 @@ class Artifact:
     manifest: Manifest
     files: dict[str, bytes]
     manifest_bytes: bytes = b""
+
+    @property
+    def prior(self) -> Mixture | None:
+        """The mixture that its latents are drawn from; None: N(0, I). ArtifactError for what is no
+        such mixture."""
+        return self._prior
+
+    @cached_property
+    def _prior(self) -> Mixture | None:
+        if self.manifest.latent.prior == "standard_normal":
+            return None
+        return Mixture.of(read_npz(self.files[PRIOR], PRIOR), self.manifest.latent)
 
 
 def artifacts_root() -> Path:
@@ -87,9 +101,10 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
     """Read and verify a whole artifact; raises ArtifactError naming the file and the reason.
 
     Checked: the manifest's digest and schema, that the folder holds exactly the files the
-    manifest lists (no links, no sub-folders), every file's SHA-256, and every graph's operators,
-    sizes, inputs and outputs (`runtime.graph`). With `signed_by`, a PEM file of public keys, also
-    that one of them signed it; without, a signature is not looked at.
+    manifest lists (no links, no sub-folders), every file's SHA-256, every graph's operators, sizes,
+    inputs and outputs (`runtime.graph`), and the prior's mixture where there is one. With
+    `signed_by`, a PEM file of public keys, also that one of them signed it; without, a signature
+    is not looked at.
     """
     from runtime.graph import check_graph
 
@@ -125,7 +140,9 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
         files[name] = data
     for spec in (*manifest.decode, *manifest.encode):
         check_graph(files[spec.file], spec)
-    return Artifact(folder, manifest, files, signed)
+    verified = Artifact(folder, manifest, files, signed)
+    _ = verified.prior  # raises where it is damaged
+    return verified
 
 
 def _parse_manifest(folder: Path, data: bytes) -> Manifest:

@@ -206,7 +206,7 @@ def _distances(
 
 
 def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
-    return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact.manifest)
+    return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact)
 
 
 def _images(backend: Backend, inputs: Tensors, setting: Setting) -> UInt8Array:

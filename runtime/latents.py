@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.images import Float32Array
+from runtime.prior import Mixture
 
 PathKind = Literal["slerp", "lerp"]
 
@@ -37,16 +38,21 @@ def interpolate(
     return (direction / np.sin(angle) * length).astype(np.float32)
 
 
-def manifold_grid(steps: int, span: float = 0.95) -> Float32Array:
+def manifold_grid(steps: int, prior: Mixture | None = None, span: float = 0.95) -> Float32Array:
     """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, 2].
 
     Equal steps in the prior's probability rather than in its coordinates, over the middle `span`
     of each axis: linearly spaced quantiles through the inverse normal distribution function
     (Kingma & Welling 2014, arXiv:1312.6114, appendix A). The first axis runs to the right, the
-    second upwards.
+    second upwards. Of a mixture, each axis has the quantiles of its own marginal distribution.
     """
     from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
 
-    quantiles = ndtri(np.linspace(0.5 - span / 2, 0.5 + span / 2, steps)) if steps > 1 else [0.0]
-    across, up = np.meshgrid(quantiles, quantiles[::-1])
+    half = span / 2
+    probabilities = np.linspace(0.5 - half, 0.5 + half, steps) if steps > 1 else np.array([0.5])
+    if prior is None:
+        first = second = ndtri(probabilities)
+    else:
+        first, second = (prior.quantiles(axis, probabilities) for axis in (0, 1))
+    across, up = np.meshgrid(first, second[::-1])
     return np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32)

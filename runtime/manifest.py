@@ -10,6 +10,7 @@ from runtime.images import ImageSpec
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+PRIOR = "prior.npz"
 
 Dtype = Literal["float32", "int64", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -56,7 +57,8 @@ class LatentSpec(_Frozen):
     """The latent a user samples: its shape without the batch axis, and its prior."""
 
     shape: tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...] = Field(min_length=1, max_length=4)
-    prior: Literal["standard_normal"] = "standard_normal"
+    prior: Literal["standard_normal", "gaussian_mixture"] = "standard_normal"
+    """`gaussian_mixture`: that of `prior.npz` (`runtime.prior`)."""
 
     @property
     def size(self) -> int:
@@ -131,6 +133,11 @@ class Manifest(_Frozen):
             raise ValueError(f"batches: expected ascending sizes, found {self.batches}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected distinct class names")
+        if (PRIOR in self.files) != (self.latent.prior == "gaussian_mixture"):
+            raise ValueError(
+                f"latent.prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
+                f"found {self.latent.prior} {'with' if PRIOR in self.files else 'without'} it"
+            )
         for graph, specs in (("decode", self.decode), ("encode", self.encode)):
             precisions = [spec.precision for spec in specs]
             if len(set(precisions)) != len(precisions):

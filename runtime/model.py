@@ -18,6 +18,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, manifold_grid
 from runtime.manifest import GraphName, Manifest
 from runtime.observer import Observer
+from runtime.prior import Mixture
 from runtime.requests import (
     Decode,
     Encode,
@@ -53,6 +54,7 @@ class Model:
         observer: Observer | None = None,
     ) -> None:
         self.manifest: Manifest = artifact.manifest
+        self.prior: Mixture | None = artifact.prior
         self.max_batch = batch
         self.runners = runners
         self.engine = backend.description
@@ -69,7 +71,7 @@ class Model:
         self, work: Request[T] | Job[T], *, wait: bool = True, deadline: float | None = None
     ) -> Future[T]:
         """Queue a request (`Sample`, `Decode`, `Encode`, `Interpolate`), or the job that its
-        validation gave (`request.job(model.manifest)`), and return the future of its result.
+        validation gave (`request.job(model)`), and return the future of its result.
 
         All other methods stand on this one. With `wait=False` a full queue raises
         OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
@@ -146,7 +148,7 @@ class Model:
                 future.cancel()
 
     def _job(self, work: Request[T] | Job[T]) -> Job[T]:
-        return work if isinstance(work, Job) else work.job(self.manifest)
+        return work if isinstance(work, Job) else work.job(self)
 
     def latents(
         self,
@@ -158,7 +160,7 @@ class Model:
         truncation: float | None = None,
     ) -> Float32Array:
         """The latents that `sample` decodes for the same arguments: [n, *latent]."""
-        return Sample(n, seed, offset, seeds, truncation=truncation).latents(self.manifest)
+        return Sample(n, seed, offset, seeds, truncation=truncation).latents(self)
 
     def labels(
         self,
@@ -205,12 +207,12 @@ class Model:
                 "model", "one with a 2-D latent", f"latent shape {list(self.manifest.latent.shape)}"
             )
         check_integer("steps", steps, 1, 1000)
-        return self.decode(manifold_grid(steps), labels)
+        return self.decode(manifold_grid(steps, self.prior), labels)
 
     def warm(self) -> None:
         """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
         request pays for a first time."""
-        Sample(1, seed=0).latents(self.manifest)  # imports what draws normals
+        Sample(1, seed=0).latents(self)  # imports what draws normals
         graphs: tuple[GraphName, ...] = (
             ("decode", "encode") if self.manifest.encode else ("decode",)
         )

@@ -15,6 +15,7 @@ from runtime.errors import InputError, NotFiniteError
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
+from runtime.prior import Described
 from runtime.streams import MAX_SEED, Counter, Draws, Stream, integers, normals
 
 Int64Array = NDArray[np.int64]
@@ -31,7 +32,7 @@ T = TypeVar("T")
 class Request(Protocol[T]):
     """Something a model can be asked for; `job` validates it against the model."""
 
-    def job(self, manifest: Manifest) -> Job[T]: ...
+    def job(self, model: Described) -> Job[T]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class Sample:
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`.
 
     Without `labels` a conditional model draws one class an image from a stream of its own.
-    `truncation` t draws latents from the normal truncated to [-t, t].
+    `truncation` t draws latents from the normal truncated to [-t, t]; where the prior is a mixture,
+    the normals that its components are made of.
     """
 
     n: int | None = None
@@ -83,34 +85,39 @@ class Sample:
         seed = check_seed("seed", self.seed)
         return Counter(seed, check_integer("offset", self.offset, 0, MAX_SEED - n), n)
 
-    def latents(self, manifest: Manifest) -> Float32Array:
+    def latents(self, model: Described) -> Float32Array:
         """The latents of all images: [n, *latent]."""
-        return np.asarray(self._draws(manifest, 0, self.counter.count))
+        return np.asarray(self._draws(model, 0, self.counter.count))
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
         given = check_labels(manifest, self.labels, self.counter.count)
         return self._labels(manifest, given, 0, self.counter.count)
 
-    def inputs(self, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """What `decode` is given for all images."""
-        labels = self.chosen_labels(manifest)
-        latents = {"latents": self.latents(manifest)}
+        labels = self.chosen_labels(model.manifest)
+        latents = {"latents": self.latents(model)}
         return latents if labels is None else latents | {"labels": labels}
 
-    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+    def job(self, model: Described) -> Job[UInt8Array]:
+        manifest = model.manifest
         check_truncation(self.truncation)
         given = check_labels(manifest, self.labels, self.counter.count)
 
         def rows(start: int, stop: int) -> Inputs:
             labels = self._labels(manifest, given, start, stop)
-            return _inputs(self._draws(manifest, start, stop), labels)
+            return _inputs(self._draws(model, start, stop), labels)
 
         return Job("decode", self.counter.count, rows, _images)
 
-    def _draws(self, manifest: Manifest, start: int, stop: int) -> Draws:
+    def _draws(self, model: Described, start: int, stop: int) -> Draws | Float32Array:
         truncation = check_truncation(self.truncation)
-        return Draws(manifest.latent.shape, ((self.counter.slice(start, stop), truncation),))
+        shape, counter = model.manifest.latent.shape, self.counter.slice(start, stop)
+        if model.prior is not None:
+            # No engine draws these itself.
+            return model.prior.latents(counter, truncation).reshape(counter.count, *shape)
+        return Draws(shape, ((counter, truncation),))
 
     def _labels(
         self, manifest: Manifest, given: Int64Array | None, start: int, stop: int
@@ -127,7 +134,8 @@ class Decode:
     latents: ArrayLike
     labels: Labels | None = None
 
-    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+    def job(self, model: Described) -> Job[UInt8Array]:
+        manifest = model.manifest
         latents = check_latents("latents", self.latents, manifest)
         labels = check_labels(manifest, self.labels, len(latents), required=True)
         return Job("decode", len(latents), _rows_of(_inputs(latents, labels)), _images)
@@ -143,7 +151,8 @@ class Interpolate:
     kind: PathKind = "slerp"
     labels: Labels | None = None
 
-    def job(self, manifest: Manifest) -> Job[UInt8Array]:
+    def job(self, model: Described) -> Job[UInt8Array]:
+        manifest = model.manifest
         if self.kind not in ("slerp", "lerp"):
             raise InputError("kind", "'slerp' or 'lerp'", _short(self.kind))
         steps = check_integer("steps", self.steps, 2, MAX_COUNT)
@@ -165,7 +174,8 @@ class Encode:
     images: NDArray[Any]
     labels: Labels | None = None
 
-    def job(self, manifest: Manifest) -> Job[Posterior]:
+    def job(self, model: Described) -> Job[Posterior]:
+        manifest = model.manifest
         if not manifest.encode:
             raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
         images = check_images("images", self.images, manifest)

@@ -40,12 +40,13 @@ def write_artifact(
     seed: int = 0,
     batches: tuple[int, ...] = (1, 4, 16),
     details: dict[str, Any] | None = None,
+    mixture: bool = False,
 ) -> Path:
     """Write `folder/<name>/<version>/` and return that folder.
 
     `plain`: RGB decoder of a 4-D latent. `conditional`: RGB, 6-D latent, the classes LABELS.
     `vae`: grey, 2-D latent, with an encoder. Other seeds give other weights.
-    `details`: of its provenance.
+    `details`: of its provenance. With `mixture` the latents come from one of three normals.
     """
     shape = latent or {"plain": (4,), "conditional": (6,), "vae": (2,)}[kind]
     depth = channels or (1 if kind == "vae" else 3)
@@ -68,6 +69,8 @@ def write_artifact(
         golden |= _golden("encode", files["encode.onnx"], {"images": golden["decode.images"]})
     files["golden.npz"] = _npz(golden)
     files["README.md"] = b"# A tiny artifact for tests\n"
+    if mixture:
+        files["prior.npz"] = _npz(mixture_arrays(3, int(np.prod(shape))))
 
     manifest = {
         "format_version": 1,
@@ -75,7 +78,10 @@ def write_artifact(
         "version": version,
         "kind": "vae" if kind == "vae" else "gan",
         "image": {"height": SIDE, "width": SIDE, "channels": depth, "value_range": [-1.0, 1.0]},
-        "latent": {"shape": list(shape), "prior": "standard_normal"},
+        "latent": {
+            "shape": list(shape),
+            "prior": "gaussian_mixture" if mixture else "standard_normal",
+        },
         "labels": None if labels is None else list(labels),
         **graphs,
         "batches": list(batches),
@@ -84,6 +90,19 @@ def write_artifact(
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
     return _write(folder / str(manifest["name"]) / str(version), manifest, files)
+
+
+def mixture_arrays(components: int, size: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """What a `prior.npz` holds, of well separated and correlated normals."""
+    generator = np.random.default_rng(seed)
+    weights = np.arange(1.0, components + 1)
+    factors = np.tril(_normal(generator, 0.3, components, size, size), -1)
+    diagonals = np.abs(_normal(generator, 0.3, components, size)) + np.float32(0.2)
+    return {
+        "weights": weights / weights.sum(),
+        "means": _normal(generator, 2.0, components, size),
+        "factors": factors + np.eye(size, dtype=np.float32) * diagonals[:, None, :],
+    }
 
 
 def rewrite_manifest(artifact: Path, **changes: Any) -> None:

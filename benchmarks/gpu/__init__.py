@@ -169,7 +169,7 @@ def host_latents(subject: Subject, session: Session) -> Figure:
     GPU does not draw them."""
     request = Sample(4096, seed=0)
     rates = [
-        rate(lambda: len(request.latents(subject.manifest)), session.seconds)
+        rate(lambda: len(request.latents(subject.artifact)), session.seconds)
         for _ in range(session.rounds)
     ]
     name = f"{subject.name}: latents on the host"

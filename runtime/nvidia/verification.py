@@ -78,7 +78,7 @@ def _inputs(
     artifact: Artifact, graph: GraphName, spec: GraphSpec, reference: Backend, batch: int
 ) -> dict[str, NDArray[Any]]:
     manifest = artifact.manifest
-    inputs = Sample(batch, seed=_SEED).inputs(manifest)
+    inputs = Sample(batch, seed=_SEED).inputs(artifact)
     if graph == "encode":
         inputs |= _in_parts(reference, "decode", inputs, manifest.max_batch)
     return {tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in spec.inputs}

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import disentanglement, likelihood, manifold
+import runtime
+from benchmarks import disentanglement, likelihood, manifold, prior
+from benchmarks.judge import load_classifier
 from benchmarks.results import record
+from export import export_run
+from export.prior import add_prior
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train.data.shapes import FACTORS
 from train.loop import train
@@ -87,6 +91,25 @@ def test_manifold_counts_classes_of_what_is_served(tmp_path: Path, records: Path
     assert 0 <= figures["sure_on_grid"] <= 1
     assert 0 <= figures["classes_on_grid"] <= 10
     assert (tmp_path / "grid.png").is_file()
+
+
+def test_both_priors_are_judged_as_served(tmp_path: Path) -> None:
+    run = trained(narrow(RECIPES["mnist_vae_wide"]()), tmp_path / "run")
+    artifact = export_run(run, out=tmp_path, precisions=())
+    images = np.random.default_rng(0).integers(0, 256, (120, 28, 28, 1), dtype=np.uint8)
+    fitted = add_prior(artifact, images, components=2, precisions=())
+    with runtime.load(artifact) as one, runtime.load(fitted) as other:
+        classifier = load_classifier("mnist")
+        figures, picture = prior.compare(
+            one, other, classifier, images, images, n=100, seeds=range(2)
+        )
+        samples = [classifier(other.sample(100, seed=seed))[0] for seed in range(2)]
+    assert figures["sure"] == pytest.approx(
+        np.mean([(found.max(axis=1) >= 0.9).mean() for found in samples])
+    )
+    assert figures["frechet_ratio"] == figures["frechet"] / figures["frechet_normal"]
+    assert figures["frechet_normal_deviation"] > 0
+    assert picture.shape == (280, 280 + prior.GAP + 280, 1)
 
 
 def test_disentanglement_knows_the_factors(tmp_path: Path, records: Path) -> None:

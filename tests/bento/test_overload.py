@@ -22,7 +22,7 @@ from runtime import Model, Sample
 from runtime.batching import Job
 from runtime.encoding import encode_image, encode_npy
 from runtime.images import UInt8Array
-from runtime.manifest import Manifest
+from runtime.prior import Described
 from tests.bento.support import ask_async
 
 FOUR = {"model": "tiny-plain", "n": 4}
@@ -62,8 +62,8 @@ class Stuck:
         self.release = threading.Event()
         self.begun = threading.Event()
 
-    def job(self, manifest: Manifest) -> Job[UInt8Array]:
-        made = Sample(1, 1).job(manifest)
+    def job(self, model: Described) -> Job[UInt8Array]:
+        made = Sample(1, 1).job(model)
 
         def rows(start: int, stop: int) -> object:
             self.begun.set()

@@ -93,7 +93,7 @@ def test_every_inner_float_is_reduced(plain: Artifact, precision: Reduced) -> No
 
 @each_precision
 def test_the_emulated_arithmetic_rounds(plain: Artifact, precision: Reduced) -> None:
-    inputs = Sample(32, seed=0).inputs(plain.manifest)
+    inputs = Sample(32, seed=0).inputs(plain)
     exact = run(with_levels(plain.files["decode.onnx"]), inputs)[LEVELS]
     data = reduce_precision(plain.files["decode.onnx"], precision)
     rounded = run(with_levels(emulate(data, precision)), inputs)[LEVELS]
@@ -104,7 +104,7 @@ def test_the_emulated_arithmetic_rounds(plain: Artifact, precision: Reduced) -> 
 
 
 def test_onnx_runtime_runs_fp16_as_the_emulation_does(plain: Artifact) -> None:
-    inputs = Sample(32, seed=0).inputs(plain.manifest)
+    inputs = Sample(32, seed=0).inputs(plain)
     data = reduce_precision(plain.files["decode.onnx"], "fp16")
     real, emulated = run(data, inputs)["images"], run(emulate(data, "fp16"), inputs)["images"]
     assert np.abs(real.astype(int) - emulated).max() <= 1
@@ -207,7 +207,7 @@ def test_labels_pass_through(tmp_path: Path) -> None:
 
 def test_levels_are_found_before_the_border_only(plain: Artifact) -> None:
     data = with_levels(plain.files["decode.onnx"])
-    outputs = run(data, Sample(4, seed=1).inputs(plain.manifest))
+    outputs = run(data, Sample(4, seed=1).inputs(plain))
     levels = outputs[LEVELS].transpose(0, 2, 3, 1)
     assert np.array_equal(np.clip(np.round(levels), 0, 255).astype(np.uint8), outputs["images"])
     model = onnx.load_model_from_string(plain.files["decode.onnx"])

@@ -45,6 +45,7 @@ from train.recipes.vae import (
     mnist_vae_2d,
     mnist_vae_binary,
     mnist_vae_iaf,
+    mnist_vae_wide,
     shapes_beta_vae,
 )
 
@@ -53,6 +54,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     for recipe in (
         mnist_vae_2d,
         mnist_vae,
+        mnist_vae_wide,
         mnist_vae_binary,
         mnist_vae_iaf,
         mnist_cgan,

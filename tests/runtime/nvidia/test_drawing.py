@@ -17,6 +17,7 @@ from runtime.streams import Counter, Draws, Stream, normals
 from tests.runtime.nvidia.fakes import FakeCuda
 from tests.runtime.nvidia.kernels import Kernel
 from tests.runtime.nvidia.test_backends import Build, on_tensorrt
+from tests.tiny import write_artifact
 
 REFERENCE = json.loads(
     (Path(__file__).parent.parent / "reference_streams.json").read_text("utf-8")
@@ -130,6 +131,20 @@ def test_without_nvrtc_the_host_draws(
     assert "latents are drawn by the host" in caplog.text
     compiled.cache_clear()
     import_cuda.cache_clear()
+
+
+def test_mixtures_are_drawn_by_the_host(tmp_path: Path, build: Build, cuda: FakeCuda) -> None:
+    folder = write_artifact(tmp_path, "vae", mixture=True)
+    build(folder)
+    with (
+        on_tensorrt(folder, tmp_path) as model,
+        runtime.load(folder, backend="onnxruntime", device="cpu", precision="fp32") as reference,
+    ):
+        for truncation in (None, 0.7):
+            found = model.sample(50, seed=4, truncation=truncation)
+            assert np.array_equal(found, reference.sample(50, seed=4, truncation=truncation))
+        seeds = [3, 1, 2**53 - 1]
+        assert np.array_equal(model.sample(seeds=seeds), reference.sample(seeds=seeds))
 
 
 def test_arguments_are_typed_as_the_kernel_declares_them() -> None:
