@@ -173,14 +173,18 @@ def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
     return indices, float(np.median(distances)) / pixels.shape[1] ** 0.5
 
 
-def seen_to_unseen(images: Images, train: Images, test: Images) -> float:
+def seen_to_unseen(images: Images, train: Images, test: Images, *, mirrored: bool) -> float:
     """Mean distance in pixels of the nearest training image over that of the nearest test image,
     among as many of each, from the first half of the training images (so that the other half can
     be asked for the same). 1 where a model does not know which of them it was trained on; lower by
-    the share of copies that are found among so many. Unlike a distance alone it does not fall for
-    samples that are merely smooth."""
+    the share of copies that are found among so many, `mirrored` ones too. Unlike a distance alone
+    it does not fall for samples that are merely smooth."""
     size = min(len(train) // 2, len(test))
-    pixels, *known = (part.reshape(len(part), -1) for part in (images, train[:size], test[:size]))
+    known = [
+        np.concatenate([part, part[:, :, ::-1]]) if mirrored else part
+        for part in (train[:size], test[:size])
+    ]
+    pixels, *known = (part.reshape(len(part), -1) for part in (images, *known))
     seen, unseen = (metrics.nearest_neighbours(pixels, points)[1].mean() for points in known)
     return float(seen / unseen)
 
@@ -232,11 +236,7 @@ def measure(
     `only` keeps the real images of one class, for a model trained on that class alone; `second`
     is the judge of accuracy alone.
     """
-    # Training sets are often sorted by class; any part of this order is a fair sample.
-    train_images, test_images = (
-        _shuffled(d.images if only is None else d.images[d.labels == d.classes.index(only)])
-        for d in (train, test)
-    )
+    train_images, test_images = real_images(train, only), real_images(test, only)
     logger.info("sampling %d images of %s", n, model.manifest.name)
     samples = sample(model, n, seed)
     logger.info("classifying them and the real images")
@@ -268,9 +268,11 @@ def measure(
         known = np.concatenate([train_images, train_images[:, :, ::-1]])
     neighbours, figures["nearest_pixels"] = nearest(samples[:NEIGHBOURED], known)
     _, figures["nearest_pixels_real"] = nearest(test_images[:NEIGHBOURED], known)
-    figures["seen_to_unseen"] = seen_to_unseen(samples[:NEIGHBOURED], train_images, test_images)
     others = train_images[len(train_images) // 2 :][:NEIGHBOURED]
-    figures["seen_to_unseen_real"] = seen_to_unseen(others, train_images, test_images)
+    for suffix, asked in (("", samples[:NEIGHBOURED]), ("_real", others)):
+        figures[f"seen_to_unseen{suffix}"] = seen_to_unseen(
+            asked, train_images, test_images, mirrored=RECIPES[classifier.name].flip
+        )
     similar, distances = metrics.nearest_neighbours(features[:NEIGHBOURED], train_features)
     _, real_distances = metrics.nearest_neighbours(test_features[:NEIGHBOURED], train_features)
     figures["nearest_features"] = float(np.median(distances))
@@ -293,7 +295,10 @@ def _accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     return {"as_asked": float(right.mean()), "as_asked_least": float(min(by_class))}
 
 
-def _shuffled(images: Images) -> Images:
+def real_images(data: "Dataset", only: str | None = None) -> Images:
+    """All images, or those of one class, in a fixed order of which any part is a fair sample: data
+    sets are often sorted by class."""
+    images = data.images if only is None else data.images[data.labels == data.classes.index(only)]
     return images[np.random.default_rng(0).permutation(len(images))]
 
 
@@ -310,8 +315,11 @@ def data_set_of(model: runtime.Model) -> str:
 
 
 def trained_on(model: runtime.Model, classes: Sequence[str]) -> str | None:
-    """The one class the model's data set is named for: "frog" in "cifar10-frogs"."""
+    """The one class the model's data set is named for: "frog" in "cifar10-frogs"; None where it
+    takes labels, or knows them all."""
     manifest = model.manifest
+    if manifest.labels is not None:
+        return None
     data = str(manifest.provenance.details.get("data", manifest.name))
     words = {word.removesuffix("s") for word in data.split("-")}
     return next((c for c in classes if c in words), None)
@@ -336,9 +344,7 @@ def main(arguments: Sequence[str]) -> None:
         name = data_set_of(model)
         classifier, second = load_classifier(name, options.data), load_second(name)
         train, test = load_data(name, options.data)
-        only = options.only
-        if only is None and model.manifest.labels is None:
-            only = trained_on(model, classifier.classes)
+        only = options.only or trained_on(model, classifier.classes)
         if only not in (None, *classifier.classes):
             parser.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
         figures, sheet = measure(

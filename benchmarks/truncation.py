@@ -20,7 +20,7 @@ import runtime
 from benchmarks.classifier import load_data
 from benchmarks.judge import Classifier, load_classifier
 from benchmarks.plot import OTHERS, OURS, pyplot
-from benchmarks.quality import data_set_of, sample
+from benchmarks.quality import data_set_of, real_images, sample, trained_on
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
@@ -130,19 +130,20 @@ def main(arguments: Sequence[str]) -> None:
         name = data_set_of(model)
         classifier = load_classifier(name, options.data)
         train, test = load_data(name, options.data)
-        # Training sets are often sorted by class; any part of this order is a fair sample.
-        chosen = np.random.default_rng(0).permutation(len(train.images))[: options.n]
-        _, real = classifier(train.images[chosen])
+        only = trained_on(model, classifier.classes)
+        train_images, test_images = real_images(train, only), real_images(test, only)
+        if (most := min(len(train_images), len(test_images))) < options.n:
+            parser.error(f"--n: expected at most the {most} test images, found {options.n}")
+        _, real = classifier(train_images[: options.n])
         points = measure(model, classifier, real, n=options.n, seed=options.seed)
-        _, others = classifier(test.images)
+        _, others = classifier(test_images[: options.n])
         subject = {
             "artifact": f"{model.manifest.name}@{model.manifest.version}",
             "engine": model.engine,
             "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
-            "data": {"train": train.checksum, "test": test.checksum},
+            "data": {"train": train.checksum, "test": test.checksum, "only": only},
         }
-    size = min(len(others), len(real))
-    bound = _point(None, others[:size], real[:size])
+    bound = _point(None, others, real)
     rows = [(point.name, point.frechet, point.density, point.coverage) for point in points]
     rows.append(("real test images", bound.frechet, bound.density, bound.coverage))
     print(table(("truncation", "Fréchet distance", "density", "coverage"), rows))

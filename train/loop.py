@@ -59,7 +59,7 @@ def train(
     or one of another recipe, of other data or of more steps; DivergedError where a loss,
     gradient or weight becomes NaN or infinite.
     """
-    chosen = _device(device)
+    chosen = _device(processes.device(device))
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
         if resume:
@@ -256,6 +256,8 @@ def _device(name: str) -> torch.device:
         raise RunError(
             f"--device: expected auto, cpu or a GPU of this machine, found {name!r}: {reason}"
         ) from error
+    if device.index is not None:
+        torch.cuda.set_device(device)  # NCCL sums on the current one
     return device
 
 

@@ -40,6 +40,19 @@ class Processes:
         each = shards // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
+    def device(self, name: str) -> str:
+        """The device that `--device` means for this process: a GPU each, where they are asked for.
+
+        Raises RunError for one GPU of several processes.
+        """
+        if self.count == 1 or name == "cpu":
+            return name
+        if name not in ("auto", "cuda"):
+            raise RunError(f"--device: expected cuda or cpu for several processes, found {name!r}")
+        if name == "auto" and not torch.cuda.is_available():
+            return "cpu"
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+
     @torch.no_grad()
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its sum over all processes, in one message."""
@@ -63,11 +76,9 @@ class Processes:
 @contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that torchrun has started, or this one alone without torchrun."""
-    if "WORLD_SIZE" not in os.environ:
+    if not dist.is_torchelastic_launched():
         yield Processes()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

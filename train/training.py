@@ -3,7 +3,7 @@
 Everything random in step k is a function of (seed, k): the batch, and the generator that is seeded
 anew for latents, noise, dropout and augmentation, for each phase and each part of the batch. A run
 stopped at any step and resumed therefore gives the weights of a run never stopped, without any
-generator state in the checkpoint; and several processes give the weights of one.
+generator state in the checkpoint; and several processes give the weights of one, to rounding.
 """
 
 import math

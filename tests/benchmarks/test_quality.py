@@ -38,12 +38,14 @@ def test_nearest_finds_the_copied_training_image() -> None:
 def test_copies_are_nearer_to_what_was_seen() -> None:
     train, test = np.random.default_rng(4).integers(0, 256, (2, 60, 6, 6, 1), dtype=np.uint8)
     copies = train[:5] ^ 1
-    assert quality.seen_to_unseen(copies, train, test) < 0.1
-    assert quality.seen_to_unseen(copies, train, train) == 1
+    for asked, mirrored in ((copies, False), (copies, True), (copies[:, :, ::-1], True)):
+        assert quality.seen_to_unseen(asked, train, test, mirrored=mirrored) < 0.1
+    assert quality.seen_to_unseen(copies[:, :, ::-1], train, test, mirrored=False) > 0.9
+    assert quality.seen_to_unseen(copies, train, train, mirrored=False) == 1
     # Halfway to their common mean they are nearer to everything, not to what was seen.
     strangers = np.random.default_rng(5).integers(0, 256, (60, 6, 6, 1), dtype=np.uint8)
     smooth = (strangers // 2 + 64).astype(np.uint8)
-    assert quality.seen_to_unseen(smooth, train, test) == pytest.approx(1, abs=0.05)
+    assert quality.seen_to_unseen(smooth, train, test, mirrored=False) == pytest.approx(1, abs=0.05)
     assert quality.nearest(smooth, train)[1] < 0.9 * quality.nearest(strangers, train)[1]
 
 

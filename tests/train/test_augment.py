@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.testing import assert_close
 
 from train.augment import SHIFT, augment
@@ -115,6 +116,20 @@ def test_batch_statistics_are_averaged_and_counters_copied() -> None:
     average.update(module, step=100)
     assert_close(averaged(average, "running_mean"), torch.tensor([2.0]))
     assert averaged(average, "num_batches_tracked").item() == 7
+
+
+def test_averaged_weights_keep_their_spectral_norm() -> None:
+    """Their own: the mean of turning singular vectors is shorter than 1."""
+    layer = spectral_norm(nn.Linear(6, 6, bias=False))
+    module = nn.ModuleDict({"decoder": layer})
+    average = AveragedWeights(module, decay=0.95)
+    for step in range(100, 400):
+        with torch.no_grad():
+            layer.parametrizations.weight.original.add_(0.1 * torch.randn(6, 6))
+        layer(torch.zeros(1, 6))  # a step of the live layer's own power iteration
+        average.update(module, step)
+    kept = average.module.eval()["decoder"].weight
+    assert torch.linalg.matrix_norm(kept, 2).item() == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0])

@@ -50,7 +50,11 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def test_two_processes_equal_one_with_the_same_batch(tmp_path: Path) -> None:
     context = get_context("spawn")
-    started = [context.Process(target=one_of_two, args=(rank, tmp_path)) for rank in range(2)]
+    started = [
+        # If one fails, the other waits for it for ever: neither may outlive the test.
+        context.Process(target=one_of_two, args=(rank, tmp_path), daemon=True)
+        for rank in range(2)
+    ]
     for process in started:
         process.start()
     for recipe in RECIPES:
@@ -105,8 +109,21 @@ def test_processes_share_the_parts() -> None:
         Processes(0, 2).share(3)
 
 
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Processes().device("cuda:1") == "cuda:1"
+    second = Processes(1, 2)
+    assert second.device("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert second.device("cuda") == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert second.device("auto") == "cpu"
+    with pytest.raises(RunError, match="expected cuda or cpu for several processes"):
+        second.device("cuda:0")
+
+
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    """Whatever other launchers set."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with joined() as processes:
         assert processes == Processes(0, 1)
         assert not processes.any(False)

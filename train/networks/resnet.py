@@ -1,6 +1,6 @@
 """Residual generator and discriminator, as in SNGAN and BigGAN.
 
-Miyato et al. (2018), arXiv:1802.05957, tables 3 and 4; Brock, Donahue and Simonyan (2019),
+Miyato et al. (2018), arXiv:1802.05957, table 4; Brock, Donahue and Simonyan (2019),
 arXiv:1809.11096, appendix B. The label sets gain and bias of the generator's batch norms and is
 projected on the discriminator's features (Miyato and Koyama 2018, eq. 3, arXiv:1802.05637).
 BigGAN's self-attention, shared class embedding and hierarchical latents are left out: at 32x32 it

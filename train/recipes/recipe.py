@@ -23,12 +23,13 @@ class Recipe:
     batch_size: int
     shards: int = 1
     """Equal parts of a batch, each with its own random numbers and batch statistics; processes
-    share them out, and their number changes nothing (`train.shards`)."""
+    share them out (`train.shards`)."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of the networks; losses, augmentation and weights stay fp32."""
     ema_decay: float = 0.0
-    """Decay of the averaged weights that are kept for the artifact; 0 keeps the last weights."""
+    """Decay, each step (a critic's count), of the averaged weights that are kept for the artifact;
+    0 keeps the last weights."""
     checkpoint_every: int = 1000
     sample_every: int = 500
     log_every: int = 50
