@@ -228,10 +228,10 @@ ROWS = (
             "distance to the nearest of all training images, in pixels (root mean square, grey "
             "levels) and in the classifier's features; `ratio`: samples over test images. `seen to "
             "unseen`: the mean distance to the nearest of n training images over that to the "
-            "nearest of n test images (10,000 of MNIST, 1,000 frogs), 1 where a model does not know "
-            "which it was trained on; `real`: the same of other training images. What ships may have "
-            "been trained with earlier settings of its recipe; its card has them. Pictures: samples, below each its nearest "
-            "training images in pixels and in features."
+            "nearest of n test images (10,000 of MNIST, 1,000 frogs), 1 where a model does not "
+            "know which it was trained on; `real`: the same of other training images. What ships "
+            "may have been trained with earlier settings of its recipe; its card has them. "
+            "Pictures: samples, below each its nearest training images in pixels and in features."
         ),
         records=tuple(f"artifact_{path.parent.name.replace('-', '_')}" for path in SHIPPED),
         figures=(
