@@ -80,39 +80,47 @@ def recognised(probabilities: NDArray[np.float32]) -> Figures:
     }
 
 
-def as_asked(model: runtime.Model, classifier: Classifier, n: int, seed: int) -> Figures:
-    """Samples asked for by label, n of each class, no truncation: the share recognised as asked."""
+def by_label(model: runtime.Model, n: int, seed: int) -> dict[str, Images]:
+    """n samples of each label, no truncation."""
     names = model.manifest.labels
-    if names is None or not set(names) <= set(classifier.classes):
-        raise ValueError(
-            f"{model.manifest.name}: labels: expected classes of {classifier.name} "
-            f"({', '.join(classifier.classes)}), found {names}"
-        )
-    by_label = {}
-    for index, name in enumerate(names):
-        # Other latents for each class, or all classes would share the same n draws.
-        images = sample(model, n, seed, offset=index * n, label=name)
-        shown = classifier(images)[0].argmax(axis=1)
-        by_label[name] = float((shown == classifier.classes.index(name)).mean())
-    shares = list(by_label.values())
+    if names is None:
+        raise ValueError(f"{model.manifest.name}: expected a model that takes labels")
+    # Other latents for each class, or all classes would share the same n draws.
     return {
-        "as_asked": float(np.mean(shares)),
-        "as_asked_least": min(shares),
-        **{f"as_asked_{name}": share for name, share in by_label.items()},
+        name: sample(model, n, seed, offset=index * n, label=name)
+        for index, name in enumerate(names)
+    }
+
+
+def as_asked(samples: dict[str, Images], classifier: Classifier) -> Figures:
+    """The share of samples `by_label` that are recognised as the label asked for."""
+    if not set(samples) <= set(classifier.classes):
+        raise ValueError(
+            f"labels: expected classes of {classifier.name} ({', '.join(classifier.classes)}), "
+            f"found {', '.join(samples)}"
+        )
+    shares = {
+        name: float((classifier(images)[0].argmax(axis=1) == classifier.classes.index(name)).mean())
+        for name, images in samples.items()
+    }
+    return {
+        "as_asked": float(np.mean(list(shares.values()))),
+        "as_asked_least": min(shares.values()),
+        **{f"as_asked_{name}": share for name, share in shares.items()},
     }
 
 
 def by_second(
-    model: runtime.Model, judge: Classifier, samples: Images, test: "Dataset", seed: int
+    judge: Classifier, samples: Images, labelled: dict[str, Images] | None, test: "Dataset"
 ) -> Figures:
-    """What the second judge makes of samples and of the real test images: how sure it is and, of a
-    conditional model, the share recognised as asked. It shares no weights with the features."""
+    """What the second judge makes of samples and of the real test images: how sure it is and, of
+    those `by_label`, the share recognised as asked. It shares no weights with the features."""
     shown, shown_real = judge(samples)[0], judge(test.images)[0]
     figures, real = recognised(shown), recognised(shown_real)
     kept = ["sure"]
-    if model.manifest.labels is not None:
+    if labelled is not None:
         kept += ["as_asked", "as_asked_least"]
-        figures |= as_asked(model, judge, max(1, len(samples) // len(model.manifest.labels)), seed)
+        figures |= as_asked(labelled, judge)
         real |= _accuracy(shown_real, test.labels)
     return {f"{name}_second": figures[name] for name in kept} | {
         f"{name}_second_real": real[name] for name in kept
@@ -250,13 +258,15 @@ def measure(
         index = classifier.classes.index(only)
         figures["of_class"] = float((probabilities.argmax(axis=1) == index).mean())
         figures["of_class_real"] = float((test_probabilities.argmax(axis=1) == index).mean())
+    labelled = None
     if model.manifest.labels is not None:
         logger.info("sampling by label")
-        figures |= as_asked(model, classifier, max(1, n // len(model.manifest.labels)), seed)
+        labelled = by_label(model, max(1, n // len(model.manifest.labels)), seed)
+        figures |= as_asked(labelled, classifier)
         shown, _ = classifier(test.images)
         figures |= _real(_accuracy(shown, test.labels))
     if second is not None and only is None:
-        figures |= by_second(model, second, samples, test, seed)
+        figures |= by_second(second, samples, labelled, test)
     logger.info("comparing with the real images")
     figures |= set_distances(features, train_features[:n], test_features)
     pairs = min(PAIRWISE, n, len(train_images))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import runtime
 from benchmarks.classifier import RECIPES, Network, fit, load_data
-from benchmarks.quality import sample
+from benchmarks.quality import by_label
 from benchmarks.report import table
 from benchmarks.results import record
 from benchmarks.served import served
@@ -27,19 +27,13 @@ BATCH = 500
 
 def labelled(model: runtime.Model, n: int, seed: int) -> Dataset:
     """`n` samples, as many of each label, no truncation."""
-    names = model.manifest.labels
-    if names is None:
-        raise ValueError(f"{model.manifest.name}: expected a model that takes labels")
-    each = n // len(names)
-    # Other latents for each class, or all classes would share the same draws.
-    images = [
-        sample(model, each, seed, offset=i * each, label=name) for i, name in enumerate(names)
-    ]
+    each = n // len(model.manifest.labels or (None,))
+    samples = by_label(model, each, seed)
     return Dataset(
         name=model.manifest.name,
-        images=np.concatenate(images),
-        labels=np.arange(len(names)).repeat(each),
-        classes=names,
+        images=np.concatenate(list(samples.values())),
+        labels=np.arange(len(samples)).repeat(each),
+        classes=tuple(samples),
         licence=model.manifest.licence,
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 import runtime
 from benchmarks.judge import load_classifier
-from benchmarks.quality import as_asked, diversity, recognised, sample
+from benchmarks.quality import as_asked, by_label, diversity, recognised, sample
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 REAL_FROGS = {"diversity_pixels": 76.1, "diversity_features": 5.6}
@@ -31,7 +31,7 @@ def test_samples_vary(name: str) -> None:
 def test_conditional_digits_are_the_ones_asked_for() -> None:
     classifier = load_classifier("mnist")
     with runtime.load(ARTIFACTS / "mnist-cgan") as model:
-        figures = as_asked(model, classifier, 200, seed=0)
+        figures = as_asked(by_label(model, 200, seed=0), classifier)
     assert figures["as_asked"] >= 0.95
     # One class in 200 samples: a standard error of 1.5 points at 0.95.
     assert figures["as_asked_least"] >= 0.90
