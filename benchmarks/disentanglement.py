@@ -25,7 +25,7 @@ COLUMNS = 10
 def encoded(run: TrainedRun, images: NDArray[np.uint8]) -> tuple[NDArray, NDArray]:
     """Posterior means [N, Z] of uint8 images [N, H, W, C], and each dimension's mean KL to the
     prior in nats [Z]."""
-    if run.encoder is None:
+    if run.encoder is None or run.encoder_takes_noise:
         raise ValueError(f"{run.name}: expected an encoder that gives means and variances")
     moments = []
     for part in np.array_split(images, max(1, len(images) // 1000)):

@@ -21,6 +21,7 @@ from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
 from runtime.images import contact_sheet, to_picture
+from runtime.prior import standard_normal_log_density
 from train import metrics
 
 if TYPE_CHECKING:
@@ -203,18 +204,18 @@ def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
     Served images are 8-bit, so the Bernoulli means are whole grey levels, kept a quarter of a
     level away from 0 and 1, where a rounded mean would cost an infinite amount. This is the loss
     of the served model; the recipe's own figure, from unrounded means, stands in its provenance.
-    Against a mixture the KL divergence has no closed form: it is that of the one draw.
+    Of a mixture or a flow the KL divergence has no closed form: it is that of the one draw.
     """
-    posterior = model.encode(images)
-    latents = posterior.sample(seed)
-    decoded = model.decode(latents)
-    variance = np.exp(posterior.log_variance, dtype=np.float64)
-    if model.prior is None:
+    draw = model.encode(images, seed=seed)
+    decoded = model.decode(draw.latents)
+    if model.prior is None and not model.manifest.encoder_takes_noise:
+        posterior = model.encode(images)
+        variance = np.exp(posterior.log_variance, dtype=np.float64)
         kl = 0.5 * (posterior.mean**2 + variance - 1 - posterior.log_variance)
+    elif model.prior is None:
+        kl = draw.log_density - standard_normal_log_density(draw.latents)
     else:
-        squares = (latents - posterior.mean) ** 2 / variance
-        own = -0.5 * (squares + posterior.log_variance + np.log(2 * np.pi))
-        kl = own.reshape(len(images), -1).sum(axis=1) - model.prior.log_density(latents)
+        kl = draw.log_density - model.prior.log_density(draw.latents)
     means = np.clip(decoded / 255.0, 0.25 / 255, 1 - 0.25 / 255)
     targets = images / 255.0
     nats = -(targets * np.log(means) + (1 - targets) * np.log1p(-means))

@@ -246,6 +246,7 @@ def describe(model: Model) -> dict[str, Any]:
         "image": list(manifest.image.shape),
         "labels": None if manifest.labels is None else list(manifest.labels),
         "can_encode": bool(manifest.encode),
+        "encoder_takes_noise": manifest.encoder_takes_noise,
         "engine": model.engine,
         "batches": list(manifest.batches),
         "max_batch": model.max_batch,

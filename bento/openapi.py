@@ -115,14 +115,17 @@ def _paths(settings: Settings, models: Models) -> Json:
         ),
         "/encode": _post(
             "Encode pictures",
-            f"The posterior's mean and log variance. {pictures} {limits}",
-            _uploads(EncodeOptions, _upload_examples(models, "npz")),
+            "The posterior's mean and log variance; with a `seed` one latent drawn from each "
+            "posterior, the same for the same seed, picture and number, and its log density. "
+            f"{pictures} {limits}",
+            _uploads(EncodeOptions, _upload_examples(models, "npz", draws=True)),
             ARRAY_REPLIES,
             parameters=_query(EncodeOptions),
         ),
         "/reconstruct": _post(
             "Encode and decode pictures",
-            f"The images of the posterior's mean. {pictures} {limits}",
+            "The images of the posterior's mean, or of noise 0 where the encoder takes noise. "
+            f"{pictures} {limits}",
             _uploads(PictureOptions, _upload_examples(models, "png")),
             PICTURE_REPLIES,
             parameters=_query(PictureOptions),
@@ -260,7 +263,7 @@ def _decode_examples(models: Models) -> dict[str, Json]:
     return examples
 
 
-def _upload_examples(models: Models, reply: str) -> dict[str, Json]:
+def _upload_examples(models: Models, reply: str, *, draws: bool = False) -> dict[str, Json]:
     # A file cannot stand in JSON: its name does, of any picture that the reader has.
     return {
         model.manifest.name: {
@@ -268,6 +271,7 @@ def _upload_examples(models: Models, reply: str) -> dict[str, Json]:
             "model": model.manifest.name,
             "format": reply,
         }
+        | ({"seed": 7} if draws and model.manifest.encoder_takes_noise else {})
         | _some_label(model)
         for model in models
         if model.manifest.encode

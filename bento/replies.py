@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bento.errors import RequestError
-from runtime import InputError, Posterior
+from runtime import InputError
 from runtime.encoding import (
     MEDIA_TYPES,
     PICTURE_FORMATS,
@@ -18,13 +18,15 @@ from runtime.encoding import (
     encode_zip,
 )
 from runtime.images import UInt8Array, contact_sheet
+from runtime.requests import Encoded
 
 PICTURE_REPLIES = ("png", "webp", "jpeg", "npy", "zip", "json")
 ARRAY_REPLIES = ("json", "npy", "npz")
 
 # What the picture formats themselves allow along one side.
 _MAX_SIDE = {"png": 2**31 - 1, "webp": 16383, "jpeg": 65500}
-# Of one value's mean and log variance, at most: a float in JSON takes up to 24 characters.
+# Of one value's mean and log variance, at most (a latent's draw and density take no more): a float
+# in JSON takes up to 24 characters.
 _POSTERIOR_BYTES = {"npy": 4, "npz": 8, "json": 2 * 25}
 
 
@@ -164,18 +166,19 @@ def _check_bytes(field: str, size: int, limit: int) -> None:
         raise InputError(field, f"at most {limit} bytes in a reply, uncompressed", str(size))
 
 
-def encode_posterior(posterior: Posterior, model: str, array_format: str) -> bytes:
-    """A posterior: `json`, `npy` (the means) or `npz`."""
+def encode_posterior(encoded: Encoded, model: str, array_format: str) -> bytes:
+    """A posterior or a draw from it: `json`, `npy` (the means, or the latents) or `npz`."""
+    arrays = encoded.arrays()
     if array_format == "npy":
-        return encode_npy(posterior.mean)
+        return encode_npy(next(iter(arrays.values())))
     if array_format == "npz":
-        return encode_npz({"mean": posterior.mean, "log_variance": posterior.log_variance})
+        return encode_npz(arrays)
     # Row by row: one call for all of it would hold up every other thread.
-    mean, log_variance = (
-        b",".join(_json(row.tolist()) for row in array)
-        for array in (posterior.mean, posterior.log_variance)
+    entries = (
+        b"%b:[%b]" % (_json(name), b",".join(_json(row.tolist()) for row in array))
+        for name, array in arrays.items()
     )
-    return b'{"model":%b,"mean":[%b],"log_variance":[%b]}' % (_json(model), mean, log_variance)
+    return b'{"model":%b,%b}' % (_json(model), b",".join(entries))
 
 
 def _json(value: object) -> bytes:

@@ -46,7 +46,7 @@ from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedEr
 from runtime.batching import Job
 from runtime.encoding import MEDIA_TYPES
 from runtime.images import UInt8Array
-from runtime.requests import check_labels
+from runtime.requests import Centre, check_labels
 from runtime.streams import MAX_SEED
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class _Api:
         model = self.model(request, asked.model, encodes=True)
         spec = model.manifest.image
         images = upload.room(spec, self.settings)
-        job = Encode(images, asked.labels).job(model)
+        job = Encode(images, asked.labels, asked.seed).job(model)
         self.check_count("images", job.count)
         chosen = choose_format(asked.format, request.headers.get("accept"), ARRAY_REPLIES)
         values = job.count * model.manifest.latent.size
@@ -201,13 +201,14 @@ class _Api:
         await upload.fill(images, spec, self.settings)
         call = call_of(request.scope)
         call.images = job.count
-        posterior = await self.run(call, model, job)
+        call.seed = asked.seed
+        encoded = await self.run(call, model, job)
 
-        def encoded() -> bytes:
+        def made() -> bytes:
             with call.encoding(chosen):
-                return encode_posterior(posterior, full_name(model), chosen)
+                return encode_posterior(encoded, full_name(model), chosen)
 
-        reply = await in_thread(posterior_bytes(chosen, values), encoded)
+        reply = await in_thread(posterior_bytes(chosen, values), made)
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
@@ -216,14 +217,14 @@ class _Api:
         manifest = model.manifest
         images = upload.room(manifest.image, self.settings)
         encoder_labels = asked.labels if manifest.encoder_takes_labels else None
-        job = Encode(images, encoder_labels).job(model)
+        job = Centre(images, encoder_labels).job(model)
         self.check_count("images", job.count)
         chosen = self.chosen_format(request, asked, model, job.count, "images")
         # What the decoder will refuse is refused before the encoder runs.
         check_labels(manifest, asked.labels, job.count, required=True)
         await upload.fill(images, manifest.image, self.settings)
-        posterior = await self.run(call_of(request.scope), model, job)
-        again = Decode(posterior.mean, asked.labels).job(model)
+        latents = await self.run(call_of(request.scope), model, job)
+        again = Decode(latents, asked.labels).job(model)
         return await self.decoded(request, model, again, chosen, asked)
 
     async def interpolate(self, request: Request, body: Body) -> Response:

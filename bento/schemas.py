@@ -142,10 +142,16 @@ class DecodeRequest(PictureOptions):
 class EncodeOptions(Options):
     """How the posterior is wanted."""
 
+    seed: Seed | None = Field(
+        default=None,
+        description="Draw a latent of each posterior, with its log density, instead of its mean "
+        "and log variance. Models whose encoder takes noise need it.",
+    )
     format: ArrayFormat | None = Field(
         default=None,
         description="Wins over the Accept header; `json` without either. `npy` holds the means, "
-        "`npz` the arrays `mean` and `log_variance`.",
+        "`npz` the arrays `mean` and `log_variance`; with a `seed` the latents, and the arrays "
+        "`latents` and `log_density`.",
     )
 
 

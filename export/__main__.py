@@ -79,6 +79,7 @@ def module(args: argparse.Namespace) -> None:
         image=image(args.image, args.value_range),
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
+        encode_takes_noise=args.encoder_takes_noise,
         name=args.name,
         out=args.out,
         version=args.version,
@@ -207,10 +208,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the module's floats that mean black and white (default: -1 1)",
     )
     command.add_argument("--labels", type=names, help="class names by index: cat,dog")
-    command.add_argument("--encoder", help="package.module:Class, images -> mean, log_variance")
+    command.add_argument(
+        "--encoder",
+        help="package.module:Class, images -> mean, log_variance; "
+        "with --encoder-takes-noise images, noise -> latents, log_density",
+    )
     command.add_argument("--encoder-weights", type=Path, help="safetensors file")
     command.add_argument("--encoder-params", type=json_object, default={})
     command.add_argument("--encoder-takes-labels", action="store_true")
+    command.add_argument("--encoder-takes-noise", action="store_true")
     command.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     command.add_argument("--licence", default="not stated")
     _add_common(command, module)

@@ -41,6 +41,7 @@ def export(
     version: int | None = None,
     kind: str = "custom",
     encode_takes_labels: bool = False,
+    encode_takes_noise: bool = False,
     batches: Sequence[int] = (1, 4, 16, 64),
     precisions: Sequence[Reduced] = REDUCED,
     provenance: Provenance | None = None,
@@ -51,7 +52,9 @@ def export(
 
     `decode` maps latents float32 [B, *latent], with `labels` also class indices int64 [B], to
     images float [B, C, H, W] in `image.value_range`. `encode` maps such images (and class
-    indices, where `encode_takes_labels`) to (mean, log_variance), each [B, *latent].
+    indices, where `encode_takes_labels`) to (mean, log_variance), each [B, *latent]; where
+    `encode_takes_noise`, such images (and indices) and noise float32 [B, *latent] from N(0, I) to
+    (latents [B, *latent], log_density [B]), draws from the posterior with log q(z|x) in nats.
     `labels` are the class names by index. `version` is the next free integer unless given.
 
     The modules are copied, and the copies put in eval mode on the CPU: yours stay as they are.
@@ -82,6 +85,7 @@ def export(
         labels=labels,
         encodes=encode is not None,
         encode_takes_labels=encode_takes_labels,
+        encode_takes_noise=encode_takes_noise,
         batches=tuple(batches),
         provenance=provenance or Provenance(source=_class_of(decode)),
         licence=licence,
@@ -103,6 +107,7 @@ def _describe(
     labels: Sequence[str] | None,
     encodes: bool,
     encode_takes_labels: bool,
+    encode_takes_noise: bool,
     batches: tuple[int, ...],
     provenance: Provenance,
     licence: str,
@@ -115,13 +120,16 @@ def _describe(
         raise ExportError(f"labels: expected a sequence of class names, found the text {labels!r}")
     if encode_takes_labels and (labels is None or not encodes):
         raise ExportError("encode_takes_labels: expected an encoder and labels beside it")
+    if encode_takes_noise and not encodes:
+        raise ExportError("encode_takes_noise: expected an encoder beside it")
     versions = {"python": python_version(), **_installed(_LIBRARIES), **provenance.versions}
     try:
         images = TensorSpec(name="images", dtype="uint8", shape=image.shape)
-        latents, mean, log_variance = (
+        latents, noise, mean, log_variance = (
             TensorSpec(name=tensor, dtype="float32", shape=latent)
-            for tensor in ("latents", "mean", "log_variance")
+            for tensor in ("latents", "noise", "mean", "log_variance")
         )
+        log_density = TensorSpec(name="log_density", dtype="float32", shape=())
         classes = (TensorSpec(name="labels", dtype="int64", shape=()),)
         decode = GraphSpec(
             file="decode.onnx",
@@ -132,8 +140,12 @@ def _describe(
         encode = GraphSpec(
             file="encode.onnx",
             precision="fp32",
-            inputs=(images, *(classes if encode_takes_labels else ())),
-            outputs=(mean, log_variance),
+            inputs=(
+                images,
+                *(classes if encode_takes_labels else ()),
+                *((noise,) if encode_takes_noise else ()),
+            ),
+            outputs=(latents, log_density) if encode_takes_noise else (mean, log_variance),
         )
         graphs = (decode, encode) if encodes else (decode,)
         return Manifest(

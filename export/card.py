@@ -115,7 +115,8 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "images", f"{image.height} x {image.width} (height x width), {pixels}"
     yield "latents", f"{list(manifest.latent.shape)}, {manifest.latent.prior.replace('_', ' ')}"
     yield "classes", ", ".join(labels) if labels else "none"
-    yield "encoder", "yes" if manifest.encode else "no"
+    noise = ", takes noise: latents and their log density" if manifest.encoder_takes_noise else ""
+    yield "encoder", f"yes{noise}" if manifest.encode else "no"
     yield "licence", manifest.licence
 
 

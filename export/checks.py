@@ -48,21 +48,25 @@ def check_decoder(decoder: nn.Module, inputs: Tensors, manifest: Manifest) -> No
 
 
 def check_encoder(encoder: nn.Module, inputs: Tensors, manifest: Manifest) -> None:
-    """Raise ExportError unless `encoder` gives (mean, log_variance), each float [B, *latent].
+    """Raise ExportError unless `encoder` gives floats of the shapes in the manifest: (mean,
+    log_variance), each [B, *latent], or (latents [B, *latent], log_density [B]).
 
     `inputs` are those of the graph, images uint8 [B, H, W, C]; the encoder is given floats.
     """
     images = to_float(inputs["images"], manifest.image).transpose(0, 3, 1, 2)
     inputs = {**inputs, "images": np.ascontiguousarray(images)}
     outputs = _call("encode", encoder, inputs)
+    expected = manifest.encode[0].outputs
     if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+        names = ", ".join(tensor.name for tensor in expected)
         raise ExportError(
-            f"encode: expected a pair (mean, log_variance), found {_kind(outputs)}: wrap the "
+            f"encode: expected a pair ({names}), found {_kind(outputs)}: wrap the "
             "encoder in a module whose forward returns the two"
         )
-    shape = (len(inputs["images"]), *manifest.latent.shape)
-    for name, tensor in zip(("mean", "log_variance"), outputs, strict=True):
-        _check_tensor(f"encode: {name}", tensor, shape, "B, *latent", "flatten or reshape it")
+    for spec, tensor in zip(expected, outputs, strict=True):
+        shape = (len(inputs["images"]), *spec.shape)
+        axes = "B, *latent" if spec.shape else "B"
+        _check_tensor(f"encode: {spec.name}", tensor, shape, axes, "flatten or reshape it")
     for first, second in zip(outputs, _call("encode", encoder, inputs), strict=True):
         if not torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4):
             raise ExportError(_random("encode", "posteriors", "images"))

@@ -25,6 +25,7 @@ from runtime.encoding import encode_npz
 from runtime.golden import GOLDEN
 from runtime.manifest import GraphName, GraphSpec, Manifest, Reduced
 from runtime.model import Model
+from runtime.posterior import posterior_noise
 from runtime.requests import Sample
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ def _inputs(
         return {"decode": decoder}
     spec = manifest.encode[0]
     images = run_torch(decode, decoder, manifest.decode[0])["images"]
-    encoder = {tensor.name: {**decoder, "images": images}[tensor.name] for tensor in spec.inputs}
+    given = {**decoder, "images": images}
+    given["noise"] = posterior_noise(seed, 0, count, manifest.latent.shape)
+    encoder = {tensor.name: given[tensor.name] for tensor in spec.inputs}
     return {"decode": decoder, "encode": encoder}
 
 

@@ -32,7 +32,8 @@ class DecodeModule(nn.Module):
 
 
 class EncodeModule(nn.Module):
-    """Images uint8 [B, H, W, C] (and labels int64 [B]) -> mean, log_variance [B, *latent]."""
+    """Images uint8 [B, H, W, C] (and labels int64 [B]) -> mean, log_variance [B, *latent]; with
+    noise float32 [B, *latent] behind these -> latents [B, *latent], log_density [B]."""
 
     def __init__(self, encoder: nn.Module, image: ImageSpec) -> None:
         super().__init__()
@@ -41,13 +42,14 @@ class EncodeModule(nn.Module):
         self.units_per_level = (high - self.low) / 255.0
         self.eval()
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, second: Tensor | None = None, third: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         # Cast before anything else: TensorRT does nothing else with bytes.
         floats = images.to(torch.float32).permute(0, 3, 1, 2) * self.units_per_level + self.low
-        mean, log_variance = (
-            self.encoder(floats) if labels is None else self.encoder(floats, labels)
-        )
-        return mean.to(torch.float32), log_variance.to(torch.float32)
+        others = (tensor for tensor in (second, third) if tensor is not None)
+        one, other = self.encoder(floats, *others)
+        return one.to(torch.float32), other.to(torch.float32)
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:

@@ -23,7 +23,7 @@ from runtime.images import Float32Array
 from runtime.machine import cores, installed_version
 from runtime.manifest import PRIOR, REDUCED, Manifest, Reduced
 from runtime.model import Model
-from runtime.prior import Mixture
+from runtime.prior import Mixture, standard_normal_log_density
 from runtime.requests import Labels
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def add_prior(
     plain = without_variants(read)
     with _opened(plain) as model:
         logger.info("encoding %d images", len(images))
-        latents = model.encode(images, labels).sample(seed)
+        latents = model.encode(images, labels, seed=seed).latents
     mixture = fit(latents, components, seed)
     manifest = _described(plain.manifest, mixture, latents, seed, figures or {})
     version = choose_version(read.folder.parent, None)
@@ -128,8 +128,7 @@ def _described(
     figures: Mapping[str, float],
 ) -> Manifest:
     """The manifest with the mixture, and what it was fitted to."""
-    rows = latents.reshape(len(latents), -1).astype(np.float64)
-    normal = -0.5 * (np.square(rows).sum(axis=1) + rows.shape[1] * np.log(2 * np.pi))
+    normal = standard_normal_log_density(latents)
     fitted = {
         "components": len(mixture.weights),
         "images": len(latents),

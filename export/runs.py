@@ -37,6 +37,7 @@ def export_run(
     return export(
         decode=trained.decoder,
         encode=trained.encoder,
+        encode_takes_noise=trained.encoder_takes_noise,
         latent=trained.latent,
         image=trained.image,
         labels=trained.labels,

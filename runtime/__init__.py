@@ -13,7 +13,8 @@ from runtime.loading import Limits, load, tune
 from runtime.manifest import Manifest, TensorSpec
 from runtime.model import Model
 from runtime.observer import Observer
-from runtime.requests import Decode, Encode, Interpolate, Posterior, Sample
+from runtime.posterior import Posterior, PosteriorDraw
+from runtime.requests import Decode, Encode, Interpolate, Sample
 
 __all__ = [
     "ArtifactError",
@@ -31,6 +32,7 @@ __all__ = [
     "Observer",
     "OverloadedError",
     "Posterior",
+    "PosteriorDraw",
     "Sample",
     "TensorSpec",
     "load",

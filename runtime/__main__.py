@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +24,9 @@ from runtime.files import (
 from runtime.images import UInt8Array
 from runtime.loading import Limits, load, tune
 from runtime.model import Model
-from runtime.requests import Decode, Encode, Interpolate, Label, Posterior, Sample
+from runtime.requests import Centre, Decode, Encode, Interpolate, Label, Sample
 
-T = TypeVar("T", UInt8Array, Posterior)
+T = TypeVar("T", bound=Sized)
 
 # Beside artifact and seed, what images of one folder must have been asked for with; there may be
 # more of them.
@@ -103,22 +103,17 @@ def sample(model: Model, args: argparse.Namespace) -> None:
 
 def encode(model: Model, args: argparse.Namespace) -> None:
     images, names = load_images(args.images, model.manifest.image)
-    posteriors = list(_counted(model.batches(Encode(images, args.labels)), len(images)))
-    save_arrays(
-        args.out,
-        {
-            "mean": np.concatenate([posterior.mean for posterior in posteriors]),
-            "log_variance": np.concatenate([posterior.log_variance for posterior in posteriors]),
-            "names": np.array(names, dtype=np.str_),
-        },
-    )
+    asked = Encode(images, args.labels, args.seed)
+    parts = [part.arrays() for part in _counted(model.batches(asked), len(images))]
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    save_arrays(args.out, arrays | {"names": np.array(names, dtype=np.str_)})
 
 
 def reconstruct(model: Model, args: argparse.Namespace) -> None:
     images, names = load_images(args.images, model.manifest.image)
     labels = args.labels if model.manifest.encoder_takes_labels else None
-    means = [posterior.mean for posterior in model.batches(Encode(images, labels))]
-    rebuilt = model.batches(Decode(np.concatenate(means), args.labels))
+    latents = np.concatenate(list(model.batches(Centre(images, labels))))
+    rebuilt = model.batches(Decode(latents, args.labels))
     if args.side_by_side:
         whole = np.concatenate(list(rebuilt))
         rebuilt = [np.concatenate([images, whole], axis=2)]
@@ -146,7 +141,8 @@ def info(model: Model, args: argparse.Namespace) -> None:
     print(f"latent   {list(manifest.latent.shape)} {manifest.latent.prior}")
     print(f"images   {manifest.image.height}x{manifest.image.width}x{manifest.image.channels}")
     print(f"labels   {', '.join(manifest.labels) if manifest.labels else 'none'}")
-    print(f"encoder  {'yes' if manifest.encode else 'no'}")
+    noise = " (takes noise: encode with a seed)" if manifest.encoder_takes_noise else ""
+    print(f"encoder  {'yes' if manifest.encode else 'no'}{noise}")
     print(f"batches  {', '.join(map(str, manifest.batches))}")
     print(f"engine   {model.engine}")
     print(f"source   {manifest.provenance.source}")
@@ -195,7 +191,7 @@ def _counted(batches: Iterable[T], n: int, done: int = 0) -> Iterator[T]:
     with tqdm(total=n, initial=done, unit="img", disable=None) as bar:
         for batch in batches:
             yield batch
-            bar.update(len(batch.mean if isinstance(batch, Posterior) else batch))
+            bar.update(len(batch))
 
 
 def _seeds(text: str) -> list[int]:
@@ -258,6 +254,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("encode", encode, "posterior of pictures, into an .npz", writing)
     add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+
+    add.add_argument(
+        "--seed", type=int, help="draw a latent of each posterior, with its log density"
+    )
 
     add = command("reconstruct", reconstruct, "encode pictures and decode again", writing, sheet)
     add.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")

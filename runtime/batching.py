@@ -43,7 +43,8 @@ class Job(Generic[T]):
     """Work for the engine: `count` rows of `graph`.
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread;
-    `finish(outputs)` turns the outputs of all rows into the result; `timed` follows it.
+    `finish(outputs)` turns the outputs of all rows into the result; `timed` follows it. Where the
+    result depends on the rows' numbers, `finish_from(start)` is the `finish` of a part.
     """
 
     graph: GraphName
@@ -51,6 +52,7 @@ class Job(Generic[T]):
     rows: Callable[[int, int], Inputs]
     finish: Callable[[Tensors], T]
     timed: Timed | None = None
+    finish_from: Callable[[int], Callable[[Tensors], T]] | None = None
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one."""
@@ -58,7 +60,20 @@ class Job(Generic[T]):
         def rows(first: int, last: int) -> Inputs:
             return self.rows(start + first, start + last)
 
-        return replace(self, count=stop - start, rows=rows)
+        finish_from = self.finish_from
+        if finish_from is None:
+            return replace(self, count=stop - start, rows=rows)
+
+        def finish_later(first: int) -> Callable[[Tensors], T]:
+            return finish_from(start + first)
+
+        return replace(
+            self,
+            count=stop - start,
+            rows=rows,
+            finish=finish_from(start),
+            finish_from=finish_later,
+        )
 
 
 @dataclass(eq=False)

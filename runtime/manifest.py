@@ -158,11 +158,18 @@ class Manifest(_Frozen):
         if graph == "decode":
             expected_inputs, expected_outputs = (latents, *conditional), (images,)
         else:
-            mean = latents.model_copy(update={"name": "mean"})
-            log_variance = latents.model_copy(update={"name": "log_variance"})
-            takes_labels = len(spec.inputs) > 1
-            expected_inputs = (images, *(conditional if takes_labels else ()))
-            expected_outputs = (mean, log_variance)
+            mean, log_variance, noise = (
+                latents.model_copy(update={"name": name})
+                for name in ("mean", "log_variance", "noise")
+            )
+            log_density = TensorSpec(name="log_density", dtype="float32", shape=())
+            takes = {tensor.name for tensor in spec.inputs}
+            expected_inputs = (
+                images,
+                *(conditional if "labels" in takes else ()),
+                *((noise,) if "noise" in takes else ()),
+            )
+            expected_outputs = (latents, log_density) if "noise" in takes else (mean, log_variance)
         if spec.inputs != expected_inputs or spec.outputs != expected_outputs:
             raise ValueError(
                 f"{graph}: {spec.file} declares {_signature(spec.inputs)} -> "
@@ -173,7 +180,16 @@ class Manifest(_Frozen):
     @property
     def encoder_takes_labels(self) -> bool:
         """Whether there is an encoder, and it is given labels beside the images."""
-        return bool(self.encode) and len(self.encode[0].inputs) > 1
+        return self._encoder_takes("labels")
+
+    @property
+    def encoder_takes_noise(self) -> bool:
+        """Whether there is an encoder that turns noise from N(0, I) into latents of the posterior
+        (a flow): it gives these and their log density, not a mean and a log variance."""
+        return self._encoder_takes("noise")
+
+    def _encoder_takes(self, name: str) -> bool:
+        return bool(self.encode) and name in {tensor.name for tensor in self.encode[0].inputs}
 
     @property
     def max_batch(self) -> int:

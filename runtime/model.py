@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,14 +18,15 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, manifold_grid
 from runtime.manifest import GraphName, Manifest
 from runtime.observer import Observer
+from runtime.posterior import Posterior, PosteriorDraw
 from runtime.prior import Mixture
 from runtime.requests import (
+    Centre,
     Decode,
     Encode,
     Int64Array,
     Interpolate,
     Labels,
-    Posterior,
     Request,
     Sample,
     check_integer,
@@ -178,15 +179,30 @@ class Model:
         """Images of given latents [n, *latent]."""
         return self.submit(Decode(latents, labels)).result()
 
-    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior:
-        """The posterior of uint8 images of the model's exact size."""
-        return self.submit(Encode(images, labels)).result()
+    @overload
+    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior: ...
+    @overload
+    def encode(
+        self, images: NDArray[Any], labels: Labels | None = None, *, seed: int
+    ) -> PosteriorDraw: ...
+
+    def encode(
+        self, images: NDArray[Any], labels: Labels | None = None, *, seed: int | None = None
+    ) -> Posterior | PosteriorDraw:
+        """The posterior of uint8 images of the model's exact size: its mean and log variance, or
+        with a `seed` one latent drawn from each image's, and its log density.
+
+        Draw i depends on (image i, its label, seed, i) alone. Where the encoder takes noise
+        (`manifest.encoder_takes_noise`: a flow), there is no mean to tell, and a seed is needed.
+        """
+        return self.submit(Encode(images, labels, seed)).result()
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
-        """Encode images and decode the posterior's mean; a conditional model needs labels."""
+        """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
+        latent of noise 0); a conditional model needs labels."""
         check_labels(self.manifest, labels, len(images), required=True)
-        posterior = self.encode(images, labels if self.manifest.encoder_takes_labels else None)
-        return self.decode(posterior.mean, labels)
+        encoder_labels = labels if self.manifest.encoder_takes_labels else None
+        return self.decode(self.submit(Centre(images, encoder_labels)).result(), labels)
 
     def interpolate(
         self,

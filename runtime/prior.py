@@ -151,5 +151,11 @@ class Described(Protocol):
         ...
 
 
+def standard_normal_log_density(latents: Float32Array) -> NDArray[np.float64]:
+    """log N(z; 0, I) of latents [n, *latent] in nats: [n]."""
+    rows = latents.reshape(len(latents), -1)
+    return -0.5 * (np.square(rows, dtype=np.float64) + np.log(2 * np.pi)).sum(axis=1)
+
+
 def _described(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {dtype} {list(shape)}" for name, (dtype, shape) in arrays.items())

@@ -1,9 +1,9 @@
 """What can be asked of a model: typed requests, validated once, turned into jobs for the queue."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,13 +15,16 @@ from runtime.errors import InputError, NotFiniteError
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
+from runtime.posterior import Posterior, PosteriorDraw, posterior_noise
 from runtime.prior import Described
-from runtime.streams import MAX_SEED, Counter, Draws, Stream, integers, normals
+from runtime.streams import MAX_SEED, Counter, Draws, Stream, integers
 
 Int64Array = NDArray[np.int64]
 Label = int | str
 Labels = Label | np.integer[Any] | Sequence[Label] | NDArray[Any]
 """One class for all images, or one for each; by name or by index."""
+
+Encoded = Posterior | PosteriorDraw
 
 MAX_LATENT = 1e6
 MAX_COUNT = 2**31
@@ -33,22 +36,6 @@ class Request(Protocol[T]):
     """Something a model can be asked for; `job` validates it against the model."""
 
     def job(self, model: Described) -> Job[T]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """q(z|x) of some images: a normal with diagonal covariance. Both arrays are [n, *latent]."""
-
-    mean: Float32Array
-    log_variance: Float32Array
-
-    def sample(self, seed: int) -> Float32Array:
-        """One latent an image, z = mean + exp(log_variance / 2) * noise; noise i depends on
-        (seed, i) alone (Kingma & Welling 2014, eq. 10)."""
-        counter = Counter(check_seed("seed", seed), 0, len(self.mean))
-        size = int(np.prod(self.mean.shape[1:]))
-        noise = normals(counter, Stream.POSTERIOR_NOISE, size).reshape(self.mean.shape)
-        return self.mean + np.exp(0.5 * self.log_variance) * noise
 
 
 @dataclass(frozen=True)
@@ -169,23 +156,56 @@ class Interpolate:
 
 @dataclass(frozen=True, eq=False)
 class Encode:
-    """The posterior of images uint8 [n, H, W, C] of the model's exact size."""
+    """The posterior of images uint8 [n, H, W, C] of the model's exact size; with a `seed` one
+    latent drawn from each image's posterior, by noise that depends on (seed, i) alone.
+
+    An encoder that takes noise (a flow) has no posterior to tell without a draw: it needs a seed.
+    """
+
+    images: NDArray[Any]
+    labels: Labels | None = None
+    seed: int | None = None
+
+    def job(self, model: Described) -> Job[Encoded]:
+        manifest = model.manifest
+        inputs = _encoder_inputs(self.images, self.labels, manifest)
+        count = len(inputs["images"])
+        if self.seed is None:
+            if manifest.encoder_takes_noise:
+                expected = f"an integer in [0, {MAX_SEED}): this encoder draws latents"
+                raise InputError("seed", expected, "none")
+            return Job[Encoded]("encode", count, _rows_of(inputs), _posterior)
+        seed = check_seed("seed", self.seed)
+        if not manifest.encoder_takes_noise:
+            drawn = partial(_drawn, seed)
+            return Job[Encoded]("encode", count, _rows_of(inputs), drawn(0), finish_from=drawn)
+
+        def rows(start: int, stop: int) -> Inputs:
+            noise = posterior_noise(seed, start, stop - start, manifest.latent.shape)
+            return {**_rows_of(inputs)(start, stop), "noise": noise}
+
+        return Job[Encoded]("encode", count, rows, _draw)
+
+
+@dataclass(frozen=True, eq=False)
+class Centre:
+    """The latents that reconstruct images uint8 [n, H, W, C]: each posterior's mean or, where the
+    encoder takes noise, what it makes of noise 0, which is the mean where nothing bends it."""
 
     images: NDArray[Any]
     labels: Labels | None = None
 
-    def job(self, model: Described) -> Job[Posterior]:
+    def job(self, model: Described) -> Job[Float32Array]:
         manifest = model.manifest
-        if not manifest.encode:
-            raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
-        images = check_images("images", self.images, manifest)
-        inputs: dict[str, NDArray[Any]] = {"images": images}
-        if manifest.encoder_takes_labels:
-            labels = check_labels(manifest, self.labels, len(images), required=True)
-            inputs["labels"] = np.ascontiguousarray(labels)
-        elif self.labels is not None:
-            raise InputError("labels", "none: this encoder takes no labels", _short(self.labels))
-        return Job("encode", len(images), _rows_of(inputs), _posterior)
+        inputs = _encoder_inputs(self.images, self.labels, manifest)
+
+        def rows(start: int, stop: int) -> Inputs:
+            given = _rows_of(inputs)(start, stop)
+            if manifest.encoder_takes_noise:
+                given["noise"] = np.zeros((stop - start, *manifest.latent.shape), np.float32)
+            return given
+
+        return Job("encode", len(inputs["images"]), rows, _centre)
 
 
 def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
@@ -311,8 +331,24 @@ def _inputs(latents: Float32Array | Draws, labels: Int64Array | None) -> Inputs:
     return {"latents": latents, "labels": np.ascontiguousarray(labels)}
 
 
-def _rows_of(inputs: Inputs) -> Any:
-    return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}  # pyright: ignore
+def _encoder_inputs(
+    images: NDArray[Any], labels: Labels | None, manifest: Manifest
+) -> dict[str, NDArray[Any]]:
+    """What `encode` is given for all images, but noise."""
+    if not manifest.encode:
+        raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
+    checked = check_images("images", images, manifest)
+    inputs: dict[str, NDArray[Any]] = {"images": checked}
+    if manifest.encoder_takes_labels:
+        each = check_labels(manifest, labels, len(checked), required=True)
+        inputs["labels"] = np.ascontiguousarray(each)
+    elif labels is not None:
+        raise InputError("labels", "none: this encoder takes no labels", _short(labels))
+    return inputs
+
+
+def _rows_of(inputs: Inputs) -> Callable[[int, int], dict[str, NDArray[Any] | Draws]]:
+    return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}
 
 
 def _images(outputs: Tensors) -> UInt8Array:
@@ -320,10 +356,25 @@ def _images(outputs: Tensors) -> UInt8Array:
 
 
 def _posterior(outputs: Tensors) -> Posterior:
-    mean, log_variance = outputs["mean"], outputs["log_variance"]
-    if not (np.isfinite(mean).all() and np.isfinite(log_variance).all()):
+    return Posterior(_finite(outputs["mean"]), _finite(outputs["log_variance"]))
+
+
+def _draw(outputs: Tensors) -> PosteriorDraw:
+    return PosteriorDraw(_finite(outputs["latents"]), _finite(outputs["log_density"]))
+
+
+def _drawn(seed: int, start: int) -> Callable[[Tensors], PosteriorDraw]:
+    return lambda outputs: _posterior(outputs).draw(seed, start)
+
+
+def _centre(outputs: Tensors) -> Float32Array:
+    return _finite(outputs["mean" if "mean" in outputs else "latents"])
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    if not np.isfinite(values).all():
         raise NotFiniteError("encode gave values that are not finite")
-    return Posterior(mean, log_variance)
+    return values
 
 
 def _short(value: object) -> str:

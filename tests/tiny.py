@@ -41,12 +41,15 @@ def write_artifact(
     batches: tuple[int, ...] = (1, 4, 16),
     details: dict[str, Any] | None = None,
     mixture: bool = False,
+    noise: bool = False,
 ) -> Path:
     """Write `folder/<name>/<version>/` and return that folder.
 
     `plain`: RGB decoder of a 4-D latent. `conditional`: RGB, 6-D latent, the classes LABELS.
     `vae`: grey, 2-D latent, with an encoder. Other seeds give other weights.
-    `details`: of its provenance. With `mixture` the latents come from one of three normals.
+    `details`: of its provenance. With `mixture` the latents come from one of three normals; with
+    `noise` the encoder takes noise and gives latents and their log density: the same posterior,
+    drawn from.
     """
     shape = latent or {"plain": (4,), "conditional": (6,), "vae": (2,)}[kind]
     depth = channels or (1 if kind == "vae" else 3)
@@ -64,9 +67,12 @@ def write_artifact(
         inputs["labels"] = np.arange(count, dtype=np.int64) % len(labels)
     golden = _golden("decode", files["decode.onnx"], inputs)
     if kind == "vae":
-        files["encode.onnx"] = _encoder(generator, shape, image)
+        files["encode.onnx"] = _encoder(generator, shape, image, noise)
         graphs["encode"] = [_spec("encode.onnx", files["encode.onnx"])]
-        golden |= _golden("encode", files["encode.onnx"], {"images": golden["decode.images"]})
+        given = {"images": golden["decode.images"]}
+        if noise:
+            given["noise"] = inputs["latents"][::-1].copy()
+        golden |= _golden("encode", files["encode.onnx"], given)
     files["golden.npz"] = _npz(golden)
     files["README.md"] = b"# A tiny artifact for tests\n"
     if mixture:
@@ -170,7 +176,10 @@ def _decoder(
 
 
 def _encoder(
-    generator: np.random.Generator, latent: tuple[int, ...], image: tuple[int, int, int]
+    generator: np.random.Generator,
+    latent: tuple[int, ...],
+    image: tuple[int, int, int],
+    noise: bool,
 ) -> bytes:
     size, pixels = int(np.prod(latent)), int(np.prod(image))
     weights = {
@@ -191,8 +200,30 @@ def _encoder(
         helper.make_node("Reshape", ["mean_rows", "latent"], ["mean"]),
         helper.make_node("Reshape", ["variance_rows", "latent"], ["log_variance"]),
     ]
+    inputs = [_value("images", "uint8", image)]
     outputs = [_value("mean", "float32", latent), _value("log_variance", "float32", latent)]
-    return _model(nodes, [_value("images", "uint8", image)], outputs, weights)
+    if not noise:
+        return _model(nodes, inputs, outputs, weights)
+    weights |= {
+        "half": np.array(0.5, np.float32),
+        "minus_half": np.array(-0.5, np.float32),
+        "log_two_pi": np.array(np.log(2 * np.pi), np.float32),
+        "all_but_the_batch": np.arange(1, 1 + len(latent)),
+    }
+    nodes += [
+        helper.make_node("Mul", ["log_variance", "half"], ["log_scale"]),
+        helper.make_node("Exp", ["log_scale"], ["scale_of_noise"]),
+        helper.make_node("Mul", ["scale_of_noise", "noise"], ["moved"]),
+        helper.make_node("Add", ["mean", "moved"], ["latents"]),
+        helper.make_node("Mul", ["noise", "noise"], ["squares"]),
+        helper.make_node("Add", ["squares", "log_variance"], ["more"]),
+        helper.make_node("Add", ["more", "log_two_pi"], ["terms"]),
+        helper.make_node("ReduceSum", ["terms", "all_but_the_batch"], ["sums"], keepdims=0),
+        helper.make_node("Mul", ["sums", "minus_half"], ["log_density"]),
+    ]
+    inputs.append(_value("noise", "float32", latent))
+    outputs = [_value("latents", "float32", latent), _value("log_density", "float32", ())]
+    return _model(nodes, inputs, outputs, weights)
 
 
 def _normal(generator: np.random.Generator, scale: float, *shape: int) -> NDArray[np.float32]:

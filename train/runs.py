@@ -32,7 +32,9 @@ class TrainedRun:
     [B, C, H, W] in `image.value_range`."""
     encoder: nn.Module | None
     """images [B, C, H, W] in `image.value_range` -> (mean, log_variance), each [B, *latent]; None
-    where the model has none, or one that needs noise beside the images (`model["encoder"]`)."""
+    where the model has none."""
+    encoder_takes_noise: bool
+    """A flow: images and noise [B, *latent] -> latents [B, *latent], log q(z|x) [B]."""
     latent: tuple[int, ...]
     image: ImageSpec
     labels: tuple[str, ...] | None
@@ -75,7 +77,8 @@ def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
         name=recipe.name.replace("_", "-"),
         kind=settings.kind,
         decoder=UniformLatents(model["decoder"]).eval() if uniform else model["decoder"],
-        encoder=None if isinstance(encoder, FlowEncoder) else encoder,
+        encoder=encoder,
+        encoder_takes_noise=isinstance(encoder, FlowEncoder),
         latent=(settings.network.latent,),
         image=recipe.image,
         labels=classes if getattr(settings.network, "classes", 0) else None,

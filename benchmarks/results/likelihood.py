@@ -75,11 +75,33 @@ ROWS = (
     ),
     Row(
         system="Sampling from the aggregate posterior",
-        shows="A Gaussian mixture fitted on the latents of the training images, after training.",
-        records=(),
-        figures=("frechet",),
-        goal="at least halves the Fréchet distance against N(0, I), three seeds",
+        shows=(
+            "A mixture of 100 Gaussians fitted to one posterior draw of each training image, after "
+            "training, served as `prior.npz`; 10,000 images of each of three sampling seeds, from "
+            "it and from N(0, I) (`normal`), beside images of posterior draws (`posterior`), which "
+            "is what the aggregate posterior itself would give. The picture has samples of N(0, I) "
+            "to the left, of the mixture to the right."
+        ),
+        records=("mnist_vae_wide_0", "mnist_vae_wide_1", "mnist_vae_wide_2"),
+        figures=(
+            "frechet",
+            "frechet_normal",
+            "frechet_posterior",
+            "frechet_ratio",
+            "sure",
+            "sure_normal",
+            "sure_posterior",
+        ),
+        goal=(
+            "at least halves the Fréchet distance against N(0, I), three seeds; a classifier at "
+            "least 0.9 sure of at least 90% of the samples"
+        ),
         published="FID 40.7 to 13.1 on MNIST by a Gaussian mixture",
-        comparable="other features: only the ratio can be compared",
+        comparable=(
+            "other features: only the ratio can be compared. A wide latent is what it is for: of "
+            "a 4-D one (`mnist-vae`, version 2) N(0, I) gave 2.54, the mixture 1.42 and posterior "
+            "draws 1.47, for there the decoder's blur is most of the distance"
+        ),
+        pictures=("mnist_vae_wide.png",),
     ),
 )

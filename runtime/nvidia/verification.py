@@ -24,6 +24,7 @@ from runtime.golden import (
 )
 from runtime.machine import cores
 from runtime.manifest import GraphName, GraphSpec, Precision
+from runtime.posterior import posterior_noise
 from runtime.requests import Sample
 
 _SEED = 5
@@ -81,6 +82,7 @@ def _inputs(
     inputs = Sample(batch, seed=_SEED).inputs(artifact)
     if graph == "encode":
         inputs |= _in_parts(reference, "decode", inputs, manifest.max_batch)
+        inputs["noise"] = posterior_noise(_SEED, 0, batch, manifest.latent.shape)
     return {tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in spec.inputs}
 
 

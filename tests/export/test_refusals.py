@@ -152,6 +152,24 @@ def test_encoders(refused: Refused, encode: Callable[..., Any], expected: str) -
 
 
 @pytest.mark.parametrize(
+    ("encode", "expected"),
+    [
+        (lambda x: posterior(x), "encode: the module failed on images [16, 3, 2, 2], noise [16"),
+        (lambda x, noise: noise, "expected a pair (latents, log_density), found float32 [16, 12]"),
+        (lambda x, noise: (noise, noise), "log_density: expected a float tensor of shape [16] (B)"),
+        (
+            lambda x, noise: (noise + torch.rand(12), noise.sum(1)),
+            "expected the same posteriors for the same images",
+        ),
+    ],
+)
+def test_encoders_that_take_noise(
+    refused: Refused, encode: Callable[..., Any], expected: str
+) -> None:
+    assert expected in refused(spread, encode, encode_takes_noise=True)
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"name": "Not A Name"}, "name: expected a name of lower-case letters"),
@@ -162,6 +180,7 @@ def test_encoders(refused: Refused, encode: Callable[..., Any], expected: str) -
         ({"batches": (4, 1)}, "batches: expected ascending sizes"),
         ({"version": 0}, "version: Input should be greater than or equal to 1"),
         ({"encode_takes_labels": True}, "expected an encoder and labels beside it"),
+        ({"encode_takes_noise": True}, "encode_takes_noise: expected an encoder beside it"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

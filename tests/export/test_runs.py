@@ -10,10 +10,13 @@ import torch
 import runtime
 from export import ExportError, ImageSpec, export_run
 from export.__main__ import main
+from export.prior import add_prior
+from runtime.artifact import read_artifact
 from runtime.encoding import encode_image
+from runtime.streams import Counter, Stream, normals
 from train.data import load
 from train.loop import train
-from train.networks import DCGANParams
+from train.networks import DCGANParams, IAFParams
 from train.recipes import Recipe, digits_vae, mnist_cgan
 from train.runs import load_run
 
@@ -43,6 +46,34 @@ def test_a_vae_run(tmp_path: Path) -> None:
     assert all(f"| {figure} |" in card for figure in manifest.provenance.figures)
     assert str(manifest.provenance.details["data_checksum"]) in card
     assert str(tmp_path).encode() not in b"".join(f.read_bytes() for f in artifact.iterdir())
+
+
+def test_a_run_with_a_flow(tmp_path: Path) -> None:
+    objective = replace(digits_vae().objective, flow=IAFParams(steps=2, hidden=8, context=4))
+    recipe = replace(digits_vae(), objective=objective, steps=3, batch_size=8)
+    run = trained(recipe, tmp_path / "run")
+    artifact = export_run(run, out=tmp_path / "artifacts", precisions=())
+    with runtime.load(artifact) as model:
+        manifest = model.manifest
+        assert manifest.encoder_takes_noise
+        images = model.sample(37, seed=0)
+        draw = model.encode(images, seed=5)
+        alone = model.encode(images[:1], seed=5)
+        assert model.reconstruct(images).shape == images.shape
+    np.testing.assert_allclose(alone.latents, draw.latents[:1], atol=1e-4)
+    encode = next(row for row in manifest.parity if row.graph == "encode")
+    assert 0 < encode.max_difference < 1e-3
+    # The module itself, given the noise that the seed stands for.
+    encoder = load_run(run).encoder
+    assert encoder is not None
+    noise = normals(Counter(5, 0, 37), Stream.POSTERIOR_NOISE, 4)
+    floats = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(255))
+    latents, log_density = encoder(floats, torch.from_numpy(noise))
+    np.testing.assert_allclose(draw.latents, latents.numpy(), atol=1e-4)
+    np.testing.assert_allclose(draw.log_density, log_density.numpy(), atol=1e-3)
+    assert "takes noise" in (artifact / "README.md").read_text()
+    fitted = add_prior(artifact, images, components=3, precisions=())
+    assert read_artifact(fitted).manifest.latent.prior == "gaussian_mixture"
 
 
 def test_what_was_measured_and_seen_goes_into_the_card(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_a_vae(tmp_path: Path) -> None:
     assert images.shape == (3, 1, 8, 8)
     assert 0 <= images.min() <= images.max() <= 1
     assert run.encoder is not None
+    assert not run.encoder_takes_noise
     mean, log_variance = run.encoder(images)
     assert mean.shape == log_variance.shape == (3, 2)
 
@@ -40,9 +41,10 @@ def test_a_vae_with_a_flow(tmp_path: Path) -> None:
     recipe = tiny_vae()
     flowing = replace(recipe, objective=replace(recipe.objective, flow=IAFParams(hidden=4)))
     run = load_run(trained(flowing, tmp_path))
-    assert run.encoder is None  # its encoder needs noise, which no artifact can give it yet
+    assert run.encoder is not None
+    assert run.encoder_takes_noise
     images, noise = run.decoder(torch.randn(3, 2)), torch.randn(3, 2)
-    latents, log_density = run.model["encoder"](images, noise)
+    latents, log_density = run.encoder(images, noise)
     assert (latents.shape, log_density.shape) == ((3, 2), (3,))
     assert run.recipe == flowing
 

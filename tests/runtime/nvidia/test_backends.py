@@ -16,6 +16,7 @@ from runtime.nvidia import devices
 from runtime.nvidia.cuda import CudaRuntime, import_cuda
 from runtime.nvidia.plans import names
 from tests.runtime.nvidia.fakes import FakeCuda, FakeSession, FakeTensorRT, fake_gpu, plan_note
+from tests.tiny import write_artifact
 
 Build = Callable[..., list[str | None]]
 
@@ -75,6 +76,23 @@ def test_onnx_runtime_gives_the_images_of_the_cpu(
         settings = onnxruntime_cuda[0].options
         assert (settings["enable_cuda_graph"], settings["use_tf32"]) == ("1", "0")
     onnxruntime_cuda.clear()
+
+
+def test_noise_of_an_encoder_reaches_the_engine(
+    tmp_path: Path, build: Build, cuda: FakeCuda
+) -> None:
+    folder = write_artifact(tmp_path, "vae", noise=True)
+    assert build(folder) == []
+    with (
+        on_tensorrt(folder, tmp_path) as model,
+        runtime.load(folder, backend="onnxruntime", precision="fp32", device="cpu") as reference,
+    ):
+        images = model.sample(40, seed=1)
+        found, expected = model.encode(images, seed=7), reference.encode(images, seed=7)
+        np.testing.assert_allclose(found.latents, expected.latents, atol=1e-6)
+        np.testing.assert_allclose(found.log_density, expected.log_density, atol=1e-5)
+        assert np.array_equal(model.reconstruct(images), reference.reconstruct(images))
+        model.warm()
 
 
 def test_threads_share_the_lanes(artifacts: Path, tmp_path: Path, build: Build) -> None:

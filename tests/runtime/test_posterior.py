@@ -1,0 +1,140 @@
+"""What encoders tell: moments and draws of a normal, draws alone of an encoder that takes noise.
+
+`flow` has the weights of `vae`, so that its draws are those of the same posterior.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import runtime
+from runtime import ArtifactError, Encode, InputError, Model
+from runtime.__main__ import main
+from runtime.artifact import read_artifact
+from runtime.streams import Counter, Stream, normals
+from tests.tiny import rewrite_manifest, write_artifact
+
+# Sums of float32 in another order: values of about 1 differ by some 1e-6.
+CLOSE = 1e-5
+
+
+def loaded(folder: Path) -> Model:
+    return runtime.load(folder, backend="onnxruntime", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def flow_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_artifact(tmp_path_factory.mktemp("flow"), "vae", name="tiny-flow", noise=True)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with loaded(write_artifact(tmp_path_factory.mktemp("vae"), "vae")) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def flow(flow_artifact: Path) -> Iterator[Model]:
+    with loaded(flow_artifact) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def images(vae: Model) -> np.ndarray:
+    return vae.sample(40, seed=3)
+
+
+def test_a_draw_and_its_density(vae: Model, flow: Model, images: np.ndarray) -> None:
+    assert (vae.manifest.encoder_takes_noise, flow.manifest.encoder_takes_noise) == (False, True)
+    posterior = vae.encode(images)
+    noise = normals(Counter(9, 0, 40), Stream.POSTERIOR_NOISE, 2)
+    scale = np.exp(posterior.log_variance / 2)
+    latents = posterior.mean + scale * noise
+    density = stats.norm.logpdf(latents, posterior.mean, scale).sum(axis=1)
+    for model in (vae, flow):
+        draw = model.encode(images, seed=9)
+        np.testing.assert_allclose(draw.latents, latents, atol=CLOSE)
+        np.testing.assert_allclose(draw.log_density, density, atol=1e-4)
+    assert np.array_equal(posterior.sample(9), posterior.draw(9).latents)
+    np.testing.assert_allclose(posterior.log_density(latents), density, atol=1e-4)
+    other = flow.encode(images, seed=10)
+    assert np.abs(other.latents - latents).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["vae", "flow"])
+def test_draw_i_is_its_own_whatever_the_batch(
+    request: pytest.FixtureRequest, kind: str, images: np.ndarray
+) -> None:
+    model: Model = request.getfixturevalue(kind)
+    whole = model.encode(images, seed=4)
+    few = model.encode(images[:3], seed=4)
+    np.testing.assert_allclose(few.latents, whole.latents[:3], atol=CLOSE)
+    np.testing.assert_allclose(few.log_density, whole.log_density[:3], atol=1e-4)
+    parts = list(model.batches(Encode(images, seed=4)))  # 16 images each: the batch
+    assert [len(part) for part in parts] == [16, 16, 8]
+    for name, array in whole.arrays().items():
+        joined = np.concatenate([part.arrays()[name] for part in parts])
+        np.testing.assert_allclose(joined, array, atol=1e-4)
+
+
+def test_parts_of_parts_keep_their_numbers(vae: Model, images: np.ndarray) -> None:
+    job = Encode(images, seed=4).job(vae).part(8, 30).part(5, 10)
+    found = vae.submit(job).result().arrays()["latents"]
+    np.testing.assert_allclose(found, vae.encode(images, seed=4).latents[13:18], atol=CLOSE)
+
+
+def test_requests_meet_in_one_batch(flow: Model, images: np.ndarray) -> None:
+    futures = [flow.submit(Encode(images[i : i + 3], seed=i)) for i in range(30)]
+    for i, future in enumerate(futures):
+        expected = flow.encode(images[i : i + 3], seed=i).latents
+        np.testing.assert_allclose(future.result().arrays()["latents"], expected, atol=CLOSE)
+
+
+def test_noise_0_reconstructs(vae: Model, flow: Model, images: np.ndarray) -> None:
+    mean = vae.decode(vae.encode(images).mean).astype(int)
+    for model in (vae, flow):
+        assert np.abs(model.reconstruct(images) - mean).max() <= 1
+
+
+def test_a_flow_has_no_moments(flow: Model, images: np.ndarray) -> None:
+    with pytest.raises(InputError, match="seed: expected .* draws latents, found none"):
+        flow.encode(images)
+    with pytest.raises(InputError, match="seed: expected an integer"):
+        flow.encode(images, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"),
+    [(("mean", "log_variance"), ("images", "noise")), (("latents", "log_density"), ("images",))],
+)
+def test_noise_belongs_to_latents_with_density(
+    tmp_path: Path, outputs: tuple[str, ...], inputs: tuple[str, ...]
+) -> None:
+    kinds = [write_artifact(tmp_path / str(noise), "vae", noise=noise) for noise in (False, True)]
+    specs = [read_artifact(kind).manifest.encode[0].model_dump() for kind in kinds]
+    tensors = {t["name"]: t for spec in specs for t in (*spec["inputs"], *spec["outputs"])}
+    mixed = specs[1] | {
+        "inputs": [tensors[name] for name in inputs],
+        "outputs": [tensors[name] for name in outputs],
+    }
+    rewrite_manifest(kinds[1], encode=[mixed])
+    with pytest.raises(ArtifactError, match="encode: encode.onnx declares images uint8"):
+        read_artifact(kinds[1])
+
+
+def test_the_command(flow_artifact: Path, flow: Model, images: np.ndarray, tmp_path: Path) -> None:
+    pictures, out = tmp_path / "images.npy", tmp_path / "draws.npz"
+    np.save(pictures, images)
+    given = [str(flow_artifact), str(pictures), "--precision", "fp32", "-o", str(out)]
+    assert main(["encode", *given]) == 2
+    assert main(["encode", *given, "--seed", "4"]) == 0
+    with np.load(out) as found:
+        expected = flow.encode(images, seed=4)
+        np.testing.assert_allclose(found["latents"], expected.latents, atol=CLOSE)
+        np.testing.assert_allclose(found["log_density"], expected.log_density, atol=1e-4)
+    assert main(["reconstruct", *given[:-1], str(tmp_path / "again.npy")]) == 0
+    rebuilt = np.load(tmp_path / "again.npy").astype(int)
+    assert np.abs(rebuilt - flow.reconstruct(images)).max() <= 1
