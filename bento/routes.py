@@ -44,9 +44,10 @@ from bento.streaming import ArrayStream, Lifetime
 from bento.uploads import UPLOADS, read_upload
 from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedError, Sample
 from runtime.batching import Job
+from runtime.checks import check_labels
 from runtime.encoding import MEDIA_TYPES
 from runtime.images import UInt8Array
-from runtime.requests import Centre, check_labels
+from runtime.requests import Centre
 from runtime.streams import MAX_SEED
 
 T = TypeVar("T")

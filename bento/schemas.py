@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from runtime import InputError
-from runtime.requests import MAX_COUNT
+from runtime.checks import MAX_COUNT
 from runtime.streams import MAX_SEED
 
 PictureFormat = Literal["png", "webp", "jpeg", "npy", "zip", "json"]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from runtime.checks import Label
 from runtime.errors import InputError, LatentServeError
 from runtime.files import (
     OUTPUTS,
@@ -24,7 +25,7 @@ from runtime.files import (
 from runtime.images import UInt8Array
 from runtime.loading import Limits, load, tune
 from runtime.model import Model
-from runtime.requests import Centre, Decode, Encode, Interpolate, Label, Sample
+from runtime.requests import Centre, Decode, Encode, Interpolate, Sample
 
 T = TypeVar("T", bound=Sized)
 

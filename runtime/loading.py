@@ -10,6 +10,7 @@ from runtime.backends import Backend, Device, Setting, Variant
 from runtime.backends.gpu import LANES_PER_GPU
 from runtime.backends.opening import open_backend
 from runtime.cache import cache_folder
+from runtime.checks import check_integer
 from runtime.choice import Measured, choose, choose_anew
 from runtime.errors import EngineError
 from runtime.golden import REDUCED_IMAGES, check_golden
@@ -18,7 +19,6 @@ from runtime.manifest import Manifest, Precision
 from runtime.model import Model
 from runtime.nvidia import devices
 from runtime.observer import Observer
-from runtime.requests import check_integer
 from runtime.variants import on_gpu
 
 logger = logging.getLogger(__name__)

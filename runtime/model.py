@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.artifact import Artifact
 from runtime.backends import Backend, zero_inputs
 from runtime.batching import Batcher, Job
+from runtime.checks import Int64Array, Labels, check_integer, check_labels
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, manifold_grid
@@ -24,13 +25,9 @@ from runtime.requests import (
     Centre,
     Decode,
     Encode,
-    Int64Array,
     Interpolate,
-    Labels,
     Request,
     Sample,
-    check_integer,
-    check_labels,
 )
 
 T = TypeVar("T")

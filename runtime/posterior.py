@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.checks import check_seed
 from runtime.images import Float32Array
 from runtime.streams import Counter, Stream, normals
 
@@ -54,7 +55,7 @@ class Posterior:
     def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
         """The latents of `sample` with their log density. The images are numbers `offset` and on
         of the noise."""
-        noise = posterior_noise(seed, offset, len(self), self.mean.shape[1:])
+        noise = posterior_noise(check_seed("seed", seed), offset, len(self), self.mean.shape[1:])
         latents = self.mean + np.exp(0.5 * self.log_variance) * noise
         return PosteriorDraw(latents, _log_density(noise, self.log_variance))
 

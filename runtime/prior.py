@@ -17,13 +17,11 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.checks import MAX_LATENT
 from runtime.errors import ArtifactError
 from runtime.images import Float32Array
 from runtime.manifest import PRIOR, LatentSpec, Manifest
 from runtime.streams import Counter, Stream, normals, uniforms
-
-_LARGEST = 1e6
-"""Of a mean or factor: latents beyond it are refused anywhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +55,8 @@ class Mixture:
 
     def _check(self) -> None:
         for name, array in self.arrays().items():
-            if not (np.abs(array) <= _LARGEST).all():  # NaN fails too
-                raise ArtifactError(PRIOR, f"{name}: expected finite values up to {_LARGEST:g}")
+            if not (np.abs(array) <= MAX_LATENT).all():  # NaN fails too
+                raise ArtifactError(PRIOR, f"{name}: expected finite values up to {MAX_LATENT:g}")
         total = float(self.weights.sum())
         if not ((self.weights > 0).all() and abs(total - 1.0) <= 1e-9):
             raise ArtifactError(

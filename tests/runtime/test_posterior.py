@@ -5,13 +5,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import runtime
-from runtime import ArtifactError, Encode, InputError, Model
+from runtime import ArtifactError, Encode, InputError, Model, Posterior
 from runtime.__main__ import main
 from runtime.artifact import read_artifact
 from runtime.streams import Counter, Stream, normals
@@ -138,3 +139,10 @@ def test_the_command(flow_artifact: Path, flow: Model, images: np.ndarray, tmp_p
     assert main(["reconstruct", *given[:-1], str(tmp_path / "again.npy")]) == 0
     rebuilt = np.load(tmp_path / "again.npy").astype(int)
     assert np.abs(rebuilt - flow.reconstruct(images)).max() <= 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**53, 1.5, True])
+def test_seeds_of_draws_are_checked(seed: Any) -> None:
+    zeros = np.zeros((2, 3), np.float32)
+    with pytest.raises(InputError, match="seed: expected an integer from 0"):
+        Posterior(zeros, zeros).sample(seed)
