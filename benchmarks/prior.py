@@ -57,16 +57,18 @@ def compare(
     of training images as the encoder takes them; and a picture [H, W, C] of samples of N(0, I)
     beside the mixture's.
     """
-    order = np.random.default_rng(ORDER).permutation(len(real))[:n]
-    _, features = classifier(real[order])
-    figures: Figures = {"n": n, "seeds": len(seeds)}
-    for suffix, model in (("", fitted), ("_normal", normal)):
+    order = np.random.default_rng(ORDER).permutation(len(real))
+    compared, others = order[:n], order[n : 2 * n]
+    _, features = classifier(real[compared])
+    figures: Figures = {"prior_seeds": len(seeds)}
+    for suffix, model in (("_mixture", fitted), ("_normal", normal)):
         figures |= _over_seeds(
             [_judged(sample(model, n, seed), features, classifier) for seed in seeds], suffix
         )
-    drawn = normal.decode(normal.encode(encoded[order]).sample(seeds[0]))
+    # Of other images than those compared with: of the same ones they would be copies.
+    drawn = normal.decode(normal.encode(encoded[others]).sample(seeds[0]))
     figures |= {f"{k}_posterior": v for k, v in _judged(drawn, features, classifier).items()}
-    figures["frechet_ratio"] = figures["frechet"] / figures["frechet_normal"]
+    figures["frechet_ratio"] = figures["frechet_mixture"] / figures["frechet_normal"]
     panels = [contact_sheet(sample(model, SHOWN**2, seeds[0]), SHOWN) for model in (normal, fitted)]
     gap = np.full((len(panels[0]), GAP, panels[0].shape[2]), 255, np.uint8)
     return figures, np.concatenate([panels[0], gap, panels[1]], axis=1)
@@ -117,10 +119,10 @@ def main(arguments: Sequence[str]) -> None:
                     seeds=range(options.seeds),
                 )
                 told = fitted.manifest.provenance.details["prior"]
-    figures |= {"components": told["components"], "log_density": told["log_density"]}
+    figures |= {"components": told["components"], "log_density_mixture": told["log_density"]}
     figures["log_density_normal"] = told["log_density_standard_normal"]
     rows = [
-        (words, figures[key], figures[f"{key}_normal"], figures.get(f"{key}_posterior"))
+        (words, *(figures.get(f"{key}_{prior}") for prior in ("mixture", "normal", "posterior")))
         for key, words in ROWS.items()
     ]
     header = (f"{artifact.parent.name}, n = {options.n}", "mixture", "N(0, I)", "posterior draws")
@@ -130,7 +132,7 @@ def main(arguments: Sequence[str]) -> None:
     subject = {"artifact": artifact.parent.name, "classifier": {"sha256": classifier.sha256}}
     write_json(options.json, "prior", figures, subject)
     if options.record is not None:
-        record.write(options.record, Path(options.subject), figures)
+        record.write(options.record, options.subject, figures)
 
 
 def _copied(subject: str, folder: Path) -> Path:

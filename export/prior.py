@@ -34,6 +34,8 @@ _FEWEST_DRAWS = 10
 # Added to the variances: the posteriors' own are well above it.
 _LEAST_VARIANCE = 1e-5
 _ITERATIONS = 200
+_SEEDS = 2**32
+"""Those that scikit-learn knows."""
 
 
 def add_prior(
@@ -63,6 +65,11 @@ def add_prior(
     read = read_artifact(artifact)
     if not read.manifest.encode:
         raise ExportError(f"{read.manifest.name}: expected an artifact with an encoder, found none")
+    if components < 1 or not 0 <= seed < _SEEDS:
+        raise ExportError(
+            f"components and seed: expected at least 1, and 0 to {_SEEDS - 1}, "
+            f"found {components} and {seed}"
+        )
     if len(images) < _FEWEST_DRAWS * components:
         raise ExportError(
             f"images: expected at least {_FEWEST_DRAWS} for each of {components} components, "

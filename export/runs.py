@@ -54,7 +54,8 @@ def export_run(
 
 def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
     """The training images [n, H, W, C] of a run's artifact, from where its data set lies; drawn
-    binary where it was trained so. ExportError where it is no run's, or they are not there."""
+    binary where it was trained so. ExportError where it is no run's, or they are not there, or are
+    others."""
     _find_train()
     from pydantic import ValidationError
 
@@ -69,6 +70,12 @@ def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
         images = load(recipe.source, data, recipe.image).train
     except (ValidationError, TrainError) as error:
         raise ExportError(f"{manifest.name}: --data: {error}") from error
+    expected = manifest.provenance.details.get("data_checksum")
+    if images.checksum != expected:
+        raise ExportError(
+            f"{manifest.name}: --data: expected the images of its run, {expected}, "
+            f"found {images.checksum}"
+        )
     drawn = isinstance(recipe.objective, ELBO) and recipe.objective.binarise
     return (binarised(images) if drawn else images).images
 

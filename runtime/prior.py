@@ -12,7 +12,7 @@ taken as rows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from runtime.checks import MAX_LATENT
 from runtime.errors import ArtifactError
 from runtime.images import Float32Array
-from runtime.manifest import PRIOR, LatentSpec, Manifest
+from runtime.manifest import PRIOR, LatentSpec
 from runtime.streams import Counter, Stream, normals, uniforms
 
 
@@ -135,18 +135,6 @@ class Mixture:
     @property
     def _diagonals(self) -> Float32Array:
         return np.diagonal(self.factors, axis1=1, axis2=2)
-
-
-class Described(Protocol):
-    """What a request must know of a model: an artifact or a loaded model tells it."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-
-    @property
-    def prior(self) -> Mixture | None:
-        """None: N(0, I)."""
-        ...
 
 
 def standard_normal_log_density(latents: Float32Array) -> NDArray[np.float64]:

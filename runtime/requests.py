@@ -29,12 +29,24 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.latents import PathKind, interpolate
 from runtime.manifest import Manifest
 from runtime.posterior import Posterior, PosteriorDraw, posterior_noise
-from runtime.prior import Described
+from runtime.prior import Mixture
 from runtime.streams import MAX_SEED, Counter, Draws, Stream, integers
 
 Encoded = Posterior | PosteriorDraw
 
 T = TypeVar("T")
+
+
+class Described(Protocol):
+    """What a request must know of a model: an artifact or a loaded model tells it."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def prior(self) -> Mixture | None:
+        """None: N(0, I)."""
+        ...
 
 
 class Request(Protocol[T]):

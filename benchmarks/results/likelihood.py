@@ -78,17 +78,18 @@ ROWS = (
         shows=(
             "A mixture of 100 Gaussians fitted to one posterior draw of each training image, after "
             "training, served as `prior.npz`; 10,000 images of each of three sampling seeds, from "
-            "it and from N(0, I) (`normal`), beside images of posterior draws (`posterior`), which "
-            "is what the aggregate posterior itself would give. The picture has samples of N(0, I) "
+            "it and from N(0, I) (`normal`), beside images of posterior draws of other training "
+            "images than those compared with (`posterior`), which is what the aggregate posterior "
+            "itself would give. The picture has samples of N(0, I) "
             "to the left, of the mixture to the right."
         ),
         records=("mnist_vae_wide_0", "mnist_vae_wide_1", "mnist_vae_wide_2"),
         figures=(
-            "frechet",
+            "frechet_mixture",
             "frechet_normal",
             "frechet_posterior",
             "frechet_ratio",
-            "sure",
+            "sure_mixture",
             "sure_normal",
             "sure_posterior",
         ),

@@ -96,7 +96,7 @@ def test_manifold_counts_classes_of_what_is_served(tmp_path: Path, records: Path
 def test_both_priors_are_judged_as_served(tmp_path: Path) -> None:
     run = trained(narrow(RECIPES["mnist_vae_wide"]()), tmp_path / "run")
     artifact = export_run(run, out=tmp_path, precisions=())
-    images = np.random.default_rng(0).integers(0, 256, (120, 28, 28, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), dtype=np.uint8)
     fitted = add_prior(artifact, images, components=2, precisions=())
     with runtime.load(artifact) as one, runtime.load(fitted) as other:
         classifier = load_classifier("mnist")
@@ -104,10 +104,10 @@ def test_both_priors_are_judged_as_served(tmp_path: Path) -> None:
             one, other, classifier, images, images, n=100, seeds=range(2)
         )
         samples = [classifier(other.sample(100, seed=seed))[0] for seed in range(2)]
-    assert figures["sure"] == pytest.approx(
+    assert figures["sure_mixture"] == pytest.approx(
         np.mean([(found.max(axis=1) >= 0.9).mean() for found in samples])
     )
-    assert figures["frechet_ratio"] == figures["frechet"] / figures["frechet_normal"]
+    assert figures["frechet_ratio"] == figures["frechet_mixture"] / figures["frechet_normal"]
     assert figures["frechet_normal_deviation"] > 0
     assert picture.shape == (280, 280 + prior.GAP + 280, 1)
 

@@ -22,7 +22,7 @@ from runtime import Model, Sample
 from runtime.batching import Job
 from runtime.encoding import encode_image, encode_npy
 from runtime.images import UInt8Array
-from runtime.prior import Described
+from runtime.requests import Described
 from tests.bento.support import ask_async
 
 FOUR = {"model": "tiny-plain", "n": 4}

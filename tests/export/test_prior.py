@@ -10,6 +10,7 @@ import runtime
 from export import ExportError, export_run
 from export.__main__ import main
 from export.prior import add_prior, fit
+from export.runs import training_images
 from runtime.artifact import read_artifact
 from runtime.encoding import encode_image, encode_npy
 from runtime.manifest import REDUCED, LatentSpec
@@ -68,8 +69,10 @@ def test_the_next_version_draws_from_the_latents_of_the_images(
     assert details["prior"]["log_density"] > details["prior"]["log_density_standard_normal"]
     assert {spec.precision for spec in manifest.decode} | set(manifest.left_out) >= set(REDUCED)
     assert "gaussian mixture" in (written / "README.md").read_text()
-    # A signature, a fit and a file like any other: loading twice gives the same.
-    assert add_prior(written, images, components=2, seed=3, precisions=()).name == "3"
+    # The same images and seed give the same mixture, bit for bit.
+    again = add_prior(written, images, components=2, seed=3, precisions=())
+    assert again.name == "3"
+    assert (again / "prior.npz").read_bytes() == (written / "prior.npz").read_bytes()
 
 
 def test_what_was_of_other_samples_is_left_out_or_given_anew(
@@ -91,6 +94,10 @@ def test_refusals(artifact: Path, tmp_path: Path, images: np.ndarray) -> None:
         add_prior(write_artifact(tmp_path, "plain"), images)
     with pytest.raises(ExportError, match="at least 10 for each of 31 components, found 300"):
         add_prior(artifact, images, components=31)
+    with pytest.raises(ExportError, match="expected at least 1, and 0 to 4294967295, found 0 and"):
+        add_prior(artifact, images, components=0)
+    with pytest.raises(ExportError, match="found 2 and 4294967296"):
+        add_prior(artifact, images, components=2, seed=2**32)
     assert not (artifact.parent / "2").exists()
 
 
@@ -110,3 +117,9 @@ def test_the_command(
     assert main(["prior", str(exported), "--data", str(tmp_path), *options]) == 0
     details = read_artifact(exported.parent).manifest.provenance.details
     assert details["prior"]["images"] == 1438
+    manifest = read_artifact(exported).manifest
+    others = manifest.provenance.model_copy(
+        update={"details": {**manifest.provenance.details, "data_checksum": "others"}}
+    )
+    with pytest.raises(ExportError, match="expected the images of its run, others, found sha256:"):
+        training_images(manifest.model_copy(update={"provenance": others}), tmp_path)
