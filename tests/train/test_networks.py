@@ -205,6 +205,7 @@ def test_residual_networks_are_normed_by_their_singular_values(spectral: bool) -
         return sum(not is_parametrized(layer, "weight") for layer in layers)
 
     assert unnormed(discriminator) == 0
+    assert discriminator.project is not None
     assert is_parametrized(discriminator.project)
     # The first layer, three blocks of three, the last.
     assert unnormed(generator) == (0 if spectral else 11)
