@@ -31,13 +31,10 @@ ROWS = (
             "nearest_pixels_real",
         ),
         goal="Fréchet distance at most half of our DCGAN's",
-        published=(
-            "FID 4.2 to 8 with Inception's features, from BigGAN at its own width "
-            "(Brock et al. 2019, arXiv:1809.11096; Zhao et al. 2020, arXiv:2006.10738)"
-        ),
+        published="FID 4.2 to 8 (Inception features)",
         comparable=(
             "not with published distances: features of our own classifier, networks of a tenth of "
-            "the width, an hour of one core, and JPEG copies of CIFAR-10's images"
+            "the width at 32x32, an hour of one core, and JPEG copies of CIFAR-10's images"
         ),
         short=(
             "met as run, 3.71 against half of 11.35, not at equal time: the DCGAN had 20 minutes "

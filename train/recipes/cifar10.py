@@ -79,13 +79,13 @@ def cifar10_biggan() -> Recipe:
 
 
 def cifar10_biggan_full() -> Recipe:
-    """The published size and budget for CIFAR-10, for a GPU; the augmentation is DiffAugment's
-    (Zhao et al. 2020, arXiv:2006.10738, table 4: FID 9.59 -> 8.70 without flips)."""
+    """The published size for 32x32, for a GPU, with the augmentation that DiffAugment gave BigGAN
+    (Zhao et al. 2020, arXiv:2006.10738). Not trained yet."""
     small = cifar10_biggan()
     return replace(
         small,
         name="cifar10_biggan_full",
-        summary="the same at BigGAN's own width and budget: a day or more of a GPU",
+        summary="the same at BigGAN's own width for 32x32, for a GPU",
         objective=replace(
             small.objective,
             network=ResNetParams(
