@@ -79,13 +79,13 @@ def cifar10_biggan() -> Recipe:
 
 
 def cifar10_biggan_full() -> Recipe:
-    """About the published size and budget for CIFAR-10, for a GPU, with the augmentation of Zhao et
-    al. (2020), arXiv:2006.10738."""
+    """The published size for 32x32, for a GPU, with the augmentation that DiffAugment gave BigGAN
+    (Zhao et al. 2020, arXiv:2006.10738). Not trained yet."""
     small = cifar10_biggan()
     return replace(
         small,
         name="cifar10_biggan_full",
-        summary="the same at BigGAN's own width and budget: a day or more of a GPU",
+        summary="the same at BigGAN's own width for 32x32, for a GPU",
         objective=replace(
             small.objective,
             network=ResNetParams(
