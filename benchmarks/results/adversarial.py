@@ -203,10 +203,12 @@ ROWS = (
             "as asked; `second`: by a judge of another seed, which gives no features. A classifier "
             "that saw 60,000 samples only reads the real test images. `mnist-cgan@2` ships."
         ),
-        records=_seeds(
-            ("mnist_cgan", "mnist_cgan_batch_norm", "mnist_cgan_concatenate", "mnist_acgan"), 0
-        )
-        + ("artifact_mnist_cgan",),
+        records=(
+            *_seeds(
+                ("mnist_cgan", "mnist_cgan_batch_norm", "mnist_cgan_concatenate", "mnist_acgan"), 0
+            ),
+            "artifact_mnist_cgan",
+        ),
         figures=(
             "as_asked",
             "as_asked_least",
