@@ -225,8 +225,8 @@ ROWS = (
         comparable="not beyond the kind of figure",
         short=(
             "projection misses 99.0% by 0.3 points and 97% by 0.5; the shipped `mnist-cgan`, its "
-            "networks half as wide again, meets the first. Why the auxiliary classifier lags behind "
-            "was not looked into"
+            "networks half as wide again, meets the first. Why the auxiliary classifier lags "
+            "behind was not looked into"
         ),
     ),
     Row(
