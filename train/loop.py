@@ -59,7 +59,7 @@ def train(
     or one of another recipe, of other data or of more steps; DivergedError where a loss,
     gradient or weight becomes NaN or infinite.
     """
-    chosen = _device(processes.device(device))
+    chosen, commit = _device(processes.device(device)), _commit()
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
         if resume:
@@ -72,7 +72,7 @@ def train(
         first = training.step
         with _interrupts() as interrupted:
             if processes.leads:
-                _record(training, data.train, out, metrics)
+                _record(training, data.train, out, metrics, commit)
                 _run(training, out, last, keep, progress, interrupted)
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
             else:
@@ -88,7 +88,7 @@ def train(
             for name, value in metrics.items():
                 if not math.isfinite(value):
                     raise DivergedError(training.step, name, value)
-        _record(training, data.train, out, metrics)
+        _record(training, data.train, out, metrics, commit)
     return metrics
 
 
@@ -146,7 +146,8 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _commit() -> dict[str, str]:
-    """The commit of the code that trains, where it is a git checkout."""
+    """The commit of the code that trains, where it is a git checkout: read before the first step,
+    for the checkout may move on under a long run."""
     git = shutil.which("git")
     if git is None:
         return {}
@@ -219,7 +220,13 @@ def _forget(log: Path, step: int) -> None:
     write_atomically(log, "".join(kept).encode())
 
 
-def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, float]) -> None:
+def _record(
+    training: Training,
+    data: Dataset,
+    out: Path,
+    metrics: dict[str, float],
+    commit: dict[str, str],
+) -> None:
     """Write run.json: what `train.runs.load_run` and the model card say of this run."""
     provenance: dict[str, Any] = {
         "data": data.name,
@@ -232,7 +239,7 @@ def _record(training: Training, data: Dataset, out: Path, metrics: dict[str, flo
         "processes": training.processes.count,
         "torch": str(torch.__version__),
         "metrics": metrics,
-        **_commit(),
+        **commit,
     }
     record = {
         "recipe": RECIPE_JSON.dump_python(training.recipe, mode="json"),

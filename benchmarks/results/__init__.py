@@ -87,8 +87,8 @@ def _ours(row: Row) -> str:
 
 
 def _by_recipe(row: Row) -> dict[str, list[Record]]:
-    """The records there are: those of one recipe differ by their seeds; what ships stands alone, for
-    its recipe may have changed since."""
+    """The records there are: those of one recipe differ by their seeds; what ships stands alone,
+    for its recipe may have changed since."""
     grouped: dict[str, list[Record]] = {}
     for record in filter(None, map(read, row.records)):
         name = record.run.get("artifact", record.run["recipe"]["name"])
