@@ -10,7 +10,7 @@ ROWS = (
             "the generator's batch norms and projected in the discriminator, spectral norm, hinge "
             "loss, averaged weights and orthogonal initialisation, beside a DCGAN that knows no "
             "label; batches of 64 on one thread of a busy machine: `time` includes waiting, the "
-            "processes' own was about 50 minutes (BigGAN-style) and 20 (DCGAN). Fréchet distance, "
+            "processes' own was about 50 minutes (BigGAN-style) and 30 (DCGAN). Fréchet distance, "
             "density and coverage of 10,000 samples of the export in the features of our frozen "
             "classifier, against as many training images (`real`: as many test images). "
             "`as asked`: 1,000 samples a label, the share recognised as the label asked for; the "
@@ -40,10 +40,9 @@ ROWS = (
             "the width at 32x32, an hour of one core, and JPEG copies of CIFAR-10's images"
         ),
         short=(
-            "met as run, 3.71 against half of 11.35, not at equal time: the DCGAN had 20 minutes "
-            "(3,396 of its recipe's 10,000 steps) against 50, and after its own first 20 minutes "
-            "the BigGAN-style run was no nearer (11.7 by 5,000 samples at 2,000 steps). The full "
-            "size needs a GPU"
+            "met at equal steps, 3.71 against half of 9.47, though not at equal time: a step of the "
+            "DCGAN costs some two thirds, and after 2,000 steps the BigGAN-style run was no nearer "
+            "(11.7 by 5,000 samples) than the DCGAN after 3,400 (11.35). The full size needs a GPU"
         ),
         pictures=("truncation.png", "cifar10_dcgan.png", "cifar10_biggan.png"),
     ),
