@@ -40,9 +40,10 @@ ROWS = (
             "the width at 32x32, an hour of one core, and JPEG copies of CIFAR-10's images"
         ),
         short=(
-            "met at equal steps, 3.71 against half of 9.47, though not at equal time: a step of the "
-            "DCGAN costs some two thirds, and after 2,000 steps the BigGAN-style run was no nearer "
-            "(11.7 by 5,000 samples) than the DCGAN after 3,400 (11.35). The full size needs a GPU"
+            "met at equal steps, 3.71 against half of 9.47, though not at equal time: a step of "
+            "the DCGAN costs some three fifths, and after 2,000 steps the BigGAN-style run was no "
+            "nearer (11.7 by 5,000 samples) than the DCGAN after 3,400 (11.35). The full size "
+            "needs a GPU"
         ),
         pictures=("truncation.png", "cifar10_dcgan.png", "cifar10_biggan.png"),
     ),
