@@ -82,13 +82,17 @@ class Kinds:
     """The attribute's median in each class, [K]."""
 
 
-def sorted_by(attribute: str, latents: Latents, images: Images, classifier: Classifier) -> Kinds:
-    """What is legible among samples, by class and by attribute."""
-    probabilities, _ = classifier(images)
-    shown = np.where(probabilities.max(axis=1) >= SURE, probabilities.argmax(axis=1), -1)
+def sorted_by(
+    attribute: str,
+    latents: Latents,
+    images: Images,
+    shown: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Kinds:
+    """What is legible among samples, by class (its index in `shown`, -1: none) and attribute."""
     values = ATTRIBUTES[attribute](images)
     every, high, low, medians = [], [], [], []
-    for index, name in enumerate(classifier.classes):
+    for index, name in enumerate(classes):
         members = np.flatnonzero(shown == index)
         count = int(TAIL * len(members))
         if count < EXEMPLARS:
@@ -102,6 +106,12 @@ def sorted_by(attribute: str, latents: Latents, images: Images, classifier: Clas
         high.append(latents[order[-count:]])
         medians.append(np.median(values[members]))
     return Kinds(every, high, low, np.array(medians))
+
+
+def legible_class(images: Images, classifier: Classifier) -> NDArray[np.int64]:
+    """The class that each image shows beyond doubt, -1 where there is none: [N]."""
+    probabilities, _ = classifier(images)
+    return np.where(probabilities.max(axis=1) >= SURE, probabilities.argmax(axis=1), -1)
 
 
 def exemplars(kind: Latents, generator: np.random.Generator) -> Latents:
@@ -188,7 +198,10 @@ def main(arguments: Sequence[str]) -> None:
     with served(options.subject) as model:
         latents = model.latents(SAMPLES, seed=options.seed)
         images = sample(model, SAMPLES, options.seed)
-        kinds = {name: sorted_by(name, latents, images, classifier) for name in ATTRIBUTES}
+        shown = legible_class(images, classifier)
+        kinds = {
+            name: sorted_by(name, latents, images, shown, classifier.classes) for name in ATTRIBUTES
+        }
         figures: Figures = {}
         for attribute, kind in kinds.items():
             figures |= measure(model, classifier, attribute, kind, options.seed)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import runtime
 from benchmarks.classifier import load_data
 from benchmarks.judge import Classifier, load_classifier
-from benchmarks.quality import Figures, Images, recognised, sample
+from benchmarks.quality import Figures, Images, recognised, sample, shuffled
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from export import export_run
@@ -38,8 +38,6 @@ ROWS = {
     "log_density": "log density of the latents it was fitted to (nats)",
 }
 """Figure -> its words."""
-ORDER = 0
-"""Seed of the order in which training images are taken."""
 
 
 def compare(
@@ -57,16 +55,14 @@ def compare(
     of training images as the encoder takes them; and a picture [H, W, C] of samples of N(0, I)
     beside the mixture's.
     """
-    order = np.random.default_rng(ORDER).permutation(len(real))
-    compared, others = order[:n], order[n : 2 * n]
-    _, features = classifier(real[compared])
+    _, features = classifier(shuffled(real)[:n])
     figures: Figures = {"prior_seeds": len(seeds)}
     for suffix, model in (("_mixture", fitted), ("_normal", normal)):
         figures |= _over_seeds(
             [_judged(sample(model, n, seed), features, classifier) for seed in seeds], suffix
         )
     # Of other images than those compared with: of the same ones they would be copies.
-    drawn = normal.decode(normal.encode(encoded[others]).sample(seeds[0]))
+    drawn = normal.decode(normal.encode(shuffled(encoded)[n : 2 * n]).sample(seeds[0]))
     figures |= {f"{k}_posterior": v for k, v in _judged(drawn, features, classifier).items()}
     figures["frechet_ratio"] = figures["frechet_mixture"] / figures["frechet_normal"]
     panels = [contact_sheet(sample(model, SHOWN**2, seeds[0]), SHOWN) for model in (normal, fitted)]

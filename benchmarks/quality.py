@@ -206,16 +206,15 @@ def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
     of the served model; the recipe's own figure, from unrounded means, stands in its provenance.
     Of a mixture or a flow the KL divergence has no closed form: it is that of the one draw.
     """
-    draw = model.encode(images, seed=seed)
+    posterior = None if model.manifest.encoder_takes_noise else model.encode(images)
+    draw = model.encode(images, seed=seed) if posterior is None else posterior.draw(seed)
     decoded = model.decode(draw.latents)
-    if model.prior is None and not model.manifest.encoder_takes_noise:
-        posterior = model.encode(images)
+    if posterior is not None and model.prior is None:
         variance = np.exp(posterior.log_variance, dtype=np.float64)
         kl = 0.5 * (posterior.mean**2 + variance - 1 - posterior.log_variance)
-    elif model.prior is None:
-        kl = draw.log_density - standard_normal_log_density(draw.latents)
     else:
-        kl = draw.log_density - model.prior.log_density(draw.latents)
+        prior = model.prior.log_density if model.prior else standard_normal_log_density
+        kl = draw.log_density - prior(draw.latents)
     means = np.clip(decoded / 255.0, 0.25 / 255, 1 - 0.25 / 255)
     targets = images / 255.0
     nats = -(targets * np.log(means) + (1 - targets) * np.log1p(-means))
@@ -307,9 +306,14 @@ def _accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
 
 
 def real_images(data: "Dataset", only: str | None = None) -> Images:
-    """All images, or those of one class, in a fixed order of which any part is a fair sample: data
-    sets are often sorted by class."""
-    images = data.images if only is None else data.images[data.labels == data.classes.index(only)]
+    """All images, or those of one class, `shuffled`."""
+    return shuffled(
+        data.images if only is None else data.images[data.labels == data.classes.index(only)]
+    )
+
+
+def shuffled(images: Images) -> Images:
+    """In a fixed order of which any part is a fair sample: data sets are often sorted by class."""
     return images[np.random.default_rng(0).permutation(len(images))]
 
 

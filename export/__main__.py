@@ -32,7 +32,7 @@ from runtime.artifact import read_artifact
 from runtime.cache import cache_folder
 from runtime.errors import EngineError, LatentServeError
 from runtime.files import load_images
-from runtime.manifest import REDUCED, Provenance
+from runtime.manifest import REDUCED, Manifest, Provenance
 from runtime.nvidia.tensorrt import FLAVORS
 
 
@@ -111,8 +111,7 @@ def prior(args: argparse.Namespace) -> None:
         figures=args.figures,
         neighbours=args.neighbours,
     )
-    _report(folder)
-    fitted = read_artifact(folder).manifest.provenance.details["prior"]
+    fitted = _report(folder).provenance.details["prior"]
     print(
         f"  prior: {fitted['components']} components; {fitted['log_density']:.2f} nats a latent, "
         f"{fitted['log_density_standard_normal']:.2f} under N(0, I)"
@@ -162,7 +161,7 @@ def sign_artifact(args: argparse.Namespace) -> None:
     print(sign(args.artifact, args.key))
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path) -> Manifest:
     manifest = read_artifact(folder).manifest
     print(folder)
     for parity in manifest.parity:
@@ -175,6 +174,7 @@ def _report(folder: Path) -> None:
         )
     for precision, reason in manifest.left_out.items():
         print(f"  decode {precision}: left out: {reason}")
+    return manifest
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from runtime.manifest import (
     Manifest,
     Provenance,
     Reduced,
-    TensorSpec,
+    border,
     check_name,
 )
 
@@ -124,29 +124,16 @@ def _describe(
         raise ExportError("encode_takes_noise: expected an encoder beside it")
     versions = {"python": python_version(), **_installed(_LIBRARIES), **provenance.versions}
     try:
-        images = TensorSpec(name="images", dtype="uint8", shape=image.shape)
-        latents, noise, mean, log_variance = (
-            TensorSpec(name=tensor, dtype="float32", shape=latent)
-            for tensor in ("latents", "noise", "mean", "log_variance")
+        inputs, outputs = border("decode", image, latent, takes_labels=labels is not None)
+        decode = GraphSpec(file="decode.onnx", precision="fp32", inputs=inputs, outputs=outputs)
+        inputs, outputs = border(
+            "encode",
+            image,
+            latent,
+            takes_labels=encode_takes_labels,
+            takes_noise=encode_takes_noise,
         )
-        log_density = TensorSpec(name="log_density", dtype="float32", shape=())
-        classes = (TensorSpec(name="labels", dtype="int64", shape=()),)
-        decode = GraphSpec(
-            file="decode.onnx",
-            precision="fp32",
-            inputs=(latents, *(classes if labels is not None else ())),
-            outputs=(images,),
-        )
-        encode = GraphSpec(
-            file="encode.onnx",
-            precision="fp32",
-            inputs=(
-                images,
-                *(classes if encode_takes_labels else ()),
-                *((noise,) if encode_takes_noise else ()),
-            ),
-            outputs=(latents, log_density) if encode_takes_noise else (mean, log_variance),
-        )
+        encode = GraphSpec(file="encode.onnx", precision="fp32", inputs=inputs, outputs=outputs)
         graphs = (decode, encode) if encodes else (decode,)
         return Manifest(
             name=name,

@@ -48,6 +48,7 @@ class Artifact:
         such mixture."""
         return self._prior
 
+    # Apart: a `cached_property` is no property to those who check `runtime.requests.Described`.
     @cached_property
     def _prior(self) -> Mixture | None:
         if self.manifest.latent.prior == "standard_normal":

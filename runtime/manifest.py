@@ -78,6 +78,30 @@ class GraphSpec(_Frozen):
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
 
 
+def border(
+    graph: GraphName,
+    image: ImageSpec,
+    latent: tuple[int, ...],
+    *,
+    takes_labels: bool,
+    takes_noise: bool = False,
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs of a graph for such images and latents; an encoder that takes noise
+    gives latents and their log density, another one the moments of a normal."""
+    images = TensorSpec(name="images", dtype="uint8", shape=image.shape)
+    latents, noise, mean, log_variance = (
+        TensorSpec(name=name, dtype="float32", shape=latent)
+        for name in ("latents", "noise", "mean", "log_variance")
+    )
+    log_density = TensorSpec(name="log_density", dtype="float32", shape=())
+    labels = (TensorSpec(name="labels", dtype="int64", shape=()),) if takes_labels else ()
+    if graph == "decode":
+        return (latents, *labels), (images,)
+    if takes_noise:
+        return (images, *labels, noise), (latents, log_density)
+    return (images, *labels), (mean, log_variance)
+
+
 class Parity(_Frozen):
     """How far a graph was, over seeded inputs, from the torch module it came from, or in reduced
     precision from the fp32 graph.
@@ -138,7 +162,11 @@ class Manifest(_Frozen):
                 f"latent.prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
                 f"found {self.latent.prior} {'with' if PRIOR in self.files else 'without'} it"
             )
-        for graph, specs in (("decode", self.decode), ("encode", self.encode)):
+        both: dict[GraphName, tuple[GraphSpec, ...]] = {
+            "decode": self.decode,
+            "encode": self.encode,
+        }
+        for graph, specs in both.items():
             precisions = [spec.precision for spec in specs]
             if len(set(precisions)) != len(precisions):
                 raise ValueError(f"{graph}: expected one graph a precision, found {precisions}")
@@ -150,26 +178,15 @@ class Manifest(_Frozen):
                 self._check_signature(graph, spec)
         return self
 
-    def _check_signature(self, graph: str, spec: GraphSpec) -> None:
-        images = TensorSpec(name="images", dtype="uint8", shape=self.image.shape)
-        latents = TensorSpec(name="latents", dtype="float32", shape=self.latent.shape)
-        labels = TensorSpec(name="labels", dtype="int64", shape=())
-        conditional = (labels,) if self.labels is not None else ()
-        if graph == "decode":
-            expected_inputs, expected_outputs = (latents, *conditional), (images,)
-        else:
-            mean, log_variance, noise = (
-                latents.model_copy(update={"name": name})
-                for name in ("mean", "log_variance", "noise")
-            )
-            log_density = TensorSpec(name="log_density", dtype="float32", shape=())
-            takes = {tensor.name for tensor in spec.inputs}
-            expected_inputs = (
-                images,
-                *(conditional if "labels" in takes else ()),
-                *((noise,) if "noise" in takes else ()),
-            )
-            expected_outputs = (latents, log_density) if "noise" in takes else (mean, log_variance)
+    def _check_signature(self, graph: GraphName, spec: GraphSpec) -> None:
+        takes = {tensor.name for tensor in spec.inputs}
+        expected_inputs, expected_outputs = border(
+            graph,
+            self.image,
+            self.latent.shape,
+            takes_labels=self.labels is not None and (graph == "decode" or "labels" in takes),
+            takes_noise=graph == "encode" and "noise" in takes,
+        )
         if spec.inputs != expected_inputs or spec.outputs != expected_outputs:
             raise ValueError(
                 f"{graph}: {spec.file} declares {_signature(spec.inputs)} -> "

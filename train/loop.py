@@ -24,14 +24,12 @@ from train import checkpoint
 from train.data import Dataset, Splits
 from train.errors import DivergedError, RunError
 from train.files import write_atomically
-from train.processes import Processes
+from train.processes import ALONE, Processes
 from train.recipes import RECIPE_JSON, Recipe
 from train.sheet import save_sheet
 from train.training import Training
 
 logger = logging.getLogger(__name__)
-
-_ALONE = Processes()
 
 
 def train(
@@ -44,7 +42,7 @@ def train(
     device: str = "auto",
     keep: int = 2,
     progress: bool = True,
-    processes: Processes = _ALONE,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 

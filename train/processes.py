@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -66,20 +67,28 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in one of them: all stop at the same step, or some would wait
         for ever."""
-        if self.count == 1:
-            return flag
         raised = torch.tensor([float(flag)])
-        dist.all_reduce(raised)
+        self.sum_([raised])
         return raised.item() > 0
 
 
+ALONE = Processes()
+
+
 @contextmanager
-def joined() -> Iterator[Processes]:
-    """The processes that torchrun has started, or this one alone without torchrun."""
+def joined(meet: str = "env://") -> Iterator[Processes]:
+    """The processes that torchrun has started, or this one alone without torchrun.
+
+    `meet` is where they find each other, as `init_process_group` takes it.
+    """
     if not dist.is_torchelastic_launched():
-        yield Processes()
+        yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    # Optimizers import it. Were that after the group's beginning, it would keep the group for ever,
+    # and with it gloo's threads: now and then one of them aborted the process at its end.
+    import_module("torch._dynamo")
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, meet)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:

@@ -21,7 +21,7 @@ from train.data import Splits
 from train.ema import AveragedWeights
 from train.errors import DataError, DivergedError
 from train.objectives import AdamParams, Batch, Losses, Phase
-from train.processes import Processes
+from train.processes import ALONE, Processes
 from train.recipes import Recipe
 from train.schedule import one_cycle, order, seed_of
 from train.shards import Buffers
@@ -30,7 +30,6 @@ SHEET_IMAGES = 100
 _EVALUATION_BATCH = 500
 _INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
 """Streams of random numbers that never disturb one another."""
-_ALONE = Processes()
 
 
 class Training:
@@ -44,7 +43,7 @@ class Training:
         recipe: Recipe,
         data: Splits,
         device: torch.device,
-        processes: Processes = _ALONE,
+        processes: Processes = ALONE,
     ) -> None:
         _check(recipe, data)
         self.recipe = recipe

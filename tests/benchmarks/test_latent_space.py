@@ -59,7 +59,9 @@ def test_arithmetic_works_in_a_linear_space_and_chance_does_not(
     # Classes far apart, so that what is left of a's vote never outweighs b's.
     latents = generator.normal(size=(3000, 4)).astype(np.float32)
     latents[:, 1:] += 20 * np.eye(3)[generator.integers(0, 3, 3000)]
-    kinds = arithmetic.sorted_by("stroke", latents, model.decode(latents), reader)
+    images = model.decode(latents)
+    shown = arithmetic.legible_class(images, reader)
+    kinds = arithmetic.sorted_by("stroke", latents, images, shown, reader.classes)
     assert kinds.high[0][:, 0].min() > kinds.low[0][:, 0].max()
     assert {len(kind) for kind in kinds.low} <= {len(every) // 10 for every in kinds.all}
     figures = arithmetic.measure(model, reader, "stroke", kinds, seed=1)
@@ -80,8 +82,9 @@ def test_a_result_is_as_long_as_a_latent() -> None:
 def test_too_few_legible_samples_are_named() -> None:
     images = np.stack([bar(2)] * 20)
     reader: Any = Reader()
+    shown = arithmetic.legible_class(images, reader)
     with pytest.raises(ValueError, match="at least 30 legible samples of 0, found 20 of 20"):
-        arithmetic.sorted_by("slant", np.zeros((20, 4), np.float32), images, reader)
+        arithmetic.sorted_by("slant", np.zeros((20, 4), np.float32), images, shown, reader.classes)
 
 
 def test_the_largest_step_tells_a_jump_from_an_even_path() -> None:

@@ -15,6 +15,12 @@ from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import Recipe
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Sums depend on how many share them; another test of this process may have changed that."""
+    torch.set_num_threads(1)
+
+
 def random_splits(spec: ImageSpec, classes: int = 3, count: int = 24) -> Splits:
     generator = np.random.default_rng(0)
 

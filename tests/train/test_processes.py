@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import distributed as dist
 
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train import checkpoint
@@ -30,18 +29,19 @@ RECIPES = (sharded(tiny_vae(), 2), sharded(tiny_gan(), 2))
 
 def one_of_two(rank: int, folder: Path) -> None:
     """What torchrun starts, over a file instead of a port."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "TORCHELASTIC_RUN_ID": "test"}
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder / 'store'}", rank=rank, world_size=2)
-    processes = Processes(rank, 2)
-    for recipe in RECIPES:
-        data, out = random_splits(recipe.image), folder / recipe.name
-        figures = train(recipe, data, out, device="cpu", progress=False, processes=processes)
-        assert bool(figures) == (processes.leads and recipe.objective.kind == "vae")
-    # A stop that one process is told of stops all.
-    assert processes.any(rank == 1)
-    assert not processes.any(False)
-    dist.destroy_process_group()
+    with joined(f"file://{folder / 'store'}?rank={rank}&world_size=2") as processes:
+        for recipe in RECIPES:
+            data, out = random_splits(recipe.image), folder / recipe.name
+            figures = train(recipe, data, out, device="cpu", progress=False, processes=processes)
+            assert bool(figures) == (processes.leads and recipe.objective.kind == "vae")
+        # A stop that one process is told of stops all.
+        assert processes.any(rank == 1)
+        assert not processes.any(False)
+    # The group's threads have ended with it.
+    names = [thread.read_text() for thread in Path("/proc/self/task").glob("*/comm")]
+    assert not [name for name in names if "gloo" in name]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -4,13 +4,10 @@ What differs from `mnist_gan` is what a recipe is named for, and what its paper 
 no momentum where the critic is far ahead or penalised.
 """
 
-from dataclasses import replace
-from typing import Any
-
 from runtime.images import ImageSpec
 from train.networks import DCGANParams
 from train.objectives import AdamParams, Adversarial
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Recipe, variant
 
 _NO_MOMENTUM = AdamParams(2e-4, (0.0, 0.99))
 
@@ -40,19 +37,20 @@ def mnist_gan() -> Recipe:
 
 
 def mnist_minimax() -> Recipe:
-    return _variant("mnist_minimax", "minimax loss, which saturates", loss="minimax")
+    return variant(mnist_gan(), "mnist_minimax", "minimax loss, which saturates", loss="minimax")
 
 
 def mnist_lsgan() -> Recipe:
-    return _variant("mnist_lsgan", "least squares (LSGAN)", loss="least_squares")
+    return variant(mnist_gan(), "mnist_lsgan", "least squares (LSGAN)", loss="least_squares")
 
 
 def mnist_hinge() -> Recipe:
-    return _variant("mnist_hinge", "hinge loss", loss="hinge")
+    return variant(mnist_gan(), "mnist_hinge", "hinge loss", loss="hinge")
 
 
 def mnist_wgan() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_wgan",
         "Wasserstein critic with clipped weights, five steps for one of the generator",
         loss="wasserstein",
@@ -64,7 +62,8 @@ def mnist_wgan() -> Recipe:
 
 
 def mnist_wgan_gp() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_wgan_gp",
         "Wasserstein critic with a gradient penalty, five steps for one of the generator",
         loss="wasserstein",
@@ -76,7 +75,8 @@ def mnist_wgan_gp() -> Recipe:
 
 
 def mnist_r3gan() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_r3gan",
         "relativistic pairs with R1 and R2 at every step (R3GAN's loss)",
         loss="relativistic",
@@ -88,7 +88,8 @@ def mnist_r3gan() -> Recipe:
 
 
 def mnist_feature_matching() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_feature_matching",
         "the generator matches the discriminator's mean features",
         feature_matching=True,
@@ -96,7 +97,8 @@ def mnist_feature_matching() -> Recipe:
 
 
 def mnist_minibatch_deviation() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_minibatch_deviation",
         "the discriminator sees how much the batch varies",
         network={"minibatch_deviation": True},
@@ -104,7 +106,8 @@ def mnist_minibatch_deviation() -> Recipe:
 
 
 def mnist_historical_averaging() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_historical_averaging",
         "both networks pay for leaving the mean of their past weights",
         historical_averaging=0.001,
@@ -112,7 +115,8 @@ def mnist_historical_averaging() -> Recipe:
 
 
 def mnist_label_smoothing() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_label_smoothing",
         "real images have the target 0.9 instead of 1",
         label_smoothing=0.1,
@@ -120,18 +124,9 @@ def mnist_label_smoothing() -> Recipe:
 
 
 def mnist_virtual_batch_norm() -> Recipe:
-    return _variant(
+    return variant(
+        mnist_gan(),
         "mnist_virtual_batch_norm",
         "generator normed by a reference batch",
         network={"generator_norm": "virtual"},
     )
-
-
-def _variant(
-    name: str, summary: str, *, network: dict[str, Any] | None = None, **changes: Any
-) -> Recipe:
-    """`mnist_gan` with changes to its objective, and to its networks."""
-    base = mnist_gan()
-    networks = replace(base.objective.network, **network or {})
-    objective = replace(base.objective, network=networks, **changes)
-    return replace(base, name=name, summary=summary, objective=objective)

@@ -1,6 +1,7 @@
 """`Recipe`: everything that one training run depends on."""
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -48,3 +49,17 @@ class Recipe:
 
 RECIPE_JSON = TypeAdapter(Recipe)
 """Recipe <-> JSON, validated on the way in."""
+
+
+def variant(
+    base: Recipe,
+    name: str,
+    summary: str,
+    *,
+    network: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Recipe:
+    """`base` under another name, with changes to its objective, and to its networks."""
+    networks = replace(base.objective.network, **network or {})
+    objective = replace(base.objective, network=networks, **changes)
+    return replace(base, name=name, summary=summary, objective=objective)

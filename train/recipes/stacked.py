@@ -5,22 +5,10 @@ whole batch, which packing is about, and a penalty on the gradient at one image 
 the score depends on the others.
 """
 
-from dataclasses import replace
-
 from runtime.images import ImageSpec
 from train.networks import DCGANParams
 from train.objectives import AdamParams, Adversarial
-from train.recipes.recipe import Recipe
-
-_NETWORK = DCGANParams(
-    latent=128,
-    height=28,
-    width=28,
-    channels=3,
-    stages=2,
-    generator_width=32,
-    discriminator_width=16,
-)
+from train.recipes.recipe import Recipe, variant
 
 
 def stacked_dcgan() -> Recipe:
@@ -29,7 +17,17 @@ def stacked_dcgan() -> Recipe:
         summary="Stacked MNIST: the plain DCGAN, which loses modes",
         source="stacked-mnist",
         image=ImageSpec(height=28, width=28, channels=3),
-        objective=Adversarial(_NETWORK),
+        objective=Adversarial(
+            DCGANParams(
+                latent=128,
+                height=28,
+                width=28,
+                channels=3,
+                stages=2,
+                generator_width=32,
+                discriminator_width=16,
+            )
+        ),
         steps=5_000,
         batch_size=64,
         ema_decay=0.999,
@@ -37,25 +35,22 @@ def stacked_dcgan() -> Recipe:
 
 
 def stacked_pacgan() -> Recipe:
-    return replace(
+    return variant(
         stacked_dcgan(),
-        name="stacked_pacgan",
-        summary="Stacked MNIST: a discriminator that sees two pictures at once",
-        objective=Adversarial(replace(_NETWORK, pack=2)),
+        "stacked_pacgan",
+        "Stacked MNIST: a discriminator that sees two pictures at once",
+        network={"pack": 2},
     )
 
 
 def stacked_r3gan() -> Recipe:
-    return replace(
+    return variant(
         stacked_dcgan(),
-        name="stacked_r3gan",
-        summary="Stacked MNIST: relativistic pairs with R1 and R2",
-        objective=Adversarial(
-            _NETWORK,
-            generator=AdamParams(2e-4, (0.0, 0.99)),
-            discriminator=AdamParams(2e-4, (0.0, 0.99)),
-            loss="relativistic",
-            r1=1.0,
-            r2=1.0,
-        ),
+        "stacked_r3gan",
+        "Stacked MNIST: relativistic pairs with R1 and R2",
+        generator=AdamParams(2e-4, (0.0, 0.99)),
+        discriminator=AdamParams(2e-4, (0.0, 0.99)),
+        loss="relativistic",
+        r1=1.0,
+        r2=1.0,
     )

@@ -1,11 +1,9 @@
 """Variational autoencoders."""
 
-from dataclasses import replace
-
 from runtime.images import ImageSpec
 from train.networks import IAFParams, VAEParams
 from train.objectives import ELBO, AdamParams
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Recipe, variant
 
 _MNIST = ImageSpec(height=28, width=28, channels=1, value_range=(0.0, 1.0))
 
@@ -84,12 +82,11 @@ def mnist_vae_binary() -> Recipe:
 
 
 def mnist_vae_iaf() -> Recipe:
-    diagonal = mnist_vae_binary()
-    return replace(
-        diagonal,
-        name="mnist_vae_iaf",
-        summary="the same network with an inverse autoregressive flow as its posterior",
-        objective=replace(diagonal.objective, flow=IAFParams()),
+    return variant(
+        mnist_vae_binary(),
+        "mnist_vae_iaf",
+        "the same network with an inverse autoregressive flow as its posterior",
+        flow=IAFParams(),
     )
 
 
