@@ -21,7 +21,8 @@ _BEFORE = """
 static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)(((unsigned __int128)a * b) >> 64);
 }
-static struct { int x; } blockIdx, blockDim, threadIdx;
+// A thread's own, as on a GPU: lanes run at once.
+static thread_local struct { int x; } blockIdx, blockDim, threadIdx;
 """
 _BEHIND = """
 extern "C" void launch(int blocks, int threads, const u64 *seed, const u64 *number,

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,14 @@ def test_a_million_floats(kernel: Kernel) -> None:
     assert found.shape == (4096, 4, 8, 8)
     assert np.array_equal(found, expected)
     assert np.abs(expected).max() > 4.5  # the far tails among them
+
+
+def test_lanes_draw_at_once(kernel: Kernel) -> None:
+    draws = [Draws((64,), ((Counter(seed, 0, 500), None),)) for seed in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda rows: drawn(kernel, rows), draws))
+    for latents, rows in zip(found, draws, strict=True):
+        assert np.array_equal(latents, np.asarray(rows))
 
 
 def test_rows_of_different_requests(kernel: Kernel) -> None:
