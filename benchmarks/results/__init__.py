@@ -51,7 +51,7 @@ def _section(row: Row) -> str:
         f"- published: {row.published}",
         f"- compared: {row.comparable}",
     ]
-    lines += [f"- short of the goal: {row.short}"] if row.short else []
+    lines += [f"- found: {row.findings}"] if row.findings else []
     machines = dict.fromkeys(str(record.run["provenance"]["machine"]) for record in found)
     lines += [f"- machine: {machine}" for machine in machines]
     commands = dict.fromkeys(line for record in found for line in record.command.splitlines())

@@ -39,7 +39,7 @@ ROWS = (
             "not with published distances: features of our own classifier, networks of a tenth of "
             "the width at 32x32, an hour of one core, and JPEG copies of CIFAR-10's images"
         ),
-        short=(
+        findings=(
             "met at equal steps, 3.71 against half of 9.47, though not at equal time: a step of "
             "the DCGAN costs some three fifths, and after 2,000 steps the BigGAN-style run was no "
             "nearer (11.7 by 5,000 samples) than the DCGAN after 3,400 (11.35). The full size "

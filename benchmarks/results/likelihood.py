@@ -34,7 +34,7 @@ ROWS = (
             "same data, split and kind of bound; theirs has residual convolutions and eight flow "
             "steps six times as wide as ours"
         ),
-        short=(
+        findings=(
             "80.0 is not reached: dense layers of 300 and 28,125 steps on a CPU core, where the "
             "loss was still falling; bounded with 1,000 draws, which is looser than 5,000"
         ),
@@ -50,7 +50,7 @@ ROWS = (
         goal="test loss at most 134 nats, all ten classes on the grid",
         published="146.95, which trained on the test set too; ours does not",
         comparable="same loss on the same test images; theirs had seen them in training",
-        short=(
+        findings=(
             "134 is missed by 1.0: the encoder overfits (132.7 on training images). Noise on its "
             "input, pixels drawn binary at every step, closed that gap in a trial and not the "
             "other (134.7 in training, 135.0): a stronger decoder is the next thing to try"
@@ -68,7 +68,7 @@ ROWS = (
         goal="a row of pictures for each dimension, and a figure",
         published="none on this data set; the gap is that of Chen et al. 2018, arXiv:1802.04942",
         comparable="not beyond the kind of figure: the images are our own",
-        short=(
+        findings=(
             "places and size have a dimension each; a rectangle's angle is a circle and takes two, "
             "which the gap counts as none; shade has no dimension of its own under this beta"
         ),

@@ -84,7 +84,7 @@ class Row:
     """The best published figure with its source."""
     comparable: str
     """How far ours and the published one can be compared."""
-    short: str = ""
-    """What falls short of the goal, and the suspected cause."""
+    findings: str = ""
+    """What the figures say; where they fall short of the goal, the suspected cause."""
     pictures: tuple[str, ...] = ()
     """Files in docs/results/."""

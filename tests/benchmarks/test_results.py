@@ -116,7 +116,7 @@ def test_seeds_of_one_recipe_have_a_mean_and_a_spread(run: Path) -> None:
 
 def test_a_system_without_records_is_not_run() -> None:
     page = results.page([Row("GAN", "Nothing.", (), ("frechet",), "g", "p", "c", "half of it")])
-    assert "- short of the goal: half of it" in page
+    assert "- found: half of it" in page
     assert "| [GAN](#gan) | not run | g | p |" in page
     assert "Not run." in page
 
