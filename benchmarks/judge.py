@@ -10,11 +10,15 @@ confident verdicts speak of legible samples only together with coverage, and wit
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import runtime
 
 FOLDER = Path(__file__).parent / "classifiers"
 SECOND = "-second"
@@ -59,6 +63,18 @@ class Classifier:
         ]
         probabilities, features = zip(*batches, strict=True)
         return np.concatenate(probabilities), np.concatenate(features)
+
+
+def subject(model: "runtime.Model", judges: Sequence[Classifier], **data: Any) -> dict[str, Any]:
+    """What was measured, for `write_json`: the model, by which judges, against what data."""
+    return {
+        "artifact": f"{model.manifest.name}@{model.manifest.version}",
+        "engine": model.engine,
+        "classifiers": {
+            judge.name: {"sha256": judge.sha256, "test": judge.record["test"]} for judge in judges
+        },
+        "data": data,
+    }
 
 
 def load_second(name: str) -> Classifier | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.judge import Classifier, load_classifier
+from benchmarks.judge import Classifier, load_classifier, subject
 from benchmarks.quality import SURE, Images, sample
 from benchmarks.report import table, write_json
 from benchmarks.results import record
@@ -76,17 +76,12 @@ def main(arguments: Sequence[str]) -> None:
             )
         logger.info("sampling %d images of %s", options.n, model.manifest.name)
         figures = measure(sample(model, options.n, options.seed), classifier)
-        subject = {
-            "artifact": model.manifest.name,
-            "engine": model.engine,
-            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
-            "data": {"test": test.checksum},
-        }
+        measured = subject(model, [classifier], test=test.checksum)
     real = measure(stack(test, options.n, options.seed).images, classifier)
     rows = [(words, figures[name], real[name]) for name, words in ROWS.items()]
-    print(table((f"{subject['artifact']}, n = {options.n}", "samples", "real images"), rows))
+    print(table((f"{measured['artifact']}, n = {options.n}", "samples", "real images"), rows))
     figures = {"n": options.n, "seed": options.seed} | figures
     figures |= {f"{name}_real": value for name, value in real.items()}
-    write_json(options.json, "modes", figures, subject)
+    write_json(options.json, "modes", figures, measured)
     if options.record is not None:
         record.write(options.record, Path(options.subject), figures)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import runtime
 from benchmarks.classifier import RECIPES, load_data
-from benchmarks.judge import Classifier, load_classifier, load_second
+from benchmarks.judge import Classifier, load_classifier, load_second, subject
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
@@ -372,20 +372,13 @@ def main(arguments: Sequence[str]) -> None:
             only=only,
             second=second,
         )
-        subject = {
-            "artifact": f"{model.manifest.name}@{model.manifest.version}",
-            "engine": model.engine,
-            "classifiers": {
-                judge.name: {"sha256": judge.sha256, "test": judge.record["test"]}
-                for judge in (classifier, second)
-                if judge is not None
-            },
-            "data": {"train": train.checksum, "test": test.checksum, "only": only},
-        }
-    print(_printed(subject["artifact"], only, figures))
+        judges = [classifier] if second is None else [classifier, second]
+        checksums = {"train": train.checksum, "test": test.checksum}
+        measured = subject(model, judges, **checksums, only=only)
+    print(_printed(measured["artifact"], only, figures))
     if options.out is not None:
         to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
-    write_json(options.json, "quality", figures, subject)
+    write_json(options.json, "quality", figures, measured)
     if options.record is not None:
         record.write(options.record, options.subject, figures)
 

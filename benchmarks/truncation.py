@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import runtime
 from benchmarks.classifier import load_data
-from benchmarks.judge import Classifier, load_classifier
+from benchmarks.judge import Classifier, load_classifier, subject
 from benchmarks.plot import OTHERS, OURS, pyplot
 from benchmarks.quality import data_set_of, real_images, sample, trained_on
 from benchmarks.report import table, write_json
@@ -137,21 +137,17 @@ def main(arguments: Sequence[str]) -> None:
         _, real = classifier(train_images[: options.n])
         points = measure(model, classifier, real, n=options.n, seed=options.seed)
         _, others = classifier(test_images[: options.n])
-        subject = {
-            "artifact": f"{model.manifest.name}@{model.manifest.version}",
-            "engine": model.engine,
-            "classifier": {"sha256": classifier.sha256, "test": classifier.record["test"]},
-            "data": {"train": train.checksum, "test": test.checksum, "only": only},
-        }
+        checksums = {"train": train.checksum, "test": test.checksum}
+        measured = subject(model, [classifier], **checksums, only=only)
     bound = _point(None, others, real)
     rows = [(point.name, point.frechet, point.density, point.coverage) for point in points]
     rows.append(("real test images", bound.frechet, bound.density, bound.coverage))
     print(table(("truncation", "Fréchet distance", "density", "coverage"), rows))
     figures = figures_of(points)
     write_json(
-        options.json, "truncation", {"n": options.n, "seed": options.seed} | figures, subject
+        options.json, "truncation", {"n": options.n, "seed": options.seed} | figures, measured
     )
     if options.out is not None:
-        draw(options.out, f"{subject['artifact']}: {options.n:,} samples a point", points, bound)
+        draw(options.out, f"{measured['artifact']}: {options.n:,} samples a point", points, bound)
     if options.record is not None:
         record.write(options.record, Path(options.subject), figures)
