@@ -15,11 +15,20 @@ def test_virtual_batch_norm_counts_the_image_into_the_reference_batch() -> None:
     features = torch.randn(5, 2, 4, 4) + 1
     found = layer(features)
     for row in (0, 4):
-        # The image as one more of the reference batch; row 0 is then in it twice.
-        together = torch.cat([features[:3], features[row : row + 1]]).transpose(0, 1).flatten(1)
+        # An image as one more of the reference batch, which is normed by itself alone.
+        members = features[:3] if row < 3 else torch.cat([features[:3], features[row : row + 1]])
+        together = members.transpose(0, 1).flatten(1)
         mean, variance = together.mean(1), together.var(1, unbiased=False)
         plain = (features[row] - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
         assert_close(found[row], layer.gain * plain + layer.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_virtual_batch_norm_in_bf16_keeps_small_variances() -> None:
+    layer = VirtualBatchNorm2d(channels=2, reference=3)
+    features = (torch.randn(5, 2, 8, 8) + 100).bfloat16()
+    found = layer(features)
+    assert found.dtype == torch.bfloat16
+    assert_close(found.float(), layer(features.float()), rtol=0.01, atol=0.01)
 
 
 def test_virtual_batch_norm_keeps_its_reference_for_later() -> None:

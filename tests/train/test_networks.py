@@ -282,6 +282,16 @@ def test_a_flow_step_moves_each_latent_by_those_before_it() -> None:
             assert seen.all()
 
 
+@pytest.mark.parametrize("latent", [1, 5])
+def test_every_latent_of_a_flow_step_depends_on_the_image(latent: int) -> None:
+    for step in flow_encoder(steps=2, latent=latent).steps:
+        latents = torch.randn(1, latent).double()
+        jacobians = torch.autograd.functional.jacobian(
+            lambda context, step=step, z=latents: step(z, context), torch.randn(1, 6).double()
+        )
+        assert all(jacobian.any(dim=-1).all() for jacobian in jacobians)
+
+
 def test_a_flow_has_no_noise_of_its_own_and_takes_one_image_for_many_rows() -> None:
     encoder = flow_encoder(steps=2)
     image, noise = torch.rand(1, 1, 4, 4).double(), torch.randn(6, 5).double()

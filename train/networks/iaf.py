@@ -55,20 +55,21 @@ class AutoregressiveNetwork(nn.Module):
         if reverse:
             order = order.flip(0)
         # A hidden unit of degree d sees the latents up to place d of the order (MADE, eq. 8), and
-        # is seen only by those after it (eq. 9).
-        degree = torch.arange(params.hidden) % max(1, latent - 1)
+        # is seen only by those after it (eq. 9). Of degree -1 it sees the context alone, which is
+        # all that the first latent can depend on.
+        degree = torch.arange(params.hidden) % latent - 1
         self.hidden = MaskedLinear((degree[:, None] >= order[None, :]).float())
         self.context = nn.Linear(params.context, params.hidden, bias=False)
-        self.moments = MaskedLinear((order.repeat(2)[:, None] > degree[None, :]).float())
+        self.shift_and_gate = MaskedLinear((order.repeat(2)[:, None] > degree[None, :]).float())
         with torch.no_grad():
             # Nearly the identity at first: the posterior starts as the Gaussian it bends.
-            self.moments.weight.mul_(0.1)
-            self.moments.bias.zero_()
-            self.moments.bias[latent:] += params.open_gate
+            self.shift_and_gate.weight.mul_(0.1)
+            self.shift_and_gate.bias.zero_()
+            self.shift_and_gate.bias[latent:] += params.open_gate
 
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         hidden = functional.gelu(self.hidden(latents) + self.context(context))
-        shift, gate = self.moments(hidden).chunk(2, dim=1)
+        shift, gate = self.shift_and_gate(hidden).chunk(2, dim=1)
         return shift, gate
 
 

@@ -54,16 +54,21 @@ class VirtualBatchNorm2d(nn.Module):
         self.register_buffer("moments", torch.stack([torch.zeros(channels), torch.ones(channels)]))
 
     def forward(self, features: Tensor) -> Tensor:
-        own = torch.stack([features, features.square()]).mean(dim=(3, 4))  # [2, R + B, C]
-        if self.training:
-            shared = own[:, : self.reference].mean(dim=1)
+        values = features.float()  # squares of bf16 would cancel
+        own = torch.stack([values, values.square()]).mean(dim=(3, 4))  # [2, R + B, C]
+        leading = self.reference if self.training else 0
+        if leading:
+            shared = own[:, :leading].mean(dim=1)
             self.moments.copy_(shared.detach())
         else:
             shared = self.moments
-        # The image counts as one more member of the reference batch.
-        mean, square = shared[:, None] + (own - shared[:, None]) / (self.reference + 1)
+        # An image counts as one more member of the reference batch, whose own members do not.
+        weight = torch.full((own.shape[1], 1), 1 / (self.reference + 1), device=own.device)
+        weight[:leading] = 0
+        mean, square = torch.lerp(shared[:, None], own, weight)
         scale = (square - mean.square()).clamp(min=0).add(1e-5).rsqrt()
-        return self.gain * (features - mean[..., None, None]) * scale[..., None, None] + self.bias
+        normed = (values - mean[..., None, None]) * scale[..., None, None]
+        return (self.gain * normed + self.bias).to(features.dtype)
 
 
 class MinibatchDeviation(nn.Module):
