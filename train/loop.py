@@ -25,7 +25,7 @@ from train.data import Dataset, Splits
 from train.errors import DivergedError, RunError
 from train.files import write_atomically
 from train.processes import ALONE, Processes
-from train.recipes import RECIPE_JSON, Recipe
+from train.recipes import RECIPE_JSON, Recipe, differences
 from train.sheet import save_sheet
 from train.training import Training
 
@@ -182,11 +182,18 @@ def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
 def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
     """Restore the newest checkpoint; returns the figures recorded of it."""
     recorded, record = _read_record(out)
-    # More (or fewer) steps of the same recipe are the one change that a run survives.
-    if replace(recorded, steps=training.recipe.steps) != training.recipe:
+    # More (or fewer) steps of the same recipe are the one change of its weights a run survives.
+    asked, had = (
+        RECIPE_JSON.dump_python(recipe, mode="json")
+        for recipe in (training.recipe, replace(recorded, steps=training.recipe.steps))
+    )
+    if changed := differences(asked, had):
+        settings = ", ".join(
+            f"{n} {theirs!r} (here {ours!r})" for n, (ours, theirs) in changed.items()
+        )
         raise RunError(
-            f"{out}: expected a run of this {training.recipe.name}, found {recorded.name} with "
-            f"other settings: give it another --out"
+            f"{out}: expected a run of this {training.recipe.name}, found other settings: "
+            f"{settings}: give it another --out"
         )
     try:
         provenance = record["provenance"]

@@ -63,7 +63,8 @@ def noisy_targets(like: Tensor, real: bool, noise: float, smoothing: float = 0.0
 
     Real: 1 - smoothing - noise * U; fake: noise * U, with U ~ Uniform(0, 1) for every image.
     Smoothing: Salimans et al. (2016), section 3.4, arXiv:1606.03498 (never of the fakes).
-    Noise: Chollet, "Deep Learning with Python", 2nd ed., section 12.5.
+    Noise: after Chollet, "Deep Learning with Python", 2nd ed., section 12.5, who adds it to both
+    kinds of target: towards the middle for one of them, beyond the end for the other.
     """
     uniform = torch.rand_like(like)
     return 1 - smoothing - noise * uniform if real else noise * uniform

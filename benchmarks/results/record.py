@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runtime.artifact import read_artifact
 
@@ -13,18 +13,27 @@ FOLDER = Path(__file__).parent / "records"
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What one command found."""
+
+    command: str
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Record:
-    """One run's `run.json`, the figures measured of it or of the artifact it became, and the
-    command that measured them."""
+    """One run's `run.json`, and what was measured of it or of the artifact it became."""
 
     run: Mapping[str, Any]
-    measured: Mapping[str, float]
-    command: str
+    measurements: tuple[Measurement, ...]
 
     @property
     def figures(self) -> dict[str, float]:
-        """What was measured, over what the run itself ended with."""
-        return {**self.run["provenance"]["metrics"], **self.measured}
+        """What was measured, over what the run itself ended with; of two the newer one."""
+        figures = dict(self.run["provenance"]["metrics"])
+        for measurement in self.measurements:
+            figures |= measurement.figures
+        return figures
 
 
 def read(name: str) -> Record | None:
@@ -33,21 +42,20 @@ def read(name: str) -> Record | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
-    return Record(content["run"], content["measured"], content["command"])
+    return Record(content["run"], tuple(Measurement(**found) for found in content["measurements"]))
 
 
-def write(name: str, subject: str | Path, measured: Mapping[str, float]) -> None:
+def write(name: str, subject: str | Path, figures: Mapping[str, float]) -> None:
     """Record figures of a run's folder, or of an artifact, measured by this process's own command.
 
-    Figures that another command has measured of the same subject stay beside them.
+    What other commands have measured of the same subject stays, unless all of it is measured anew.
     """
     described = _described(Path(subject))
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    found = Measurement(" ".join(["python -m benchmarks", *sys.argv[1:]]), dict(figures))
     earlier = read(name)
-    if earlier is not None and earlier.run == described:
-        measured = {**earlier.measured, **measured}
-        command = "\n".join(dict.fromkeys([*earlier.command.splitlines(), command]))
-    content = {"run": described, "measured": dict(measured), "command": command}
+    kept = [] if earlier is None or earlier.run != described else earlier.measurements
+    kept = [m for m in kept if m.command != found.command and not set(m.figures) <= set(figures)]
+    content = {"run": described, "measurements": [asdict(m) for m in (*kept, found)]}
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -80,6 +88,8 @@ class Row:
     figures: tuple[str, ...]
     """Names of figures in the records, the one that counts first."""
     goal: str
+    met: Literal["yes", "in part", "no"]
+    """Whether the figures reach the goal."""
     published: str
     """The best published figure with its source."""
     comparable: str

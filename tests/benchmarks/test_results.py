@@ -9,6 +9,7 @@ from benchmarks import results
 from benchmarks.results import adversarial, record
 from benchmarks.results.record import Row
 from tests import tiny
+from train.recipes import RECIPE_JSON, RECIPES
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 ROW = Row(
@@ -17,6 +18,7 @@ ROW = Row(
     records=("one", "two"),
     figures=("iw_5000", "test_kl"),
     goal="at most 86.8",
+    met="yes",
     published="86.77 (somebody)",
     comparable="not at all",
     pictures=("one.png",),
@@ -48,7 +50,8 @@ def test_a_record_is_the_run_what_was_measured_and_the_command(run: Path) -> Non
     found = record.read("one")
     assert found is not None
     assert found.run == json.loads((run / "run.json").read_text())
-    assert found.command == "python -m benchmarks likelihood runs/one"
+    command = "python -m benchmarks likelihood runs/one"
+    assert found.measurements == (record.Measurement(command, {"iw_5000": 86.5}),)
     assert found.figures == {"iw_5000": 86.5, "test_kl": 25.0}
     assert record.read("two") is None
 
@@ -61,15 +64,19 @@ def test_figures_of_another_command_stay_until_the_run_is_another(
     record.write("one", run, {"classes": 10.0})
     found = record.read("one")
     assert found is not None
-    assert found.measured == {"iw_5000": 86.5, "classes": 10.0}
-    assert found.command.splitlines()[1] == "python -m benchmarks manifold runs/one"
+    assert [m.figures for m in found.measurements] == [{"iw_5000": 86.5}, {"classes": 10.0}]
+    assert found.measurements[1].command == "python -m benchmarks manifold runs/one"
+    monkeypatch.setattr("sys.argv", ["benchmarks", "likelihood", "runs/one", "--k", "5000"])
+    record.write("one", run, {"iw_5000": 86.4, "images": 100})
+    found = record.read("one")
+    assert found is not None
+    assert [m.figures.get("iw_5000") for m in found.measurements] == [None, 86.4]
     changed = (run / "run.json").read_text().replace("46875", "50000")
     (run / "run.json").write_text(changed)
     record.write("one", run, {"classes": 9.0})
     found = record.read("one")
     assert found is not None
-    assert found.measured == {"classes": 9.0}
-    assert "likelihood" not in found.command
+    assert [m.figures for m in found.measurements] == [{"classes": 9.0}]
 
 
 def test_an_artifact_is_recorded_as_the_run_it_came_from(run: Path) -> None:
@@ -90,19 +97,18 @@ def test_an_artifact_is_recorded_as_the_run_it_came_from(run: Path) -> None:
 
 def test_the_page_shows_records_and_says_what_was_not_run(run: Path) -> None:
     nothing = results.page([ROW])
-    assert "| [A VAE (of ours)](#a-vae-of-ours) | not run | at most 86.8 | 86.77 (somebody) |" in (
-        nothing
-    )
+    assert "| [A VAE (of ours)](#a-vae-of-ours) | not run | at most 86.8 | not run |" in nothing
     assert "| `one` |  |  |  |  | not run |  |" in nothing
     record.write("one", run, {"iw_5000": 86.54321})
     page = results.page([ROW])
     assert "| iw 5000: `mnist_vae` 86.54 | at most 86.8 |" in page
     assert "standard deviation" not in page
+    assert "| at most 86.8 | yes |" in page
     row = "| `one` | `mnist_vae` | mnist | 46,875 x 128 | 16 min | 86.54 | 25 |"
     assert row in page
     assert "| `two` |  |  |  |  | not run |  |" in page
     assert "- machine: a machine, 2 cores" in page
-    assert "- measured by `python -m benchmarks likelihood runs/one`" in page
+    assert "- `python -m benchmarks likelihood runs/one`" in page
     assert "![one](results/one.png)" in page
 
 
@@ -114,10 +120,35 @@ def test_seeds_of_one_recipe_have_a_mean_and_a_spread(run: Path) -> None:
     assert "| `mnist_vae` | 2 | 86.5 ± 2.1 | 25 ± 0 |" in page
 
 
+def test_commands_are_those_of_the_figures_shown(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.write("one", run, {"iw_5000": 86.0})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "manifold", "runs/one"])
+    record.write("one", run, {"classes": 10.0})
+    page = results.page([ROW])
+    assert "- `python -m benchmarks likelihood runs/one`" in page
+    assert "manifold" not in page
+
+
+def test_a_recipe_that_changed_since_is_told(run: Path) -> None:
+    recipe = RECIPE_JSON.dump_python(RECIPES["mnist_vae_2d"](), mode="json")
+    recipe |= {"seed": 3, "steps": 7}
+    recipe["objective"]["network"]["hidden"] = 11
+    content = json.loads((run / "run.json").read_text()) | {"recipe": recipe}
+    (run / "run.json").write_text(json.dumps(content))
+    record.write("one", run, {"iw_5000": 86.0})
+    page = results.page([ROW])
+    assert "| `one` | `mnist_vae_2d --steps 7 --seed 3` |" in page
+    assert "- the recipe of `one` has changed since: hidden 11 (now 400)\n" in page
+
+
 def test_a_system_without_records_is_not_run() -> None:
-    page = results.page([Row("GAN", "Nothing.", (), ("frechet",), "g", "p", "c", "half of it")])
+    page = results.page(
+        [Row("GAN", "Nothing.", (), ("frechet",), "g", "no", "p", "c", "half of it")]
+    )
     assert "- found: half of it" in page
-    assert "| [GAN](#gan) | not run | g | p |" in page
+    assert "| [GAN](#gan) | not run | g | not run | p |" in page
     assert "Not run." in page
 
 

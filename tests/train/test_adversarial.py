@@ -186,3 +186,15 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         replace(PLAIN, generator_norm="virtual", classes=3)
     with pytest.raises(ValueError, match="expected 0 with the least_squares loss"):
         Adversarial(PLAIN, loss="least_squares", label_smoothing=0.1)
+
+
+def test_settings_that_mean_nothing_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="feature_matching: expected False with the relativistic"):
+        Adversarial(PLAIN, loss="relativistic", feature_matching=True)
+    with pytest.raises(ValueError, match="critic_steps: expected at least 1, found 0"):
+        Adversarial(PLAIN, critic_steps=0)
+    normed = replace(PLAIN, discriminator_norm="batch")
+    for network in (normed, replace(PLAIN, minibatch_deviation=True)):
+        for penalty in ("r1", "r2", "gradient_penalty"):
+            with pytest.raises(ValueError, match="expected 0 where the discriminator has batch"):
+                replace(Adversarial(network), **{penalty: 1.0})

@@ -94,6 +94,11 @@ class DCGANParams:
         """(H, W) of the smallest feature map."""
         return self.height >> self.stages, self.width >> self.stages
 
+    @property
+    def judges_alone(self) -> bool:
+        """Whether the discriminator's score of a picture (or pack) depends on no other."""
+        return self.discriminator_norm != "batch" and not self.minibatch_deviation
+
     def build(self) -> "tuple[Generator, Discriminator]":
         return Generator(self), Discriminator(self)
 

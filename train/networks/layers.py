@@ -14,8 +14,7 @@ class ConditionalBatchNorm2d(nn.Module):
     """Batch norm whose gain and bias are looked up by label; [B, C, H, W], labels [B] -> same.
 
     De Vries et al. (2017), arXiv:1707.00683. The normalised features know only the latent, so
-    that a generator does not leave it unread and draw one picture for each label (which it did
-    where an embedding of the label stood beside the latent). Gain and bias are
+    that a generator cannot leave it unread and draw one picture for each label. Gain and bias are
     one number a channel, or, where `size` is (H, W), one at every position.
     """
 
@@ -56,16 +55,17 @@ class VirtualBatchNorm2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         values = features.float()  # squares of bf16 would cancel
         own = torch.stack([values, values.square()]).mean(dim=(3, 4))  # [2, R + B, C]
-        leading = self.reference if self.training else 0
-        if leading:
-            shared = own[:, :leading].mean(dim=1)
-            self.moments.copy_(shared.detach())
+        if self.training:
+            shared = own[:, : self.reference].mean(dim=1, keepdim=True)
+            self.moments.copy_(shared[:, 0].detach())
         else:
-            shared = self.moments
-        # An image counts as one more member of the reference batch, whose own members do not.
-        weight = torch.full((own.shape[1], 1), 1 / (self.reference + 1), device=own.device)
-        weight[:leading] = 0
-        mean, square = torch.lerp(shared[:, None], own, weight)
+            shared = self.moments[:, None]
+        # An image counts as one more member of the reference batch.
+        moments = shared + (own - shared) / (self.reference + 1)
+        if self.training:  # whose own members are normed by it alone
+            reference = shared.expand(-1, self.reference, -1)
+            moments = torch.cat([reference, moments[:, self.reference :]], dim=1)
+        mean, square = moments
         scale = (square - mean.square()).clamp(min=0).add(1e-5).rsqrt()
         normed = (values - mean[..., None, None]) * scale[..., None, None]
         return (self.gain * normed + self.bias).to(features.dtype)

@@ -57,6 +57,11 @@ class ResNetParams:
                 f"found {self.height} x {self.width}"
             )
 
+    @property
+    def judges_alone(self) -> bool:
+        """The discriminator's score of a picture depends on no other: it has no batch norm."""
+        return True
+
     def build(self) -> "tuple[ResNetGenerator, ResNetDiscriminator]":
         return ResNetGenerator(self), ResNetDiscriminator(self)
 

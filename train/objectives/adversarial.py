@@ -75,6 +75,20 @@ class Adversarial:
             raise ValueError(
                 f"label_noise and label_smoothing: expected 0 with the {self.loss} loss"
             )
+        if losses.ADVERSARIAL[self.loss].paired and self.feature_matching:
+            raise ValueError(
+                f"feature_matching: expected False with the {self.loss} loss, whose generator it "
+                "would leave without its pairs"
+            )
+        if self.critic_steps < 1:
+            raise ValueError(f"critic_steps: expected at least 1, found {self.critic_steps}")
+        penalised = self.r1 or self.r2 or self.gradient_penalty
+        if penalised and not self.network.judges_alone:
+            raise ValueError(
+                "r1, r2 and gradient_penalty: expected 0 where the discriminator has batch norm or "
+                "the minibatch's deviation: the gradient at one image means nothing where its "
+                "score depends on the others"
+            )
 
     def build(self) -> "GANObjective":
         return GANObjective(self)

@@ -37,7 +37,7 @@ from train.recipes.mnist_gan import (
     mnist_wgan,
     mnist_wgan_gp,
 )
-from train.recipes.recipe import RECIPE_JSON, Recipe
+from train.recipes.recipe import RECIPE_JSON, Recipe, differences
 from train.recipes.stacked import stacked_dcgan, stacked_pacgan, stacked_r3gan
 from train.recipes.vae import (
     digits_vae,
@@ -92,4 +92,4 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     )
 }
 
-__all__ = ["RECIPES", "RECIPE_JSON", "Recipe"]
+__all__ = ["RECIPES", "RECIPE_JSON", "Recipe", "differences"]

@@ -76,8 +76,8 @@ def mnist_dcgan_sparse() -> Recipe:
 
 
 def mnist_dcgan_odd_kernel() -> Recipe:
-    """5 x 5, the size of Radford et al. (2016): more weights than 4 x 4, so it loses by its grid
-    alone."""
+    """5 x 5, the size of Radford et al. (2016): more weights than 4 x 4, and a discriminator that
+    ends in features of 4 x 4 instead of 3 x 3, so that not the grid alone differs."""
     return variant(
         mnist_dcgan(),
         "mnist_dcgan_odd_kernel",

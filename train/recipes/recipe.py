@@ -1,5 +1,6 @@
 """`Recipe`: everything that one training run depends on."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,24 @@ class Recipe:
 
 RECIPE_JSON = TypeAdapter(Recipe)
 """Recipe <-> JSON, validated on the way in."""
+
+
+_IMMATERIAL = frozenset({"summary", "checkpoint_every", "sample_every", "log_every"})
+"""Settings that change no weight."""
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two recipes (as JSON) train otherwise, by their dotted name. A setting
+    that one of them does not have, being older, is none."""
+    found = {}
+    for name in one.keys() & other.keys() - _IMMATERIAL:
+        mine, theirs = one[name], other[name]
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            inner = differences(mine, theirs)
+            found |= {f"{name}.{setting}": values for setting, values in inner.items()}
+        elif mine != theirs:
+            found[name] = mine, theirs
+    return dict(sorted(found.items()))
 
 
 def variant(
