@@ -61,7 +61,7 @@ def train(
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
         if resume:
-            metrics = _resume(training, data.train, out)
+            metrics, commit = _resume(training, data.train, out, commit)
         elif checkpoint.steps(out / "checkpoints"):
             raise RunError(f"{out}: expected a new folder, found a run: --resume, or another --out")
         else:
@@ -179,8 +179,11 @@ def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
     return recipe, record
 
 
-def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
-    """Restore the newest checkpoint; returns the figures recorded of it."""
+def _resume(
+    training: Training, data: Dataset, out: Path, commit: dict[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Restore the newest checkpoint; returns the figures recorded of it, and the commits of all
+    its steps, those to come among them."""
     recorded, record = _read_record(out)
     # More (or fewer) steps of the same recipe are the one change of its weights a run survives.
     asked, had = (
@@ -214,7 +217,11 @@ def _resume(training: Training, data: Dataset, out: Path) -> dict[str, float]:
             f"found {training.recipe.steps}"
         )
     training.restore(saved)
-    return metrics if steps == training.step else {}
+    earlier, now = provenance.get("commit"), commit.get("commit", "unknown")
+    if earlier:
+        gone_on = "" if earlier.endswith(now) else f", from step {training.step} on {now}"
+        commit = {"commit": earlier + gone_on}
+    return metrics if steps == training.step else {}, commit
 
 
 def _forget(log: Path, step: int) -> None:

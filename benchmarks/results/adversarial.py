@@ -203,8 +203,8 @@ ROWS = (
             "classifier, smaller networks and a far smaller budget"
         ),
         findings=(
-            "nearly all modes are drawn and unevenly so. The plain DCGAN, in half the published "
-            "one's steps and less, does not collapse, so there is nothing for packing to cure; "
+            "nearly all modes are drawn and unevenly so. The plain DCGAN does not collapse within "
+            "this budget, so there is nothing for packing to cure; "
             "relativistic pairs are nearest to even. What is missing to 0.03 is legibility: of a "
             "tenth to a seventh of the samples all three digits are beyond doubt (`sure`), and "
             "misread digits shift the counts. Wider networks and more steps are needed"

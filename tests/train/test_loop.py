@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from runtime.images import ImageSpec
 from tests.train.conftest import deliver, random_splits, tiny_gan, tiny_vae
-from train import checkpoint
+from train import checkpoint, loop
 from train.data import Dataset, Splits
 from train.errors import DataError, DivergedError, RunError
 from train.loop import train
@@ -192,6 +192,16 @@ def test_only_a_run_of_the_same_recipe_resumes(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"found other settings: batch_size \d+ \(here 5\)"):
         run(replace(tiny_vae(), batch_size=5), tmp_path, resume=True)
     run(replace(tiny_vae(), summary="in other words", log_every=7), tmp_path, resume=True)
+
+
+def test_a_run_that_goes_on_under_other_code_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for commit, until in (("aaa", 1), ("aaa", 2), ("bbb", 3), ("bbb", None)):
+        monkeypatch.setattr(loop, "_commit", lambda commit=commit: {"commit": commit})
+        run(tiny_vae(), tmp_path, resume=until != 1, until=until)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["provenance"]["commit"] == "aaa, from step 2 on bbb"
 
 
 def test_only_the_data_of_the_run_resumes(tmp_path: Path) -> None:

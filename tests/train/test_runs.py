@@ -100,6 +100,16 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
+def test_a_setting_that_is_unknown_is_not_left_out(tmp_path: Path) -> None:
+    trained(tiny_vae(), tmp_path)
+    file = tmp_path / "run.json"
+    record = json.loads(file.read_text())
+    record["recipe"]["objective"]["network"]["renamed"] = 1
+    file.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"(?s)network\.renamed.*Unexpected"):
+        load_run(tmp_path)
+
+
 def test_weights_of_another_network(tmp_path: Path) -> None:
     trained(tiny_vae(), tmp_path)
     text = (tmp_path / "run.json").read_text()

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from runtime.images import ImageSpec
 from train.objectives import ELBO, Adversarial
 
 
-@dataclass(frozen=True)
+# A setting that is unknown here was renamed or removed: left out, its default would take its place.
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """One training run, apart from where its data lies and where its output goes."""
 
