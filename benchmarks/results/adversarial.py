@@ -116,7 +116,8 @@ ROWS = (
         findings=(
             "without tanh the distance is nearly four times as long (pixels beyond the range are "
             "cut to grain), with sparse gradients half as long again; prior, noise and kernel "
-            "change it by less than seeds do among the improved techniques, and each has one seed"
+            "(which comes out ahead) change it by less than seeds do among the improved "
+            "techniques, and each has one seed"
         ),
         pictures=("dcgan_heuristics.png",),
     ),

@@ -44,7 +44,8 @@ def narrow(recipe: Recipe) -> Recipe:
 
 
 def written(records: Path) -> dict[str, Any]:
-    return json.loads((records / "it.json").read_text())["measured"]
+    (measurement,) = json.loads((records / "it.json").read_text())["measurements"]
+    return measurement["figures"]
 
 
 @pytest.mark.parametrize("flow", [None, IAFParams(hidden=4)])
