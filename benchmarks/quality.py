@@ -318,10 +318,17 @@ def shuffled(images: Images) -> Images:
 
 
 def data_set_of(model: runtime.Model) -> str:
-    """The data set whose classifier fits the model's images."""
+    """The data set whose classifier fits the model's images; the log warns where the model was
+    trained on another one."""
     shape = model.manifest.image.shape
     for name, recipe in RECIPES.items():
         if (recipe.height, recipe.width, recipe.channels) == shape:
+            data = str(model.manifest.provenance.details.get("data", name))
+            if not data.startswith(name):
+                logger.warning(
+                    "%s was trained on %s and is judged as if on %s, whose pictures have its shape",
+                    model.manifest.name, data, name,
+                )  # fmt: skip
             return name
     known = {name: (r.height, r.width, r.channels) for name, r in RECIPES.items()}
     raise ValueError(

@@ -155,6 +155,22 @@ def test_a_model_of_another_size_has_no_data_set(tmp_path: Path) -> None:
         quality.data_set_of(model)
 
 
+@pytest.mark.parametrize(("data", "told"), [("mnist-binarised", 0), ("letters", 1)])
+def test_a_model_of_other_data_of_that_shape_is_warned_of(
+    data: str,
+    told: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tiny, "SIDE", 28)
+    folder = tiny.write_artifact(tmp_path, "vae", details={"data": data})
+    with runtime.load(folder) as model:
+        caplog.clear()
+        assert quality.data_set_of(model) == "mnist"
+    assert caplog.text.count(f"tiny-vae was trained on {data} and is judged as if on mnist") == told
+
+
 def test_the_class_trained_on_is_read_from_the_data_sets_name(tmp_path: Path) -> None:
     classes = load_classifier("cifar10").classes
     frogs = tiny.write_artifact(tmp_path, "plain", name="cifar10-frogs-dcgan")
