@@ -219,7 +219,8 @@ ROWS = (
             "generator's batch norms (`mnist_cgan`), beside the picture, beside the latent too, or "
             "told by an auxiliary classifier. 1,000 samples of each label for the share recognised "
             "as asked; `second`: by a judge of another seed, which gives no features. A classifier "
-            "that saw 60,000 samples only reads the real test images. `mnist-cgan@2` ships."
+            "that saw 60,000 samples only reads the real test images. `mnist-cgan@3` ships: the "
+            "label beside latent and picture, for three times as long."
         ),
         records=(
             *_seeds(
@@ -239,13 +240,13 @@ ROWS = (
             "coverage",
         ),
         goal="at least 99.0% recognised as asked; train on generated, test on real at least 97%",
-        met="in part",
+        met="yes",
         published="none on MNIST with this measure that we know of",
         comparable="not beyond the kind of figure",
         findings=(
-            "projection misses 99.0% by 0.3 points and 97% by 0.5; the shipped `mnist-cgan`, its "
-            "networks half as wide again, meets the first. Why the auxiliary classifier lags "
-            "behind was not looked into"
+            "met by what ships, after 18,000 steps. After 6,000 projection is recognised best "
+            "(98.7%) and concatenation trains the best classifier (97.1%), one seed each. Why the "
+            "auxiliary classifier lags behind was not looked into"
         ),
     ),
     Row(
@@ -278,8 +279,8 @@ ROWS = (
         findings=(
             "both VAEs draw the mean of what a latent may show: smooth pictures, nearer in pixels "
             "to every digit, to unseen ones as much as to seen ones (`seen to unseen` is not below "
-            "that of real images); the conditional samples are 5.4% farther in pixels than test "
-            "images are, which is no sign of copies"
+            "that of real images). In features the plane's are far from all real ones (1.46): much "
+            "of it lies between digits"
         ),
         pictures=tuple(
             f"../../artifacts/{path.parent.name}/{path.name}/neighbours.png" for path in SHIPPED
