@@ -185,7 +185,7 @@ def _resume(
     """Restore the newest checkpoint; returns the figures recorded of it, and the commits of all
     its steps, those to come among them."""
     recorded, record = _read_record(out)
-    # More (or fewer) steps of the same recipe are the one change of its weights a run survives.
+    # More (or fewer) steps are the one change that a run survives, of those that change weights.
     asked, had = (
         RECIPE_JSON.dump_python(recipe, mode="json")
         for recipe in (training.recipe, replace(recorded, steps=training.recipe.steps))

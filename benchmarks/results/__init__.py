@@ -1,7 +1,7 @@
 """The page of training results, drawn from committed records: never written by hand."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -27,6 +27,10 @@ its table. What has no record says "not run".
 - `iw 5000`: negative log-likelihood by the importance-weighted bound with so many draws, in nats.
 - Settings were chosen by looking at test figures: no training images are held out for that.
 """
+
+
+_OPTIONS = ("steps", "seed")
+"""Settings that `python -m train` takes as options."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -101,19 +105,17 @@ def _run(name: str, record: Record | None, figures: Sequence[str]) -> tuple[str,
 
 def _command(record: Record) -> str:
     """The recipe with what `python -m train` must be told to train it so again."""
-    recipe, now = record.run["recipe"], _now(record)
-    told = {name: values[0] for name, values in differences(recipe, now).items()}
-    options = [f" --{name} {told[name]}" for name in ("steps", "seed") if name in told]
-    return recipe["name"] + "".join(options)
+    changed = _changed(record)
+    options = [f" --{name} {changed[name][0]}" for name in _OPTIONS if name in changed]
+    return record.run["recipe"]["name"] + "".join(options)
 
 
 def _since(name: str, record: Record) -> list[str]:
-    """A line where the recipe has other settings today than the run had."""
-    changed = differences(record.run["recipe"], _now(record))
+    """A line where no option of `python -m train` makes up for how the recipe has changed."""
     settings = [
         f"{setting.rpartition('.')[2]} {had} (now {has})"
-        for setting, (had, has) in changed.items()
-        if setting not in ("steps", "seed")
+        for setting, (had, has) in _changed(record).items()
+        if setting not in _OPTIONS
     ]
     shown = record.run.get("artifact", name)
     return (
@@ -121,10 +123,11 @@ def _since(name: str, record: Record) -> list[str]:
     )
 
 
-def _now(record: Record) -> Mapping[str, Any]:
-    """The recipe of that name as it is today, as JSON."""
+def _changed(record: Record) -> dict[str, tuple[Any, Any]]:
+    """What a run was trained with and its recipe has otherwise today: setting -> (had, has)."""
     recipe = RECIPES.get(record.run["recipe"]["name"])
-    return RECIPE_JSON.dump_python(recipe(), mode="json") if recipe else {}
+    now = RECIPE_JSON.dump_python(recipe(), mode="json") if recipe else {}
+    return differences(record.run["recipe"], now)
 
 
 def _ours(row: Row) -> str:

@@ -45,10 +45,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def recorded(name: str) -> record.Record:
+    found = record.read(name)
+    assert found is not None
+    return found
+
+
 def test_a_record_is_the_run_what_was_measured_and_the_command(run: Path) -> None:
     record.write("one", run, {"iw_5000": 86.5})
-    found = record.read("one")
-    assert found is not None
+    found = recorded("one")
     assert found.run == json.loads((run / "run.json").read_text())
     command = "python -m benchmarks likelihood runs/one"
     assert found.measurements == (record.Measurement(command, {"iw_5000": 86.5}),)
@@ -62,20 +67,17 @@ def test_figures_of_another_command_stay_until_the_run_is_another(
     record.write("one", run, {"iw_5000": 86.5})
     monkeypatch.setattr("sys.argv", ["benchmarks", "manifold", "runs/one"])
     record.write("one", run, {"classes": 10.0})
-    found = record.read("one")
-    assert found is not None
+    found = recorded("one")
     assert [m.figures for m in found.measurements] == [{"iw_5000": 86.5}, {"classes": 10.0}]
     assert found.measurements[1].command == "python -m benchmarks manifold runs/one"
     monkeypatch.setattr("sys.argv", ["benchmarks", "likelihood", "runs/one", "--k", "5000"])
     record.write("one", run, {"iw_5000": 86.4, "images": 100})
-    found = record.read("one")
-    assert found is not None
+    found = recorded("one")
     assert [m.figures.get("iw_5000") for m in found.measurements] == [None, 86.4]
     changed = (run / "run.json").read_text().replace("46875", "50000")
     (run / "run.json").write_text(changed)
     record.write("one", run, {"classes": 9.0})
-    found = record.read("one")
-    assert found is not None
+    found = recorded("one")
     assert [m.figures for m in found.measurements] == [{"classes": 9.0}]
 
 
@@ -84,8 +86,7 @@ def test_an_artifact_is_recorded_as_the_run_it_came_from(run: Path) -> None:
     details = {"params": described["recipe"], **described["provenance"]}
     folder = tiny.write_artifact(run, "vae", details=details)
     record.write("one", folder.parent, {"nearest": 1.5})
-    found = record.read("one")
-    assert found is not None
+    found = recorded("one")
     assert found.run["artifact"] == "tiny-vae@1"
     assert found.run["recipe"] == {"name": "mnist_vae"}
     # What the artifact's card says was measured another time.

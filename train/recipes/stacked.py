@@ -10,6 +10,9 @@ from train.networks import DCGANParams
 from train.objectives import AdamParams, Adversarial
 from train.recipes.recipe import Recipe, variant
 
+_RATE = 1e-3
+"""Five times that of `mnist_gan`: three digits at once are slow to become legible."""
+
 
 def stacked_dcgan() -> Recipe:
     return Recipe(
@@ -27,9 +30,8 @@ def stacked_dcgan() -> Recipe:
                 generator_width=32,
                 discriminator_width=16,
             ),
-            # Five times the rate of `mnist_gan`: three digits at once are slow to become legible.
-            generator=AdamParams(1e-3, (0.5, 0.999)),
-            discriminator=AdamParams(1e-3, (0.5, 0.999)),
+            generator=AdamParams(_RATE, (0.5, 0.999)),
+            discriminator=AdamParams(_RATE, (0.5, 0.999)),
         ),
         steps=15_000,
         batch_size=64,
@@ -51,8 +53,8 @@ def stacked_r3gan() -> Recipe:
         stacked_dcgan(),
         "stacked_r3gan",
         "Stacked MNIST: relativistic pairs with R1 and R2",
-        generator=AdamParams(1e-3, (0.0, 0.99)),
-        discriminator=AdamParams(1e-3, (0.0, 0.99)),
+        generator=AdamParams(_RATE, (0.0, 0.99)),
+        discriminator=AdamParams(_RATE, (0.0, 0.99)),
         loss="relativistic",
         r1=1.0,
         r2=1.0,
