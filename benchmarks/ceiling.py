@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import runtime
 from benchmarks.subjects import random_images
 from benchmarks.timing import rate
-from runtime.manifest import GraphName
+from runtime.artifact.manifest import GraphName
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from benchmarks.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
 from export import conversion
+from runtime.artifact.manifest import GraphSpec, TensorSpec
 from runtime.images import ImageSpec
-from runtime.manifest import GraphSpec, TensorSpec
 from train.data import Dataset, load
 from train.data.images import load_images
 

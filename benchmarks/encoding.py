@@ -1,6 +1,6 @@
 """What a picture costs after the engine: microseconds and bytes an image, one image at a time.
 
-PNG by `runtime.encoding` against Pillow's default and fastest level; the other formats for
+PNG by `runtime.images.encoding` against Pillow's default and fastest level; the other formats for
 information. Every format that keeps pixels is decoded again, by Pillow or NumPy, and compared.
 """
 
@@ -19,8 +19,8 @@ from benchmarks.figures import Bar, Figure, least, most, parser, publish
 from benchmarks.servers import ROOT
 from benchmarks.subjects import Subject, add_options, opened
 from benchmarks.timing import interleaved, paired_ratio
-from runtime.encoding import encode_image, encode_npy
 from runtime.images import UInt8Array, to_picture
+from runtime.images.encoding import encode_image, encode_npy
 
 Encode = Callable[[UInt8Array], bytes]
 

@@ -19,9 +19,9 @@ from benchmarks.figures import Bar, Figure, least, parser, publish
 from benchmarks.raw import openvino_static, session
 from benchmarks.subjects import NETWORKS, Subject, add_options, opened
 from benchmarks.timing import interleaved, paired_ratio, rate
-from runtime.backends.openvino import is_installed, precisions
+from runtime.artifact.manifest import GraphName
+from runtime.engines.openvino import is_installed, precisions
 from runtime.machine import cores
-from runtime.manifest import GraphName
 
 BASELINE = "ONNX Runtime, as it comes"
 OURS_FP32, OURS_AUTO = "ours, fp32", "ours, auto"

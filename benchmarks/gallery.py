@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from runtime.encoding import encode_image
 from runtime.images import UInt8Array, contact_sheet
+from runtime.images.encoding import encode_image
 
 SEED = 7
 SIDE = 8

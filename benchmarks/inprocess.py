@@ -18,11 +18,11 @@ import runtime
 from benchmarks.figures import Bar, Figure, least, parser, publish
 from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
 from benchmarks.timing import interleaved, medians, paired_ratio, rate
-from runtime.backends import Backend, Setting, Variant
-from runtime.backends.opening import open_backend
-from runtime.cache import cache_folder
+from runtime.artifact.manifest import GraphName
+from runtime.engines.backend import Backend, Setting, Variant
+from runtime.engines.cache import cache_folder
+from runtime.engines.opening import open_backend
 from runtime.machine import cores
-from runtime.manifest import GraphName
 
 PRECISIONS: tuple[Literal["fp32", "auto"], ...] = ("fp32", "auto")
 BARS: dict[str, Bar] = {

@@ -18,7 +18,7 @@ from benchmarks.report import table
 from benchmarks.results import record
 from benchmarks.served import served
 from runtime.images import contact_sheet, to_picture
-from runtime.latents import PathKind
+from runtime.sampling.paths import PathKind
 
 PATHS = 300
 STEPS = 13

@@ -24,7 +24,7 @@ from benchmarks.results import record
 from export import export_run
 from export.prior import COMPONENTS, add_prior
 from export.runs import training_images
-from runtime.artifact import find_artifact, read_artifact
+from runtime.artifact.reading import find_artifact, read_artifact
 from runtime.images import contact_sheet, to_picture
 from train import metrics
 

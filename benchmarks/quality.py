@@ -20,8 +20,8 @@ from benchmarks.judge import Classifier, load_classifier, load_second, subject
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from benchmarks.served import served
+from runtime.artifact.prior import standard_normal_log_density
 from runtime.images import contact_sheet, to_picture
-from runtime.prior import standard_normal_log_density
 from train import metrics
 
 if TYPE_CHECKING:

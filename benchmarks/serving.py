@@ -25,10 +25,10 @@ from benchmarks.rounds import Plan, Rounds, Work, run
 from benchmarks.servers import Server
 from benchmarks.subjects import Subject, add_options, opened, random_images
 from benchmarks.wrk import Load
-from runtime.backends import graph_bytes, graph_spec
-from runtime.encoding import encode_npy
+from runtime.artifact.manifest import GraphName
+from runtime.engines.backend import graph_bytes, graph_spec
+from runtime.images.encoding import encode_npy
 from runtime.machine import cores
-from runtime.manifest import GraphName
 
 OURS, BARE = "ours", "bare uvicorn on our runtime"
 NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"

@@ -16,7 +16,7 @@ from statistics import median
 
 from benchmarks import servers
 from benchmarks.figures import Bar, Figure, most, parser, publish
-from runtime.cache import CACHE_VARIABLE
+from runtime.engines.cache import CACHE_VARIABLE
 from runtime.machine import cores
 
 BARS: dict[str, Bar] = {

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import Model
-from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Setting, Variant
-from runtime.cache import CACHE_VARIABLE, cache_folder
-from runtime.choice import choose
+from runtime.artifact.manifest import GraphName, Manifest, Precision, Reduced
+from runtime.artifact.reading import Artifact, read_artifact
+from runtime.engines.backend import Setting, Variant
+from runtime.engines.cache import CACHE_VARIABLE, cache_folder
+from runtime.engines.choice import choose
 from runtime.images import UInt8Array
 from runtime.machine import cores
-from runtime.manifest import GraphName, Manifest, Precision, Reduced
-from runtime.requests import Sample
+from runtime.requests.sample import Sample
 
 if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
     from benchmarks.networks import Network

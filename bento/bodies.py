@@ -14,7 +14,7 @@ from bento.errors import RequestError
 from bento.schemas import from_json, from_strings
 from bento.settings import Settings
 from runtime import InputError
-from runtime.encoding import decode_npy
+from runtime.images.encoding import decode_npy
 
 P = ParamSpec("P")
 T = TypeVar("T")

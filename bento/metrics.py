@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from runtime import Model
-from runtime.manifest import GraphName
+from runtime.artifact.manifest import GraphName
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -25,7 +25,7 @@ from runtime import (
     Sample,
     load,
 )
-from runtime.artifact import artifact_folders, numbered_versions
+from runtime.artifact.reading import artifact_folders, numbered_versions
 
 logger = logging.getLogger(__name__)
 

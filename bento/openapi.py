@@ -18,7 +18,7 @@ from bento.schemas import (
 )
 from bento.settings import Settings
 from runtime import Model
-from runtime.encoding import MEDIA_TYPES
+from runtime.images.encoding import MEDIA_TYPES
 
 Json = dict[str, Any]
 

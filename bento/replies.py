@@ -9,7 +9,8 @@ from typing import Any
 
 from bento.errors import RequestError
 from runtime import InputError
-from runtime.encoding import (
+from runtime.images import UInt8Array, contact_sheet
+from runtime.images.encoding import (
     MEDIA_TYPES,
     PICTURE_FORMATS,
     encode_image,
@@ -17,8 +18,7 @@ from runtime.encoding import (
     encode_npz,
     encode_zip,
 )
-from runtime.images import UInt8Array, contact_sheet
-from runtime.requests import Encoded
+from runtime.requests.encode import Encoded
 
 PICTURE_REPLIES = ("png", "webp", "jpeg", "npy", "zip", "json")
 ARRAY_REPLIES = ("json", "npy", "npz")

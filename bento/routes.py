@@ -43,12 +43,12 @@ from bento.settings import Settings
 from bento.streaming import ArrayStream, Lifetime
 from bento.uploads import UPLOADS, read_upload
 from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedError, Sample
-from runtime.batching import Job
-from runtime.checks import check_labels
-from runtime.encoding import MEDIA_TYPES
+from runtime.batching.batcher import Job
 from runtime.images import UInt8Array
-from runtime.requests import Centre
-from runtime.streams import MAX_SEED
+from runtime.images.encoding import MEDIA_TYPES
+from runtime.requests.checks import check_labels
+from runtime.requests.reconstruct import Centre
+from runtime.sampling.streams import MAX_SEED
 
 T = TypeVar("T")
 Handler = Callable[[Request, Lifetime], Awaitable[Response]]

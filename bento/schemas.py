@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from runtime import InputError
-from runtime.checks import MAX_COUNT
-from runtime.streams import MAX_SEED
+from runtime.requests.checks import MAX_COUNT
+from runtime.sampling.streams import MAX_SEED
 
 PictureFormat = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
 ArrayFormat = Literal["json", "npy", "npz"]

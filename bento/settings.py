@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from runtime.artifact.signatures import public_keys
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS
-from runtime.signatures import public_keys
 
 PREFIX = "LATENTSERVE_"
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bento.calls import call_of
-from runtime.encoding import MEDIA_TYPES, npy_header
 from runtime.images import UInt8Array
+from runtime.images.encoding import MEDIA_TYPES, npy_header
 
 logger = logging.getLogger(__name__)
 

@@ -28,12 +28,12 @@ from export.runs import export_run, training_images
 from export.sign import make_keys, sign
 from export.variants import add_variants
 from export.weights import checksum, load_module
-from runtime.artifact import read_artifact
-from runtime.cache import cache_folder
+from runtime.artifact.manifest import REDUCED, Manifest, Provenance
+from runtime.artifact.reading import read_artifact
+from runtime.engines.cache import cache_folder
+from runtime.engines.nvidia.tensorrt import FLAVORS
 from runtime.errors import EngineError, LatentServeError
-from runtime.files import load_images
-from runtime.manifest import REDUCED, Manifest, Provenance
-from runtime.nvidia.tensorrt import FLAVORS
+from runtime.images.files import load_images
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from export.write import choose_version, write
-from runtime.errors import ExportError
-from runtime.images import ImageSpec
-from runtime.machine import installed_version
-from runtime.manifest import (
+from runtime.artifact.manifest import (
     REDUCED,
     GraphSpec,
     LatentSpec,
@@ -21,6 +18,9 @@ from runtime.manifest import (
     border,
     check_name,
 )
+from runtime.errors import ExportError
+from runtime.images import ImageSpec
+from runtime.machine import installed_version
 
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
@@ -63,7 +63,7 @@ def export(
 
     `precisions` are tried for `decode` beside fp32: each is held against the fp32 graph over 10,000
     seeded latents, with arithmetic emulated on the CPU, and left out where its images differ by
-    more than `runtime.golden` allows; the card says why. Engines on GPUs run them.
+    more than `runtime.artifact.golden` allows; the card says why. Engines on GPUs run them.
 
     `neighbours` is a PNG for the model card: samples above their nearest training images, as
     `python -m benchmarks quality --out` draws it.

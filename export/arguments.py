@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from runtime.artifact.manifest import REDUCED, Reduced
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
-from runtime.manifest import REDUCED, Reduced
 
 
 def precisions(text: str) -> tuple[Reduced, ...]:

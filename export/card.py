@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from runtime.encoding import encode_image
-from runtime.golden import (
+from runtime.artifact.golden import (
     ENCODE_TOLERANCE,
     MAX_LEVELS,
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
+from runtime.artifact.manifest import Manifest, Parity, Provenance
 from runtime.images import contact_sheet
-from runtime.manifest import Manifest, Parity, Provenance
+from runtime.images.encoding import encode_image
 from runtime.model import Model
 
 CARD = "README.md"

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runtime.backends import Tensors
+from runtime.artifact.manifest import Manifest
+from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
 from runtime.images import to_float
-from runtime.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 

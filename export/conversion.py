@@ -9,9 +9,9 @@ import onnx
 import torch
 from torch import nn
 
+from runtime.artifact.graph import check_graph
+from runtime.artifact.manifest import GraphSpec
 from runtime.errors import ArtifactError, ExportError
-from runtime.graph import check_graph
-from runtime.manifest import GraphSpec
 
 OPSET = 20
 
@@ -25,7 +25,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> bytes:
 
     `module` is in eval mode, on the CPU, and takes the inputs in the order of `spec`. The same
     module gives the same bytes. Raises ExportError where torch cannot convert it, or where the
-    graph holds what no artifact may (`runtime.graph`).
+    graph holds what no artifact may (`runtime.artifact.graph`).
     """
     inputs = tuple(
         torch.zeros(_EXAMPLE_BATCH, *tensor.shape, dtype=getattr(torch, tensor.dtype))

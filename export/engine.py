@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from export.plan import EngineOptions, build_plan
-from runtime.artifact import Artifact
-from runtime.backends import graph_spec
-from runtime.backends.tensorrt import verify_plan
+from runtime.artifact.manifest import GraphName, GraphSpec
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import graph_spec
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.devices import Gpu
+from runtime.engines.nvidia.plans import Bucket, Plan, PlanKey, store
+from runtime.engines.nvidia.tensorrt import import_tensorrt, rtx_capabilities
+from runtime.engines.nvidia.tensorrt_api import TensorRT
+from runtime.engines.tensorrt import verify_plan
 from runtime.errors import EngineError
-from runtime.manifest import GraphName, GraphSpec
-from runtime.nvidia import devices
-from runtime.nvidia.devices import Gpu
-from runtime.nvidia.plans import Bucket, Plan, PlanKey, store
-from runtime.nvidia.tensorrt import import_tensorrt, rtx_capabilities
-from runtime.nvidia.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
 

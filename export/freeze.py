@@ -18,15 +18,15 @@ from export.conversion import to_onnx
 from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
 from export.variants import with_variants
-from runtime.artifact import Artifact
-from runtime.backends import Backend, Tensors
-from runtime.backends.onnxruntime import open_reference
-from runtime.encoding import encode_npz
-from runtime.golden import GOLDEN
-from runtime.manifest import GraphName, GraphSpec, Manifest, Reduced
+from runtime.artifact.golden import GOLDEN
+from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Reduced
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import Backend, Tensors
+from runtime.engines.onnxruntime import open_reference
+from runtime.images.encoding import encode_npz
 from runtime.model import Model
-from runtime.posterior import posterior_noise
-from runtime.requests import Sample
+from runtime.requests.sample import Sample
+from runtime.sampling.posterior import posterior_noise
 
 logger = logging.getLogger(__name__)
 

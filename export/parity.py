@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from runtime.backends import Backend, Tensors
+from runtime.artifact.golden import ENCODE_TOLERANCE, MAX_LEVELS
+from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Parity
+from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ExportError
-from runtime.golden import ENCODE_TOLERANCE, MAX_LEVELS
-from runtime.manifest import GraphName, GraphSpec, Manifest, Parity
 
 # A batch of one, an odd one, and the largest; rows of the last are also run one by one.
 _SINGLE_ROWS = 8

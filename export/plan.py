@@ -10,23 +10,23 @@ from typing import Any, Literal, cast
 import onnx
 from tqdm import tqdm
 
-from runtime.cache import write_file
-from runtime.errors import EngineError
-from runtime.manifest import GraphSpec, Precision
-from runtime.nvidia.plans import Bucket, PlanKey
-from runtime.nvidia.tensorrt import (
+from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.engines.cache import write_file
+from runtime.engines.nvidia.plans import Bucket, PlanKey
+from runtime.engines.nvidia.tensorrt import (
     Flavor,
     data_types,
     import_tensorrt,
     logger_of,
     rtx_capabilities,
 )
-from runtime.nvidia.tensorrt_api import (
+from runtime.engines.nvidia.tensorrt_api import (
     IBuilderConfig,
     INetworkDefinition,
     IRtxBuilderConfig,
     TensorRT,
 )
+from runtime.errors import EngineError
 
 logger = logging.getLogger(__name__)
 

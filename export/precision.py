@@ -3,7 +3,7 @@ bf16.
 
 The border stays what users hold: latents float32 in, grey levels computed in float32 and given as
 uint8. Between the two every float32 tensor becomes float16 or bfloat16. The graphs have passed
-`runtime.graph.check_graph`, so there are no subgraphs and no operators but the allowed ones.
+`check_graph`, so there are no subgraphs and no operators but the allowed ones.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from runtime.artifact.manifest import Reduced
+from runtime.engines.rewrites import rewrite
 from runtime.errors import ExportError
-from runtime.manifest import Reduced
-from runtime.rewrites import rewrite
 
 LEVELS = "latentserve.levels"
 """The second output that `with_levels` adds."""

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from export.card import NEIGHBOURS, SHEET, sample_sheet
 from export.variants import with_variants, without_variants
 from export.write import choose_version, write
-from runtime.artifact import Artifact, read_artifact
-from runtime.backends.onnxruntime import open_reference
-from runtime.encoding import encode_npz
+from runtime.artifact.golden import REDUCED_IMAGES
+from runtime.artifact.manifest import PRIOR, REDUCED, Manifest, Reduced
+from runtime.artifact.prior import Mixture, standard_normal_log_density
+from runtime.artifact.reading import Artifact, read_artifact
+from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ExportError
-from runtime.golden import REDUCED_IMAGES
 from runtime.images import Float32Array
+from runtime.images.encoding import encode_npz
 from runtime.machine import cores, installed_version
-from runtime.manifest import PRIOR, REDUCED, Manifest, Reduced
 from runtime.model import Model
-from runtime.prior import Mixture, standard_normal_log_density
-from runtime.requests import Labels
+from runtime.requests.checks import Labels
 
 logger = logging.getLogger(__name__)
 

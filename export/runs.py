@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.api import export
+from runtime.artifact.manifest import REDUCED, Manifest, Provenance, Reduced
 from runtime.errors import ExportError
-from runtime.manifest import REDUCED, Manifest, Provenance, Reduced
 
 if TYPE_CHECKING:
     from train.runs import TrainedRun

@@ -1,12 +1,12 @@
-"""Signing artifacts: a key pair, and the signature that `runtime.signatures` checks."""
+"""Signing artifacts: a key pair, and the signature that `runtime.artifact.signatures` checks."""
 
 import base64
 import os
 from pathlib import Path
 
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
+from runtime.artifact.signatures import SIGNATURE, signed_bytes
 from runtime.errors import ExportError
-from runtime.signatures import SIGNATURE, signed_bytes
 
 
 def make_keys(private: Path) -> Path:

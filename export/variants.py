@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.write import choose_version, write
-from runtime.artifact import Artifact, read_artifact
-from runtime.backends import Backend, Tensors
-from runtime.backends.onnxruntime import open_reference
+from runtime.artifact.golden import REDUCED_IMAGES, within_tolerance
+from runtime.artifact.graph import check_graph
+from runtime.artifact.manifest import REDUCED, GraphSpec, Manifest, Parity, Precision, Reduced
+from runtime.artifact.reading import Artifact, read_artifact
+from runtime.engines.backend import Backend, Tensors
+from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError
-from runtime.golden import REDUCED_IMAGES, within_tolerance
-from runtime.graph import check_graph
 from runtime.machine import cores
-from runtime.manifest import REDUCED, GraphSpec, Manifest, Parity, Precision, Reduced
-from runtime.requests import Sample
+from runtime.requests.sample import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def with_variants(
     artifact: Artifact, precisions: Sequence[Reduced], *, images: int = REDUCED_IMAGES
 ) -> Artifact:
     """The artifact with its decoder in each of `precisions` as well, as far as the images stay near
-    those of the fp32 graph over so many seeded latents (`runtime.golden`), and finite on extreme
+    those of the fp32 graph over so many seeded latents (`within_tolerance`), and finite on extreme
     ones; the manifest says why others are left out.
 
     The arithmetic is emulated on the CPU (`export.precision.emulate`); an engine that runs a

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from export.card import CARD, NEIGHBOURS, model_card
-from runtime.artifact import Artifact, read_artifact
+from runtime.artifact.manifest import MANIFEST, MANIFEST_DIGEST
+from runtime.artifact.reading import Artifact, read_artifact
 from runtime.errors import ExportError
-from runtime.manifest import MANIFEST, MANIFEST_DIGEST
 
 
 def choose_version(folder: Path, version: int | None) -> int:

@@ -1,40 +1,79 @@
-"""latentserve's runtime: load a verified artifact and sample, decode and encode with it."""
+"""latentserve's runtime: load a verified artifact and sample, decode and encode with it.
 
-from runtime.errors import (
-    ArtifactError,
-    DeadlineExceeded,
-    EngineError,
-    InputError,
-    LatentServeError,
-    OverloadedError,
-)
-from runtime.images import ImageSpec
-from runtime.loading import Limits, load, tune
-from runtime.manifest import Manifest, TensorSpec
-from runtime.model import Model
-from runtime.observer import Observer
-from runtime.posterior import Posterior, PosteriorDraw
-from runtime.requests import Decode, Encode, Interpolate, Sample
+Names are loaded when they are first used, so that `import runtime.images` loads pixels alone.
+"""
 
-__all__ = [
-    "ArtifactError",
-    "DeadlineExceeded",
-    "Decode",
-    "Encode",
-    "EngineError",
-    "ImageSpec",
-    "InputError",
-    "Interpolate",
-    "LatentServeError",
-    "Limits",
-    "Manifest",
-    "Model",
-    "Observer",
-    "OverloadedError",
-    "Posterior",
-    "PosteriorDraw",
-    "Sample",
-    "TensorSpec",
-    "load",
-    "tune",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.artifact.manifest import Manifest as Manifest
+    from runtime.artifact.manifest import TensorSpec as TensorSpec
+    from runtime.errors import (
+        ArtifactError as ArtifactError,
+    )
+    from runtime.errors import (
+        DeadlineExceeded as DeadlineExceeded,
+    )
+    from runtime.errors import (
+        EngineError as EngineError,
+    )
+    from runtime.errors import (
+        InputError as InputError,
+    )
+    from runtime.errors import (
+        LatentServeError as LatentServeError,
+    )
+    from runtime.errors import (
+        OverloadedError as OverloadedError,
+    )
+    from runtime.images import ImageSpec as ImageSpec
+    from runtime.loading import Limits as Limits
+    from runtime.loading import load as load
+    from runtime.loading import tune as tune
+    from runtime.model import Model as Model
+    from runtime.observer import Observer as Observer
+    from runtime.requests.decode import Decode as Decode
+    from runtime.requests.encode import Encode as Encode
+    from runtime.requests.interpolate import Interpolate as Interpolate
+    from runtime.requests.sample import Sample as Sample
+    from runtime.sampling.posterior import Posterior as Posterior
+    from runtime.sampling.posterior import PosteriorDraw as PosteriorDraw
+
+_MODULES = {
+    "ArtifactError": "errors",
+    "DeadlineExceeded": "errors",
+    "Decode": "requests.decode",
+    "Encode": "requests.encode",
+    "EngineError": "errors",
+    "ImageSpec": "images",
+    "InputError": "errors",
+    "Interpolate": "requests.interpolate",
+    "LatentServeError": "errors",
+    "Limits": "loading",
+    "Manifest": "artifact.manifest",
+    "Model": "model",
+    "Observer": "observer",
+    "OverloadedError": "errors",
+    "Posterior": "sampling.posterior",
+    "PosteriorDraw": "sampling.posterior",
+    "Sample": "requests.sample",
+    "TensorSpec": "artifact.manifest",
+    "load": "loading",
+    "tune": "loading",
+}
+"""Public name -> the module it comes from."""
+
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    value = getattr(import_module(f"runtime.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

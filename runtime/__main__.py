@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.checks import Label
 from runtime.errors import InputError, LatentServeError
-from runtime.files import (
+from runtime.images import UInt8Array
+from runtime.images.files import (
     OUTPUTS,
     begin_folder,
     check_output,
@@ -22,10 +22,14 @@ from runtime.files import (
     save_arrays,
     save_images,
 )
-from runtime.images import UInt8Array
 from runtime.loading import Limits, load, tune
 from runtime.model import Model
-from runtime.requests import Centre, Decode, Encode, Interpolate, Sample
+from runtime.requests.checks import Label
+from runtime.requests.decode import Decode
+from runtime.requests.encode import Encode
+from runtime.requests.interpolate import Interpolate
+from runtime.requests.reconstruct import Centre
+from runtime.requests.sample import Sample
 
 T = TypeVar("T", bound=Sized)
 

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runtime.artifact import read_artifact
-from runtime.backends import Backend, Device, Setting, Variant
-from runtime.backends.gpu import LANES_PER_GPU
-from runtime.backends.opening import open_backend
-from runtime.cache import cache_folder
-from runtime.checks import check_integer
-from runtime.choice import Measured, choose, choose_anew
+from runtime.artifact.golden import REDUCED_IMAGES, check_golden
+from runtime.artifact.manifest import Manifest, Precision
+from runtime.artifact.reading import read_artifact
+from runtime.engines.backend import Backend, Device, Setting, Variant
+from runtime.engines.cache import cache_folder
+from runtime.engines.choice import Measured, choose, choose_anew
+from runtime.engines.gpu import LANES_PER_GPU
+from runtime.engines.nvidia import devices
+from runtime.engines.opening import open_backend
+from runtime.engines.variants import on_gpu
 from runtime.errors import EngineError
-from runtime.golden import REDUCED_IMAGES, check_golden
 from runtime.machine import cores
-from runtime.manifest import Manifest, Precision
 from runtime.model import Model
-from runtime.nvidia import devices
 from runtime.observer import Observer
-from runtime.variants import on_gpu
+from runtime.requests.checks import check_integer
 
 logger = logging.getLogger(__name__)
 

@@ -10,25 +10,23 @@ from typing import Any, TypeVar, overload
 
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact import Artifact
-from runtime.backends import Backend, zero_inputs
-from runtime.batching import Batcher, Job
-from runtime.checks import Int64Array, Labels, check_integer, check_labels
+from runtime.artifact.manifest import GraphName, Manifest
+from runtime.artifact.prior import Mixture
+from runtime.artifact.reading import Artifact
+from runtime.batching.batcher import Batcher, Job
+from runtime.engines.backend import Backend, zero_inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
-from runtime.latents import PathKind, manifold_grid
-from runtime.manifest import GraphName, Manifest
 from runtime.observer import Observer
-from runtime.posterior import Posterior, PosteriorDraw
-from runtime.prior import Mixture
-from runtime.requests import (
-    Centre,
-    Decode,
-    Encode,
-    Interpolate,
-    Request,
-    Sample,
-)
+from runtime.requests.checks import Int64Array, Labels, check_integer, check_labels
+from runtime.requests.decode import Decode
+from runtime.requests.encode import Encode
+from runtime.requests.interpolate import Interpolate
+from runtime.requests.reconstruct import Centre
+from runtime.requests.request import Request
+from runtime.requests.sample import Sample
+from runtime.sampling.paths import PathKind, manifold_grid
+from runtime.sampling.posterior import Posterior, PosteriorDraw
 
 T = TypeVar("T")
 

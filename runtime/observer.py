@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from runtime.manifest import GraphName
+from runtime.artifact.manifest import GraphName
 
 logger = logging.getLogger(__name__)
 

@@ -30,13 +30,13 @@ from benchmarks.gpu.cases import (
 from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.subjects import Subject, add_options, opened
 from benchmarks.timing import rate
-from runtime.backends.gpu import NO_GPU
-from runtime.backends.onnxruntime import has_cuda
+from runtime.artifact.manifest import Precision
+from runtime.engines.gpu import NO_GPU
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.tensorrt import is_installed
+from runtime.engines.onnxruntime import has_cuda
 from runtime.errors import EngineError
-from runtime.manifest import Precision
-from runtime.nvidia import devices
-from runtime.nvidia.tensorrt import is_installed
-from runtime.requests import Sample
+from runtime.requests.sample import Sample
 
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from benchmarks.engines import Measure
 from benchmarks.timing import rate
-from runtime.backends.onnxruntime import CUDA, import_onnxruntime
+from runtime.artifact.manifest import GraphSpec
+from runtime.engines.nvidia.cuda import Cuda
+from runtime.engines.nvidia.devices import Gpu
+from runtime.engines.nvidia.plans import Plan
+from runtime.engines.nvidia.tensorrt import import_tensorrt, logger_of
+from runtime.engines.onnxruntime import CUDA, import_onnxruntime
 from runtime.errors import EngineError
-from runtime.manifest import GraphSpec
-from runtime.nvidia.cuda import Cuda
-from runtime.nvidia.devices import Gpu
-from runtime.nvidia.plans import Plan
-from runtime.nvidia.tensorrt import import_tensorrt, logger_of
 
 _COPIED = 256 << 20
 _COPIES = 8

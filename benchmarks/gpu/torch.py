@@ -18,7 +18,7 @@ from benchmarks.engines import Measure, MissingError
 from benchmarks.gpu.raw import looped
 from benchmarks.networks import Network
 from export.modules import DecodeModule
-from runtime.manifest import Precision
+from runtime.artifact.manifest import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
 WAYS: dict[Way, str] = {

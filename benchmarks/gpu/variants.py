@@ -29,13 +29,13 @@ from benchmarks.gpu.cases import (
 )
 from benchmarks.subjects import Subject
 from benchmarks.timing import rate
-from runtime.cache import cache_folder
+from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.engines.cache import cache_folder
+from runtime.engines.nvidia.cuda import CudaRuntime
+from runtime.engines.nvidia.devices import Gpu
+from runtime.engines.nvidia.tensorrt import Flavor
 from runtime.errors import EngineError
 from runtime.images import UInt8Array
-from runtime.manifest import GraphSpec, Precision
-from runtime.nvidia.cuda import CudaRuntime
-from runtime.nvidia.devices import Gpu
-from runtime.nvidia.tensorrt import Flavor
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Opener:
 
     def _tensorrt(self, flavor: Flavor) -> Variants:
         from benchmarks.gpu.raw import tensorrt_loops
-        from runtime.backends.tensorrt import find_plans
+        from runtime.engines.tensorrt import find_plans
 
         self._build(flavor)
         artifact, gpu = self.subject.artifact, self.session.gpu
@@ -185,7 +185,7 @@ class Opener:
     def _build(self, flavor: Flavor) -> None:
         """Build, verify and keep the plans of this batch size, and note how long each took."""
         from export.engine import EngineOptions, build_engines
-        from runtime.nvidia.plans import Bucket
+        from runtime.engines.nvidia.plans import Bucket
 
         case = self.case
         options = EngineOptions(flavor, case.precision, (Bucket.of(case.batch),))

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 import runtime
-from runtime.encoding import encode_image, encode_npy
+from runtime.images.encoding import encode_image, encode_npy
 
 
 class App:

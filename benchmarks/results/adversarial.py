@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.results.record import Row
-from runtime.artifact import artifact_folders, find_artifact
+from runtime.artifact.reading import artifact_folders, find_artifact
 
 _BUDGET = (
     "One pair of networks (generator width 32, discriminator width 16 without norm), 3,000 batches "

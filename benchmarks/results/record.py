@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
 
 FOLDER = Path(__file__).parent / "records"
 

@@ -9,11 +9,11 @@ import pytest
 import runtime
 from runtime import Limits, Model
 from runtime.__main__ import main as command
-from runtime.artifact import read_artifact
-from runtime.backends import Setting
-from runtime.backends.opening import open_backend
-from runtime.backends.openvino import precisions
-from runtime.variants import candidates
+from runtime.artifact.reading import read_artifact
+from runtime.engines.backend import Setting
+from runtime.engines.opening import open_backend
+from runtime.engines.openvino import precisions
+from runtime.engines.variants import candidates
 from tests.artifacts.test_quality import ARTIFACTS, SHIPPED
 
 LEVELS = 1  # fp32: grey levels between any two ways of asking for the same image

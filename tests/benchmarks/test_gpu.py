@@ -29,11 +29,11 @@ from benchmarks.gpu.cases import (
     take_turns,
     tell,
 )
+from runtime.artifact.manifest import GraphSpec, TensorSpec
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.cuda import CudaRuntime
+from runtime.engines.nvidia.devices import Gpu
 from runtime.images import ImageSpec
-from runtime.manifest import GraphSpec, TensorSpec
-from runtime.nvidia import devices
-from runtime.nvidia.cuda import CudaRuntime
-from runtime.nvidia.devices import Gpu
 from tests.runtime.nvidia.conftest import cuda, kernel, tensorrt
 from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT
 

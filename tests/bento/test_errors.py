@@ -12,7 +12,7 @@ import pytest
 from bento.models import Models
 from bento.settings import Settings
 from runtime import EngineError
-from runtime.encoding import encode_image, encode_npy
+from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import Ask, ask_async
 
 JSON = {"content-type": "application/json"}

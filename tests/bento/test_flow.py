@@ -12,7 +12,7 @@ import pytest
 
 from bento.models import Models
 from bento.settings import Settings
-from runtime.encoding import encode_npy
+from runtime.images.encoding import encode_npy
 from tests.bento.support import ask_async
 from tests.tiny import write_artifact
 

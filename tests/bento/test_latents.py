@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from bento.models import Models
-from runtime.encoding import encode_image, encode_npy
 from runtime.images import fit
+from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import Ask
 
 NPY = {"content-type": "application/x-npy"}

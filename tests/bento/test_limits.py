@@ -14,8 +14,8 @@ from bento.models import Models
 from bento.schemas import SampleRequest, from_json
 from bento.settings import Settings, read_settings, settings_table
 from runtime import InputError
-from runtime.backends import ENGINES
-from runtime.encoding import encode_image, encode_npy
+from runtime.engines.backend import ENGINES
+from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import ROOT, Ask
 
 JSON = {"content-type": "application/json"}

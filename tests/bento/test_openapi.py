@@ -11,7 +11,7 @@ import bento.errors
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
-from runtime.encoding import encode_image
+from runtime.images.encoding import encode_image
 from tests.bento.support import ROOT, Ask
 
 

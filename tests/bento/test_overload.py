@@ -19,10 +19,10 @@ from bento.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime import Model, Sample
-from runtime.batching import Job
-from runtime.encoding import encode_image, encode_npy
+from runtime.batching.batcher import Job
 from runtime.images import UInt8Array
-from runtime.requests import Described
+from runtime.images.encoding import encode_image, encode_npy
+from runtime.requests.request import Described
 from tests.bento.support import ask_async
 
 FOUR = {"model": "tiny-plain", "n": 4}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bento.models import Models
-from runtime.encoding import MEDIA_TYPES
 from runtime.images import contact_sheet
+from runtime.images.encoding import MEDIA_TYPES
 from tests.bento.support import Ask
 from tests.tiny import LABELS
 

@@ -12,7 +12,7 @@ from bento.models import Models
 from bento.settings import Settings
 from export.__main__ import main as export
 from runtime.__main__ import main as sample
-from runtime.encoding import decode_npy
+from runtime.images.encoding import decode_npy
 from tests.bento.support import ask_async
 from train.__main__ import main as train
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import runtime
 from export import ImageSpec, export
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
 from runtime.images import to_float, to_uint8
 
 

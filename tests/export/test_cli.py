@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import export
 import runtime
 from export.__main__ import main
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
 
 NETS = """
 import torch

@@ -8,12 +8,17 @@ import pytest
 
 from export.engine import build_engines, parse_buckets
 from export.plan import EngineOptions, build_plan
-from runtime.artifact import artifact_folders, read_artifact
+from runtime.artifact.manifest import Precision
+from runtime.artifact.reading import artifact_folders, read_artifact
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.plans import Bucket, PlanKey, find
+from runtime.engines.nvidia.tensorrt import (
+    import_tensorrt,
+    is_installed,
+    logger_of,
+    rtx_capabilities,
+)
 from runtime.errors import EngineError
-from runtime.manifest import Precision
-from runtime.nvidia import devices
-from runtime.nvidia.plans import Bucket, PlanKey, find
-from runtime.nvidia.tensorrt import import_tensorrt, is_installed, logger_of, rtx_capabilities
 
 pytestmark = pytest.mark.skipif(
     not is_installed("tensorrt-rtx"), reason="needs latentserve[tensorrt-rtx]"

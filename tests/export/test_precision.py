@@ -13,11 +13,11 @@ from export import ImageSpec, export
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.variants import add_variants, with_variants
 from runtime import load
-from runtime.artifact import Artifact, read_artifact
+from runtime.artifact.graph import check_graph
+from runtime.artifact.manifest import REDUCED, Reduced
+from runtime.artifact.reading import Artifact, read_artifact
 from runtime.errors import ExportError, InputError
-from runtime.graph import check_graph
-from runtime.manifest import REDUCED, Reduced
-from runtime.requests import Sample
+from runtime.requests.sample import Sample
 from tests.export.conftest import ConditionalDecoder
 
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}

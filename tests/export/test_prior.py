@@ -11,11 +11,11 @@ from export import ExportError, export_run
 from export.__main__ import main
 from export.prior import add_prior, fit
 from export.runs import training_images
-from runtime.artifact import read_artifact
-from runtime.encoding import encode_image, encode_npy
-from runtime.manifest import REDUCED, LatentSpec
-from runtime.prior import Mixture
-from runtime.streams import Counter
+from runtime.artifact.manifest import REDUCED, LatentSpec
+from runtime.artifact.prior import Mixture
+from runtime.artifact.reading import read_artifact
+from runtime.images.encoding import encode_image, encode_npy
+from runtime.sampling.streams import Counter
 from tests.export.test_runs import trained
 from tests.tiny import mixture_arrays, write_artifact
 from train.recipes import digits_vae

@@ -11,9 +11,9 @@ import runtime
 from export import ExportError, ImageSpec, export_run
 from export.__main__ import main
 from export.prior import add_prior
-from runtime.artifact import read_artifact
-from runtime.encoding import encode_image
-from runtime.streams import Counter, Stream, normals
+from runtime.artifact.reading import read_artifact
+from runtime.images.encoding import encode_image
+from runtime.sampling.streams import Counter, Stream, normals
 from train.data import load
 from train.loop import train
 from train.networks import DCGANParams, IAFParams

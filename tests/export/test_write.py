@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.write import choose_version, write
-from runtime.artifact import Artifact, read_artifact
+from runtime.artifact.reading import Artifact, read_artifact
 from runtime.errors import ArtifactError, ExportError
 
 

@@ -15,15 +15,15 @@ import pytest
 
 import runtime
 from runtime import Limits, Model
-from runtime.artifact import read_artifact
-from runtime.backends.onnxruntime import has_cuda
+from runtime.artifact.golden import within_tolerance
+from runtime.artifact.manifest import Precision
+from runtime.artifact.reading import read_artifact
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.plans import Bucket
+from runtime.engines.nvidia.tensorrt import is_installed
+from runtime.engines.onnxruntime import has_cuda
 from runtime.errors import EngineError
-from runtime.golden import within_tolerance
 from runtime.images import UInt8Array
-from runtime.manifest import Precision
-from runtime.nvidia import devices
-from runtime.nvidia.plans import Bucket
-from runtime.nvidia.tensorrt import is_installed
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 BUCKETS = (1, 16, 64)
@@ -132,7 +132,7 @@ def build(combination: Combination, folder: Path) -> None:
 
 
 def assert_near(found: UInt8Array, expected: UInt8Array, precision: Precision) -> None:
-    """Within the tolerance that all backends have, `runtime.golden`'s."""
+    """Within the tolerance that all backends have, `runtime.artifact.golden`'s."""
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     levels = np.abs(found.astype(np.int16) - expected)
     mean, largest = float(levels.mean()), float(levels.max())

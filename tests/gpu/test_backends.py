@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from runtime import Model
-from runtime.artifact import read_artifact, read_npz
-from runtime.golden import ENCODE_TOLERANCE, GOLDEN
-from runtime.nvidia import devices
+from runtime.artifact.golden import ENCODE_TOLERANCE, GOLDEN
+from runtime.artifact.reading import read_artifact, read_npz
+from runtime.engines.nvidia import devices
 from tests.gpu.conftest import BUCKETS, Combination, assert_near
 
 # The first test of a combination waits for its plans.

@@ -7,7 +7,7 @@ import pytest
 
 import runtime
 from runtime import EngineError, Limits
-from runtime.nvidia.cuda import CudaRuntime, OutOfDeviceMemoryError
+from runtime.engines.nvidia.cuda import CudaRuntime, OutOfDeviceMemoryError
 from tests.gpu.conftest import (
     ARTIFACTS,
     Combination,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import runtime
-from runtime.artifact import artifact_folders
+from runtime.artifact.reading import artifact_folders
 from runtime.machine import cores, cpu_model
 from tests.bento.support import ROOT, Server
 from tests.reliability import scenarios

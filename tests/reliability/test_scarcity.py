@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
 from tests.bento.support import ROOT
 from tests.tiny import write_artifact
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Backend, Inputs, Tensors, arrays, into
-from runtime.manifest import GraphName
+from runtime.artifact.manifest import GraphName
+from runtime.engines.backend import Backend, Inputs, Tensors, arrays, into
 
 WAIT = 20.0  # seconds; only ever reached when something is broken
 

@@ -20,7 +20,7 @@ from typing import Any
 import onnx
 
 from runtime import ArtifactError, EngineError, load
-from runtime.artifact import read_artifact
+from runtime.artifact.reading import read_artifact
 from tests.tiny import replace_file, write_artifact
 
 Mutation = Callable[[random.Random, Path], str]

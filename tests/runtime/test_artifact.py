@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import runtime
 from runtime import ArtifactError, EngineError
-from runtime.artifact import read_artifact, read_npz
-from runtime.encoding import encode_npz
+from runtime.artifact.reading import read_artifact, read_npz
+from runtime.images.encoding import encode_npz
 from tests.tiny import replace_file, rewrite_manifest, write_artifact
 
 

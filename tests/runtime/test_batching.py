@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.backends import Tensors
-from runtime.batching import Batcher, Job
+from runtime.artifact.manifest import GraphName
+from runtime.batching.batcher import Batcher, Job
+from runtime.engines.backend import Tensors
 from runtime.errors import DeadlineExceeded, EngineError, InputError, OverloadedError
-from runtime.manifest import GraphName
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend
 
 

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime import EngineError, InputError, choice
-from runtime.artifact import Artifact, read_artifact
-from runtime.backends import REFERENCE, Backend, Inputs, Tensors, Variant
-from runtime.backends.opening import open_backend
-from runtime.backends.openvino import is_installed, precisions
-from runtime.cache import cache_folder, recall, remember
-from runtime.choice import Measured, Setting, choose, choose_anew
-from runtime.manifest import GraphName
-from runtime.variants import candidates
+from runtime import EngineError, InputError
+from runtime.artifact.manifest import GraphName
+from runtime.artifact.reading import Artifact, read_artifact
+from runtime.engines import choice
+from runtime.engines.backend import REFERENCE, Backend, Inputs, Tensors, Variant
+from runtime.engines.cache import cache_folder, recall, remember
+from runtime.engines.choice import Measured, Setting, choose, choose_anew
+from runtime.engines.opening import open_backend
+from runtime.engines.openvino import is_installed, precisions
+from runtime.engines.variants import candidates
 
 SETTING = Setting(runners=2, threads=1, batch=16)
 
@@ -294,7 +295,7 @@ def test_what_is_remembered_comes_back_for_its_subject_alone(tmp_path: Path) -> 
 
 RACE = """
 import sys, threading
-from runtime.backends.openvino import precisions
+from runtime.engines.openvino import precisions
 precisions()
 import openvino
 sys.setswitchinterval(1e-6)

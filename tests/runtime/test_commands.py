@@ -12,8 +12,8 @@ from PIL import Image
 
 import runtime
 from runtime.__main__ import main
-from runtime.encoding import encode_npy
-from runtime.files import save_images
+from runtime.images.encoding import encode_npy
+from runtime.images.files import save_images
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from runtime import InputError
-from runtime.encoding import (
+from runtime.images import contact_sheet
+from runtime.images.encoding import (
     decode_npy,
     encode_image,
     encode_npy,
@@ -17,7 +18,6 @@ from runtime.encoding import (
     encode_zip,
     npy_header,
 )
-from runtime.images import contact_sheet
 
 
 @pytest.fixture(params=[1, 3], ids=["grey", "rgb"])

@@ -9,9 +9,9 @@ import pytest
 
 import runtime
 from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Sample
-from runtime.artifact import read_artifact
-from runtime.backends.onnxruntime import open_reference
-from runtime.streams import Counter, Stream, normals
+from runtime.artifact.reading import read_artifact
+from runtime.engines.onnxruntime import open_reference
+from runtime.sampling.streams import Counter, Stream, normals
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder
 from tests.tiny import LABELS
 

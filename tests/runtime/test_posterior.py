@@ -14,8 +14,8 @@ from scipy import stats
 import runtime
 from runtime import ArtifactError, Encode, InputError, Model, Posterior
 from runtime.__main__ import main
-from runtime.artifact import read_artifact
-from runtime.streams import Counter, Stream, normals
+from runtime.artifact.reading import read_artifact
+from runtime.sampling.streams import Counter, Stream, normals
 from tests.tiny import rewrite_manifest, write_artifact
 
 # Sums of float32 in another order: values of about 1 differ by some 1e-6.

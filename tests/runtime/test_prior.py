@@ -11,12 +11,12 @@ from scipy import stats
 
 import runtime
 from runtime import ArtifactError, Model
-from runtime.artifact import read_artifact
-from runtime.encoding import encode_npz
-from runtime.latents import manifold_grid
-from runtime.manifest import LatentSpec
-from runtime.prior import Mixture
-from runtime.streams import MAX_SEED, Counter, Stream, normals
+from runtime.artifact.manifest import LatentSpec
+from runtime.artifact.prior import Mixture
+from runtime.artifact.reading import read_artifact
+from runtime.images.encoding import encode_npz
+from runtime.sampling.paths import manifold_grid
+from runtime.sampling.streams import MAX_SEED, Counter, Stream, normals
 from tests.tiny import mixture_arrays, replace_file, rewrite_manifest, write_artifact
 
 REFERENCE = json.loads((Path(__file__).parent / "reference_mixture.json").read_text("utf-8"))

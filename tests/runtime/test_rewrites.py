@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.artifact import read_artifact
-from runtime.graph import check_graph
-from runtime.manifest import GraphSpec, TensorSpec
-from runtime.rewrites import Form, forms, rewrite
+from runtime.artifact.graph import check_graph
+from runtime.artifact.manifest import GraphSpec, TensorSpec
+from runtime.artifact.reading import read_artifact
+from runtime.engines.rewrites import Form, forms, rewrite
 from tests.tiny import write_artifact
 
 SHIPPED = sorted((Path(__file__).parents[2] / "artifacts").glob("*/1"))
@@ -484,5 +484,5 @@ def test_what_the_exporter_writes_is_what_the_passes_match(tmp_path: Path) -> No
 
 
 def test_importing_rewrites_imports_no_onnx() -> None:
-    code = "import sys, runtime, runtime.rewrites; sys.exit('onnx' in sys.modules)"
+    code = "import sys, runtime, runtime.engines.rewrites; sys.exit('onnx' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

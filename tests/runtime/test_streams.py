@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime.streams import MAX_SEED, Counter, Stream, integers, normals, uniforms
+from runtime.sampling.streams import MAX_SEED, Counter, Stream, integers, normals, uniforms
 
 REFERENCE = json.loads((Path(__file__).parent / "reference_streams.json").read_text("utf-8"))
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from runtime import images as pixels
+from runtime.errors import InputError
 from runtime.images import ImageSpec
 from train.data.dataset import Dataset
 from train.errors import DataError
@@ -53,7 +54,7 @@ def load_images(
                 try:
                     picture = pixels.open_image(read(file), max_pixels=_MAX_PIXELS)
                     images.append(pixels.fit(picture, spec))
-                except (pixels.InputError, DataError) as error:
+                except (InputError, DataError) as error:
                     unreadable += 1
                     logger.warning("left out %s: %s", file, error)
                 else:

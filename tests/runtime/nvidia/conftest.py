@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import runtime.nvidia.cuda
-import runtime.nvidia.tensorrt
-from runtime.nvidia import devices
+import runtime.engines.nvidia.cuda
+import runtime.engines.nvidia.tensorrt
+from runtime.engines.nvidia import devices
 from tests.runtime.nvidia.fakes import (
     FakeCuda,
     FakeDriver,
@@ -30,7 +30,7 @@ def cuda(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """One GPU; nothing of it may be held at the end."""
     fake = FakeCuda()
     modules = {"runtime": fake, "driver": FakeDriver(fake, kernel)}
-    monkeypatch.setattr(runtime.nvidia.cuda, "import_cuda", modules.__getitem__)
+    monkeypatch.setattr(runtime.engines.nvidia.cuda, "import_cuda", modules.__getitem__)
     monkeypatch.setattr(devices, "gpus", lambda: (fake_gpu(),))
     yield fake
     assert not fake.contexts
@@ -44,8 +44,8 @@ def onnxruntime_cuda(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> list[Fa
     """The sessions that are opened on the CUDA provider."""
     import onnxruntime
 
-    from runtime.backends import onnxruntime as on_cpu
-    from runtime.backends import onnxruntime_cuda
+    from runtime.engines import onnxruntime as on_cpu
+    from runtime.engines import onnxruntime_cuda
 
     sessions: list[FakeSession] = []
 
@@ -65,12 +65,18 @@ def tensorrt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
     fake = FakeTensorRT(cuda)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setattr(
-        runtime.nvidia.tensorrt, "is_installed", lambda flavor: flavor == "tensorrt"
+        runtime.engines.nvidia.tensorrt, "is_installed", lambda flavor: flavor == "tensorrt"
     )
-    for cached in (runtime.nvidia.tensorrt.import_tensorrt, runtime.nvidia.tensorrt.logger_of):
+    for cached in (
+        runtime.engines.nvidia.tensorrt.import_tensorrt,
+        runtime.engines.nvidia.tensorrt.logger_of,
+    ):
         cached.cache_clear()
     yield fake
-    for cached in (runtime.nvidia.tensorrt.import_tensorrt, runtime.nvidia.tensorrt.logger_of):
+    for cached in (
+        runtime.engines.nvidia.tensorrt.import_tensorrt,
+        runtime.engines.nvidia.tensorrt.logger_of,
+    ):
         cached.cache_clear()
 
 
@@ -80,7 +86,7 @@ def build(tensorrt: FakeTensorRT, tmp_path: Path) -> Callable[..., list[str | No
     kept."""
     from export.engine import build_engines, parse_buckets
     from export.plan import EngineOptions
-    from runtime.artifact import read_artifact
+    from runtime.artifact.reading import read_artifact
 
     def build(folder: Path, batches: tuple[int, ...] = (1, 4, 16), **options: object) -> list:
         asked = {"precision": "fp32", "buckets": parse_buckets(batches, None), **options}

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from runtime.nvidia.devices import Gpu
+from runtime.engines.nvidia.devices import Gpu
 
 
 class FakeCuda(ModuleType):

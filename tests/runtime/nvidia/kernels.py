@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.nvidia.drawing import source
+from runtime.engines.nvidia.drawing import source
 
 Kernel = Callable[..., None]
 """(blocks, threads a block, *the kernel's arguments)"""

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from runtime.nvidia import tensorrt_api
+from runtime.engines.nvidia import tensorrt_api
 
 _FUNCTIONS = (
     "createInferBuilder_INTERNAL",
@@ -51,7 +51,7 @@ _DUMP = (
 
 
 def described(*, rtx: bool) -> dict[str, set[str]]:
-    """Class -> the names that `runtime.nvidia.tensorrt_api` says it has."""
+    """Class -> the names that `runtime.engines.nvidia.tensorrt_api` says it has."""
     found: dict[str, set[str]] = {name: set(members) for name, members in ENUMERATIONS.items()}
     if rtx:
         found["DynamicShapesKernelSpecializationStrategy"] = {"EAGER"}

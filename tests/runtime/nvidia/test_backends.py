@@ -11,10 +11,10 @@ import pytest
 
 import runtime
 from runtime import Limits
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.cuda import CudaRuntime, import_cuda
+from runtime.engines.nvidia.plans import names
 from runtime.errors import EngineError, InputError
-from runtime.nvidia import devices
-from runtime.nvidia.cuda import CudaRuntime, import_cuda
-from runtime.nvidia.plans import names
 from tests.runtime.nvidia.fakes import FakeCuda, FakeSession, FakeTensorRT, fake_gpu, plan_note
 from tests.tiny import write_artifact
 
@@ -162,7 +162,7 @@ def test_left_open_a_missing_plan_is_one_warning(
         runtime.load(artifacts / "tiny-plain", cache=tmp_path) as model,
     ):
         assert "tensorrt" not in model.engine
-    warnings = [r.getMessage() for r in caplog.records if r.name == "runtime.variants"]
+    warnings = [r.getMessage() for r in caplog.records if r.name == "runtime.engines.variants"]
     assert len(warnings) == 1
     assert "python -m export engine" in warnings[0]
 
@@ -251,7 +251,7 @@ def test_out_of_memory_means_smaller_buckets_and_the_same_images(
     with caplog.at_level(logging.WARNING), on_tensorrt(folder, tmp_path) as model:
         assert np.array_equal(model.sample(100, seed=1), expected)
         assert (model.max_batch, ", 2 lanes, " in model.engine) == (16, True)
-    told = [r.getMessage() for r in caplog.records if r.name == "runtime.nvidia.lanes"]
+    told = [r.getMessage() for r in caplog.records if r.name == "runtime.engines.nvidia.lanes"]
     assert len(told) == 1
     assert "not enough device memory for batches of 64: going on with 16" in told[0]
     caplog.clear()
@@ -362,8 +362,8 @@ def test_only_bytes_are_copied_out(
 def test_a_plan_of_other_inputs_is_refused(
     artifacts: Path, tmp_path: Path, build: Build, tensorrt: FakeTensorRT
 ) -> None:
-    from runtime.artifact import read_artifact
-    from runtime.nvidia.plans import Plan, find, store
+    from runtime.artifact.reading import read_artifact
+    from runtime.engines.nvidia.plans import Plan, find, store
 
     build(artifacts / "tiny-plain", batches=(4,))
     build(artifacts / "tiny-vae", batches=(4,))

@@ -1,4 +1,4 @@
-"""Latents drawn on the device: the numbers of `runtime.streams`, float32 for float32."""
+"""Latents drawn on the device: the numbers of `runtime.sampling.streams`, float32 for float32."""
 
 import ctypes
 import json
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.nvidia.cuda import import_cuda
-from runtime.nvidia.drawing import ROWS, arguments, compiled, grid, row_parameters
-from runtime.streams import Counter, Draws, Stream, normals
+from runtime.engines.nvidia.cuda import import_cuda
+from runtime.engines.nvidia.drawing import ROWS, arguments, compiled, grid, row_parameters
+from runtime.sampling.streams import Counter, Draws, Stream, normals
 from tests.runtime.nvidia.fakes import FakeCuda
 from tests.runtime.nvidia.kernels import Kernel
 from tests.runtime.nvidia.test_backends import Build, on_tensorrt

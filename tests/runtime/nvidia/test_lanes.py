@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.nvidia.lanes import split
+from runtime.engines.nvidia.lanes import split
 
 BUCKETS = (1, 16, 64, 256)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.cuda import CudaRuntime
+from runtime.engines.nvidia.tensorrt import import_tensorrt, is_installed
 from runtime.errors import EngineError
-from runtime.nvidia import devices
-from runtime.nvidia.cuda import CudaRuntime
-from runtime.nvidia.tensorrt import import_tensorrt, is_installed
 from tests.runtime.nvidia.fakes import FakeCuda, FakeDriver
 from tests.runtime.nvidia.names import compiler, described, missing, tensorrt_names
 

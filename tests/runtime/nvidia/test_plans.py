@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.nvidia.plans import Bucket, PlanKey, discard, find, names, note_verified, stale, store
+from runtime.engines.nvidia.plans import (
+    Bucket,
+    PlanKey,
+    discard,
+    find,
+    names,
+    note_verified,
+    stale,
+    store,
+)
 
 KEY = PlanKey("a" * 64, "tensorrt", "11.4.0.106", "9.0", "fp16", Bucket.of(64))
 

@@ -1,0 +1,1 @@
+"""What an artifact is: its manifest, graphs, golden outputs, prior and signature."""

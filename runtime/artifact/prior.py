@@ -1,0 +1,147 @@
+"""Priors that were fitted after training: a Gaussian mixture over latents, `prior.npz`.
+
+A VAE's decoder has seen latents of the aggregate posterior q(z) = mean over x of q(z|x), which is
+never quite N(0, I) (Hoffman & Johnson 2016, "ELBO surgery"); a density fitted on it leaves fewer
+samples where the decoder has seen nothing (Ghosh et al. 2020, arXiv:1903.12436).
+
+`prior.npz` holds `weights` float64 [K], `means` float32 [K, Z], and `factors` float32 [K, Z, Z],
+the lower Cholesky factors of the covariances. Z is the latent's size: latents of any shape are
+taken as rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.artifact.manifest import PRIOR, LatentSpec
+from runtime.errors import ArtifactError
+from runtime.images import Float32Array
+from runtime.requests.checks import MAX_LATENT
+from runtime.sampling.streams import Counter, Stream, normals, uniforms
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixture of K normals over latents of size Z."""
+
+    weights: NDArray[np.float64]
+    """[K], positive, their sum is 1."""
+    means: Float32Array
+    """[K, Z]"""
+    factors: Float32Array
+    """[K, Z, Z]: lower triangular L with positive diagonal, the covariance is L L^T."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], latent: LatentSpec) -> "Mixture":
+        """From the arrays of a `prior.npz`; ArtifactError where they are no such mixture."""
+        components, size = len(np.atleast_1d(arrays.get("weights", np.empty(0)))), latent.size
+        expected = {
+            "weights": (np.dtype(np.float64), (components,)),
+            "means": (np.dtype(np.float32), (components, size)),
+            "factors": (np.dtype(np.float32), (components, size, size)),
+        }
+        found = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+        if found != expected or not components:
+            raise ArtifactError(
+                PRIOR, f"expected {_described(expected)}, K at least 1, found {_described(found)}"
+            )
+        mixture = cls(**arrays)
+        mixture._check()
+        return mixture
+
+    def _check(self) -> None:
+        for name, array in self.arrays().items():
+            if not (np.abs(array) <= MAX_LATENT).all():  # NaN fails too
+                raise ArtifactError(PRIOR, f"{name}: expected finite values up to {MAX_LATENT:g}")
+        total = float(self.weights.sum())
+        if not ((self.weights > 0).all() and abs(total - 1.0) <= 1e-9):
+            raise ArtifactError(
+                PRIOR, f"weights: expected positive ones of sum 1, found a sum of {total:.12g}"
+            )
+        if np.triu(self.factors, 1).any() or not (self._diagonals > 0).all():
+            raise ArtifactError(
+                PRIOR, "factors: expected lower triangular ones with positive diagonals"
+            )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `prior.npz` holds."""
+        return {"weights": self.weights, "means": self.means, "factors": self.factors}
+
+    def latents(self, counter: Counter, truncation: float | None = None) -> Float32Array:
+        """[count, Z]: z = mean_k + L_k n, the normals n those of N(0, I) for the same items (and
+        truncation), the component k by one uniform from a stream of its own.
+
+        Products are summed one by one in float64, in the order of the columns: the same bits on
+        every machine, in any batch.
+        """
+        chosen = self.components(counter)
+        noise = normals(counter, Stream.LATENT, self.means.shape[1], truncation)
+        latents = self.means[chosen].astype(np.float64)
+        for column, values in zip(self._columns, noise.T, strict=True):
+            latents += column[chosen] * values[:, None].astype(np.float64)
+        return latents.astype(np.float32)
+
+    def components(self, counter: Counter) -> NDArray[np.int64]:
+        """[count]: the component that each item is drawn from."""
+        uniform = uniforms(counter, Stream.MIXTURE_COMPONENT, 1)[:, 0]
+        return np.searchsorted(self._edges, uniform, side="right")
+
+    def log_density(self, latents: Float32Array) -> NDArray[np.float64]:
+        """log p(z) of latents [n, *latent] in nats: [n]."""
+        # Imported on first use, as in `runtime.sampling.streams`.
+        from scipy.linalg import solve_triangular  # pyright: ignore
+        from scipy.special import logsumexp  # pyright: ignore
+
+        solve = cast(Any, solve_triangular)
+        rows = latents.reshape(len(latents), -1).astype(np.float64)
+        terms = np.empty((len(self.weights), len(rows)))
+        constants = np.log(self.weights) - np.log(self._diagonals).sum(axis=1)
+        constants -= 0.5 * rows.shape[1] * np.log(2 * np.pi)
+        for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
+            noise = np.array(solve(factor.astype(np.float64), (rows - mean).T, lower=True))
+            terms[k] = constants[k] - 0.5 * np.square(noise).sum(axis=0)
+        return np.asarray(logsumexp(terms, axis=0), np.float64)
+
+    def quantiles(self, axis: int, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the distribution function of one latent axis, all others summed out, has these
+        values: [n], by bisection."""
+        from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
+
+        means = self.means[:, axis].astype(np.float64)
+        scales = np.linalg.norm(self.factors[:, axis].astype(np.float64), axis=1)
+        low = np.full(len(probabilities), (means - 40 * scales).min())
+        high = np.full(len(probabilities), (means + 40 * scales).max())
+        for _ in range(60):
+            middle = (low + high) / 2
+            shares: NDArray[np.float64] = ndtr((middle[:, None] - means) / scales)
+            below = shares @ self.weights < probabilities
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return (low + high) / 2
+
+    @cached_property
+    def _edges(self) -> NDArray[np.float64]:
+        """[K - 1]: where the uniform's range passes from one component to the next."""
+        return np.cumsum(self.weights)[:-1]
+
+    @cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        """[Z, K, Z]: column j of every factor."""
+        return np.ascontiguousarray(self.factors.transpose(2, 0, 1))
+
+    @property
+    def _diagonals(self) -> Float32Array:
+        return np.diagonal(self.factors, axis1=1, axis2=2)
+
+
+def standard_normal_log_density(latents: Float32Array) -> NDArray[np.float64]:
+    """log N(z; 0, I) of latents [n, *latent] in nats: [n]."""
+    rows = latents.reshape(len(latents), -1)
+    return -0.5 * (np.square(rows, dtype=np.float64) + np.log(2 * np.pi)).sum(axis=1)
+
+
+def _described(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> str:
+    return ", ".join(f"{name} {dtype} {list(shape)}" for name, (dtype, shape) in arrays.items())

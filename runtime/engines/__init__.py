@@ -1,0 +1,1 @@
+"""The engine libraries, and which of them runs an artifact here."""

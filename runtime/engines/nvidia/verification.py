@@ -1,0 +1,105 @@
+"""Is a plan right? Asked on the GPU that is to run it, of every batch size by itself.
+
+TensorRT has given wrong images for batches above one without an error (NVIDIA/TensorRT#4853), and
+different ones for equal rows of a batch (#4813). So every row is compared with ONNX Runtime's fp32,
+and a batch of equal rows with itself.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.artifact.golden import (
+    ENCODE_TOLERANCE,
+    MAX_LEVELS,
+    REDUCED_MEAN_LEVELS,
+    largest_difference,
+)
+from runtime.artifact.manifest import GraphName, GraphSpec, Precision
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import Backend, Tensors
+from runtime.engines.onnxruntime import open_reference
+from runtime.errors import WrongImagesError
+from runtime.machine import cores
+from runtime.requests.sample import Sample
+from runtime.sampling.posterior import posterior_noise
+
+_SEED = 5
+
+
+def verify(
+    artifact: Artifact, graph: GraphName, spec: GraphSpec, backend: Backend, batch: int
+) -> dict[str, Any]:
+    """Run `batch` rows at once and hold them against the reference: the figures found.
+
+    Raises WrongImagesError where the rows are too far from the reference's, or equal rows differ.
+    """
+    reference = open_reference(artifact, threads=cores())
+    try:
+        inputs = _inputs(artifact, graph, spec, reference, batch)
+        expected = _in_parts(reference, graph, inputs, artifact.manifest.max_batch)
+    finally:
+        reference.close()
+    differences = _differences(spec, backend.run(graph, inputs), expected)
+    repeated = {name: np.repeat(array[:1], batch, axis=0) for name, array in inputs.items()}
+    outputs = backend.run(graph, repeated)
+    unequal = _differences(spec, outputs, {name: array[:1] for name, array in outputs.items()})
+    found = {
+        "rows": batch,
+        "mean_difference": float(differences.mean()),
+        "max_difference": float(differences.max()),
+        "equal_rows_differ_by": float(unequal.max()),
+    }
+    images = graph == "decode"
+    largest, mean = _allowed(spec.precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
+    # Written so that NaN fails too.
+    if not (found["max_difference"] <= largest and found["mean_difference"] <= mean):
+        raise WrongImagesError(
+            f"{spec.file} at batch {batch}: differs from the reference by up to "
+            f"{found['max_difference']:g} (mean {found['mean_difference']:.3g}), "
+            f"{largest:g} (mean {mean:g}) allowed ({backend.description})"
+        )
+    if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else ENCODE_TOLERANCE):
+        raise WrongImagesError(
+            f"{spec.file} at batch {batch}: equal rows differ by up to "
+            f"{found['equal_rows_differ_by']:g} ({backend.description})"
+        )
+    return found | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _allowed(precision: Precision) -> tuple[float, float]:
+    largest = largest_difference(precision)
+    return largest, largest if precision == "fp32" else REDUCED_MEAN_LEVELS
+
+
+def _inputs(
+    artifact: Artifact, graph: GraphName, spec: GraphSpec, reference: Backend, batch: int
+) -> dict[str, NDArray[Any]]:
+    manifest = artifact.manifest
+    inputs = Sample(batch, seed=_SEED).inputs(artifact)
+    if graph == "encode":
+        inputs |= _in_parts(reference, "decode", inputs, manifest.max_batch)
+        inputs["noise"] = posterior_noise(_SEED, 0, batch, manifest.latent.shape)
+    return {tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in spec.inputs}
+
+
+def _in_parts(
+    backend: Backend, graph: GraphName, inputs: Tensors, size: int
+) -> dict[str, NDArray[Any]]:
+    rows = len(next(iter(inputs.values())))
+    parts = [
+        backend.run(graph, {name: array[start : start + size] for name, array in inputs.items()})
+        for start in range(0, rows, size)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _differences(
+    spec: GraphSpec, found: Tensors, expected: Mapping[str, NDArray[Any]]
+) -> NDArray[np.float64]:
+    return np.concatenate(
+        [np.abs(found[t.name].astype(np.float64) - expected[t.name]).ravel() for t in spec.outputs]
+    )

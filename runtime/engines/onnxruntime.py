@@ -1,0 +1,130 @@
+"""ONNX Runtime on the CPU: the reference backend."""
+
+from types import ModuleType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtime.artifact.manifest import GraphName
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import (
+    REFERENCE,
+    Inputs,
+    Setting,
+    Tensors,
+    Variant,
+    arrays,
+    graph_bytes,
+    graph_spec,
+    into,
+)
+from runtime.errors import EngineError
+from runtime.machine import installed_version
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxRuntimeBackend:
+    """One session a graph, each safe to run from several threads.
+
+    `setting.threads` is the number of cores one run uses; with one, runs in several threads share
+    nothing and ONNX Runtime starts no (spinning) worker threads of its own.
+    """
+
+    draws = False
+    max_batch = None
+
+    def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
+        threads = setting.threads
+        onnxruntime = import_onnxruntime()
+        self._sessions: dict[str, Any] = {}
+        graphs: tuple[GraphName, ...] = ("decode", "encode")
+        for graph in graphs:
+            spec = graph_spec(artifact.manifest, graph, variant.precision)
+            if spec is not None:
+                data = graph_bytes(artifact, spec, variant)
+                self._sessions[graph] = open_session(
+                    onnxruntime, data, spec.file, (CPU, {}), threads=threads
+                )
+        self._output_names = {
+            graph: [output.name for output in session.get_outputs()]
+            for graph, session in self._sessions.items()
+        }
+        self._description = (
+            f"onnxruntime {onnxruntime.__version__} on cpu, "
+            f"{variant.precision}, {variant.form} graph, "
+            f"{threads} thread{'s' if threads > 1 else ''} a run"
+        )
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    def run(
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
+        names = self._output_names[graph]
+        try:
+            outputs = self._sessions[graph].run(names, arrays(inputs))
+        except MemoryError:
+            raise
+        except Exception as error:  # the library raises its own kinds, and RuntimeError
+            raise EngineError(f"onnxruntime failed while running {graph}: {error}") from error
+        return into(out, dict(zip(names, outputs, strict=True)))
+
+    def close(self) -> None:
+        self._sessions.clear()
+
+
+def import_onnxruntime() -> ModuleType:
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]
+    if len(installed) > 1:
+        raise EngineError(
+            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
+            "`pip uninstall onnxruntime onnxruntime-gpu`, then install one of the extras "
+            "latentserve[onnx] (CPU) or latentserve[onnx-gpu]"
+        )
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError as error:
+        raise EngineError(
+            f"onnxruntime cannot be imported ({error}): install latentserve[onnx] (CPU) or "
+            "latentserve[onnx-gpu], one of the two"
+        ) from error
+    return onnxruntime
+
+
+def has_cuda() -> bool:
+    """Whether the installed ONNX Runtime has the CUDA provider."""
+    return CUDA in import_onnxruntime().get_available_providers()
+
+
+def open_session(
+    onnxruntime: Any, data: bytes, file: str, provider: tuple[str, dict[str, str]], *, threads: int
+) -> Any:
+    """A session on one provider (name, options) and no other; EngineError where there is none."""
+    name = provider[0]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Worker threads that spin between runs take a core from every other engine in the process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    if name == CUDA:
+        # Without this, nodes (or the whole graph) move to the CPU silently.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=[provider])
+    except Exception as error:  # the library raises its own kinds, and RuntimeError
+        raise EngineError(f"onnxruntime cannot load {file} on {name}: {error}") from error
+    if session.get_providers()[0] != name:
+        raise EngineError(
+            f"onnxruntime was asked for {name} and fell back to {session.get_providers()}: "
+            "check the CUDA and cuDNN libraries (latentserve[onnx-gpu] installs them)"
+        )
+    return session
+
+
+def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:
+    """The artifact on the engine that all others are compared with."""
+    return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))

@@ -1,0 +1,134 @@
+"""OpenVINO on the CPU: often the faster engine, and the one with bf16 arithmetic."""
+
+import threading
+from collections import deque
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.artifact.manifest import GraphName
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import (
+    Inputs,
+    Setting,
+    Tensors,
+    Variant,
+    arrays,
+    graph_bytes,
+    graph_spec,
+    into,
+)
+from runtime.errors import EngineError
+
+_FIRST_ARRAY = threading.Lock()
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoBackend:
+    """One compiled model a graph; `runners` runs at once, each on `threads` cores.
+
+    Batches may have any size: OpenVINO keeps what it prepared for the sizes it has met.
+    """
+
+    draws = False
+    max_batch = None
+
+    def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
+        runners, threads = setting.runners, setting.threads
+        openvino = _import_openvino()
+        if variant.precision not in precisions():
+            raise EngineError(
+                f"openvino computes in {' or '.join(precisions())} on this CPU, asked for "
+                f"{variant.precision}: precision='auto' takes what there is"
+            )
+        core = openvino.Core()
+        self._models: dict[GraphName, Any] = {}
+        self._idle: dict[GraphName, deque[Any]] = {}
+        graphs: tuple[GraphName, ...] = ("decode", "encode")
+        for graph in graphs:
+            spec = graph_spec(artifact.manifest, graph, "fp32")
+            if spec is None:
+                continue
+            # An encoder's outputs are numbers, not pixels: they stay exact.
+            precision = variant.precision if graph == "decode" else "fp32"
+            settings = {
+                "NUM_STREAMS": runners,
+                "INFERENCE_NUM_THREADS": runners * threads,
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                # Two processes, or two models, would be pinned to the same cores.
+                "ENABLE_CPU_PINNING": False,
+            }
+            data = graph_bytes(artifact, spec, variant)
+            try:
+                self._models[graph] = core.compile_model(core.read_model(data), "CPU", settings)
+            except Exception as error:  # the library raises RuntimeError and its own kinds
+                raise EngineError(f"openvino cannot load {spec.file}: {error}") from error
+            self._idle[graph] = deque()
+        self._description = (
+            f"openvino {openvino.__version__.partition('-')[0]} on cpu, {variant.precision}, "
+            f"{variant.form} graph, {threads} thread{'s' if threads > 1 else ''} a run"
+        )
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    def run(
+        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+    ) -> dict[str, NDArray[Any]]:
+        model, idle = self._models[graph], self._idle[graph]
+        try:
+            request = idle.pop() if idle else model.create_infer_request()
+        except IndexError:  # another thread was faster
+            request = model.create_infer_request()
+        try:
+            request.infer(
+                {k: np.ascontiguousarray(v) for k, v in arrays(inputs).items()}, share_inputs=True
+            )
+            # Copied: the request's own memory is written again by its next run.
+            found = {port.any_name: request.get_tensor(port).data for port in model.outputs}
+            outputs = (
+                {name: np.array(array) for name, array in found.items()}
+                if out is None
+                else into(out, found)
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise EngineError(f"openvino failed while running {graph}: {error}") from error
+        idle.append(request)
+        return outputs
+
+    def close(self) -> None:
+        self._idle.clear()
+        self._models.clear()
+
+
+def is_installed() -> bool:
+    """Whether the library is there, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec("openvino") is not None
+
+
+@cache
+def precisions() -> tuple[str, ...]:
+    """The arithmetic that this machine's CPU has, as OpenVINO tells it: fp32, and perhaps bf16."""
+    capabilities = _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError as error:
+        raise EngineError(
+            f"openvino cannot be imported ({error}): install latentserve[openvino]"
+        ) from error
+    # Two threads that hand it their first array at the same moment lock each other out for good:
+    # one holds a guard of C++ and waits for Python's lock, the other the reverse (2026.4).
+    with _FIRST_ARRAY:
+        openvino.Type.f32.to_dtype()
+    return openvino

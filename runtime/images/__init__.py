@@ -1,0 +1,33 @@
+"""Pixels: open, fit, convert; encode as files; sheets.
+
+Training and serving share what this package offers by itself, so importing it loads no more of the
+runtime.
+"""
+
+from runtime.images.pixels import (
+    FORMATS,
+    MAX_PIXELS,
+    Float32Array,
+    ImageSpec,
+    UInt8Array,
+    contact_sheet,
+    fit,
+    open_image,
+    to_float,
+    to_picture,
+    to_uint8,
+)
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Float32Array",
+    "ImageSpec",
+    "UInt8Array",
+    "contact_sheet",
+    "fit",
+    "open_image",
+    "to_float",
+    "to_picture",
+    "to_uint8",
+]

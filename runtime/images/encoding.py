@@ -1,0 +1,127 @@
+"""Images and arrays as bytes: PNG, WebP, JPEG, NPY, NPZ, ZIP."""
+
+import io
+import math
+import tokenize
+import zipfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import InputError
+from runtime.images import UInt8Array, to_picture
+from runtime.images.png import encode_png
+
+PictureFormat = Literal["png", "webp", "jpeg"]
+PICTURE_FORMATS: tuple[PictureFormat, ...] = ("png", "webp", "jpeg")
+
+MEDIA_TYPES = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "npy": "application/x-npy",
+    "npz": "application/x-npz",
+    "zip": "application/zip",
+    "json": "application/json",
+}
+
+# WebP keeps every pixel, as PNG does. JPEG is for looking at, so it keeps the colour at full
+# resolution.
+_OPTIONS: dict[PictureFormat, dict[str, Any]] = {
+    "webp": {"lossless": True, "quality": 20, "method": 0},
+    "jpeg": {"quality": 92, "subsampling": 0},
+}
+
+# What NumPy's header parser, a Python parser underneath, raises for damaged headers.
+_NPY_ERRORS = (
+    ValueError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
+
+# Version -> bytes of the header's length.
+_NPY_LENGTH = {b"\x01\x00": 2, b"\x02\x00": 4}
+
+# A fixed moment, so that the same images give the same archive (the earliest that ZIP can say).
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def encode_image(image: UInt8Array, picture_format: PictureFormat = "png") -> bytes:
+    """One uint8 image [H, W, C] as a PNG or lossless WebP (every pixel kept) or a JPEG."""
+    if picture_format == "png":
+        return encode_png(image)
+    buffer = io.BytesIO()
+    to_picture(image).save(buffer, picture_format, **_OPTIONS[picture_format])
+    return buffer.getvalue()
+
+
+def encode_npy(array: NDArray[Any]) -> bytes:
+    """An array in NumPy's `.npy` format."""
+    contiguous = np.ascontiguousarray(array)
+    return b"".join((npy_header(array.shape, array.dtype), contiguous.data))
+
+
+@lru_cache(maxsize=64)
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What stands before the values of a C-ordered array in an `.npy` file."""
+    stream = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays in NumPy's `.npz` format."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()
+
+
+def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
+    """The array of an `.npy` file; InputError for anything else, objects (pickle) included.
+
+    The array's size is held against the length of `data` first, so a small body cannot claim a
+    large one. The array is read-only and shares the memory of `data`.
+    """
+    expected = "a NumPy .npy file of plain numbers"
+    # After the magic string and the version: the header's length, the header, the values.
+    length = _NPY_LENGTH.get(data[6:8], 0)
+    start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
+    try:
+        shape, fortran_order, dtype = _npy_header(data[:start])
+        if dtype.hasobject or dtype.kind not in "fiub":
+            raise InputError(field, expected, f"dtype {dtype}")
+        found = len(data) - start
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != found:
+            raise InputError(field, expected, f"{found} bytes for {dtype} {list(shape)}")
+        array = np.frombuffer(data, dtype, offset=start) if found else np.empty(0, dtype)
+        return array.reshape(shape, order="F" if fortran_order else "C")
+    except _NPY_ERRORS as error:
+        raise InputError(field, expected, f"{len(data)} bytes of something else") from error
+
+
+@lru_cache(maxsize=64)  # NumPy parses it as Python: slow, and the same clients send the same
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    stream = io.BytesIO(head)
+    if np.lib.format.read_magic(stream) == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+def encode_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A ZIP of named files, stored without compression (pictures are compressed already); the
+    same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files:
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Sampling as a pure function: random streams, paths through latent space, posterior draws."""

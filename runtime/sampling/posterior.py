@@ -1,0 +1,77 @@
+"""What an encoder tells of images: their posterior q(z|x), or a draw from it.
+
+A posterior that is a normal with diagonal covariance has a mean and a log variance, from which any
+number of latents can be drawn. A flow has neither: its encoder turns noise into one latent and that
+latent's density (Kingma et al. 2016, arXiv:1606.04934). A draw has the same form for both.
+
+Shapes: n images, `latent` the latent's own shape.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.images import Float32Array
+from runtime.requests.checks import check_seed
+from runtime.sampling.streams import Counter, Stream, normals
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorDraw:
+    """One latent z of each image's posterior, and how likely it was."""
+
+    latents: Float32Array
+    """[n, *latent]"""
+    log_density: Float32Array
+    """log q(z|x) in nats, [n]"""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def arrays(self) -> dict[str, Float32Array]:
+        return {"latents": self.latents, "log_density": self.log_density}
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """q(z|x) of some images: a normal with diagonal covariance. Both arrays are [n, *latent]."""
+
+    mean: Float32Array
+    log_variance: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def arrays(self) -> dict[str, Float32Array]:
+        return {"mean": self.mean, "log_variance": self.log_variance}
+
+    def sample(self, seed: int) -> Float32Array:
+        """One latent an image, z = mean + exp(log_variance / 2) * noise; noise i depends on
+        (seed, i) alone (Kingma & Welling 2014, eq. 10)."""
+        return self.draw(seed).latents
+
+    def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
+        """The latents of `sample` with their log density. The images are numbers `offset` and on
+        of the noise."""
+        noise = posterior_noise(check_seed("seed", seed), offset, len(self), self.mean.shape[1:])
+        latents = self.mean + np.exp(0.5 * self.log_variance) * noise
+        return PosteriorDraw(latents, _log_density(noise, self.log_variance))
+
+    def log_density(self, latents: Float32Array) -> Float32Array:
+        """log q(z|x) in nats of one latent z an image, [n, *latent]: [n]."""
+        noise = (latents - self.mean) * np.exp(-0.5 * self.log_variance)
+        return _log_density(noise, self.log_variance)
+
+
+def _log_density(noise: NDArray[np.float32], log_variance: Float32Array) -> Float32Array:
+    terms = np.square(noise, dtype=np.float64) + log_variance + math.log(2 * math.pi)
+    return (-0.5 * terms.reshape(len(noise), -1).sum(axis=1)).astype(np.float32)
+
+
+def posterior_noise(seed: int, offset: int, count: int, shape: tuple[int, ...]) -> Float32Array:
+    """N(0, I) noise [count, *shape] for images `offset` and on of `seed`."""
+    size = math.prod(shape)
+    noise = normals(Counter(seed, offset, count), Stream.POSTERIOR_NOISE, size)
+    return noise.reshape(count, *shape)
