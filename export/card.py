@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from runtime.artifact.golden import (
-    ENCODE_TOLERANCE,
+    FLOAT_TOLERANCE,
     MAX_LEVELS,
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
@@ -100,7 +100,7 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
         figures=_figures(provenance.figures),
         neighbours=_NEIGHBOURS if neighbours else "",
         levels=MAX_LEVELS,
-        tolerance=ENCODE_TOLERANCE,
+        tolerance=FLOAT_TOLERANCE,
         reduced=_reduced(manifest),
         parity=_parity(manifest.parity),
         left_out=_left_out(manifest),

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from runtime.artifact.golden import ENCODE_TOLERANCE, MAX_LEVELS
+from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
 from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Parity
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ExportError
@@ -114,7 +114,7 @@ def _difference(
 
 
 def _allowed(graph: GraphName) -> float:
-    return MAX_LEVELS if graph == "decode" else ENCODE_TOLERANCE
+    return MAX_LEVELS if graph == "decode" else FLOAT_TOLERANCE
 
 
 def _stated(graph: GraphName) -> str:

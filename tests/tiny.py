@@ -58,7 +58,7 @@ def write_artifact(
     image = (SIDE, SIDE, depth)
 
     files = {"decode.onnx": _decoder(generator, shape, image, labels)}
-    graphs: dict[str, Any] = {"decode": [_spec("decode.onnx", files["decode.onnx"])]}
+    graphs: dict[str, Any] = {"decode": graph_entry("decode.onnx", files["decode.onnx"])}
     count = 5
     inputs: dict[str, NDArray[Any]] = {
         "latents": generator.standard_normal((count, *shape)).astype(np.float32)
@@ -68,7 +68,7 @@ def write_artifact(
     golden = _golden("decode", files["decode.onnx"], inputs)
     if kind == "vae":
         files["encode.onnx"] = _encoder(generator, shape, image, noise)
-        graphs["encode"] = [_spec("encode.onnx", files["encode.onnx"])]
+        graphs["encode"] = graph_entry("encode.onnx", files["encode.onnx"])
         given = {"images": golden["decode.images"]}
         if noise:
             given["noise"] = inputs["latents"][::-1].copy()
@@ -79,17 +79,13 @@ def write_artifact(
         files["prior.npz"] = _npz(mixture_arrays(3, int(np.prod(shape))))
 
     manifest = {
-        "format_version": 1,
+        "format_version": 2,
         "name": name or DEFAULT_NAMES[kind],
         "version": version,
         "kind": "vae" if kind == "vae" else "gan",
-        "image": {"height": SIDE, "width": SIDE, "channels": depth, "value_range": [-1.0, 1.0]},
-        "latent": {
-            "shape": list(shape),
-            "prior": "gaussian_mixture" if mixture else "standard_normal",
-        },
+        "graphs": graphs,
+        "prior": "gaussian_mixture" if mixture else "standard_normal",
         "labels": None if labels is None else list(labels),
-        **graphs,
         "batches": list(batches),
         "provenance": {"source": "tests.tiny", "details": details or {"seed": seed}},
         "licence": "MIT",
@@ -247,13 +243,13 @@ def _model(
     return model.SerializeToString()
 
 
-def _spec(file: str, data: bytes) -> dict[str, Any]:
+def graph_entry(file: str, data: bytes) -> dict[str, Any]:
+    """What the manifest says of a graph whose tensors are named by their roles."""
     graph = onnx.load_model_from_string(data).graph
     return {
-        "file": file,
-        "precision": "fp32",
         "inputs": [_tensor(value) for value in graph.input],
         "outputs": [_tensor(value) for value in graph.output],
+        "files": {"fp32": file},
     }
 
 
@@ -262,6 +258,7 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     dtype = next(name for name, code in _DTYPES.items() if code == kind.elem_type)
     return {
         "name": value.name,
+        "role": value.name,
         "dtype": dtype,
         "shape": [dim.dim_value for dim in kind.shape.dim][1:],
     }

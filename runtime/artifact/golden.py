@@ -1,7 +1,6 @@
 """Golden inputs and outputs: what the artifact's graphs gave where they were exported.
 
-`golden.npz` holds `decode.<input>` and `decode.images`, and where there is an encoder
-`encode.images`, `encode.mean`, `encode.log_variance`: the same names as the graphs', prefixed.
+`golden.npz` holds every graph's inputs and outputs for a few rows, each as `<graph>.<tensor>`.
 """
 
 from typing import Any
@@ -9,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.reading import Artifact, read_npz
-from runtime.engines.backend import Backend
+from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ArtifactError, EngineError
 from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 GOLDEN = "golden.npz"
 
-# The pixel tolerance of all backends in fp32, in grey levels, and its kin for encoders, whose
-# outputs are of the order of 1: float32 sums in another order differ by about 1e-5.
+# The tolerance of all backends in fp32: of pixels in grey levels, and of other outputs, which are of
+# the order of 1: float32 sums in another order differ by about 1e-5.
 MAX_LEVELS = 1
-ENCODE_TOLERANCE = 1e-3
+FLOAT_TOLERANCE = 1e-3
 # In reduced precision every pixel may be a little off, but not visibly: on the average over many
 # images, and at most.
 REDUCED_MEAN_LEVELS = 0.5
@@ -54,38 +53,51 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
     if GOLDEN not in artifact.files:
         raise ArtifactError(artifact.folder / GOLDEN, "expected the golden images, found none")
     golden = read_npz(artifact.files[GOLDEN], GOLDEN)
-    for spec in manifest.decode[:1]:
-        _check_graph("decode", spec, golden, backend, precision)
-    for spec in manifest.encode[:1]:
-        _check_graph("encode", spec, golden, backend, "fp32")
-    if backend.draws:
-        _check_drawing(manifest, backend, precision)
+    for name, graph in manifest.graphs.items():
+        spec = graph.spec()
+        _check_graph(name, spec, golden, backend, precision if spec.gives_pixels else "fp32")
+        if backend.draws and name == manifest.main_graph:
+            _check_drawing(artifact, name, backend, precision)
 
 
-def _check_drawing(manifest: Manifest, backend: Backend, precision: Precision) -> None:
+def _check_drawing(artifact: Artifact, graph: str, backend: Backend, precision: Precision) -> None:
     """Images of latents that the engine draws itself are those of the same latents given to it."""
+    manifest = artifact.manifest
+    spec = manifest.graphs[graph].spec()
+    latents = spec.input("latents")
+    if latents is None:
+        return
     segments = (
         (Counter(0, 0, 2), None),
         (Counter(MAX_SEED - 1, 0, 1), 0.5),
         (Counter(1, 7, 2), None),
     )
-    draws = Draws(manifest.latent.shape, segments)
-    labels = manifest.labels
-    rest = {} if labels is None else {"labels": np.arange(len(draws)) % len(labels)}
-    drawn = backend.run("decode", {"latents": draws, **rest})["images"]
-    given = backend.run("decode", {"latents": np.asarray(draws), **rest})["images"]
-    difference = float(np.abs(drawn.astype(np.float64) - given).max())
+    draws = Draws(latents.at(manifest.default_size), segments)
+    rest: dict[str, NDArray[Any]] = {}
+    for tensor in spec.inputs:
+        if tensor.role == "labels":
+            rest[tensor.name] = np.arange(len(draws)) % len(manifest.labels or ())
+        elif tensor is not latents:
+            shape = (len(draws), *tensor.at(manifest.default_size))
+            rest[tensor.name] = np.ones(shape, tensor.dtype)
+    drawn = _images(backend.run(graph, {latents.name: draws, **rest}))
+    given = _images(backend.run(graph, {latents.name: np.asarray(draws), **rest}))
+    difference = float(np.abs(drawn - given).max())
     allowed = largest_difference(precision)
     if not difference <= allowed:
         raise EngineError(
-            f"decode: images of latents that this engine draws differ from those of the same "
+            f"{graph}: images of latents that this engine draws differ from those of the same "
             f"latents given to it by up to {difference:g}, {allowed:g} allowed "
             f"({backend.description})"
         )
 
 
+def _images(outputs: Tensors) -> NDArray[np.float64]:
+    return next(iter(outputs.values())).astype(np.float64)
+
+
 def _check_graph(
-    graph: GraphName,
+    graph: str,
     spec: GraphSpec,
     golden: dict[str, NDArray[Any]],
     backend: Backend,
@@ -104,7 +116,7 @@ def _check_graph(
                 f"this engine gave {found.dtype} {list(found.shape)}"
             )
         difference = float(np.abs(found.astype(np.float64) - expected).max())
-        allowed = largest_difference(precision) if tensor.dtype == "uint8" else ENCODE_TOLERANCE
+        allowed = largest_difference(precision) if tensor.dtype == "uint8" else FLOAT_TOLERANCE
         # Written so that NaN fails too.
         if not difference <= allowed:
             raise EngineError(

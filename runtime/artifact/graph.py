@@ -4,10 +4,13 @@ The exporter calls `check_graph` before it writes a file, the runtime before any
 sees one: creating an engine session already executes parts of the graph (constant folding).
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from runtime.artifact.manifest import GraphSpec, TensorSpec
+from runtime.artifact.bounds import ITEM_BYTES, infer_shapes
+from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.size import Size
 from runtime.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 MAX_NODES = 20_000
 MAX_BYTES = 2 << 30
 MAX_ELEMENTS = 1 << 28
-"""Bound on the values of any one tensor in a graph, at the batch it is checked with."""
+"""Bound on the values of any one tensor in a graph; on one row of those that have a batch axis."""
 MAX_SHAPE_VALUES = 1 << 12
 """Bound on integer vectors: they hold shapes and indices, never pictures."""
 
@@ -40,19 +43,16 @@ ALLOWED_OPS = frozenset(_OPS.split())
 # The batch at which sizes are checked: no other axis is likely to have this length.
 _BATCH = 3
 
-# ONNX's numbers of element types -> bytes of a value: float, (u)int8, int32, int64, bool, float16,
-# double, bfloat16.
-_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}
-
 _DTYPES = {1: "float32", 2: "uint8", 7: "int64"}
 
 
-def check_graph(data: bytes, spec: GraphSpec) -> "onnx.ModelProto":
+def check_graph(data: bytes, spec: GraphSpec, sizes: Sequence[Size] = ((),)) -> "onnx.ModelProto":
     """Parse `data` as the ONNX file that `spec` describes, or raise ArtifactError.
 
     Checked: size, opset, standard domain only, allowed operators, no subgraphs, no local
     functions, no data outside the file, valid by ONNX's own checker, static tensor sizes within
-    bounds, and inputs and outputs exactly as `spec` says, with one free batch axis.
+    bounds at each of `sizes`, and inputs and outputs exactly as `spec` says, with a free batch axis
+    and, where `spec` names axes, free axes there.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -65,10 +65,11 @@ def check_graph(data: bytes, spec: GraphSpec) -> "onnx.ModelProto":
         raise ArtifactError(spec.file, f"expected an ONNX model, found: {error}") from error
     _check_header(model, spec.file)
     _check_nodes(model, spec.file)
-    _check_border(model.graph, spec)
+    _check_signature(model.graph, spec)
     try:
         onnx.checker.check_model(model)  # pyright: ignore[reportUnknownMemberType]
-        _check_sizes(model, spec)
+        for size in dict.fromkeys(sizes):
+            _check_sizes(model, spec, size)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise ArtifactError(spec.file, f"not a valid ONNX graph: {error}") from error
     return model
@@ -120,7 +121,7 @@ def _check_tensor(tensor: "onnx.TensorProto", file: str) -> None:
     if any(dim < 0 for dim in tensor.dims):
         raise ArtifactError(file, f"tensor {tensor.name!r} has a negative dimension")
     _check_elements(file, tensor.name, list(tensor.dims))
-    item = _ITEM_BYTES.get(tensor.data_type)
+    item = ITEM_BYTES.get(tensor.data_type)
     if item is None:
         raise ArtifactError(
             file,
@@ -141,47 +142,44 @@ def _check_elements(file: str, name: str, dims: list[int], limit: int = MAX_ELEM
         raise ArtifactError(file, f"tensor {name!r} has shape {dims}, more than {limit} values")
 
 
-def _check_sizes(model: "onnx.ModelProto", spec: GraphSpec) -> None:
+def _check_sizes(model: "onnx.ModelProto", spec: GraphSpec, size: Size) -> None:
     """Every tensor's size at one batch, by ONNX's shape inference, before anything is run."""
     import onnx
 
-    # The file's own notes on shapes are dropped, and the batch made a number: then every size of
-    # a feed-forward graph follows from its weights alone.
-    graph = onnx.ModelProto()
-    graph.CopyFrom(model)
-    del graph.graph.value_info[:]
-    for value in graph.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = _BATCH
-    for value in graph.graph.output:
-        value.type.tensor_type.shape.dim[0].Clear()
     # First without following values: a chain of Concat could make a short graph's shapes huge.
     for follow_values in (False, True):
-        inferred = onnx.shape_inference.infer_shapes(
-            graph, strict_mode=True, data_prop=follow_values
-        )
-        tensors = {value.name: value for value in inferred.graph.value_info}
-        tensors |= {value.name: value for value in inferred.graph.output}
+        graph = infer_shapes(model, spec, _BATCH, size, follow_values=follow_values)
+        tensors = {value.name: value for value in (*graph.value_info, *graph.output)}
         for value in tensors.values():
             kind = value.type.tensor_type
             known = [dim.dim_value for dim in kind.shape.dim if dim.HasField("dim_value")]
-            _check_elements(spec.file, value.name, known)
+            # Large images run in smaller batches: the bound is on what one row needs.
+            row = known[1:] if known[:1] == [_BATCH] else known
+            _check_elements(spec.file, value.name, row)
             if kind.elem_type == onnx.TensorProto.INT64 and len(kind.shape.dim) == 1:
                 _check_elements(spec.file, value.name, known, MAX_SHAPE_VALUES)
-    for node in inferred.graph.node:
+    for node in graph.node:
         for name in filter(None, node.output):
             shape = tensors[name].type.tensor_type.shape if name in tensors else None
             if shape is None or not all(dim.HasField("dim_value") for dim in shape.dim):
                 raise ArtifactError(
                     spec.file, f"the size of {name!r} ({node.op_type}) is unknown before it is run"
                 )
-    for value in inferred.graph.output:
-        if value.type.tensor_type.shape.dim[0].dim_value != _BATCH:
+    for value, tensor in zip(graph.output, spec.outputs, strict=True):
+        found = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        if found[:1] != (_BATCH,):
             raise ArtifactError(
                 spec.file, f"output {value.name!r} does not have one row for each row of the batch"
             )
+        if found[1:] != tensor.at(size):
+            raise ArtifactError(
+                spec.file,
+                f"output {value.name!r}: expected {list(tensor.at(size))} at {dict(size)}, "
+                f"found {list(found[1:])}",
+            )
 
 
-def _check_border(graph: "onnx.GraphProto", spec: GraphSpec) -> None:
+def _check_signature(graph: "onnx.GraphProto", spec: GraphSpec) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     for side, values, expected in (
@@ -202,7 +200,11 @@ def _check_tensor_type(value: "onnx.ValueInfoProto", expected: TensorSpec, file:
     dtype = _DTYPES.get(kind.elem_type, f"element type {kind.elem_type}")
     dims = [dim.dim_value or dim.dim_param or "?" for dim in kind.shape.dim]
     free_batch = bool(dims) and isinstance(dims[0], str)
-    if dtype != expected.dtype or not free_batch or tuple(dims[1:]) != expected.shape:
+    fits = len(dims) == 1 + len(expected.shape) and all(
+        isinstance(dim, str) if isinstance(wanted, str) else dim == wanted
+        for dim, wanted in zip(dims[1:], expected.shape, strict=True)
+    )
+    if dtype != expected.dtype or not free_batch or not fits:
         raise ArtifactError(
             file,
             f"{value.name} is {dtype} {dims}, expected {expected.dtype} "

@@ -1,22 +1,30 @@
 """The artifact's description of itself: `manifest.json` as frozen, closed pydantic models."""
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from runtime.artifact.graphs import (
+    Frozen,
+    GraphSpec,
+    Precision,
+    Role,
+    TensorSpec,
+    check_signature,
+)
+from runtime.artifact.size import Size, axes_of
 from runtime.images import ImageSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 PRIOR = "prior.npz"
 
-Dtype = Literal["float32", "int64", "uint8"]
-Precision = Literal["fp32", "fp16", "bf16"]
 Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
-GraphName = Literal["decode", "encode"]
+Prior = Literal["standard_normal", "gaussian_mixture", "none"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -41,76 +49,66 @@ FileName = Annotated[str, AfterValidator(_check_file)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Axis(Frozen):
+    """A named axis: the values that a request may choose for it."""
+
+    min: int = Field(ge=1, le=1 << 14)
+    max: int = Field(ge=1, le=1 << 14)
+    multiple_of: int = Field(default=1, ge=1, le=1 << 14)
+    default: int
+    """The value of a request that names no size."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Axis":
+        for name in ("min", "max", "default"):
+            if getattr(self, name) % self.multiple_of or not self.min <= self.default <= self.max:
+                raise ValueError(
+                    f"expected min <= default <= max, each a multiple of {self.multiple_of}, "
+                    f"found {self.min}, {self.default}, {self.max}"
+                )
+        return self
+
+    def accepts(self, value: int) -> bool:
+        """Whether a request may choose this value."""
+        return self.min <= value <= self.max and value % self.multiple_of == 0
+
+    def nearest(self, value: int) -> int:
+        """The accepted value nearest to another one."""
+        rounded = (value + self.multiple_of // 2) // self.multiple_of * self.multiple_of
+        return max(self.min, min(self.max, rounded))
+
+    def __str__(self) -> str:
+        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"from {self.min} to {self.max}{step}"
 
 
-class TensorSpec(_Frozen):
-    """One input or output of a graph. `shape` leaves out the leading batch axis."""
+class Graph(Frozen):
+    """One network of the artifact: what it takes and gives, and an ONNX file a precision."""
 
-    name: str
-    dtype: Dtype
-    shape: tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...]
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=64)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
+    files: dict[Precision, FileName]
 
-
-class LatentSpec(_Frozen):
-    """The latent a user samples: its shape without the batch axis, and its prior."""
-
-    shape: tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...] = Field(min_length=1, max_length=4)
-    prior: Literal["standard_normal", "gaussian_mixture"] = "standard_normal"
-    """`gaussian_mixture`: that of `prior.npz` (`runtime.artifact.prior`)."""
+    def spec(self, precision: Precision = "fp32") -> GraphSpec:
+        """The file in a precision; the fp32 one where there is no such file."""
+        found = precision if precision in self.files else "fp32"
+        return GraphSpec(self.files[found], found, self.inputs, self.outputs)
 
     @property
-    def size(self) -> int:
-        """Values in one latent."""
-        size = 1
-        for axis in self.shape:
-            size *= axis
-        return size
+    def specs(self) -> tuple[GraphSpec, ...]:
+        """All files, fp32 first."""
+        return tuple(self.spec(precision) for precision in self.files)
 
 
-class GraphSpec(_Frozen):
-    """One ONNX file: what it takes and gives at its border, and in which precision it computes."""
-
-    file: FileName
-    precision: Precision
-    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-
-
-def border(
-    graph: GraphName,
-    image: ImageSpec,
-    latent: tuple[int, ...],
-    *,
-    takes_labels: bool,
-    takes_noise: bool = False,
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The inputs and outputs of a graph for such images and latents; an encoder that takes noise
-    gives latents and their log density, another one the moments of a normal."""
-    images = TensorSpec(name="images", dtype="uint8", shape=image.shape)
-    latents, noise, mean, log_variance = (
-        TensorSpec(name=name, dtype="float32", shape=latent)
-        for name in ("latents", "noise", "mean", "log_variance")
-    )
-    log_density = TensorSpec(name="log_density", dtype="float32", shape=())
-    labels = (TensorSpec(name="labels", dtype="int64", shape=()),) if takes_labels else ()
-    if graph == "decode":
-        return (latents, *labels), (images,)
-    if takes_noise:
-        return (images, *labels, noise), (latents, log_density)
-    return (images, *labels), (mean, log_variance)
-
-
-class Parity(_Frozen):
+class Parity(Frozen):
     """How far a graph was, over seeded inputs, from the torch module it came from, or in reduced
     precision from the fp32 graph.
 
-    For `decode` in grey levels, with the standard deviation of the images compared (parity on
-    flat images proves little); for `encode` in the outputs' own unit, `images_std` absent.
+    Where the graph gives images, in grey levels, with the standard deviation of the images compared
+    (parity on flat images proves little); elsewhere in the outputs' own unit, without it.
     """
 
-    graph: GraphName
+    graph: str
     precision: Precision
     batches: tuple[int, ...]
     max_difference: float
@@ -118,9 +116,11 @@ class Parity(_Frozen):
     images_std: float | None = None
     images: int | None = None
     """Images compared, where they were many: in reduced precision."""
+    sizes: tuple[tuple[int, ...], ...] = ()
+    """Values of the named axes that were compared, where there are any."""
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """Where the weights come from; `details` and `figures` are each recipe's own."""
 
     source: str
@@ -129,24 +129,26 @@ class Provenance(_Frozen):
     figures: dict[str, float] = Field(default_factory=dict)
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """Everything a server must know before it opens a graph."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: Annotated[str, AfterValidator(check_name)]
     version: int = Field(ge=1)
     kind: str
-    image: ImageSpec
-    latent: LatentSpec
+    """What the network is, for people."""
+    axes: dict[str, Axis] = Field(default_factory=dict[str, Axis], max_length=8)
+    graphs: dict[str, Graph] = Field(min_length=1)
+    prior: Prior = "standard_normal"
+    """What `sample` draws latents from. `gaussian_mixture`: that of `prior.npz`
+    (`runtime.artifact.prior`); `none`: latents that another model makes, never sampled."""
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
-    decode: tuple[GraphSpec, ...] = Field(min_length=1)
-    encode: tuple[GraphSpec, ...] = ()
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = Field(
         default=(1, 4, 16, 64), min_length=1
     )
     parity: tuple[Parity, ...] = ()
     left_out: dict[Precision, str] = Field(default_factory=dict[Precision, str])
-    """Precisions that were tried for `decode`, and why they are not here."""
+    """Precisions that were tried, and why they are not here."""
     provenance: Provenance
     licence: str
     files: dict[FileName, Sha256]
@@ -157,62 +159,91 @@ class Manifest(_Frozen):
             raise ValueError(f"batches: expected ascending sizes, found {self.batches}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected distinct class names")
-        if (PRIOR in self.files) != (self.latent.prior == "gaussian_mixture"):
+        if (PRIOR in self.files) != (self.prior == "gaussian_mixture"):
             raise ValueError(
-                f"latent.prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
-                f"found {self.latent.prior} {'with' if PRIOR in self.files else 'without'} it"
+                f"prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
+                f"found {self.prior} {'with' if PRIOR in self.files else 'without'} it"
             )
-        both: dict[GraphName, tuple[GraphSpec, ...]] = {
-            "decode": self.decode,
-            "encode": self.encode,
-        }
-        for graph, specs in both.items():
-            precisions = [spec.precision for spec in specs]
-            if len(set(precisions)) != len(precisions):
-                raise ValueError(f"{graph}: expected one graph a precision, found {precisions}")
-            if specs and "fp32" not in precisions:
-                raise ValueError(f"{graph}: expected an fp32 graph, the reference for all others")
-            for spec in specs:
-                if spec.file not in self.files:
-                    raise ValueError(f"{graph}: {spec.file} has no checksum under files")
-                self._check_signature(graph, spec)
+        for name, graph in self.graphs.items():
+            if "fp32" not in graph.files:
+                raise ValueError(f"{name}: expected an fp32 graph, the reference for all others")
+            for file in graph.files.values():
+                if file not in self.files:
+                    raise ValueError(f"{name}: {file} has no checksum under files")
+            check_signature(name, graph.spec())
+            self._check_axes(name, graph)
+        takes_labels = any(graph.spec().input("labels") for graph in self.graphs.values())
+        if takes_labels != (self.labels is not None):
+            raise ValueError(
+                "labels: expected class names where, and only where, a graph takes labels"
+            )
+        self._check_agreement()
         return self
 
-    def _check_signature(self, graph: GraphName, spec: GraphSpec) -> None:
-        takes = {tensor.name for tensor in spec.inputs}
-        expected_inputs, expected_outputs = border(
-            graph,
-            self.image,
-            self.latent.shape,
-            takes_labels=self.labels is not None and (graph == "decode" or "labels" in takes),
-            takes_noise=graph == "encode" and "noise" in takes,
-        )
-        if spec.inputs != expected_inputs or spec.outputs != expected_outputs:
-            raise ValueError(
-                f"{graph}: {spec.file} declares {_signature(spec.inputs)} -> "
-                f"{_signature(spec.outputs)}, expected {_signature(expected_inputs)} -> "
-                f"{_signature(expected_outputs)}"
-            )
+    def _check_axes(self, name: str, graph: Graph) -> None:
+        """Every named axis is declared, its steps make all shapes whole, and inputs determine the
+        outputs' sizes or the axis is named by them alone."""
+        for tensor in (*graph.inputs, *graph.outputs):
+            for axis, divisor in axes_of(tensor.shape).items():
+                if axis not in self.axes:
+                    raise ValueError(f"{name}: {tensor.name}: axis {axis!r} is not under axes")
+                if self.axes[axis].multiple_of % divisor:
+                    raise ValueError(
+                        f"{name}: {tensor.name}: expected {axis} to be a multiple of {divisor}, "
+                        f"found steps of {self.axes[axis].multiple_of}"
+                    )
+
+    def _check_agreement(self) -> None:
+        """Latents have one shape in all graphs, and so have the images of a latent."""
+        latents = {t.shape for t in self._tensors("latents", "mean", "log_variance")}
+        if len(latents) > 1:
+            raise ValueError(f"latents: expected one shape in all graphs, found {sorted(latents)}")
+        coded = [
+            graph
+            for graph in self.graphs.values()
+            if any(t.role in ("latents", "mean") for t in (*graph.inputs, *graph.outputs))
+        ]
+        images = {t.shape for g in coded for t in (*g.inputs, *g.outputs) if t.role == "images"}
+        if len(images) > 1:
+            raise ValueError(f"images: expected one shape in graphs of a latent, found {images}")
+
+    def _tensors(self, *roles: Role) -> Iterable[TensorSpec]:
+        for graph in self.graphs.values():
+            yield from (t for t in (*graph.inputs, *graph.outputs) if t.role in roles)
 
     @property
-    def encoder_takes_labels(self) -> bool:
-        """Whether there is an encoder, and it is given labels beside the images."""
-        return self._encoder_takes("labels")
+    def main_graph(self) -> str:
+        """The graph whose speed and pixels choose the engine: the first that gives images."""
+        pixels = (name for name, graph in self.graphs.items() if graph.spec().gives_pixels)
+        return next(pixels, next(iter(self.graphs)))
 
     @property
-    def encoder_takes_noise(self) -> bool:
-        """Whether there is an encoder that turns noise from N(0, I) into latents of the posterior
-        (a flow): it gives these and their log density, not a mean and a log variance."""
-        return self._encoder_takes("noise")
+    def specs(self) -> Mapping[str, tuple[GraphSpec, ...]]:
+        """The files of every graph."""
+        return {name: graph.specs for name, graph in self.graphs.items()}
 
-    def _encoder_takes(self, name: str) -> bool:
-        return bool(self.encode) and name in {tensor.name for tensor in self.encode[0].inputs}
+    @property
+    def latent(self) -> TensorSpec | None:
+        """The latent that users hold; None where no graph has one."""
+        return next(iter(self._tensors("latents", "mean")), None)
+
+    @property
+    def default_size(self) -> Size:
+        """The value of every named axis in a request that names none."""
+        return tuple((name, axis.default) for name, axis in self.axes.items())
+
+    @property
+    def smallest_size(self) -> Size:
+        """The smallest value of every named axis."""
+        return tuple((name, axis.min) for name, axis in self.axes.items())
+
+    def image(self, size: Size | None = None) -> ImageSpec:
+        """The images that the first graph with any gives, or takes, at a size."""
+        tensors = [t for t in self._tensors("images")]
+        height, width, channels = tensors[0].at(self.default_size if size is None else size)
+        return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
 
     @property
     def max_batch(self) -> int:
         """The largest batch the graphs were verified at."""
         return self.batches[-1]
-
-
-def _signature(tensors: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(f"{t.name} {t.dtype}{['batch', *t.shape]}" for t in tensors)

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import PRIOR, LatentSpec
+from runtime.artifact.manifest import PRIOR
 from runtime.errors import ArtifactError
 from runtime.images import Float32Array
 from runtime.requests.checks import MAX_LATENT
@@ -36,9 +36,10 @@ class Mixture:
     """[K, Z, Z]: lower triangular L with positive diagonal, the covariance is L L^T."""
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], latent: LatentSpec) -> "Mixture":
-        """From the arrays of a `prior.npz`; ArtifactError where they are no such mixture."""
-        components, size = len(np.atleast_1d(arrays.get("weights", np.empty(0)))), latent.size
+    def of(cls, arrays: Mapping[str, NDArray[Any]], size: int) -> "Mixture":
+        """From the arrays of a `prior.npz` for latents of `size` values; ArtifactError where they
+        are no such mixture."""
+        components = len(np.atleast_1d(arrays.get("weights", np.empty(0))))
         expected = {
             "weights": (np.dtype(np.float64), (components,)),
             "means": (np.dtype(np.float32), (components, size)),

@@ -7,10 +7,12 @@ find attackers (`runtime.artifact.signatures`).
 
 import hashlib
 import io
+import json
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runtime.artifact.manifest import MANIFEST, MANIFEST_DIGEST, PRIOR, Manifest
+from runtime.artifact.bounds import Bounds
+from runtime.artifact.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_DIGEST, PRIOR, Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.signatures import SIGNATURE, check_signature, public_keys
 from runtime.errors import ArtifactError, InputError
@@ -41,6 +44,8 @@ class Artifact:
     manifest: Manifest
     files: dict[str, bytes]
     manifest_bytes: bytes = b""
+    bounds: Mapping[str, Bounds] = field(default_factory=dict[str, Bounds])
+    """What a run of each graph costs."""
 
     @property
     def prior(self) -> Mixture | None:
@@ -51,9 +56,10 @@ class Artifact:
     # Apart: a `cached_property` is no property to a protocol such as `Described`.
     @cached_property
     def _prior(self) -> Mixture | None:
-        if self.manifest.latent.prior == "standard_normal":
+        latent = self.manifest.latent
+        if self.manifest.prior != "gaussian_mixture" or latent is None:
             return None
-        return Mixture.of(read_npz(self.files[PRIOR], PRIOR), self.manifest.latent)
+        return Mixture.of(read_npz(self.files[PRIOR], PRIOR), latent.values())
 
 
 def artifacts_root() -> Path:
@@ -139,9 +145,14 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
                 f"expected SHA-256 {digest}, found {actual}: the file is damaged, copy it again",
             )
         files[name] = data
-    for spec in (*manifest.decode, *manifest.encode):
-        check_graph(files[spec.file], spec)
-    verified = Artifact(folder, manifest, files, signed)
+    sizes = (manifest.default_size, manifest.smallest_size)
+    bounds: dict[str, Bounds] = {}
+    for name, graph in manifest.graphs.items():
+        for spec in graph.specs:
+            model = check_graph(files[spec.file], spec, sizes)
+            if spec.precision == "fp32":
+                bounds[name] = Bounds(model, spec)
+    verified = Artifact(folder, manifest, files, signed, bounds)
     _ = verified.prior  # raises where it is damaged
     return verified
 
@@ -153,6 +164,15 @@ def _parse_manifest(folder: Path, data: bytes) -> Manifest:
         raise ArtifactError(
             folder / MANIFEST,
             f"expected SHA-256 {stated.strip()} ({MANIFEST_DIGEST}), found {actual}",
+        )
+    try:
+        stated_format = json.loads(data).get("format_version")
+    except (ValueError, AttributeError, RecursionError):
+        stated_format = FORMAT_VERSION  # the schema's own message says what is wrong
+    if stated_format == 1:
+        raise ArtifactError(
+            folder / MANIFEST,
+            f"format 1 is no longer read, expected format {FORMAT_VERSION}: export it again",
         )
     try:
         return Manifest.model_validate_json(data)

@@ -1,5 +1,5 @@
-"""What callers give, checked: each function returns the value as it will be used, or raises
-InputError that names the field, what was expected and what was found."""
+"""Checks of arguments: each function returns the value as it will be used, or raises InputError
+that names the field, what was expected and what was found."""
 
 import operator
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.manifest import Manifest
+from runtime.artifact.size import Size, axes_of, solve
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.sampling.streams import MAX_SEED
@@ -21,6 +23,8 @@ Labels = Label | np.integer[Any] | Sequence[Label] | NDArray[Any]
 MAX_LATENT = 1e6
 """Beyond it no model has seen anything."""
 MAX_COUNT = 2**31
+SIZE_AXES = ("height", "width")
+"""The named axes that a request's `size` gives, in its order."""
 
 
 def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
@@ -96,19 +100,66 @@ def as_list(field: str, values: object, expected: str) -> list[Any]:
         raise InputError(field, expected, short(values)) from None
 
 
-def check_latent(field: str, latent: ArrayLike, manifest: Manifest) -> Float32Array:
-    """One latent as float32 [*latent], all finite."""
-    try:
-        array = np.asarray(latent)
-    except ValueError as error:
-        expected = f"float32 of shape {list(manifest.latent.shape)}"
-        raise InputError(field, expected, f"no array ({error})") from None
-    return check_latents(field, array[None], manifest)[0]
+def check_size(manifest: Manifest, size: Sequence[int] | None) -> Size:
+    """[height, width] as the values of the named axes; None is the default of each.
+
+    A model whose images have one size accepts that size alone.
+    """
+    if size is None:
+        return manifest.default_size
+    bounds = [f"{name} {manifest.axes[name]}" for name in SIZE_AXES if name in manifest.axes]
+    image = manifest.image()
+    expected = f"[height, width], {', '.join(bounds) or [image.height, image.width]}"
+    given = as_list("size", size, expected)
+    if len(given) != len(SIZE_AXES):
+        raise InputError("size", expected, short(size))
+    values = {
+        name: check_integer("size", value, 1, MAX_COUNT, what=expected)
+        for name, value in zip(SIZE_AXES, given, strict=True)
+    }
+    fixed = {"height": image.height, "width": image.width}
+    for name, value in values.items():
+        axis = manifest.axes.get(name)
+        if not (axis.accepts(value) if axis is not None else value == fixed[name]):
+            raise InputError("size", expected, f"{name} {value}")
+    return tuple((name, values.get(name, axis.default)) for name, axis in manifest.axes.items())
 
 
-def check_latents(field: str, latents: ArrayLike, manifest: Manifest) -> Float32Array:
-    """Latents as float32 [n, *latent], n >= 1, all finite."""
-    expected = f"float32 of shape {['n', *manifest.latent.shape]}, n at least 1"
+def _size_of(tensor: TensorSpec, shape: Sequence[int], manifest: Manifest) -> Size | None:
+    """The values of the named axes for rows of this shape; None where there are none."""
+    values = solve(tensor.shape, shape)
+    if values is None:
+        return None
+    axes = manifest.axes
+    if not all(axes[name].accepts(value) for name, value in values.items()):
+        return None
+    return tuple((name, values.get(name, axis.default)) for name, axis in axes.items())
+
+
+def _described(tensor: TensorSpec, manifest: Manifest, lead: tuple[str, ...] = ("n",)) -> str:
+    named = axes_of(tensor.shape)
+    bounds = "".join(f", {name} {manifest.axes[name]}" for name in named)
+    return f"{tensor.dtype} of shape {[*lead, *tensor.shape]}{bounds}"
+
+
+def check_latents(
+    field: str,
+    latents: ArrayLike,
+    manifest: Manifest,
+    size: Sequence[int] | None = None,
+    *,
+    single: bool = False,
+) -> tuple[Float32Array, Size]:
+    """Latents as float32 [n, *latent], n >= 1, all finite, and the size that they are of.
+
+    With `single` one latent is given, without the leading axis; it is returned with it.
+    """
+    tensor = manifest.latent
+    if tensor is None:
+        raise InputError("model", "one with a latent", f"{manifest.name}, which has none")
+    expected = _described(tensor, manifest, () if single else ("n",))
+    if not single:
+        expected += ", n at least 1"
     try:
         array = np.asarray(latents)
         if array.dtype.kind not in "fiu":
@@ -116,28 +167,67 @@ def check_latents(field: str, latents: ArrayLike, manifest: Manifest) -> Float32
         array = array.astype(np.float32)
     except (ValueError, TypeError) as error:
         raise InputError(field, expected, f"no array ({error})") from None
-    if array.shape[1:] != manifest.latent.shape or not len(array):
-        raise InputError(field, expected, f"shape {list(array.shape)}")
+    array = array[None] if single else array
+    found = _size_of(tensor, array.shape[1:], manifest)
+    if found is None or not array.ndim or not len(array):
+        raise InputError(field, expected, f"shape {list(array.shape[1 if single else 0 :])}")
     bad = ~(np.abs(array) <= MAX_LATENT).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise InputError(
             field, f"finite values of at most {MAX_LATENT:g}", f"others in row {int(bad.argmax())}"
         )
-    return array
+    return array, _agreed(tensor, found, manifest, size)
 
 
-def check_images(field: str, images: NDArray[Any], manifest: Manifest) -> UInt8Array:
-    """Images as uint8 [n, H, W, C], n >= 1, of the model's exact size."""
+def _agreed(
+    tensor: TensorSpec, found: Size, manifest: Manifest, size: Sequence[int] | None
+) -> Size:
+    """The size that a shape says, axes that it does not name taken from the request's size."""
+    if size is None:
+        return found
+    chosen, named = dict(check_size(manifest, size)), axes_of(tensor.shape)
+    for name, value in found:
+        if name in named and chosen[name] != value:
+            raise InputError("size", f"{name} {value}, that of the latents", f"{chosen[name]}")
+    return tuple(chosen.items())
+
+
+def check_images(
+    field: str, images: NDArray[Any], spec: GraphSpec, manifest: Manifest
+) -> tuple[UInt8Array, Size]:
+    """Images as uint8 [n, H, W, C], n >= 1, of a size that the graph takes, and that size."""
+    tensor = spec.input("images")
     array = np.asarray(images)
-    expected = ("n", *manifest.image.shape)
-    if array.dtype != np.uint8 or array.shape[1:] != expected[1:] or not len(array):
+    size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest)
+    if tensor is None or array.dtype != np.uint8 or size is None or not len(array):
+        described = "images" if tensor is None else _described(tensor, manifest)
         raise InputError(
             field,
-            f"uint8 of shape {list(expected)}, n at least 1 (runtime.images.fit brings any "
-            "picture to it)",
+            f"{described}, n at least 1 (runtime.images.fit brings any picture to it)",
             f"{array.dtype} of shape {list(array.shape)}",
         )
-    return array
+    return array, size
+
+
+def check_mask(
+    field: str, mask: NDArray[Any] | None, spec: GraphSpec, size: Size, count: int
+) -> UInt8Array | None:
+    """A mask for each image, uint8 [n, H, W, 1]; None where the graph takes none."""
+    tensor = spec.input("mask")
+    if tensor is None:
+        if mask is not None:
+            raise InputError(field, "none: this model takes no mask", "one")
+        return None
+    shape = tensor.at(size)
+    expected = f"uint8 of shape {[count, *shape]}, or one mask for all images"
+    if mask is None:
+        raise InputError(field, expected, "none")
+    array = np.asarray(mask)
+    if array.shape[1:] == shape[:-1]:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.shape[1:] != shape or len(array) not in (1, count):
+        raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
+    return np.broadcast_to(array, (count, *shape))
 
 
 def short(value: object) -> str:

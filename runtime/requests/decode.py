@@ -1,33 +1,72 @@
 """Decode: images of given latents."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from runtime.batching.batcher import Job
+from runtime.artifact.manifest import Manifest
+from runtime.artifact.size import Size
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import Float32Array, UInt8Array
-from runtime.requests.checks import Int64Array, Labels, check_labels, check_latents
-from runtime.requests.request import Described, images_of, rows_of
-from runtime.sampling.streams import Draws
+from runtime.requests.checks import Labels, check_latents, check_seed
+from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
+from runtime.requests.request import Described, graph_of, images_of, row_bytes
+from runtime.sampling.streams import Counter
 
 
 @dataclass(frozen=True, eq=False)
 class Decode:
-    """Images of given latents [n, *latent] (and labels, for a conditional model)."""
+    """Images of given latents [n, *latent] (and labels, for a conditional model).
+
+    Where the decoder takes noise, image i is given that of (`seed`, i). `size` ([height, width])
+    is needed only where the latents' own shape does not say it.
+    """
 
     latents: ArrayLike
     labels: Labels | None = None
+    seed: int = 0
+    truncation: float | None = None
+    size: Sequence[int] | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        latents = check_latents("latents", self.latents, manifest)
-        labels = check_labels(manifest, self.labels, len(latents), required=True)
-        return Job("decode", len(latents), rows_of(decoder_inputs(latents, labels)), images_of)
+        graph_of(manifest, "decode")
+        latents, size = check_latents("latents", self.latents, manifest, self.size)
+        return decoding(
+            manifest,
+            len(latents),
+            lambda start, stop: latents[start:stop],
+            size,
+            labels=self.labels,
+            truncation=self.truncation,
+            noise_of=Counter(check_seed("seed", self.seed), 0, len(latents)),
+        )
 
 
-def decoder_inputs(latents: Float32Array | Draws, labels: Int64Array | None) -> Inputs:
-    if labels is None:
-        return {"latents": latents}
-    return {"latents": latents, "labels": np.ascontiguousarray(labels)}
+def decoding(
+    manifest: Manifest,
+    count: int,
+    latents: Callable[[int, int], Float32Array],
+    size: Size,
+    *,
+    labels: Labels | None,
+    truncation: float | None,
+    noise_of: Counter,
+) -> Job[UInt8Array]:
+    """The job of decoding latents that are made slice by slice."""
+    spec = graph_of(manifest, "decode")
+    given = conditions(
+        manifest,
+        "decode",
+        size,
+        labels=checked_labels(manifest, "decode", labels, count),
+        truncation=checked_truncation(spec, truncation),
+        noise_of=noise_of,
+    )
+
+    def rows(start: int, stop: int) -> Inputs:
+        return with_tensor(spec, "latents", latents(start, stop), given.rows(start, stop))
+
+    return Job("decode", count, rows, images_of, size=size, row_bytes=row_bytes(spec, size))

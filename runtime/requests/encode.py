@@ -2,36 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
-from runtime.requests.checks import (
-    Labels,
-    check_images,
-    check_labels,
-    check_seed,
-    short,
-)
-from runtime.requests.request import Described, finite, rows_of
-from runtime.sampling.posterior import Posterior, PosteriorDraw, posterior_noise
-from runtime.sampling.streams import MAX_SEED
+from runtime.requests.checks import Labels, check_images, check_seed
+from runtime.requests.inputs import checked_labels, conditions, with_tensor
+from runtime.requests.request import Described, finite, graph_of, row_bytes
+from runtime.sampling.posterior import Posterior, PosteriorDraw
+from runtime.sampling.streams import MAX_SEED, Counter
 
 Encoded = Posterior | PosteriorDraw
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Encode:
-    """The posterior of images uint8 [n, H, W, C] of the model's exact size; with a `seed` one
-    latent drawn from each image's posterior, by noise that depends on (seed, i) alone.
+    """The posterior of images uint8 [n, H, W, C]; with a `seed` one latent drawn from each image's
+    posterior, by noise that depends on (seed, i) alone.
 
-    An encoder that takes noise (a flow) has no posterior to tell without a draw: it needs a seed.
+    An encoder that takes noise (a flow) gives draws only: it needs a seed.
     """
 
     images: NDArray[Any]
@@ -40,48 +35,50 @@ class Encode:
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
-        inputs = encoder_inputs(self.images, self.labels, manifest)
-        count = len(inputs["images"])
-        if self.seed is None:
-            if manifest.encoder_takes_noise:
-                expected = f"an integer in [0, {MAX_SEED}): this encoder draws latents"
-                raise InputError("seed", expected, "none")
-            return Job[Encoded]("encode", count, rows_of(inputs), _posterior)
-        seed = check_seed("seed", self.seed)
-        if not manifest.encoder_takes_noise:
-            drawn = partial(_drawn, seed)
-            return Job[Encoded]("encode", count, rows_of(inputs), drawn(0), finish_from=drawn)
+        noisy = takes_noise(manifest)
+        if noisy and self.seed is None:
+            expected = f"an integer in [0, {MAX_SEED}): this encoder draws latents"
+            raise InputError("seed", expected, "none")
+        seed = None if self.seed is None else check_seed("seed", self.seed)
 
-        def rows(start: int, stop: int) -> Inputs:
-            noise = posterior_noise(seed, start, stop - start, manifest.latent.shape)
-            return {**rows_of(inputs)(start, stop), "noise": noise}
+        def finish(outputs: Tensors, start: int) -> Encoded:
+            # In the order that every encoder's signature has.
+            first, second = (finite(values) for values in outputs.values())
+            if noisy:
+                return PosteriorDraw(first, second)
+            posterior = Posterior(first, second)
+            return posterior if seed is None else posterior.draw(seed, start)
 
-        return Job[Encoded]("encode", count, rows, _draw)
+        return encoding(manifest, self.images, self.labels, seed, finish)
 
 
-def encoder_inputs(
-    images: NDArray[Any], labels: Labels | None, manifest: Manifest
-) -> dict[str, NDArray[Any]]:
-    """What `encode` is given for all images, but noise."""
-    if not manifest.encode:
-        raise InputError("model", "one with an encoder", f"{manifest.name}, which has none")
-    checked = check_images("images", images, manifest)
-    inputs: dict[str, NDArray[Any]] = {"images": checked}
-    if manifest.encoder_takes_labels:
-        each = check_labels(manifest, labels, len(checked), required=True)
-        inputs["labels"] = np.ascontiguousarray(each)
-    elif labels is not None:
-        raise InputError("labels", "none: this encoder takes no labels", short(labels))
-    return inputs
+def encoding(
+    manifest: Manifest,
+    images: NDArray[Any],
+    labels: Labels | None,
+    seed: int | None,
+    finish: Callable[[Tensors, int], T],
+) -> Job[T]:
+    """The job of encoding images; without a `seed`, noise is 0."""
+    spec = graph_of(manifest, "encode")
+    checked, size = check_images("images", images, spec, manifest)
+    count = len(checked)
+    given = conditions(
+        manifest,
+        "encode",
+        size,
+        labels=checked_labels(manifest, "encode", labels, count),
+        noise_of=None if seed is None else Counter(seed, 0, count),
+    )
+
+    def rows(start: int, stop: int) -> Inputs:
+        return with_tensor(spec, "images", checked[start:stop], given.rows(start, stop))
+
+    return Job("encode", count, rows, finish, size=size, row_bytes=row_bytes(spec, size))
 
 
-def _posterior(outputs: Tensors) -> Posterior:
-    return Posterior(finite(outputs["mean"]), finite(outputs["log_variance"]))
-
-
-def _draw(outputs: Tensors) -> PosteriorDraw:
-    return PosteriorDraw(finite(outputs["latents"]), finite(outputs["log_density"]))
-
-
-def _drawn(seed: int, start: int) -> Callable[[Tensors], PosteriorDraw]:
-    return lambda outputs: _posterior(outputs).draw(seed, start)
+def takes_noise(manifest: Manifest) -> bool:
+    """Whether the encoder turns noise from N(0, I) into latents of the posterior (a flow): it
+    returns these and their log density, not a mean and a log variance."""
+    graph = manifest.graphs.get("encode")
+    return graph is not None and graph.spec().output("log_density") is not None

@@ -5,44 +5,61 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from runtime.batching.batcher import Job
-from runtime.engines.backend import Inputs
+from runtime.batching.jobs import Job
 from runtime.errors import InputError
-from runtime.images import UInt8Array
+from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import (
     MAX_COUNT,
     Labels,
     check_integer,
-    check_labels,
-    check_latent,
+    check_latents,
+    check_seed,
     short,
 )
-from runtime.requests.decode import decoder_inputs
-from runtime.requests.request import Described, images_of
+from runtime.requests.decode import decoding
+from runtime.requests.request import Described, graph_of
 from runtime.sampling.paths import PathKind, interpolate
+from runtime.sampling.streams import Counter
 
 
 @dataclass(frozen=True, eq=False)
 class Interpolate:
-    """`steps` images on the way from latent `a` to latent `b`, each [*latent], ends included."""
+    """`steps` images on the way from latent `a` to latent `b`, each [*latent], ends included.
+
+    Where the decoder takes noise, all images are given that of image 0 of `seed`.
+    """
 
     a: ArrayLike
     b: ArrayLike
     steps: int
     kind: PathKind = "slerp"
     labels: Labels | None = None
+    seed: int = 0
+    truncation: float | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
+        graph_of(manifest, "decode")
         if self.kind not in ("slerp", "lerp"):
             raise InputError("kind", "'slerp' or 'lerp'", short(self.kind))
         steps = check_integer("steps", self.steps, 2, MAX_COUNT)
-        a, b = (check_latent(f, x, manifest) for f, x in (("a", self.a), ("b", self.b)))
-        labels = check_labels(manifest, self.labels, steps, required=True)
+        (a, size), (b, other) = (
+            check_latents(field, given, manifest, single=True)
+            for field, given in (("a", self.a), ("b", self.b))
+        )
+        if size != other:
+            raise InputError("b", f"a latent of the size of a, {dict(size)}", f"{dict(other)}")
 
-        def rows(start: int, stop: int) -> Inputs:
+        def latents(start: int, stop: int) -> Float32Array:
             fractions = np.arange(start, stop) / (steps - 1)
-            latents = interpolate(a, b, fractions, self.kind)
-            return decoder_inputs(latents, None if labels is None else labels[start:stop])
+            return interpolate(a[0], b[0], fractions, self.kind)
 
-        return Job("decode", steps, rows, images_of)
+        return decoding(
+            manifest,
+            steps,
+            latents,
+            size,
+            labels=self.labels,
+            truncation=self.truncation,
+            noise_of=Counter.of_seeds((check_seed("seed", self.seed),) * steps),
+        )

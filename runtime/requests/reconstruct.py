@@ -1,39 +1,58 @@
-"""Reconstruct: the latents from which images are decoded again."""
+"""Reconstruct: images encoded and decoded again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.batching.batcher import Job
-from runtime.engines.backend import Inputs, Tensors
-from runtime.images import Float32Array
-from runtime.requests.checks import Labels
-from runtime.requests.encode import encoder_inputs
-from runtime.requests.request import Described, finite, rows_of
+from runtime.batching.jobs import Job
+from runtime.engines.backend import Tensors
+from runtime.images import Float32Array, UInt8Array
+from runtime.requests.checks import Labels, check_seed
+from runtime.requests.decode import decoding
+from runtime.requests.encode import encoding
+from runtime.requests.inputs import checked_labels
+from runtime.requests.request import Described, finite, graph_of
+from runtime.sampling.streams import Counter
 
 
 @dataclass(frozen=True, eq=False)
-class Centre:
-    """The latents that reconstruct images uint8 [n, H, W, C]: each posterior's mean or, where the
-    encoder takes noise, what it makes of noise 0, which is the mean where nothing bends it."""
+class Reconstruct:
+    """Images uint8 [n, H, W, C] encoded, and the posterior's mean decoded (where the encoder takes
+    noise: the latent of noise 0, which is the mean where nothing bends it).
+
+    A decoder's own noise is that of (`seed`, i).
+    """
 
     images: NDArray[Any]
     labels: Labels | None = None
+    seed: int = 0
 
-    def job(self, model: Described) -> Job[Float32Array]:
+    def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        inputs = encoder_inputs(self.images, self.labels, manifest)
+        encoder, decoder = (graph_of(manifest, name) for name in ("encode", "decode"))
+        seed = check_seed("seed", self.seed)
+        both = encoder.input("labels") is not None or decoder.input("labels") is None
+        encode = encoding(manifest, self.images, self.labels if both else None, None, _centre)
+        # What the decoder will refuse is refused before the encoder runs.
+        labels = checked_labels(manifest, "decode", self.labels, encode.count)
 
-        def rows(start: int, stop: int) -> Inputs:
-            given = rows_of(inputs)(start, stop)
-            if manifest.encoder_takes_noise:
-                given["noise"] = np.zeros((stop - start, *manifest.latent.shape), np.float32)
-            return given
+        def decode(latents: Float32Array, start: int) -> Job[UInt8Array]:
+            stop = start + len(latents)
+            return decoding(
+                manifest,
+                len(latents),
+                lambda first, last: latents[first:last],
+                encode.size,
+                labels=None if labels is None else labels[start:stop],
+                truncation=None,
+                noise_of=Counter(seed, start, len(latents)),
+            )
 
-        return Job("encode", len(inputs["images"]), rows, _centre)
+        return replace(encode, then=decode)
 
 
-def _centre(outputs: Tensors) -> Float32Array:
-    return finite(outputs["mean" if "mean" in outputs else "latents"])
+def _centre(outputs: Tensors, start: int) -> Float32Array:
+    """The mean, or the latents of noise 0: the first output of every encoder."""
+    return finite(np.asarray(next(iter(outputs.values()))))

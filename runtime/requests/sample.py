@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.batching.batcher import Job
+from runtime.artifact.size import Size
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
@@ -21,11 +22,12 @@ from runtime.requests.checks import (
     check_integer,
     check_labels,
     check_seed,
+    check_size,
     check_truncation,
 )
-from runtime.requests.decode import decoder_inputs
-from runtime.requests.request import Described, images_of
-from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
+from runtime.requests.inputs import conditions, drawn_labels, latent_draws, with_tensor
+from runtime.requests.request import Described, graph_of, images_of, row_bytes
+from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Sample:
 
     Without `labels` a conditional model draws one class an image from a stream of its own.
     `truncation` t draws latents from the normal truncated to [-t, t]; where the prior is a mixture,
-    the normals that its components are made of.
+    the normals that its components are made of. A decoder with a `truncation` input is given t
+    instead, and 1 without it. `size` is [height, width], where the artifact names these axes.
     """
 
     n: int | None = None
@@ -43,6 +46,7 @@ class Sample:
     seeds: Sequence[int] | None = None
     labels: Labels | None = None
     truncation: float | None = None
+    size: Sequence[int] | None = None
 
     @cached_property
     def counter(self) -> Counter:
@@ -69,36 +73,44 @@ class Sample:
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
         given = check_labels(manifest, self.labels, self.counter.count)
-        return self._labels(manifest, given, 0, self.counter.count)
+        return drawn_labels(manifest, self.counter) if given is None else given
 
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
-        """What `decode` is given for all images."""
-        labels = self.chosen_labels(model.manifest)
-        latents = {"latents": self.latents(model)}
-        return latents if labels is None else latents | {"labels": labels}
+        """The graph's inputs for all images."""
+        job = self.job(model)
+        return {name: np.asarray(values) for name, values in job.rows(0, job.count).items()}
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        check_truncation(self.truncation)
-        given = check_labels(manifest, self.labels, self.counter.count)
+        spec, size = graph_of(manifest, "decode"), self._size(manifest)
+        truncation, counter = check_truncation(self.truncation), self.counter
+        labels = check_labels(manifest, self.labels, counter.count)
 
         def rows(start: int, stop: int) -> Inputs:
-            labels = self._labels(manifest, given, start, stop)
-            return decoder_inputs(self._draws(model, start, stop), labels)
+            part = counter.slice(start, stop)
+            chosen = drawn_labels(manifest, part) if labels is None else labels[start:stop]
+            given = conditions(
+                manifest, "decode", size, labels=chosen, truncation=truncation, noise_of=part
+            )
+            latents = self._draws(model, start, stop)
+            return with_tensor(spec, "latents", latents, given.rows(0, part.count))
 
-        return Job("decode", self.counter.count, rows, images_of)
+        return Job(
+            "decode", counter.count, rows, images_of, size=size, row_bytes=row_bytes(spec, size)
+        )
+
+    def _size(self, manifest: Manifest) -> Size:
+        if manifest.prior == "none":
+            raise InputError(
+                "model",
+                "one with a prior to sample from",
+                f"{manifest.name}, whose latents another model makes: decode them",
+            )
+        return check_size(manifest, self.size)
 
     def _draws(self, model: Described, start: int, stop: int) -> Draws | Float32Array:
         truncation = check_truncation(self.truncation)
-        shape, counter = model.manifest.latent.shape, self.counter.slice(start, stop)
-        if model.prior is not None:
-            # No engine draws these itself.
-            return model.prior.latents(counter, truncation).reshape(counter.count, *shape)
-        return Draws(shape, ((counter, truncation),))
-
-    def _labels(
-        self, manifest: Manifest, given: Int64Array | None, start: int, stop: int
-    ) -> Int64Array | None:
-        if given is not None or manifest.labels is None:
-            return None if given is None else given[start:stop]
-        return integers(self.counter.slice(start, stop), Stream.LABEL, len(manifest.labels))
+        spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
+        if spec.input("truncation") is not None:
+            truncation = None  # the graph truncates by itself
+        return latent_draws(model, self.counter.slice(start, stop), truncation, size)

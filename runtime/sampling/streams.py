@@ -30,6 +30,9 @@ class Stream(IntEnum):
     LABEL = 1
     MIXTURE_COMPONENT = 2
     POSTERIOR_NOISE = 3
+    EXAMPLE_IMAGE = 4
+    FURTHER_NOISE = 16
+    """The first of the streams of noise inputs, one each, in the manifest's order."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Counter:
         return first, np.arange(self.offset, self.offset + self.count, dtype=np.int64)
 
 
-def uniforms(counter: Counter, stream: Stream, values: int) -> NDArray[np.float64]:
+def uniforms(counter: Counter, stream: int, values: int) -> NDArray[np.float64]:
     """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
     if counter.seeds is None:
         bits = _bits(counter.seed, stream, counter.offset, counter.count, values)
@@ -75,7 +78,7 @@ def uniforms(counter: Counter, stream: Stream, values: int) -> NDArray[np.float6
 
 
 def normals(
-    counter: Counter, stream: Stream, values: int, truncation: float | None = None
+    counter: Counter, stream: int, values: int, truncation: float | None = None
 ) -> NDArray[np.float32]:
     """[count, values] standard normals, or normals truncated to [-truncation, truncation].
 
@@ -124,15 +127,15 @@ class Draws:
         return drawn.reshape(len(self), *self.shape).astype(dtype or np.float32, copy=False)
 
 
-def integers(counter: Counter, stream: Stream, below: int) -> NDArray[np.int64]:
+def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
     """[count] integers in [0, below), each as likely as the others to within 2^-52."""
     return (uniforms(counter, stream, 1)[:, 0] * below).astype(np.int64)
 
 
-def _bits(seed: int, stream: Stream, first: int, count: int, values: int) -> NDArray[np.uint64]:
+def _bits(seed: int, stream: int, first: int, count: int, values: int) -> NDArray[np.uint64]:
     blocks = -(-values // _WORDS_PER_BLOCK)
     # Counters are 256 bits wide: Python's integers carry `first * blocks` without overflow.
-    words = _words(seed | (int(stream) << 64), first * blocks, count * blocks)
+    words = _words(seed | (stream << 64), first * blocks, count * blocks)
     return words.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :values]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.golden import (
-    ENCODE_TOLERANCE,
+    FLOAT_TOLERANCE,
     MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
     largest_difference,
@@ -54,7 +54,7 @@ def verify(
         "equal_rows_differ_by": float(unequal.max()),
     }
     images = graph == "decode"
-    largest, mean = _allowed(spec.precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
+    largest, mean = _allowed(spec.precision) if images else (FLOAT_TOLERANCE, FLOAT_TOLERANCE)
     # Written so that NaN fails too.
     if not (found["max_difference"] <= largest and found["mean_difference"] <= mean):
         raise WrongImagesError(
@@ -62,7 +62,7 @@ def verify(
             f"{found['max_difference']:g} (mean {found['mean_difference']:.3g}), "
             f"{largest:g} (mean {mean:g}) allowed ({backend.description})"
         )
-    if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else ENCODE_TOLERANCE):
+    if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else FLOAT_TOLERANCE):
         raise WrongImagesError(
             f"{spec.file} at batch {batch}: equal rows differ by up to "
             f"{found['equal_rows_differ_by']:g} ({backend.description})"

@@ -1,0 +1,156 @@
+"""What the graphs of an artifact take and give: tensors with roles, and the graphs we know.
+
+Which requests an artifact answers follows from the names of its graphs.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from runtime.artifact.size import Dim, Size, evaluate, parse
+
+Dtype = Literal["float32", "int64", "uint8"]
+Precision = Literal["fp32", "fp16", "bf16"]
+Role = Literal[
+    "latents",
+    "noise",
+    "labels",
+    "truncation",
+    "images",
+    "mask",
+    "mean",
+    "log_variance",
+    "log_density",
+]
+
+
+def _check_dim(dim: Dim) -> Dim:
+    if isinstance(dim, str):
+        parse(dim)
+    return dim
+
+
+Axis = Annotated[int, Field(ge=1, le=1 << 20)] | Annotated[str, AfterValidator(_check_dim)]
+
+
+class Frozen(BaseModel):
+    """Base of the manifest's parts: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TensorSpec(Frozen):
+    """One input or output of a graph. `shape` leaves out the leading batch axis; a dimension is a
+    number or an expression of a named axis (`runtime.artifact.size`)."""
+
+    name: str = Field(min_length=1, max_length=200)
+    role: Role
+    dtype: Dtype
+    shape: tuple[Axis, ...] = Field(max_length=6)
+
+    def at(self, size: Size = ()) -> tuple[int, ...]:
+        """The shape of one row at a size."""
+        return evaluate(self.shape, size)
+
+    def values(self, size: Size = ()) -> int:
+        """The number of values in one row at a size."""
+        return math.prod(self.at(size))
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One ONNX file of a graph: its name in the artifact, its signature and its arithmetic."""
+
+    file: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def input(self, role: Role) -> TensorSpec | None:
+        """The first input of a role."""
+        return next((tensor for tensor in self.inputs if tensor.role == role), None)
+
+    def output(self, role: Role) -> TensorSpec | None:
+        """The first output of a role."""
+        return next((tensor for tensor in self.outputs if tensor.role == role), None)
+
+    @property
+    def gives_pixels(self) -> bool:
+        """Whether its outputs are images, which bear reduced precision; numbers stay exact."""
+        return all(tensor.dtype == "uint8" for tensor in self.outputs)
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """The roles that a graph of some name takes and gives."""
+
+    needs: Role
+    may_take: tuple[Role, ...]
+    gives: tuple[tuple[Role, ...], ...]
+
+
+SIGNATURES: dict[str, _Signature] = {
+    "decode": _Signature("latents", ("labels", "truncation", "noise"), (("images",),)),
+    "encode": _Signature(
+        "images",
+        ("labels", "noise"),
+        (("mean", "log_variance"), ("latents", "log_density")),
+    ),
+    "translate": _Signature("images", ("mask", "labels", "truncation", "noise"), (("images",),)),
+}
+"""The graphs that the runtime knows. Only noise may occur several times."""
+
+_DTYPES: dict[Role, Dtype] = {"labels": "int64", "images": "uint8", "mask": "uint8"}
+_SCALARS: tuple[Role, ...] = ("labels", "truncation", "log_density")
+
+
+def check_signature(graph: str, spec: GraphSpec) -> None:
+    """ValueError unless the tensors of a graph are of the roles that its name promises."""
+    known = SIGNATURES.get(graph)
+    if known is None:
+        raise ValueError(f"{graph}: expected a graph named one of {list(SIGNATURES)}")
+    tensors = (*spec.inputs, *spec.outputs)
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{graph}: expected distinct names of tensors, found {names}")
+    taken = [tensor.role for tensor in spec.inputs]
+    once = [role for role in taken if role != "noise"]
+    if known.needs not in taken or len(set(once)) != len(once):
+        raise ValueError(
+            f"{graph}: expected one input of each role, {known.needs} among them, "
+            f"and any number of noise, found {taken}"
+        )
+    unknown = sorted({*taken} - {known.needs, *known.may_take})
+    if unknown:
+        raise ValueError(
+            f"{graph}: expected inputs {[known.needs, *known.may_take]}, found {unknown}"
+        )
+    given = tuple(tensor.role for tensor in spec.outputs)
+    if given not in known.gives:
+        raise ValueError(
+            f"{graph}: expected outputs {' or '.join(map(str, known.gives))}, found {given}"
+        )
+    for tensor in tensors:
+        _check_tensor(graph, tensor)
+
+
+def _check_tensor(graph: str, tensor: TensorSpec) -> None:
+    dtype = _DTYPES.get(tensor.role, "float32")
+    rank = {"images": 3, "mask": 3}.get(tensor.role, len(tensor.shape))
+    if tensor.role in _SCALARS:
+        rank = 0
+    if tensor.dtype != dtype or len(tensor.shape) != rank:
+        raise ValueError(
+            f"{graph}: {tensor.name} ({tensor.role}): expected {dtype} with {rank} axes beside the "
+            f"batch, found {tensor.dtype} {list(tensor.shape)}"
+        )
+    channels = {"images": (1, 3), "mask": (1,)}.get(tensor.role)
+    if channels is not None and tensor.shape[-1] not in channels:
+        raise ValueError(
+            f"{graph}: {tensor.name}: expected {' or '.join(map(str, channels))} channels, last, "
+            f"found {list(tensor.shape)}"
+        )
+    if tensor.role in ("latents", "noise") and not tensor.shape:
+        raise ValueError(f"{graph}: {tensor.name}: expected at least one axis beside the batch")

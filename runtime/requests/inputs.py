@@ -1,0 +1,142 @@
+"""The inputs of a graph for some rows of a request, by the roles of its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.artifact.graphs import GraphSpec, Role, TensorSpec
+from runtime.artifact.manifest import Manifest
+from runtime.artifact.size import Size
+from runtime.engines.backend import Inputs
+from runtime.errors import InputError
+from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
+from runtime.requests.request import Described
+from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
+
+NO_TRUNCATION = 1.0
+"""The value of a `truncation` input in requests that name none: latents as they are."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a graph takes beside its latents or images: labels, a truncation and noise.
+
+    `noise_of` says of which seed and number the noise of each row is; without it noise is 0.
+    """
+
+    spec: GraphSpec
+    size: Size
+    streams: Mapping[str, int]
+    labels: Int64Array | None
+    truncation: float
+    noise_of: Counter | None
+
+    def rows(self, start: int, stop: int) -> dict[str, NDArray[Any] | Draws]:
+        """The inputs of rows start..stop."""
+        given: dict[str, NDArray[Any] | Draws] = {}
+        for tensor in self.spec.inputs:
+            if tensor.role == "labels" and self.labels is not None:
+                given[tensor.name] = np.ascontiguousarray(self.labels[start:stop])
+            elif tensor.role == "truncation":
+                given[tensor.name] = np.full(stop - start, self.truncation, np.float32)
+            elif tensor.role == "noise":
+                given[tensor.name] = self._noise(tensor, start, stop)
+        return given
+
+    def _noise(self, tensor: TensorSpec, start: int, stop: int) -> NDArray[np.float32]:
+        if self.noise_of is None:
+            return np.zeros((stop - start, *tensor.at(self.size)), np.float32)
+        counter = self.noise_of.slice(start, stop)
+        drawn = normals(counter, self.streams[tensor.name], tensor.values(self.size))
+        return drawn.reshape(stop - start, *tensor.at(self.size))
+
+
+def conditions(
+    manifest: Manifest,
+    graph: str,
+    size: Size,
+    *,
+    labels: Int64Array | None = None,
+    truncation: float | None = None,
+    noise_of: Counter | None,
+) -> Conditions:
+    """The conditions of a graph's rows, from checked values."""
+    return Conditions(
+        manifest.graphs[graph].spec(),
+        size,
+        noise_streams(manifest, graph),
+        labels,
+        NO_TRUNCATION if truncation is None else truncation,
+        noise_of,
+    )
+
+
+def noise_streams(manifest: Manifest, graph: str) -> dict[str, int]:
+    """The random stream of each noise input of a graph, by name.
+
+    The posterior's noise has a stream of its own; all further noise inputs of the artifact are
+    numbered in the manifest's order.
+    """
+    streams: dict[tuple[str, str], int] = {}
+    further = 0
+    for name, each in manifest.graphs.items():
+        spec = each.spec()
+        posterior = spec.output("log_density") is not None
+        for tensor in spec.inputs:
+            if tensor.role != "noise":
+                continue
+            if posterior:
+                streams[name, tensor.name], posterior = Stream.POSTERIOR_NOISE, False
+            else:
+                streams[name, tensor.name] = Stream.FURTHER_NOISE + further
+                further += 1
+    return {tensor: stream for (name, tensor), stream in streams.items() if name == graph}
+
+
+def with_tensor(spec: GraphSpec, role: Role, values: Any, rest: Inputs) -> Inputs:
+    """The inputs of a graph with the tensor of a role added, in the signature's order."""
+    tensor = spec.input(role)
+    given = dict(rest) if tensor is None else {**rest, tensor.name: values}
+    return {each.name: given[each.name] for each in spec.inputs}
+
+
+def checked_labels(
+    manifest: Manifest, graph: str, labels: Labels | None, count: int
+) -> Int64Array | None:
+    """Labels [count] of a graph that takes them, which must be given; InputError where it does not
+    and some are."""
+    spec = manifest.graphs[graph].spec()
+    if spec.input("labels") is not None:
+        return check_labels(manifest, labels, count, required=True)
+    if labels is not None and manifest.labels is not None:
+        raise InputError("labels", f"none: this {graph}r takes no labels", short(labels))
+    return check_labels(manifest, labels, count)
+
+
+def checked_truncation(spec: GraphSpec, truncation: float | None) -> float | None:
+    """The truncation of a request that draws no latents: only a graph's own input takes one."""
+    if truncation is not None and spec.input("truncation") is None:
+        raise InputError("truncation", "none: the latents are given", short(truncation))
+    return check_truncation(truncation)
+
+
+def latent_draws(
+    model: Described, counter: Counter, truncation: float | None, size: Size
+) -> Draws | NDArray[np.float32]:
+    """Latents [count, *latent] of an artifact's prior, drawn late where it is N(0, I)."""
+    latent = model.manifest.latent
+    shape = () if latent is None else latent.at(size)
+    if model.prior is not None:
+        # No engine draws these itself.
+        return model.prior.latents(counter, truncation).reshape(counter.count, *shape)
+    return Draws(shape, ((counter, truncation),))
+
+
+def drawn_labels(manifest: Manifest, counter: Counter) -> Int64Array | None:
+    """One class an image, each as likely as the others; None for a model without classes."""
+    if manifest.labels is None:
+        return None
+    return integers(counter, Stream.LABEL, len(manifest.labels))

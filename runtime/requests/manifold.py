@@ -1,0 +1,39 @@
+"""Manifold: a grid of images over a 2-D latent space."""
+
+from dataclasses import dataclass
+
+from runtime.batching.jobs import Job
+from runtime.errors import InputError
+from runtime.images import UInt8Array
+from runtime.requests.checks import Labels, check_integer, check_seed
+from runtime.requests.decode import decoding
+from runtime.requests.request import Described, answers
+from runtime.sampling.paths import manifold_grid
+from runtime.sampling.streams import Counter
+
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Manifold:
+    """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
+
+    steps: int
+    labels: Labels | None = None
+    seed: int = 0
+
+    def job(self, model: Described) -> Job[UInt8Array]:
+        manifest = model.manifest
+        if not answers(manifest, "manifold"):
+            shape = None if manifest.latent is None else list(manifest.latent.shape)
+            raise InputError("model", "one with a 2-D latent", f"latent shape {shape}")
+        grid = manifold_grid(check_integer("steps", self.steps, 1, MAX_STEPS), model.prior)
+        return decoding(
+            manifest,
+            len(grid),
+            lambda start, stop: grid[start:stop],
+            manifest.default_size,
+            labels=self.labels,
+            truncation=None,
+            noise_of=Counter.of_seeds((check_seed("seed", self.seed),) * len(grid)),
+        )
