@@ -65,18 +65,18 @@ def write_artifact(
     }
     if labels is not None:
         inputs["labels"] = np.arange(count, dtype=np.int64) % len(labels)
-    golden = _golden("decode", files["decode.onnx"], inputs)
+    golden = run_golden("decode", files["decode.onnx"], inputs)
     if kind == "vae":
         files["encode.onnx"] = _encoder(generator, shape, image, noise)
         graphs["encode"] = graph_entry("encode.onnx", files["encode.onnx"])
         given = {"images": golden["decode.images"]}
         if noise:
             given["noise"] = inputs["latents"][::-1].copy()
-        golden |= _golden("encode", files["encode.onnx"], given)
-    files["golden.npz"] = _npz(golden)
+        golden |= run_golden("encode", files["encode.onnx"], given)
+    files["golden.npz"] = npz(golden)
     files["README.md"] = b"# A tiny artifact for tests\n"
     if mixture:
-        files["prior.npz"] = _npz(mixture_arrays(3, int(np.prod(shape))))
+        files["prior.npz"] = npz(mixture_arrays(3, int(np.prod(shape))))
 
     manifest = {
         "format_version": 2,
@@ -91,7 +91,7 @@ def write_artifact(
         "licence": "MIT",
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
-    return _write(folder / str(manifest["name"]) / str(version), manifest, files)
+    return write_files(folder / str(manifest["name"]) / str(version), manifest, files)
 
 
 def mixture_arrays(components: int, size: int, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -110,7 +110,7 @@ def mixture_arrays(components: int, size: int, seed: int = 0) -> dict[str, NDArr
 def rewrite_manifest(artifact: Path, **changes: Any) -> None:
     """Change top-level manifest entries of an artifact in place, its digest kept true."""
     manifest = json.loads((artifact / "manifest.json").read_text("utf-8"))
-    _write(artifact, manifest | changes, {})
+    write_files(artifact, manifest | changes, {})
 
 
 def replace_file(artifact: Path, name: str, data: bytes) -> None:
@@ -120,7 +120,8 @@ def replace_file(artifact: Path, name: str, data: bytes) -> None:
     rewrite_manifest(artifact, files=files | {name: hashlib.sha256(data).hexdigest()})
 
 
-def _write(target: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Path:
+def write_files(target: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Path:
+    """Write a manifest, its digest and files, and return the folder."""
     target.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest, indent=1).encode()
     digest = hashlib.sha256(text).hexdigest().encode()
@@ -264,7 +265,8 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     }
 
 
-def _golden(graph: str, data: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def run_golden(graph: str, data: bytes, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Inputs of a graph and what ONNX Runtime makes of them, named as in `golden.npz`."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs: list[Any] = list(session.run(names, inputs))
@@ -272,7 +274,8 @@ def _golden(graph: str, data: bytes, inputs: dict[str, NDArray[Any]]) -> dict[st
     return {f"{graph}.{name}": array for name, array in tensors.items()}
 
 
-def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+def npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Arrays as the bytes of an `.npz`."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
