@@ -13,16 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.artifact.manifest import GraphName, Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import Artifact
-from runtime.batching.batcher import Batcher, Job
+from runtime.batching.batcher import Batcher
+from runtime.batching.capacity import Capacity, FixedCapacity
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Backend, zero_inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
-from runtime.requests.checks import Int64Array, Labels, check_integer, check_labels
+from runtime.requests.checks import Labels, check_integer
 from runtime.requests.decode import Decode
 from runtime.requests.encode import Encode
 from runtime.requests.interpolate import Interpolate
-from runtime.requests.reconstruct import Centre
+from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
 from runtime.sampling.paths import PathKind, manifold_grid
@@ -47,33 +49,36 @@ class Model:
         runners: int,
         batch: int,
         queue_images: int = 4096,
+        queue_bytes: int | None = None,
+        capacity: Capacity | None = None,
         observer: Observer | None = None,
     ) -> None:
+        """`capacity` says how many rows of each graph and size ride in one run: `batch` of any, if
+        none is given."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
         self.max_batch = batch
         self.runners = runners
         self.engine = backend.description
         self._backend = backend
+        self._capacity = capacity or FixedCapacity(batch)
         self._batcher = Batcher(
             backend,
-            max_batch=batch,
+            self._capacity,
             queue_images=queue_images,
+            queue_bytes=queue_bytes,
             runners=runners,
             observer=observer,
         )
 
-    def submit(
-        self, work: Request[T] | Job[T], *, wait: bool = True, deadline: float | None = None
-    ) -> Future[T]:
-        """Queue a request (`Sample`, `Decode`, `Encode`, `Interpolate`), or the job that its
-        validation gave (`request.job(model)`), and return the future of its result.
+    def submit(self, work: Request[T] | Job[T], *, wait: bool = True) -> Future[T]:
+        """Queue a request (`Sample`, `Decode`, `Encode`, `Reconstruct`, `Interpolate`), or the job
+        that its validation gave (`request.job(model)`), and return the future of its result.
 
         All other methods stand on this one. With `wait=False` a full queue raises
-        OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
-        cancelling the future takes the work out of the queue.
+        OverloadedError; cancelling the future takes the work out of the queue.
         """
-        return self._batcher.submit(self._job(work), wait=wait, deadline=deadline)
+        return self._batcher.submit(self._job(work), wait=wait)
 
     def sample(
         self,
@@ -129,8 +134,9 @@ class Model:
         job = self._job(work)
         ahead: deque[Future[T]] = deque()
         try:
-            for start in range(0, job.count, self.max_batch):
-                part = job.part(start, min(start + self.max_batch, job.count))
+            rows = self._capacity.rows(job.graph, job.size)
+            for start in range(0, job.count, rows):
+                part = job.part(start, min(start + rows, job.count))
                 if start == 0:
                     ahead.append(self._batcher.submit(part, wait=wait))
                 else:
@@ -158,18 +164,6 @@ class Model:
         """The latents that `sample` decodes for the same arguments: [n, *latent]."""
         return Sample(n, seed, offset, seeds, truncation=truncation).latents(self)
 
-    def labels(
-        self,
-        n: int | None = None,
-        *,
-        seed: int | None = None,
-        offset: int = 0,
-        seeds: Sequence[int] | None = None,
-        labels: Labels | None = None,
-    ) -> Int64Array | None:
-        """The class indices that `sample` uses for the same arguments: [n], or None."""
-        return Sample(n, seed, offset, seeds, labels).chosen_labels(self.manifest)
-
     def decode(self, latents: ArrayLike, labels: Labels | None = None) -> UInt8Array:
         """Images of given latents [n, *latent]."""
         return self.submit(Decode(latents, labels)).result()
@@ -195,9 +189,7 @@ class Model:
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
         latent of noise 0); a conditional model needs labels."""
-        check_labels(self.manifest, labels, len(images), required=True)
-        encoder_labels = labels if self.manifest.encoder_takes_labels else None
-        return self.decode(self.submit(Centre(images, encoder_labels)).result(), labels)
+        return self.submit(Reconstruct(images, labels)).result()
 
     def interpolate(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Int64Array, Labels, check_labels, check_latents

@@ -1,6 +1,5 @@
 """Encode: the posterior of images, or a draw from it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import (
@@ -49,8 +48,7 @@ class Encode:
             return Job[Encoded]("encode", count, rows_of(inputs), _posterior)
         seed = check_seed("seed", self.seed)
         if not manifest.encoder_takes_noise:
-            drawn = partial(_drawn, seed)
-            return Job[Encoded]("encode", count, rows_of(inputs), drawn(0), finish_from=drawn)
+            return Job[Encoded]("encode", count, rows_of(inputs), partial(_drawn, seed))
 
         def rows(start: int, stop: int) -> Inputs:
             noise = posterior_noise(seed, start, stop - start, manifest.latent.shape)
@@ -75,13 +73,13 @@ def encoder_inputs(
     return inputs
 
 
-def _posterior(outputs: Tensors) -> Posterior:
+def _posterior(outputs: Tensors, start: int) -> Posterior:
     return Posterior(finite(outputs["mean"]), finite(outputs["log_variance"]))
 
 
-def _draw(outputs: Tensors) -> PosteriorDraw:
+def _draw(outputs: Tensors, start: int) -> PosteriorDraw:
     return PosteriorDraw(finite(outputs["latents"]), finite(outputs["log_density"]))
 
 
-def _drawn(seed: int, start: int) -> Callable[[Tensors], PosteriorDraw]:
-    return lambda outputs: _posterior(outputs).draw(seed, start)
+def _drawn(seed: int, outputs: Tensors, start: int) -> PosteriorDraw:
+    return _posterior(outputs, start).draw(seed, start)

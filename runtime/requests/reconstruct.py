@@ -1,4 +1,4 @@
-"""Reconstruct: the latents from which images are decoded again."""
+"""Reconstruct: encode images, then decode the latents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,25 +6,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
-from runtime.images import Float32Array
-from runtime.requests.checks import Labels
+from runtime.images import Float32Array, UInt8Array
+from runtime.requests.checks import Labels, check_labels
+from runtime.requests.decode import Decode
 from runtime.requests.encode import encoder_inputs
 from runtime.requests.request import Described, finite, rows_of
 
 
 @dataclass(frozen=True, eq=False)
-class Centre:
-    """The latents that reconstruct images uint8 [n, H, W, C]: each posterior's mean or, where the
-    encoder takes noise, what it makes of noise 0, which is the mean where nothing bends it."""
+class Reconstruct:
+    """Images decoded from the latents of images uint8 [n, H, W, C]: from each posterior's mean or,
+    where the encoder takes noise, from its latent of noise 0, which is the mean of a normal.
+
+    A conditional model needs labels, whether or not its encoder takes them.
+    """
 
     images: NDArray[Any]
     labels: Labels | None = None
 
-    def job(self, model: Described) -> Job[Float32Array]:
+    def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        inputs = encoder_inputs(self.images, self.labels, manifest)
+        encoder_labels = self.labels if manifest.encoder_takes_labels else None
+        inputs = encoder_inputs(self.images, encoder_labels, manifest)
+        count = len(inputs["images"])
+        # What the decoder would refuse is refused before the encoder runs.
+        labels = check_labels(manifest, self.labels, count, required=True)
 
         def rows(start: int, stop: int) -> Inputs:
             given = rows_of(inputs)(start, stop)
@@ -32,8 +40,12 @@ class Centre:
                 given["noise"] = np.zeros((stop - start, *manifest.latent.shape), np.float32)
             return given
 
-        return Job("encode", len(inputs["images"]), rows, _centre)
+        def decode(latents: Float32Array, start: int) -> Job[UInt8Array]:
+            chosen = None if labels is None else labels[start : start + len(latents)]
+            return Decode(latents, chosen).job(model)
+
+        return Job("encode", count, rows, _centre).followed_by(decode)
 
 
-def _centre(outputs: Tensors) -> Float32Array:
+def _centre(outputs: Tensors, start: int) -> Float32Array:
     return finite(outputs["mean" if "mean" in outputs else "latents"])

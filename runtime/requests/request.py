@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import NotFiniteError
 from runtime.images import UInt8Array
@@ -39,7 +39,7 @@ def rows_of(inputs: Inputs) -> Callable[[int, int], dict[str, NDArray[Any] | Dra
     return lambda start, stop: {name: array[start:stop] for name, array in inputs.items()}
 
 
-def images_of(outputs: Tensors) -> UInt8Array:
+def images_of(outputs: Tensors, start: int) -> UInt8Array:
     return outputs["images"]
 
 

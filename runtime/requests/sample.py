@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
