@@ -17,7 +17,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -26,7 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime import DeadlineExceeded, EngineError, InputError, OverloadedError
+from runtime import EngineError, InputError, OverloadedError
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +70,11 @@ def error_response(error: Exception, request: str = "-") -> Response:
         case OverloadedError():
             body = error_body(
                 "the queue is full, try again",
-                expected=f"at most {error.limit} images waiting",
+                expected=f"at most {error.limit} {error.unit} waiting",
                 found=str(error.queued),
             )
-            retry = str(max(1, math.ceil(error.retry_after)))
-            return JSONResponse(body, 429, {"Retry-After": retry})
-        case DeadlineExceeded() | TimeoutError():
+            return JSONResponse(body, 429, {"Retry-After": "1"})
+        case TimeoutError():
             return JSONResponse(error_body("not finished in the allowed time"), 504)
         case ClientDisconnect():
             # Nobody reads this; 499 is what proxies log for it.

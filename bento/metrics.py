@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 from runtime import Model
-from runtime.artifact.manifest import GraphName
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -116,21 +115,21 @@ class ModelObserver:
     def __init__(self, model: str) -> None:
         self._model = model
 
-    def queued(self, graph: GraphName, images: int) -> None:
+    def queued(self, graph: str, images: int) -> None:
         pass  # the queue's length is looked at when somebody asks
 
-    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+    def taken(self, graph: str, images: int, waited: Sequence[float]) -> None:
         series("batch_images", self._model, graph).observe(images)
         for seconds in waited:
             series("queue_seconds", self._model, graph).observe(seconds)
 
-    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+    def run(self, graph: str, images: int, seconds: float) -> None:
         series("engine_runs", self._model, graph, "ok").inc()
         series("engine_images", self._model, graph).inc(images)
         series("engine_seconds", self._model, graph).observe(seconds)
 
-    def failed(self, graph: GraphName, images: int) -> None:
+    def failed(self, graph: str, images: int) -> None:
         series("engine_runs", self._model, graph, "failed").inc()
 
-    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+    def rejected(self, graph: str, images: int, reason: str) -> None:
         series("rejected", self._model, graph, reason).inc()

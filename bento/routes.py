@@ -42,12 +42,20 @@ from bento.schemas import (
 from bento.settings import Settings
 from bento.streaming import ArrayStream, Lifetime
 from bento.uploads import UPLOADS, read_upload
-from runtime import Decode, Encode, InputError, Interpolate, Model, OverloadedError, Sample
-from runtime.batching.batcher import Job
+from runtime import (
+    Decode,
+    Encode,
+    InputError,
+    Interpolate,
+    Model,
+    OverloadedError,
+    Reconstruct,
+    Sample,
+)
+from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.images.encoding import MEDIA_TYPES
 from runtime.requests.checks import check_labels
-from runtime.requests.reconstruct import Centre
 from runtime.sampling.streams import MAX_SEED
 
 T = TypeVar("T")
@@ -215,18 +223,13 @@ class _Api:
     async def reconstruct(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, PictureOptions, self.settings)
         model = self.model(request, asked.model, encodes=True)
-        manifest = model.manifest
-        images = upload.room(manifest.image, self.settings)
-        encoder_labels = asked.labels if manifest.encoder_takes_labels else None
-        job = Centre(images, encoder_labels).job(model)
+        spec = model.manifest.image
+        images = upload.room(spec, self.settings)
+        job = Reconstruct(images, asked.labels).job(model)
         self.check_count("images", job.count)
         chosen = self.chosen_format(request, asked, model, job.count, "images")
-        # What the decoder will refuse is refused before the encoder runs.
-        check_labels(manifest, asked.labels, job.count, required=True)
-        await upload.fill(images, manifest.image, self.settings)
-        latents = await self.run(call_of(request.scope), model, job)
-        again = Decode(latents, asked.labels).job(model)
-        return await self.decoded(request, model, again, chosen, asked)
+        await upload.fill(images, spec, self.settings)
+        return await self.decoded(request, model, job, chosen, asked)
 
     async def interpolate(self, request: Request, body: Body) -> Response:
         asked = await read_options(request, body, InterpolateRequest, self.settings.max_images)

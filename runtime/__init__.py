@@ -13,9 +13,6 @@ if TYPE_CHECKING:
         ArtifactError as ArtifactError,
     )
     from runtime.errors import (
-        DeadlineExceeded as DeadlineExceeded,
-    )
-    from runtime.errors import (
         EngineError as EngineError,
     )
     from runtime.errors import (
@@ -36,13 +33,13 @@ if TYPE_CHECKING:
     from runtime.requests.decode import Decode as Decode
     from runtime.requests.encode import Encode as Encode
     from runtime.requests.interpolate import Interpolate as Interpolate
+    from runtime.requests.reconstruct import Reconstruct as Reconstruct
     from runtime.requests.sample import Sample as Sample
     from runtime.sampling.posterior import Posterior as Posterior
     from runtime.sampling.posterior import PosteriorDraw as PosteriorDraw
 
 _MODULES = {
     "ArtifactError": "errors",
-    "DeadlineExceeded": "errors",
     "Decode": "requests.decode",
     "Encode": "requests.encode",
     "EngineError": "errors",
@@ -57,6 +54,7 @@ _MODULES = {
     "OverloadedError": "errors",
     "Posterior": "sampling.posterior",
     "PosteriorDraw": "sampling.posterior",
+    "Reconstruct": "requests.reconstruct",
     "Sample": "requests.sample",
     "TensorSpec": "artifact.manifest",
     "load": "loading",

@@ -25,10 +25,9 @@ from runtime.images.files import (
 from runtime.loading import Limits, load, tune
 from runtime.model import Model
 from runtime.requests.checks import Label
-from runtime.requests.decode import Decode
 from runtime.requests.encode import Encode
 from runtime.requests.interpolate import Interpolate
-from runtime.requests.reconstruct import Centre
+from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.sample import Sample
 
 T = TypeVar("T", bound=Sized)
@@ -116,9 +115,7 @@ def encode(model: Model, args: argparse.Namespace) -> None:
 
 def reconstruct(model: Model, args: argparse.Namespace) -> None:
     images, names = load_images(args.images, model.manifest.image)
-    labels = args.labels if model.manifest.encoder_takes_labels else None
-    latents = np.concatenate(list(model.batches(Centre(images, labels))))
-    rebuilt = model.batches(Decode(latents, args.labels))
+    rebuilt = model.batches(Reconstruct(images, args.labels))
     if args.side_by_side:
         whole = np.concatenate(list(rebuilt))
         rebuilt = [np.concatenate([images, whole], axis=2)]

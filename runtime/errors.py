@@ -4,7 +4,6 @@ LatentServeError
 ├── ArtifactError     an artifact that is damaged, unsafe or not one of ours; nothing is loaded
 ├── InputError        a value the caller gave: names the field, the expected and the found
 ├── OverloadedError   the queue has no room and the caller chose not to wait
-├── DeadlineExceeded  the work was not finished in the time the caller allowed
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
 │   ├── NotFiniteError    it gave NaN or infinity
 │   ├── WrongImagesError  its images are not the reference's
@@ -13,6 +12,7 @@ LatentServeError
 """
 
 from pathlib import Path
+from typing import Literal
 
 
 class LatentServeError(Exception):
@@ -43,24 +43,18 @@ class InputError(LatentServeError):
 
 
 class OverloadedError(LatentServeError):
-    """The queue is full. `retry_after` is a suggestion in seconds."""
+    """The queue is full: it holds `queued` of at most `limit` images or bytes (`unit`)."""
 
-    def __init__(self, queued: int, limit: int, retry_after: float = 1.0) -> None:
+    def __init__(
+        self, queued: int, limit: int, unit: Literal["images", "bytes"] = "images"
+    ) -> None:
         self.queued = queued
         self.limit = limit
-        self.retry_after = retry_after
+        self.unit = unit
         super().__init__(
-            f"the queue holds {queued} images and its limit is {limit}: "
-            f"try again in {retry_after:.0f} s, or raise Limits.queue_images"
+            f"the queue holds {queued} {unit} and its limit is {limit}: "
+            f"try again later, or raise Limits.queue_{unit}"
         )
-
-
-class DeadlineExceeded(LatentServeError):  # noqa: N818 - the field's name for it
-    """The work was dropped because its time was over before the engine finished it."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        super().__init__(f"not finished within the allowed {seconds:g} s")
 
 
 class EngineError(LatentServeError):

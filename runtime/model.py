@@ -10,23 +10,28 @@ from typing import Any, TypeVar, overload
 
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact.manifest import GraphName, Manifest
+from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import Artifact
-from runtime.batching.batcher import Batcher, Job
+from runtime.batching.batcher import Batcher
+from runtime.batching.capacity import Capacity, FixedCapacity
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Backend, zero_inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
-from runtime.requests.checks import Int64Array, Labels, check_integer, check_labels
+from runtime.requests.checks import Labels
 from runtime.requests.decode import Decode
 from runtime.requests.encode import Encode
 from runtime.requests.interpolate import Interpolate
-from runtime.requests.reconstruct import Centre
+from runtime.requests.manifold import Manifold
+from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
-from runtime.sampling.paths import PathKind, manifold_grid
+from runtime.requests.translate import Translate
+from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
+from runtime.sampling.streams import Counter, Stream, normals
 
 T = TypeVar("T")
 
@@ -47,33 +52,35 @@ class Model:
         runners: int,
         batch: int,
         queue_images: int = 4096,
+        capacity: Capacity | None = None,
         observer: Observer | None = None,
     ) -> None:
+        """`capacity` says how many rows of each graph and size ride in one run (without it `batch` of
+        any), and how many bytes requests may hold."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
         self.max_batch = batch
         self.runners = runners
         self.engine = backend.description
         self._backend = backend
+        self._capacity = capacity or FixedCapacity(batch)
         self._batcher = Batcher(
             backend,
-            max_batch=batch,
+            self._capacity,
             queue_images=queue_images,
+            queue_bytes=self._capacity.memory,
             runners=runners,
             observer=observer,
         )
 
-    def submit(
-        self, work: Request[T] | Job[T], *, wait: bool = True, deadline: float | None = None
-    ) -> Future[T]:
-        """Queue a request (`Sample`, `Decode`, `Encode`, `Interpolate`), or the job that its
-        validation gave (`request.job(model)`), and return the future of its result.
+    def submit(self, work: Request[T] | Job[T], *, wait: bool = True) -> Future[T]:
+        """Queue a request (`Sample`, `Decode`, `Encode`, `Reconstruct`, `Interpolate`), or the job
+        that its validation gave (`request.job(model)`), and return the future of its result.
 
         All other methods stand on this one. With `wait=False` a full queue raises
-        OverloadedError; `deadline` (seconds) makes late work fail with DeadlineExceeded;
-        cancelling the future takes the work out of the queue.
+        OverloadedError; cancelling the future takes the work out of the queue.
         """
-        return self._batcher.submit(self._job(work), wait=wait, deadline=deadline)
+        return self._batcher.submit(self._job(work), wait=wait)
 
     def sample(
         self,
@@ -84,12 +91,14 @@ class Model:
         seeds: Sequence[int] | None = None,
         labels: Labels | None = None,
         truncation: float | None = None,
+        size: Sequence[int] | None = None,
     ) -> UInt8Array:
         """Images offset..offset+n of `seed`, or image 0 of each of `seeds`: [n, H, W, C].
 
-        Image i of a seed depends on (artifact, seed, i, label, truncation) alone.
+        Image i of a seed depends on (artifact, seed, i, label, truncation, size) alone. `size` is
+        [height, width], for models whose images may have several.
         """
-        return self.submit(Sample(n, seed, offset, seeds, labels, truncation)).result()
+        return self.submit(Sample(n, seed, offset, seeds, labels, truncation, size)).result()
 
     def stream(
         self,
@@ -100,12 +109,13 @@ class Model:
         seeds: Sequence[int] | None = None,
         labels: Labels | None = None,
         truncation: float | None = None,
+        size: Sequence[int] | None = None,
     ) -> Iterator[UInt8Array]:
         """The images of `sample` for the same arguments, in order, as batches, in bounded memory.
 
         A few batches are made ahead of the reader; leaving the loop cancels them.
         """
-        return self.batches(Sample(n, seed, offset, seeds, labels, truncation))
+        return self.batches(Sample(n, seed, offset, seeds, labels, truncation, size))
 
     def batches(self, work: Request[T] | Job[T]) -> Iterator[T]:
         """The result of any request, or job, in parts, in order, in bounded memory.
@@ -129,8 +139,9 @@ class Model:
         job = self._job(work)
         ahead: deque[Future[T]] = deque()
         try:
-            for start in range(0, job.count, self.max_batch):
-                part = job.part(start, min(start + self.max_batch, job.count))
+            rows = self._capacity.rows(job.graph, job.size)
+            for start in range(0, job.count, rows):
+                part = job.part(start, min(start + rows, job.count))
                 if start == 0:
                     ahead.append(self._batcher.submit(part, wait=wait))
                 else:
@@ -144,7 +155,17 @@ class Model:
                 future.cancel()
 
     def _job(self, work: Request[T] | Job[T]) -> Job[T]:
-        return work if isinstance(work, Job) else work.job(self)
+        job = work if isinstance(work, Job) else work.job(self)
+        memory = self._capacity.memory
+        if job.size and memory is not None:
+            needed = self._capacity.bytes(job.graph, job.size, 1)
+            if needed > memory:
+                raise InputError(
+                    "size",
+                    f"one whose images take at most {memory >> 20} MiB each (Limits.memory)",
+                    f"{[value for _, value in job.size]}, which takes {needed >> 20} MiB",
+                )
+        return job
 
     def latents(
         self,
@@ -154,25 +175,22 @@ class Model:
         offset: int = 0,
         seeds: Sequence[int] | None = None,
         truncation: float | None = None,
+        size: Sequence[int] | None = None,
     ) -> Float32Array:
         """The latents that `sample` decodes for the same arguments: [n, *latent]."""
-        return Sample(n, seed, offset, seeds, truncation=truncation).latents(self)
+        return Sample(n, seed, offset, seeds, None, truncation, size).latents(self)
 
-    def labels(
+    def decode(
         self,
-        n: int | None = None,
-        *,
-        seed: int | None = None,
-        offset: int = 0,
-        seeds: Sequence[int] | None = None,
+        latents: ArrayLike,
         labels: Labels | None = None,
-    ) -> Int64Array | None:
-        """The class indices that `sample` uses for the same arguments: [n], or None."""
-        return Sample(n, seed, offset, seeds, labels).chosen_labels(self.manifest)
-
-    def decode(self, latents: ArrayLike, labels: Labels | None = None) -> UInt8Array:
-        """Images of given latents [n, *latent]."""
-        return self.submit(Decode(latents, labels)).result()
+        *,
+        seed: int = 0,
+        truncation: float | None = None,
+        size: Sequence[int] | None = None,
+    ) -> UInt8Array:
+        """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
+        return self.submit(Decode(latents, labels, seed, truncation, size)).result()
 
     @overload
     def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior: ...
@@ -184,20 +202,18 @@ class Model:
     def encode(
         self, images: NDArray[Any], labels: Labels | None = None, *, seed: int | None = None
     ) -> Posterior | PosteriorDraw:
-        """The posterior of uint8 images of the model's exact size: its mean and log variance, or
+        """The posterior of uint8 images of a size that the model takes: its mean and log variance, or
         with a `seed` one latent drawn from each image's, and its log density.
 
         Draw i depends on (image i, its label, seed, i) alone. Where the encoder takes noise
-        (`manifest.encoder_takes_noise`: a flow), there is no mean to tell, and a seed is needed.
+        (a flow), there is no mean, and a seed is needed.
         """
         return self.submit(Encode(images, labels, seed)).result()
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
         latent of noise 0); a conditional model needs labels."""
-        check_labels(self.manifest, labels, len(images), required=True)
-        encoder_labels = labels if self.manifest.encoder_takes_labels else None
-        return self.decode(self.submit(Centre(images, encoder_labels)).result(), labels)
+        return self.submit(Reconstruct(images, labels)).result()
 
     def interpolate(
         self,
@@ -213,26 +229,32 @@ class Model:
 
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
-        if self.manifest.latent.shape != (2,):
-            raise InputError(
-                "model", "one with a 2-D latent", f"latent shape {list(self.manifest.latent.shape)}"
-            )
-        check_integer("steps", steps, 1, 1000)
-        return self.decode(manifold_grid(steps, self.prior), labels)
+        return self.submit(Manifold(steps, labels)).result()
+
+    def translate(
+        self,
+        images: NDArray[Any],
+        *,
+        mask: NDArray[Any] | None = None,
+        labels: Labels | None = None,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> UInt8Array:
+        """The images that the network makes of images uint8 [n, H, W, C]; see `Translate`."""
+        return self.submit(Translate(images, mask, labels, seed, truncation)).result()
 
     def warm(self) -> None:
         """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
         request pays for a first time."""
-        Sample(1, seed=0).latents(self)  # imports what draws normals
-        graphs: tuple[GraphName, ...] = (
-            ("decode", "encode") if self.manifest.encode else ("decode",)
-        )
+        normals(Counter(count=1), Stream.LATENT, 1)  # imports what draws normals
+        size = self.manifest.default_size
         with ThreadPoolExecutor(self.runners) as pool:
-            for graph in graphs:
-                for batch in self.manifest.batches:
-                    if batch <= self.max_batch:
-                        inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
-                        list(pool.map(self._backend.run, [graph] * self.runners, inputs))
+            for graph in self.manifest.graphs:
+                most = self._capacity.rows(graph, size)
+                # A network whose images fill the memory one by one has no first time to speak of.
+                for batch in (b for b in self.manifest.batches if b <= most and most > 1):
+                    inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
+                    list(pool.map(self._backend.run, [graph] * self.runners, inputs))
 
     @property
     def window(self) -> int:

@@ -4,34 +4,32 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from runtime.artifact.manifest import GraphName
-
 logger = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
     """Told what happens to the work of one model. Must be thread-safe, quick, and not raise."""
 
-    def queued(self, graph: GraphName, images: int) -> None:
+    def queued(self, graph: str, images: int) -> None:
         """A request of so many images entered the queue."""
         ...
 
-    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+    def taken(self, graph: str, images: int, waited: Sequence[float]) -> None:
         """A batch of so many images was formed; the requests whose first images are in it had
         waited so many seconds."""
         ...
 
-    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+    def run(self, graph: str, images: int, seconds: float) -> None:
         """The engine finished a batch."""
         ...
 
-    def failed(self, graph: GraphName, images: int) -> None:
+    def failed(self, graph: str, images: int) -> None:
         """The engine failed in a batch."""
         ...
 
-    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
-        """A request of so many images gets no result: "overloaded", "cancelled", "deadline",
-        "failed", or "not finite" where its outputs were not."""
+    def rejected(self, graph: str, images: int, reason: str) -> None:
+        """A request of so many images gets no result: "overloaded", "cancelled", "failed",
+        or "not finite" where its outputs were not."""
         ...
 
 
@@ -41,23 +39,23 @@ class SafeObserver:
     def __init__(self, observer: Observer | None) -> None:
         self._observer = observer
 
-    def queued(self, graph: GraphName, images: int) -> None:
+    def queued(self, graph: str, images: int) -> None:
         if self._observer is not None:
             guarded(self._observer.queued, graph, images)
 
-    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+    def taken(self, graph: str, images: int, waited: Sequence[float]) -> None:
         if self._observer is not None:
             guarded(self._observer.taken, graph, images, waited)
 
-    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+    def run(self, graph: str, images: int, seconds: float) -> None:
         if self._observer is not None:
             guarded(self._observer.run, graph, images, seconds)
 
-    def failed(self, graph: GraphName, images: int) -> None:
+    def failed(self, graph: str, images: int) -> None:
         if self._observer is not None:
             guarded(self._observer.failed, graph, images)
 
-    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+    def rejected(self, graph: str, images: int, reason: str) -> None:
         if self._observer is not None:
             guarded(self._observer.rejected, graph, images, reason)
 

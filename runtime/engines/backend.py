@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
+from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import Artifact
 from runtime.engines.rewrites import Form
 from runtime.sampling.streams import Draws
@@ -68,7 +69,7 @@ class Backend(Protocol):
         """The largest batch that is run at once; None: any."""
         ...
 
-    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         """Run one graph on one batch. Raises EngineError; outputs have the inputs' batch size, and
         are the caller's.
 
@@ -95,11 +96,9 @@ def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, 
     return dict(out)
 
 
-def graph_spec(manifest: Manifest, graph: GraphName, precision: Precision) -> GraphSpec | None:
-    """The file of a graph in a precision; fp32 where only the other graph has that precision."""
-    specs = manifest.decode if graph == "decode" else manifest.encode
-    by_precision = {spec.precision: spec for spec in specs}
-    return by_precision.get(precision) or by_precision.get("fp32")
+def graph_specs(manifest: Manifest, precision: Precision) -> dict[str, GraphSpec]:
+    """The file of every graph in a precision; fp32 where a graph has no such file."""
+    return {name: graph.spec(precision) for name, graph in manifest.graphs.items()}
 
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
@@ -114,7 +113,8 @@ def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     return rewrite(onnx.load_model_from_string(data), variant.form).SerializeToString()
 
 
-def zero_inputs(manifest: Manifest, graph: GraphName, batch: int) -> dict[str, NDArray[Any]]:
+def zero_inputs(manifest: Manifest, graph: str, batch: int) -> dict[str, NDArray[Any]]:
     """Inputs of the right types and shapes, all zero: for warming up."""
-    specs = manifest.decode if graph == "decode" else manifest.encode
-    return {t.name: np.zeros((batch, *t.shape), t.dtype) for t in specs[0].inputs}
+    size = manifest.default_size
+    inputs = manifest.graphs[graph].inputs
+    return {t.name: np.zeros((batch, *t.at(size)), t.dtype) for t in inputs}

@@ -1,6 +1,6 @@
 """Reconstruct: images encoded and decoded again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Reconstruct:
                 noise_of=Counter(seed, start, len(latents)),
             )
 
-        return replace(encode, then=decode)
+        return encode.followed_by(decode)
 
 
 def _centre(outputs: Tensors, start: int) -> Float32Array:

@@ -97,7 +97,7 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
         assert quality.data_set_of(model) == "mnist"
 
         def drawn(name: str, n: int, seed: int) -> Dataset:
-            labels = model.labels(n, seed=seed)
+            labels = runtime.Sample(n, seed).chosen_labels(model.manifest)
             assert labels is not None
             images = model.sample(n, seed=seed)
             return Dataset(name, images, labels, classifier.classes, licence="none")

@@ -122,13 +122,13 @@ def test_the_engines_work_is_counted_by_model() -> None:
     observer.taken("decode", 5, [0.001, 0.002])
     observer.run("decode", 5, 0.01)
     observer.failed("decode", 5)
-    observer.rejected("decode", 2, "deadline")
+    observer.rejected("decode", 2, "cancelled")
     assert value("latentserve_batch_images_sum", **both) == 5
     assert value("latentserve_queue_seconds_count", **both) == 2
     assert value("latentserve_engine_images_total", **both) == 5
     for outcome in ("ok", "failed"):
         assert value("latentserve_engine_runs_total", **both, outcome=outcome) == 1
-    assert value("latentserve_rejected_total", **both, reason="deadline") == 1
+    assert value("latentserve_rejected_total", **both, reason="cancelled") == 1
 
 
 def test_gauges_tell_what_is_served(models: Models) -> None:

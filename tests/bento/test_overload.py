@@ -19,7 +19,7 @@ from bento.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime import Model, Sample
-from runtime.batching.batcher import Job
+from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.requests.request import Described

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bento.models import Models
+from runtime import Sample
 from runtime.images import contact_sheet
 from runtime.images.encoding import MEDIA_TYPES
 from tests.bento.support import Ask
@@ -63,7 +64,7 @@ def test_zip_and_json_say_what_each_image_is(ask: Ask, models: Models) -> None:
     model = models.get("tiny-conditional")
     body = {"model": "tiny-conditional", "n": 5, "seed": 11, "offset": 3}
     images = model.sample(5, seed=11, offset=3)
-    indices = model.labels(5, seed=11, offset=3)
+    indices = Sample(5, 11, 3).chosen_labels(model.manifest)
     assert indices is not None
     labels = [LABELS[i] for i in indices]
     assert len(set(labels)) > 1

@@ -57,19 +57,19 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
 
-    def queued(self, graph: GraphName, images: int) -> None:
+    def queued(self, graph: str, images: int) -> None:
         self.events.append(("queued", images))
 
-    def taken(self, graph: GraphName, images: int, waited: Sequence[float]) -> None:
+    def taken(self, graph: str, images: int, waited: Sequence[float]) -> None:
         assert all(seconds >= 0 for seconds in waited)
         self.events.append(("taken", images, len(waited)))
 
-    def failed(self, graph: GraphName, images: int) -> None:
+    def failed(self, graph: str, images: int) -> None:
         self.events.append(("failed", images))
 
-    def run(self, graph: GraphName, images: int, seconds: float) -> None:
+    def run(self, graph: str, images: int, seconds: float) -> None:
         assert seconds >= 0
         self.events.append(("run", images))
 
-    def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+    def rejected(self, graph: str, images: int, reason: str) -> None:
         self.events.append(("rejected", images, reason))

@@ -44,7 +44,7 @@ def test_sample_equals_the_library(tmp_path: Path, conditional: runtime.Model) -
         assert np.abs(arrays["images"].astype(int) - expected).max() <= 1
         assert arrays["seeds"].tolist() == [7] * 40
         assert arrays["numbers"].tolist() == list(range(3, 43))
-        labels = conditional.labels(40, seed=7, offset=3)
+        labels = runtime.Sample(40, 7, 3).chosen_labels(conditional.manifest)
         assert labels is not None
         assert arrays["labels"].tolist() == labels.tolist()
 

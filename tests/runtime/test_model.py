@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Sample
+from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Reconstruct, Sample
 from runtime.artifact.reading import read_artifact
 from runtime.engines.onnxruntime import open_reference
 from runtime.sampling.streams import Counter, Stream, normals
@@ -72,20 +72,20 @@ def test_labels_by_name_by_index_for_all_or_each(conditional: Model) -> None:
 
 
 def test_absent_labels_are_drawn_and_told(conditional: Model) -> None:
-    labels = conditional.labels(200, seed=5)
+    labels = Sample(200, 5).chosen_labels(conditional.manifest)
     assert labels is not None
     assert set(labels.tolist()) == set(range(len(LABELS)))
     assert_same_pixels(
         conditional.sample(200, seed=5), conditional.sample(200, seed=5, labels=labels)
     )
-    later = conditional.labels(50, seed=5, offset=20)
+    later = Sample(50, 5, 20).chosen_labels(conditional.manifest)
     assert later is not None
     assert later.tolist() == labels[20:70].tolist()
 
 
 def test_a_given_label_does_not_disturb_the_latents(conditional: Model) -> None:
     drawn = conditional.sample(1, seed=5)
-    label = conditional.labels(1, seed=5)
+    label = Sample(1, 5).chosen_labels(conditional.manifest)
     assert label is not None
     assert_same_pixels(conditional.sample(1, seed=5, labels=int(label[0])), drawn)
 
@@ -139,6 +139,9 @@ def test_encode_reconstruct_and_posterior(vae: Model) -> None:
     # Sums of float32 in another order: values of about 1 differ by some 1e-6.
     np.testing.assert_allclose(alone.mean[0], posterior.mean[4], atol=1e-5)
     assert_same_pixels(vae.reconstruct(images), vae.decode(posterior.mean))
+    parts = list(vae.batches(Reconstruct(images)))
+    assert len(parts) > 1
+    assert_same_pixels(np.concatenate(parts), vae.reconstruct(images))
     drawn = posterior.sample(seed=9)
     noise = normals(Counter(9, 0, 20), Stream.POSTERIOR_NOISE, 2)
     expected = posterior.mean + np.exp(posterior.log_variance / 2) * noise
@@ -204,6 +207,10 @@ BAD_REQUESTS = {
     "interpolate steps": (Interpolate([0] * 4, [1] * 4, 1), "steps: expected an integer from 2"),
     "ragged end": (Interpolate([0] * 4, [[1], [1, 2]], 5), "b: expected float32 .* no array"),
     "short end": (Interpolate([0] * 3, [1] * 4, 5), r"a: expected .* found shape \[1, 3\]"),
+    "nothing to reconstruct by": (
+        Reconstruct(np.zeros((1, 8, 8, 3), np.uint8)),
+        "model: expected one with an encoder",
+    ),
     "no encoder": (Encode(np.zeros((1, 8, 8, 3), np.uint8)), "model: expected one with an encoder"),
 }
 

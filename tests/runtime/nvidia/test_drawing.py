@@ -116,7 +116,7 @@ def test_models_draw_on_the_device(
         assert cuda.drawn  # recorded: the kernel is part of the graphs
         # Latents that are given go there as they are.
         latents = model.latents(5, seed=1)
-        labels = model.labels(5, seed=1)
+        labels = runtime.Sample(5, 1).chosen_labels(model.manifest)
         assert np.array_equal(model.decode(latents, labels), model.sample(5, seed=1))
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName
-from runtime.batching.batcher import Batcher, Job
+from runtime.batching.batcher import Batcher
+from runtime.batching.capacity import FixedCapacity
+from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
-from runtime.errors import DeadlineExceeded, EngineError, InputError, OverloadedError
+from runtime.errors import EngineError, InputError, OverloadedError
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend
 
 
@@ -31,15 +32,15 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def batcher(backend: FakeBackend, recorder: Recorder) -> Iterator[Batcher]:
-    made = Batcher(backend, max_batch=8, queue_images=64, runners=1, observer=recorder)
+    made = Batcher(backend, FixedCapacity(8), queue_images=64, runners=1, observer=recorder)
     yield made
     backend.gate.set()
     made.close()
 
 
-def job(first: float, count: int, graph: GraphName = "decode") -> Job[NDArray[Any]]:
+def job(first: float, count: int, graph: str = "decode") -> Job[NDArray[Any]]:
     numbers = np.arange(first, first + count, dtype=np.float32)[:, None]
-    return Job(graph, count, lambda a, b: {"x": numbers[a:b]}, lambda outputs: outputs["y"])
+    return Job(graph, count, lambda a, b: {"x": numbers[a:b]}, lambda outputs, start: outputs["y"])
 
 
 def hold(backend: FakeBackend, batcher: Batcher) -> None:
@@ -93,7 +94,7 @@ def test_graphs_do_not_mix_and_keep_their_order(backend: FakeBackend, batcher: B
 
 
 def test_runners_share_one_job(backend: FakeBackend) -> None:
-    batcher = Batcher(backend, max_batch=8, queue_images=64, runners=2)
+    batcher = Batcher(backend, FixedCapacity(8), queue_images=64, runners=2)
     backend.gate.clear()
     future = batcher.submit(job(0, 8))
     assert backend.entered.acquire(timeout=WAIT)
@@ -156,19 +157,6 @@ def test_cancelling_stops_a_job_halfway(backend: FakeBackend, batcher: Batcher) 
     assert len(backend.batches) == 2
 
 
-def test_expired_work_never_reaches_the_engine(
-    backend: FakeBackend, batcher: Batcher, recorder: Recorder
-) -> None:
-    hold(backend, batcher)
-    late = batcher.submit(job(500, 3), deadline=0.0)
-    backend.gate.set()
-    with pytest.raises(DeadlineExceeded, match="not finished within the allowed 0 s"):
-        late.result(WAIT)
-    batcher.submit(job(0, 1)).result(WAIT)
-    assert backend.batches[1:] == [[0.0]]
-    assert ("rejected", 3, "deadline") in recorder.events
-
-
 def test_cancelling_frees_room_at_once(backend: FakeBackend, batcher: Batcher) -> None:
     hold(backend, batcher)
     first, second = batcher.submit(job(0, 32)), batcher.submit(job(0, 32))
@@ -221,22 +209,12 @@ def test_work_in_line_can_be_cancelled_and_is_finished_on_closing(
     assert kept.result(0)[0, 0] == 14
 
 
-def test_work_in_line_can_be_too_late(backend: FakeBackend, batcher: Batcher) -> None:
-    hold(backend, batcher)
-    batcher.submit(job(0, 32))
-    batcher.submit(job(0, 32))
-    late = batcher.enqueue(job(500, 1), deadline=0.0)
-    backend.gate.set()
-    with pytest.raises(DeadlineExceeded):
-        late.result(WAIT)
-
-
 def test_the_garbage_collector_may_cancel_in_a_thread_that_holds_the_lock(
     backend: FakeBackend, batcher: Batcher
 ) -> None:
     hold(backend, batcher)
     forgotten = batcher.submit(job(500, 20))
-    with batcher._lock:
+    with batcher._queue._lock:
         assert forgotten.cancel()  # what a stream in a reference cycle does when it is collected
     kept = batcher.submit(job(0, 1))
     backend.gate.set()
@@ -249,7 +227,7 @@ def test_idle_runners_hold_on_to_nothing(batcher: Batcher) -> None:
     class Result:
         pass
 
-    made = Job("decode", 8, job(0, 8).rows, lambda outputs: Result())
+    made = Job("decode", 8, job(0, 8).rows, lambda outputs, start: Result())
     future = batcher.submit(made)
     result = weakref.ref(future.result(WAIT))
     del future, made
@@ -259,25 +237,8 @@ def test_idle_runners_hold_on_to_nothing(batcher: Batcher) -> None:
     assert result() is None
 
 
-def test_dead_work_does_not_make_the_queue_full(backend: FakeBackend, batcher: Batcher) -> None:
-    hold(backend, batcher)
-    late = [batcher.submit(job(0, 32), deadline=0.0) for _ in range(2)]
-    batcher.submit(job(0, 1), wait=False)
-    for future in late:
-        with pytest.raises(DeadlineExceeded):
-            future.result(0)
-
-
-def test_the_deadline_covers_the_wait_for_room(backend: FakeBackend, batcher: Batcher) -> None:
-    hold(backend, batcher)
-    batcher.submit(job(0, 32))
-    batcher.submit(job(0, 32))
-    with pytest.raises(DeadlineExceeded, match="within the allowed 0.05 s"):
-        batcher.submit(job(0, 1), deadline=0.05)
-
-
 def test_an_engine_that_loses_rows_is_an_error_and_the_runner_lives() -> None:
-    batcher = Batcher(ShortBackend(), max_batch=8, queue_images=64, runners=1)
+    batcher = Batcher(ShortBackend(), FixedCapacity(8), queue_images=64, runners=1)
     with pytest.raises(EngineError, match="decode: y: expected 3 rows, found 1"):
         batcher.submit(job(0, 3)).result(WAIT)
     assert len(batcher.submit(job(0, 1)).result(WAIT)) == 1
@@ -285,7 +246,7 @@ def test_an_engine_that_loses_rows_is_an_error_and_the_runner_lives() -> None:
 
 
 def test_results_beyond_memory_fail_alone(batcher: Batcher) -> None:
-    vast = Job("decode", 1 << 55, job(0, 8).rows, lambda outputs: outputs["y"])
+    vast = Job("decode", 1 << 55, job(0, 8).rows, lambda outputs, start: outputs["y"])
     with pytest.raises(EngineError, match="not enough memory for all images at once"):
         batcher.submit(vast).result(WAIT)
     assert len(batcher.submit(job(0, 4)).result(WAIT)) == 4
@@ -293,16 +254,17 @@ def test_results_beyond_memory_fail_alone(batcher: Batcher) -> None:
 
 def test_an_observer_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(Recorder):
-        def queued(self, graph: GraphName, images: int) -> None:
+        def queued(self, graph: str, images: int) -> None:
             raise RuntimeError("no disk for metrics")
 
-        def rejected(self, graph: GraphName, images: int, reason: str) -> None:
+        def rejected(self, graph: str, images: int, reason: str) -> None:
             raise RuntimeError("no disk for metrics")
 
-    batcher = Batcher(FakeBackend(), max_batch=8, queue_images=64, runners=1, observer=Failing())
-    late = batcher.submit(job(0, 3), deadline=-1.0)
-    with pytest.raises(DeadlineExceeded):
-        late.result(WAIT)
+    backend = FakeBackend()
+    batcher = Batcher(backend, FixedCapacity(8), queue_images=64, runners=1, observer=Failing())
+    hold(backend, batcher)
+    assert batcher.submit(job(0, 3)).cancel()
+    backend.gate.set()
     assert len(batcher.submit(job(0, 3)).result(WAIT)) == 3
     batcher.close()
     assert "no disk for metrics" in caplog.text
@@ -336,7 +298,7 @@ def test_one_bad_member_fails_alone(backend: FakeBackend, batcher: Batcher) -> N
         raise InputError("latents", "good ones", "bad ones")
 
     hold(backend, batcher)
-    bad = batcher.submit(Job("decode", 2, bad_rows, lambda outputs: outputs["y"]))
+    bad = batcher.submit(Job("decode", 2, bad_rows, lambda outputs, start: outputs["y"]))
     good = batcher.submit(job(5, 2))
     backend.gate.set()
     with pytest.raises(InputError, match="good ones"):
@@ -345,7 +307,7 @@ def test_one_bad_member_fails_alone(backend: FakeBackend, batcher: Batcher) -> N
 
 
 def test_a_failing_finish_reaches_the_caller(batcher: Batcher) -> None:
-    def finish(outputs: Tensors) -> None:
+    def finish(outputs: Tensors, start: int) -> None:
         raise EngineError("not finite")
 
     failing = Job("decode", 1, job(0, 1).rows, finish)
@@ -354,7 +316,7 @@ def test_a_failing_finish_reaches_the_caller(batcher: Batcher) -> None:
 
 
 def test_closing_finishes_what_is_queued_and_takes_no_more(backend: FakeBackend) -> None:
-    batcher = Batcher(backend, max_batch=8, queue_images=64, runners=2)
+    batcher = Batcher(backend, FixedCapacity(8), queue_images=64, runners=2)
     futures = [batcher.submit(job(0, 30)) for _ in range(3)]
     batcher.close()
     assert all(len(future.result(0)) == 30 for future in futures)
@@ -363,7 +325,7 @@ def test_closing_finishes_what_is_queued_and_takes_no_more(backend: FakeBackend)
 
 
 def test_many_threads_many_sizes(backend: FakeBackend) -> None:
-    batcher = Batcher(backend, max_batch=8, queue_images=40, runners=3)
+    batcher = Batcher(backend, FixedCapacity(8), queue_images=40, runners=3)
     wrong: list[float] = []
 
     def client(k: int) -> None:

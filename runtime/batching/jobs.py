@@ -1,0 +1,46 @@
+"""`Job`: work for the engine, as a request describes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from runtime.artifact.size import Size
+from runtime.engines.backend import Inputs, Tensors
+
+T = TypeVar("T")
+U = TypeVar("U")
+Timed = Callable[[Literal["queue", "engine"], float, float], None]
+"""Called with each stage of a job, the wait for its first run and each run: when it began and
+ended, in seconds of `time.monotonic`."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """Rows `first` .. `first + count - 1` of one graph, and how they become a result.
+
+    `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread.
+    `finish(outputs, start)` turns the outputs of all rows into the result; `start` is the number
+    of the first row. Rows run together only with rows of the same graph and `size`. `row_bytes` is
+    what one row's inputs and outputs hold while the job waits and runs. `timed` follows the job.
+
+    `then(result, start)` makes the job that follows, which gives the future its result instead;
+    `followed_by` sets it.
+    """
+
+    graph: str
+    count: int
+    rows: Callable[[int, int], Inputs]
+    finish: Callable[[Tensors, int], T]
+    size: Size = ()
+    row_bytes: int = 0
+    timed: Timed | None = None
+    then: "Callable[[Any, int], Job[Any]] | None" = None
+    first: int = 0
+
+    def part(self, start: int, stop: int) -> "Job[T]":
+        """The job of rows start..stop of this one, counted from its first row."""
+        return replace(self, count=stop - start, first=self.first + start)
+
+    def followed_by(self, then: "Callable[[T, int], Job[U]]") -> "Job[U]":
+        """This job, and then the one made from its result and the number of its first row."""
+        return cast("Job[U]", replace(self, then=then))

@@ -1,0 +1,311 @@
+"""The bounded queue, and the one owner of its state: only its methods change an `Entry`, and each
+public method takes the lock itself.
+
+Jobs that find the queue full stand in line, first come, first served. A job larger than a batch
+gives a slice and goes to the back, so it never starves small ones, and counts only by its window.
+Nothing waits for a batch to fill: batches form by themselves while the runners are busy.
+"""
+
+import threading
+import time
+import weakref
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from runtime.batching.capacity import Capacity, fitting_rows
+from runtime.batching.entries import Batch, Entry, Slice
+from runtime.batching.jobs import Job
+from runtime.engines.backend import Tensors
+from runtime.errors import EngineError, OverloadedError
+from runtime.observer import SafeObserver
+
+T = TypeVar("T")
+
+
+class JobQueue:
+    """Jobs on their way to `runners` threads.
+
+    It holds at most `max_images` and `max_bytes` (None: no limit). Unless `whole_batches`,
+    batches are kept small enough for all runners to have one.
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        observer: SafeObserver,
+        *,
+        max_images: int,
+        max_bytes: int | None,
+        runners: int,
+        whole_batches: bool,
+    ) -> None:
+        self._capacity = capacity
+        self._observer = observer
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._runners = runners
+        self._whole_batches = whole_batches
+        self._queue: deque[Entry] = deque()
+        self._line: deque[Entry] = deque()
+        self._cancelled: deque[Entry] = deque()
+        self._images = 0
+        self._bytes = 0
+        self._running_images = 0
+        self._running_bytes = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+
+    @property
+    def images(self) -> int:
+        """Images waiting, a large job counted by its window."""
+        return self._images
+
+    @property
+    def oldest(self) -> float:
+        """Seconds that the job which has waited longest for its first run has waited; 0 for
+        none."""
+        with self._lock:
+            arrived = min((e.arrived for e in self._queue if not e.taken), default=None)
+        return 0.0 if arrived is None else time.monotonic() - arrived
+
+    def submit(self, job: Job[T], *, wait: bool) -> Future[T]:
+        """Put a job into the queue. Where that is full, block until it has room or, without
+        `wait`, raise OverloadedError."""
+        with self._lock:
+            entry = self._arrive(job)
+            while entry.where is self._line:
+                if not wait:
+                    overload = self._overload()
+                    self._leave(entry)
+                    self._observer.rejected(job.graph, job.count, "overloaded")
+                    raise overload
+                self._room.wait()
+        return self._watched(entry)
+
+    def enqueue(self, job: Job[T]) -> Future[T]:
+        """Put a job into the queue, or in line for it where that is full."""
+        with self._lock:
+            entry = self._arrive(job)
+        return self._watched(entry)
+
+    def follow(self, entry: Entry, job: Job[Any]) -> None:
+        """Go on with the job that follows an entry's finished one: into the queue, full or not."""
+        job = replace(job, timed=job.timed or entry.job.timed)
+        with self._lock:
+            self._drop_cancelled()
+            if entry.settled:
+                return
+            entry.job, entry.arrived = job, time.monotonic()
+            entry.taken = entry.done = 0
+            entry.outputs = None
+            self._measure(entry)
+            self._join_queue(entry)
+
+    def take(self) -> Batch | None:
+        """Wait for work and take a batch; None once the queue is closed and drained."""
+        with self._lock:
+            while True:
+                self._drop_cancelled()
+                batch = self._take()
+                if batch is not None:
+                    if self._queue:
+                        self._work.notify()
+                    return batch
+                if self._closed and not self._queue:
+                    # Others may be waiting for memory for what was the last batch.
+                    self._work.notify_all()
+                    return None
+                self._work.wait()
+
+    def release(self, batch: Batch) -> None:
+        """The run of a batch is over. Whoever calls this calls `take` next: it wakes no other."""
+        with self._lock:
+            self._running_images -= batch.images
+            self._running_bytes -= batch.bytes
+
+    def place(self, entry: Entry, like: Tensors) -> Tensors:
+        """The arrays of all rows of an entry, made for outputs like these the first time."""
+        with self._lock:
+            if entry.outputs is None:
+                entry.outputs = {
+                    name: np.empty((entry.job.count, *a.shape[1:]), a.dtype)
+                    for name, a in like.items()
+                }
+            return entry.outputs
+
+    def add_done(self, entry: Entry, rows: int) -> int:
+        """So many more rows are in their place. Returns how many are still missing."""
+        with self._lock:
+            entry.done += rows
+            return entry.job.count - entry.done
+
+    def settle(self, entry: Entry, rejected: str | None = None) -> bool:
+        """Close an entry, which leaves the queue; with the reason where it gets no result.
+
+        True: the caller has to set its future. False: it was cancelled or settled before.
+        """
+        with self._lock:
+            if entry.settled:
+                return False
+            entry.settled = True
+            self._leave(entry)
+        wanted = entry.future.set_running_or_notify_cancel()
+        reason = rejected if wanted else "cancelled"
+        if reason is not None:
+            self._observer.rejected(entry.job.graph, entry.job.count, reason)
+        return wanted
+
+    def close(self) -> None:
+        """Take no more jobs; `take` gives those queued or in line, and then None."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+
+    # What follows is called under the lock, apart from `_watched` and `_note_cancelled`.
+
+    def _arrive(self, job: Job[Any]) -> Entry:
+        """Join the line, and leave it at once for the queue where there is room."""
+        if self._closed:
+            raise EngineError("the model is closed: load it again")
+        self._drop_cancelled()
+        entry = Entry(job, where=self._line)
+        self._measure(entry)
+        self._line.append(entry)
+        self._admit()
+        return entry
+
+    def _measure(self, entry: Entry) -> None:
+        """Set what an entry counts for: at most four batches and never more than the queue holds,
+        so that a huge job leaves room for others and fits into an empty queue."""
+        job = entry.job
+        entry.window = min(self._max_images, 4 * self._capacity.rows(job.graph, job.size))
+        entry.row_bytes = job.row_bytes
+        if self._max_bytes is not None and job.row_bytes:
+            entry.row_bytes = min(job.row_bytes, self._max_bytes)
+            entry.window = min(entry.window, self._max_bytes // entry.row_bytes)
+
+    def _count(self, entry: Entry, images: int) -> None:
+        self._images += images
+        self._bytes += images * entry.row_bytes
+
+    def _admit(self) -> None:
+        """Let in from the line whoever fits, in order."""
+        while self._line and self._overflow(self._line[0]) is None:
+            self._join_queue(self._line.popleft())
+            self._room.notify_all()
+
+    def _overflow(self, entry: Entry) -> str | None:
+        """The limit that keeps an entry out."""
+        if self._images + entry.weight > self._max_images:
+            return "images"
+        held = self._bytes + entry.weight * entry.row_bytes
+        return "bytes" if self._max_bytes is not None and held > self._max_bytes else None
+
+    def _overload(self) -> OverloadedError:
+        if self._max_bytes is not None and self._overflow(self._line[0]) == "bytes":
+            return OverloadedError(self._bytes, self._max_bytes, "bytes")
+        return OverloadedError(self._images, self._max_images)
+
+    def _join_queue(self, entry: Entry) -> None:
+        entry.where = self._queue
+        self._queue.append(entry)
+        self._count(entry, entry.weight)
+        self._observer.queued(entry.job.graph, entry.job.count)
+        self._work.notify()
+
+    def _leave(self, entry: Entry) -> None:
+        """Take an entry out of the line, or its remaining rows out of the queue."""
+        if entry.where is None:
+            return
+        entry.where.remove(entry)
+        if entry.where is self._line:
+            self._room.notify_all()
+        else:
+            self._count(entry, -entry.weight)
+            self._work.notify()  # a smaller one may be first now, for which there is memory
+        entry.where = None
+        self._admit()
+
+    def _take(self) -> Batch | None:
+        if not self._queue:
+            return None
+        job = self._queue[0].job
+        room = self._share(job)
+        if self._capacity.memory is not None:
+            left = self._capacity.memory - self._running_bytes
+            room = fitting_rows(self._capacity, job.graph, job.size, room, left)
+            if not room and self._running_images:
+                return None  # the end of a run leaves more
+            room = max(1, room)
+        slices: list[Slice] = []
+        others: list[Entry] = []
+        images = 0
+        while self._queue and images < room:
+            entry = self._queue.popleft()
+            if entry.job.graph != job.graph or entry.job.size != job.size:
+                others.append(entry)
+                continue
+            rows, before = min(room - images, entry.remaining), entry.weight
+            slices.append(Slice(entry, entry.taken, entry.taken + rows))
+            images += rows
+            entry.taken += rows
+            self._count(entry, entry.weight - before)
+            if entry.remaining:
+                self._queue.append(entry)
+            else:
+                entry.where = None
+        self._queue.extendleft(reversed(others))
+        held = self._capacity.bytes(job.graph, job.size, images)
+        self._running_images += images
+        self._running_bytes += held
+        self._admit()
+        return Batch(slices, images, held)
+
+    def _share(self, first: Job[Any]) -> int:
+        most = self._capacity.rows(first.graph, first.size)
+        if self._whole_batches:
+            return most
+        # What waits and what runs, split evenly: one request of 64 keeps two cores busy, and
+        # nobody stands behind a batch that took all there was while another was about to end.
+        there = self._running_images
+        for entry in self._queue:
+            if there >= self._runners * most:
+                break
+            if entry.job.graph == first.graph and entry.job.size == first.size:
+                there += entry.remaining
+        return min(most, -(-there // self._runners))
+
+    def _watched(self, entry: Entry) -> Future[Any]:
+        # Weakly, or entry and future would hold each other, and the images, until a collection.
+        watched = weakref.ref(entry)
+        entry.future.add_done_callback(lambda future: self._note_cancelled(watched(), future))
+        return entry.future
+
+    def _note_cancelled(self, entry: Entry | None, future: Future[Any]) -> None:
+        """Take a cancelled job out there and then, if the lock is free, and soon otherwise.
+
+        Never waits for the lock: a forgotten stream is cancelled by the garbage collector, which
+        may run in the very thread that holds it.
+        """
+        if entry is not None and future.cancelled():
+            self._cancelled.append(entry)
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._drop_cancelled()
+                finally:
+                    self._lock.release()
+
+    def _drop_cancelled(self) -> None:
+        while self._cancelled:
+            entry = self._cancelled.popleft()
+            self._leave(entry)
+            if not entry.settled:
+                entry.settled = True
+                self._observer.rejected(entry.job.graph, entry.job.count, "cancelled")
+                entry.future.set_running_or_notify_cancel()
