@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
-from export import conversion
+from export import convert
 from runtime.artifact.manifest import GraphSpec, TensorSpec
 from runtime.images import ImageSpec
 from train.data import Dataset, load
@@ -238,7 +238,7 @@ def to_onnx(network: Network, recipe: ClassifierRecipe) -> bytes:
             TensorSpec(name="features", dtype="float32", shape=(network.classify.in_features,)),
         ),
     )
-    return conversion.to_onnx(Frozen(network).eval(), spec)
+    return convert.to_onnx(Frozen(network).eval(), spec)
 
 
 def _to_float(images: Tensor) -> Tensor:

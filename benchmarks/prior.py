@@ -22,8 +22,8 @@ from benchmarks.quality import Figures, Images, recognised, sample, shuffled
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from export import export_run
+from export.importers.run import training_images
 from export.prior import COMPONENTS, add_prior
-from export.runs import training_images
 from runtime.artifact.reading import find_artifact, read_artifact
 from runtime.images import contact_sheet, to_picture
 from train import metrics

@@ -93,3 +93,21 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
     return value
+
+
+def add_measured(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--figures", type=figures, help="JSON of `python -m benchmarks quality --json`, to state"
+    )
+    parser.add_argument(
+        "--neighbours", type=png, help="PNG of `python -m benchmarks quality --out`, to show"
+    )
+
+
+def add_precisions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precisions",
+        type=precisions,
+        default=REDUCED,
+        help="tried beside fp32: fp16,bf16 (default), or none",
+    )

@@ -66,7 +66,7 @@ def build_engines(
             continue
         for bucket in options.buckets:
             key = _key(artifact, spec, options, library, capability, bucket)
-            yield _build_one(artifact, graph, spec, key, options, gpu, cache, progress)
+            yield _build_one(artifact, graph, spec, key, gpu, cache, progress)
 
 
 def _build_one(
@@ -74,14 +74,13 @@ def _build_one(
     graph: GraphName,
     spec: GraphSpec,
     key: PlanKey,
-    options: EngineOptions,
     gpu: Gpu | None,
     cache: Path,
     progress: bool,
 ) -> Built:
     began = time.perf_counter()
     try:
-        data = build_plan(artifact.files[spec.file], spec, key, options, cache, progress=progress)
+        data = build_plan(artifact.files[spec.file], spec, key, cache, progress=progress)
     except EngineError as error:
         seconds = time.perf_counter() - began
         return Built(graph, key.bucket, None, seconds, 0, None, str(error))
@@ -96,8 +95,6 @@ def _build_one(
         "gpu": None if gpu is None else gpu.name,
         "seconds": round(seconds, 3),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "workspace": options.workspace,
-        "hardware": options.hardware,
     }
     path = store(cache, key, data, built=built, verified=verified)
     return Built(graph, key.bucket, path, seconds, len(data), verified)
@@ -116,11 +113,6 @@ def _target(options: EngineOptions) -> tuple[tuple[int, int], Gpu | None]:
             + f", found {found or 'none (no NVIDIA driver, or no visible device)'}"
         )
     if options.flavor == "tensorrt-rtx":
-        if options.version_compatible or options.hardware == "ampere+":
-            raise EngineError(
-                "tensorrt-rtx: version-compatible plans, and plans for all GPUs since Ampere, are "
-                "TensorRT's alone: build one for each version and compute capability"
-            )
         known = rtx_capabilities()
         if wanted is None or devices.dotted(wanted) not in known:
             found = "none, and no GPU here" if wanted is None else devices.dotted(wanted)
@@ -143,8 +135,8 @@ def _key(
     return PlanKey(
         onnx=artifact.manifest.files[spec.file],
         flavor=options.flavor,
-        version=library.__version__ + ("+" if options.version_compatible else ""),
-        capability="8.0+" if options.hardware == "ampere+" else devices.dotted(capability),
+        version=library.__version__,
+        capability=devices.dotted(capability),
         precision=spec.precision,
         bucket=bucket,
     )

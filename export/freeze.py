@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.card import NEIGHBOURS, SHEET, sample_sheet
-from export.checks import check_decoder, check_encoder
-from export.conversion import to_onnx
+from export.check import check_decoder, check_encoder
+from export.convert import to_onnx
 from export.modules import DecodeModule, EncodeModule
 from export.parity import measure, parity_batches, run_torch
 from export.variants import with_variants

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import onnx
 from tqdm import tqdm
@@ -30,35 +30,25 @@ from runtime.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
-Hardware = Literal["this", "same-capability", "ampere+"]
-HARDWARE: tuple[Hardware, ...] = ("this", "same-capability", "ampere+")
-
 
 @dataclass(frozen=True)
 class EngineOptions:
     """What is built, and for whom.
 
     `buckets`: the batch sizes, a plan each. `capability`: the GPU's compute capability, (8, 9);
-    None for the GPU at hand. `workspace`: bytes of GPU memory that one layer may use while it
-    runs, None for all there is. `version_compatible`: the plan also runs under later TensorRT of
-    the same major version, somewhat slower. `hardware`: it runs on GPUs of `this` model (fastest),
-    of the `same-capability`, or on `ampere+` (compute capability 8.0 and later; slowest).
+    None for the GPU at hand.
     """
 
     flavor: Flavor = "tensorrt"
     precision: Precision = "fp16"
     buckets: tuple[Bucket, ...] = tuple(Bucket.of(batch) for batch in (1, 16, 64, 256))
     capability: tuple[int, int] | None = None
-    workspace: int | None = None
-    version_compatible: bool = False
-    hardware: Hardware = "this"
 
 
 def build_plan(
     data: bytes,
     spec: GraphSpec,
     key: PlanKey,
-    options: EngineOptions,
     cache: Path,
     *,
     progress: bool = False,
@@ -86,18 +76,8 @@ def build_plan(
             sizes = (key.bucket.smallest, key.bucket.best, key.bucket.largest)
             profile.set_shape(tensor.name, *((size, *tensor.shape) for size in sizes))
         config.add_optimization_profile(profile)
-    if options.workspace is not None:
-        config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace)
     # fp32 means fp32: TF32 keeps 10 bits of mantissa, which is what fp16 plans are for.
     config.clear_flag(library.BuilderFlag.TF32)
-    if options.version_compatible:
-        config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
-    if options.hardware != "this":
-        levels = library.HardwareCompatibilityLevel
-        config.hardware_compatibility_level = {
-            "same-capability": levels.SAME_COMPUTE_CAPABILITY,
-            "ampere+": levels.AMPERE_PLUS,
-        }[options.hardware]
     with _progress(library, config, f"{spec.file} at {key.bucket}", progress):
         # RTX has no timings to keep: it compiles for the GPU when it first runs there.
         timed = key.flavor == "tensorrt"

@@ -96,13 +96,6 @@ def test_what_a_gpu_lacks_is_told_in_its_builders_words(tmp_path: Path) -> None:
     assert "FP32 GEMM is not supported" in str(encode.error)
 
 
-def test_what_is_tensorrts_alone_is_refused(tmp_path: Path) -> None:
-    artifact = read_artifact(Path("artifacts/mnist-vae-2d"))
-    for asked in (options(version_compatible=True), options(hardware="ampere+")):
-        with pytest.raises(EngineError, match="TensorRT's alone"):
-            list(build_engines(artifact, asked, tmp_path))
-
-
 def test_progress_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     artifact = read_artifact(Path("artifacts/mnist-vae-2d"))
     asked = options(buckets=parse_buckets((4,), None))
@@ -131,10 +124,10 @@ def test_what_cannot_be_built_says_why(tmp_path: Path) -> None:
     version = import_tensorrt("tensorrt-rtx").__version__
     key = PlanKey("0" * 64, "tensorrt-rtx", version, "8.9", "fp32", Bucket.of(1))
     with pytest.raises(EngineError, match=r"tensorrt-rtx .* cannot parse decode\.onnx"):
-        build_plan(unknown_operator(), spec, key, options(), tmp_path)
+        build_plan(unknown_operator(), spec, key, tmp_path)
     other = artifact.manifest.encode[0].model_copy(update={"file": "decode.onnx"})
     with pytest.raises(EngineError, match=r"decode\.onnx: expected inputs .* the parser made"):
-        build_plan(artifact.files["decode.onnx"], other, key, options(), tmp_path)
+        build_plan(artifact.files["decode.onnx"], other, key, tmp_path)
 
 
 @pytest.mark.skipif(bool(devices.gpus()), reason="a GPU is here")

@@ -9,8 +9,8 @@ import pytest
 import runtime
 from export import ExportError, export_run
 from export.__main__ import main
+from export.importers.run import training_images
 from export.prior import add_prior, fit
-from export.runs import training_images
 from runtime.artifact.manifest import REDUCED, LatentSpec
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import read_artifact

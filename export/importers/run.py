@@ -1,55 +1,75 @@
-"""Exporting one of our own training runs."""
+"""Export a folder that `python -m train` wrote."""
 
+import argparse
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.api import export
-from runtime.artifact.manifest import REDUCED, Manifest, Provenance, Reduced
+from export.api import export_imported
+from export.arguments import add_measured
+from export.options import ExportOptions, Imported
+from runtime.artifact.manifest import Manifest, Provenance
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from train.runs import TrainedRun
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--step", type=int, help="checkpoint (default: the newest)")
+    parser.add_argument("--name", help="of the artifact (default: the recipe's)")
+    add_measured(parser)
+
+
+def load(args: argparse.Namespace) -> Imported:
+    fields = {"name": args.name, "out": args.out, "version": args.version}
+    fields |= {"precisions": args.precisions, "neighbours": args.neighbours}
+    return _imported(args.folder, args.step, args.figures, **fields)
+
+
 def export_run(
     run: str | Path,
     *,
-    out: str | Path = "artifacts",
-    name: str | None = None,
-    version: int | None = None,
     step: int | None = None,
-    precisions: Sequence[Reduced] = REDUCED,
     figures: Mapping[str, float] | None = None,
-    neighbours: bytes | None = None,
+    **options: Any,
 ) -> Path:
     """Export a folder that `python -m train` wrote, at its newest checkpoint or that of `step`.
 
     The artifact has the recipe's name unless `name` is given. `figures` are measurements to state
     beside the run's own: an artifact never changes, so what is measured on an export (by
-    `python -m benchmarks quality`) is stated by exporting again. See `export.export` for the rest.
+    `python -m benchmarks quality`) is stated by exporting again. `options` are further fields of
+    `ExportOptions`: `out`, `name`, `version`, `precisions`, `neighbours`.
     """
+    return export_imported(_imported(run, step, figures, **options))
+
+
+def _imported(
+    run: str | Path,
+    step: int | None,
+    figures: Mapping[str, float] | None,
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> Imported:
     trained = _load_run(Path(run), step)
-    return export(
-        decode=trained.decoder,
-        encode=trained.encoder,
+    fields = ExportOptions(
+        name=name or trained.name,
+        kind=trained.kind,
         encode_takes_noise=trained.encoder_takes_noise,
         latent=trained.latent,
         image=trained.image,
         labels=trained.labels,
-        name=name or trained.name,
-        out=out,
-        version=version,
-        kind=trained.kind,
-        precisions=precisions,
         provenance=_provenance(trained.provenance, figures or {}),
         licence=trained.data_licence,
-        neighbours=neighbours,
+        **options,
     )
+    return Imported(fields, trained.decoder, trained.encoder)
 
 
 def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,69 @@
+"""What is known of an export besides its modules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.artifact.manifest import REDUCED, Provenance, Reduced, check_name
+from runtime.errors import ExportError
+from runtime.images import ImageSpec
+
+if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The artifact to write.
+
+    `latent`: the shape of one latent. `labels`: the class names by index, where the decoder takes
+    them. `version`: the next free integer unless given. `precisions` are tried for the decoder
+    beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
+    emulated on the CPU, and left out where its images differ by more than
+    `runtime.artifact.golden` allows; the card says why. `neighbours`: a PNG for the model card,
+    samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
+    """
+
+    latent: int | Sequence[int]
+    image: ImageSpec
+    name: str
+    out: str | Path = "artifacts"
+    version: int | None = None
+    kind: str = "custom"
+    labels: Sequence[str] | None = None
+    encode_takes_labels: bool = False
+    encode_takes_noise: bool = False
+    batches: Sequence[int] = (1, 4, 16, 64)
+    precisions: Sequence[Reduced] = REDUCED
+    provenance: Provenance | None = None
+    licence: str = "not stated"
+    neighbours: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise ExportError(
+                f"labels: expected a sequence of class names, found the text {self.labels!r}"
+            )
+        try:
+            check_name(self.name)
+        except ValueError as error:
+            raise ExportError(f"name: {error}") from error
+
+    @property
+    def folder(self) -> Path:
+        """Holds the artifact's versions."""
+        return Path(self.out) / self.name
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return (self.latent,) if isinstance(self.latent, int) else tuple(self.latent)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an importer gives: the modules, and how to export them."""
+
+    options: ExportOptions
+    decode: "nn.Module"
+    encode: "nn.Module | None" = None

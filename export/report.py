@@ -1,0 +1,23 @@
+"""What a command prints of the artifact that it wrote."""
+
+from pathlib import Path
+
+from runtime.artifact.manifest import Manifest
+from runtime.artifact.reading import read_artifact
+
+
+def report(folder: Path) -> Manifest:
+    """Print what was written and how exact it is; return its manifest."""
+    manifest = read_artifact(folder).manifest
+    print(folder)
+    for parity in manifest.parity:
+        std = "" if parity.images_std is None else f", images' std {parity.images_std:.1f}"
+        origin = "torch" if parity.images is None else f"fp32 over {parity.images} latents"
+        print(
+            f"  {parity.graph} {parity.precision}: differs from {origin} by at most "
+            f"{parity.max_difference:.3g}, mean {parity.mean_difference:.3g}, "
+            f"at batches {', '.join(map(str, parity.batches))}{std}"
+        )
+    for precision, reason in manifest.left_out.items():
+        print(f"  decode {precision}: left out: {reason}")
+    return manifest
