@@ -4,6 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= data
 FLAVOR ?= tensorrt
+# The folder of artifacts that `make serve` serves.
+ARTIFACTS ?= $(or $(LATENTSERVE_ARTIFACTS),artifacts)
 
 SERVE := .venv-serve
 FULL := .venv
@@ -15,7 +17,8 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
-	exec env BENTOML_DO_NOT_TRACK=True $(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
+	exec env BENTOML_DO_NOT_TRACK=True LATENTSERVE_ARTIFACTS='$(ARTIFACTS)' \
+		$(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
 
 # Everything, torch included, in .venv: for `python -m train`, `export` and `benchmarks`.
 install: $(FULL)/.ready

@@ -92,6 +92,30 @@ def test_every_shipped_model_is_served(server: str, clone: Path) -> None:
     assert len(shipped) >= 4
 
 
+@pytest.mark.parametrize(
+    ("given", "environ", "folder"),
+    [
+        ([], {}, "artifacts"),
+        (["ARTIFACTS=mine"], {}, "mine"),
+        ([], {"LATENTSERVE_ARTIFACTS": "theirs"}, "theirs"),
+        (["ARTIFACTS=mine"], {"LATENTSERVE_ARTIFACTS": "theirs"}, "mine"),
+    ],
+)
+def test_make_serve_passes_the_folder(
+    given: list[str], environ: dict[str, str], folder: str
+) -> None:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
+    printed = subprocess.run(
+        ["make", "--dry-run", "serve", *given],  # noqa: S607
+        cwd=ROOT,
+        env={**inherited, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"LATENTSERVE_ARTIFACTS='{folder}'" in printed
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_every_code_block_runs(block: Block, server: str, clone: Path) -> None:
     # In the order of the pages and in one folder: blocks may build on one another.

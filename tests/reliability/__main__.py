@@ -1,4 +1,4 @@
-"""Run the scenarios in full on the shipped artifacts, and write what they found into
+"""Run the full scenarios on the shipped artifacts, and write their figures into
 `docs/reliability.md`."""
 
 import argparse
@@ -19,16 +19,16 @@ PAGE = ROOT / "docs" / "reliability.md"
 
 INTRODUCTION = """# Reliability
 
-What the service promises under load and faults, and what a run of it found. `make reliability`
-runs these scenarios on the shipped artifacts and writes this page; `make test` runs each of them in
-a form of seconds; `make soak` is the last one alone.
+What the service promises under load and faults, and what was measured. `make reliability` runs these
+scenarios on the shipped artifacts and writes this page. `make test` runs each scenario in a version
+that takes seconds. `make soak` runs only the last one.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--soak-minutes", type=float, default=30.0)
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="run these alone")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="run only these")
     chosen = parser.parse_args()
     soak_seconds = 60 * chosen.soak_minutes
     with tempfile.TemporaryDirectory() as name:
@@ -41,7 +41,7 @@ def main() -> None:
         environ = {
             "LATENTSERVE_CACHE": str(cache),
             "LATENTSERVE_REQUEST_LOG": "true",
-            # Two hundred clients that decode and compare what they get leave it little time.
+            # Two hundred clients that decode and compare replies leave the server little time.
             "LATENTSERVE_TIMEOUT_SECONDS": "120",
         }
         for title, (text, run) in SCENARIOS.items():
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def read_sections() -> dict[str, str]:
-    """What earlier runs found, by title."""
+    """The sections of earlier runs, by title."""
     if not PAGE.exists():
         return {}
     _, *sections = PAGE.read_text("utf-8").split("\n## ")
@@ -85,26 +85,26 @@ def section(title: str, text: str, figures: Mapping[str, object]) -> str:
 Run = Callable[[Server, Expected, float], scenarios.Figures]
 SCENARIOS: dict[str, tuple[str, Run]] = {
     "Correctness": (
-        "200 clients with mixed models, sizes, labels, seeds, offsets and lossless formats: every "
-        "reply is compared, image by image, with what `runtime` gives in process, and may differ "
-        "by one grey level.",
+        "200 clients send requests with mixed models, sizes, labels, seeds, offsets and lossless "
+        "formats. Every reply is compared, image by image, with the result of `runtime` in "
+        "process, and may differ by at most one grey level.",
         lambda server, expected, _: scenarios.correctness(server, expected, 200, 60),
     ),
     "Termination": (
-        "SIGTERM under load: every accepted request is answered whole, new connections get no "
-        f"answer, the service ends within {scenarios.GRACE_SECONDS:.0f} s.",
+        "SIGTERM under load: every accepted request gets its complete reply, new connections get "
+        f"no reply, and the service ends within {scenarios.GRACE_SECONDS:.0f} s.",
         lambda server, expected, _: scenarios.termination(
             server, expected, 50, 10, "mnist-vae", 50_000
         ),
     ),
     "Killing": (
-        "SIGKILL of the serving process: connections may break, BentoML starts another process "
-        "(it looks every 10 s whether one ended), and the next request, which waits meanwhile, "
-        f"succeeds within {scenarios.RETURN_SECONDS:.0f} s.",
+        "SIGKILL of the serving process: connections may break. BentoML checks every 10 s whether "
+        "a process ended, and starts a new one. The next request waits until then and succeeds "
+        f"within {scenarios.RETURN_SECONDS:.0f} s.",
         lambda server, _, __: scenarios.killing(server, 5),
     ),
     "Soak": (
-        "Mixed load for long: resident memory, open files and threads stay flat.",
+        "Mixed load for a long time: resident memory, open files and threads stay constant.",
         lambda server, expected, seconds: scenarios.soak(server, expected, 16, seconds),
     ),
 }

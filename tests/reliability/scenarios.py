@@ -36,7 +36,7 @@ def correctness(server: Server, expected: Expected, count: int, seconds: float) 
         "seconds": round(seconds),
         "replies compared": tally.outcomes["right"],
         "images compared": tally.images,
-        "wrong or swapped": tally.outcomes["wrong"],
+        "wrong or swapped replies": tally.outcomes["wrong"],
     }
 
 
@@ -78,13 +78,13 @@ def termination(
     assert statuses["200"] == tally.outcomes["right"] + 1, (statuses, tally.outcomes)
     return {
         "clients": count,
-        "replies, all whole": tally.outcomes["right"],
-        "cut": tally.outcomes["cut"],
+        "complete replies": tally.outcomes["right"],
+        "incomplete replies": tally.outcomes["cut"],
         "refused after the signal": tally.outcomes["refused"] + tally.outcomes["503"],
-        "a stream under way ended whole, seconds after the signal": round(
+        "seconds from the signal to the complete end of a stream": round(
             stream.ended - signalled[0], 2
         ),
-        "seconds to the end": round(ended[0] - signalled[0], 2),
+        "seconds from the signal to the end of the service": round(ended[0] - signalled[0], 2),
     }
 
 
@@ -123,7 +123,7 @@ def killing(server: Server, kills: int, within: float = RETURN_SECONDS) -> Figur
             assert time.monotonic() - began < within, server.log.read_text()[-3000:]
             time.sleep(0.05)
         waited.append(time.monotonic() - began)
-    return {"kills": kills, "seconds to the next reply, at most": round(max(waited), 2)}
+    return {"kills": kills, "seconds to the next reply, maximum": round(max(waited), 2)}
 
 
 def serving_process(server: Server) -> psutil.Process:
@@ -161,11 +161,11 @@ def soak(
     return {
         "minutes": round(seconds / 60, 1),
         "clients": count,
-        "replies, all right": replies,
-        "MB resident after the first tenth, and at most later": f"{memory[0]:.0f}, "
+        "correct replies": replies,
+        "resident MB after the first tenth, and maximum later": f"{memory[0]:.0f}, "
         f"{max(memory[1:]):.0f}",
-        "open files, first and at most": f"{files[0]}, {max(files[1:])}",
-        "threads, first and at most": f"{threads[0]}, {max(threads[1:])}",
+        "open files at first, and maximum later": f"{files[0]}, {max(files[1:])}",
+        "threads at first, and maximum later": f"{threads[0]}, {max(threads[1:])}",
     }
 
 

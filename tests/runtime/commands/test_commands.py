@@ -1,6 +1,7 @@
 """`python -m runtime`: every command, every output format, errors as one line."""
 
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 import runtime
+from runtime import commands
 from runtime.__main__ import main
 from runtime.images.encoding import encode_npy
 from runtime.images.files import save_images
@@ -34,6 +36,16 @@ def test_the_module_runs_as_a_program(artifacts: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "sample", str(artifacts / "tiny-plain")]
     subprocess.run([*command, "-n", "6", "-o", str(out)], check=True, timeout=120)
     assert opened(out).shape == (16, 24, 3)
+
+
+def test_a_command_is_a_module_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    modules = {p.stem for p in Path(commands.__path__[0]).glob("[!_]*.py")}
+    with pytest.raises(SystemExit):
+        run("--help")
+    listed = capsys.readouterr().out.partition("COMMAND\n")[2]
+    assert set(re.findall(r"^    (\w+)", listed, re.MULTILINE)) == modules
+    assert {"sample", "encode", "reconstruct", "interpolate", "manifold"} <= modules
+    assert {"info", "verify", "tune"} <= modules
 
 
 def test_sample_equals_the_library(tmp_path: Path, conditional: runtime.Model) -> None:

@@ -1,0 +1,76 @@
+"""Arguments that several commands take, and the model that they choose."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from runtime.images.files import OUTPUTS, check_output
+from runtime.loading import Limits, load
+from runtime.model import Model
+from runtime.requests.checks import Label
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The artifact, and how it runs."""
+    parser.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
+    parser.add_argument("--backend", default="auto", help="auto, onnxruntime, openvino")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, ...")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--batch", type=int, help="images in one engine run")
+    parser.add_argument("--runners", type=int, help="engine runs in flight at once")
+    parser.add_argument("--threads", type=int, help="cores for one run")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what was loaded")
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `load` and `tune`."""
+    limits = Limits(batch=args.batch, runners=args.runners, threads=args.threads)
+    return {
+        "backend": args.backend,
+        "precision": args.precision,
+        "device": args.device,
+        "limits": limits,
+    }
+
+
+def load_model(args: argparse.Namespace, signed_by: Path | None = None) -> Model:
+    return load(args.artifact, **engine_options(args), signed_by=signed_by)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--out", type=_output, required=True, help=OUTPUTS)
+    parser.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--columns", type=positive, help="images across a sheet")
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
+
+
+def seeds(text: str) -> list[int]:
+    """`0,4-6` as [0, 4, 5, 6]."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        found += range(int(first), int(last) + 1) if dash else [int(first)]
+    return found
+
+
+def _labels(text: str) -> list[Label]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _output(text: str) -> Path:
+    path = Path(text)
+    check_output(path)  # before a model is loaded
+    return path

@@ -1,0 +1,28 @@
+"""Encode pictures: their posterior, into an .npz."""
+
+import argparse
+
+import numpy as np
+
+from runtime.commands._arguments import add_engine, add_images, add_output, load_model
+from runtime.commands._output import counted
+from runtime.images.files import load_images, save_arrays
+from runtime.requests.encode import Encode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine(parser)
+    add_output(parser)
+    add_images(parser)
+    parser.add_argument(
+        "--seed", type=int, help="draw a latent of each posterior, with its log density"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    with load_model(args) as model:
+        images, names = load_images(args.images, model.manifest.image)
+        request = Encode(images, args.labels, args.seed)
+        parts = [part.arrays() for part in counted(model.batches(request), len(images))]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        save_arrays(args.out, arrays | {"names": np.array(names, dtype=np.str_)})

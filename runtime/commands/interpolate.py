@@ -1,0 +1,27 @@
+"""Draw the images on the way from one seed's image to another's."""
+
+import argparse
+
+from runtime.commands._arguments import add_columns, add_engine, add_output, load_model, seeds
+from runtime.commands._output import save
+from runtime.errors import InputError
+from runtime.requests.interpolate import Interpolate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine(parser)
+    add_output(parser)
+    add_columns(parser)
+    parser.add_argument("--seeds", type=seeds, required=True, help="two seeds: 3,8")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))
+
+
+def run(args: argparse.Namespace) -> None:
+    if len(args.seeds) != 2:
+        raise InputError("--seeds", "two seeds, such as 3,8", f"{len(args.seeds)} of them")
+    args.columns = args.columns or args.steps
+    with load_model(args) as model:
+        a, b = model.latents(seeds=args.seeds)
+        request = Interpolate(a, b, args.steps, args.kind, args.labels)
+        save(args, model.batches(request), args.steps)

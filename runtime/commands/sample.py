@@ -1,0 +1,79 @@
+"""Draw images."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtime.commands._arguments import add_columns, add_engine, add_output, load_model, seeds
+from runtime.commands._output import save
+from runtime.errors import InputError
+from runtime.images.files import begin_folder, count_finished
+from runtime.model import Model
+from runtime.requests.sample import Sample
+
+# With the artifact and the seed: what the images of one folder must have in common. A later run may
+# ask for more images.
+_SAME = ("offset", "seeds", "labels", "truncation")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine(parser)
+    add_output(parser)
+    add_columns(parser)
+    parser.add_argument("-n", type=int, help="how many (default 1)")
+    parser.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
+    parser.add_argument("--offset", type=int, default=0, help="number of the first image")
+    parser.add_argument("--seeds", type=seeds, help="image 0 of each of these seeds: 0,1,4-6")
+    parser.add_argument("--truncation", type=float, help="latents from the normal within [-t, t]")
+    parser.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="into a folder that an earlier run of the same command left unfinished",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.seeds is None:
+        args.n = 1 if args.n is None else args.n
+        args.seed = 0 if args.seed is None else args.seed
+    request = Sample(args.n, args.seed, args.offset, args.seeds, args.labels, args.truncation)
+    with load_model(args) as model:
+        job, n = request.job(model), request.counter.count
+        done = _begin(args, model, request)
+        batches = model.batches(job.part(done, n)) if done < n else iter(())
+        save(args, batches, n, _names(model, request), lambda: _arrays(model, request), done)
+
+
+def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
+    """Prepare an output folder; how many images an earlier run has finished in it."""
+    if args.out.suffix != "":
+        if args.resume:
+            expected = "a folder: only there single images are finished"
+            raise InputError("--continue", expected, f"{args.out}")
+        return 0
+    same = {name: getattr(args, name) for name in _SAME}
+    same |= {"seed": args.seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
+    begin_folder(args.out, same, resume=args.resume)
+    if not args.resume:
+        return 0
+    done = count_finished(args.out, _names(model, request))
+    print(f"{done} of {request.counter.count} images are there", file=sys.stderr)
+    return done
+
+
+def _arrays(model: Model, request: Sample) -> dict[str, NDArray[Any]]:
+    """The seed, the number and the class (of a conditional model) of every image."""
+    seeds, numbers = request.counter.numbers()
+    labels = request.chosen_labels(model.manifest)
+    return {"seeds": seeds, "numbers": numbers} | ({} if labels is None else {"labels": labels})
+
+
+def _names(model: Model, request: Sample) -> Iterator[str]:
+    made, classes = _arrays(model, request), model.manifest.labels
+    for i, (seed, number) in enumerate(zip(made["seeds"], made["numbers"], strict=True)):
+        label = f"_{classes[made['labels'][i]]}" if classes is not None else ""
+        yield f"seed{seed}_{number:06d}{label}"
