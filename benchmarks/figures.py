@@ -1,9 +1,5 @@
-"""What a benchmark finds: figures, the bars they are held to, and how both are told.
+"""What a benchmark finds: figures, the bars they are held to, a table and a JSON file of both."""
 
-A table for the reader, a JSON file for later, a plot for the docs; from the same figures.
-"""
-
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,8 +82,8 @@ class Figure:
         """The bar and whether it is met; the note where there is nothing to judge."""
         if self.bar is None or self.judged is None:
             return self.note
-        told = self.bar.verdict(self.judged)
-        return f"{told} ({self.note})" if self.note else told
+        verdict = self.bar.verdict(self.judged)
+        return f"{verdict} ({self.note})" if self.note else verdict
 
 
 def tabulated(figures: Sequence[Figure]) -> str:
@@ -109,37 +105,19 @@ def tabulated(figures: Sequence[Figure]) -> str:
     return table(header, rows)
 
 
-def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The options that every speed benchmark has."""
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
-    made.add_argument("--quick", action="store_true", help="less of everything, under a minute")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the figures there")
-    return made
-
-
-def publish(
-    options: argparse.Namespace,
-    benchmark: str,
-    title: str,
-    figures: Sequence[Figure],
-    subject: Mapping[str, Any],
-) -> None:
-    """Print the table; write the JSON file and the plot that were asked for.
-
-    `subject` says how it was measured: threads, runners, rounds, seconds, engines.
-    """
-    print(tabulated(figures))
-    write_figures(options.json, benchmark, figures, subject)
-    if options.plot is not None:
-        from benchmarks.plot import draw
-
-        draw(options.plot, title, figures)
-
-
 def write_figures(
     path: Path | None, benchmark: str, figures: Sequence[Figure], subject: Mapping[str, Any]
 ) -> None:
-    """Write the figures as JSON, each with its verdict; nothing where no path was asked for."""
-    told = {figure.name: {**asdict(figure), "verdict": figure.verdict} for figure in figures}
-    write_json(path, benchmark, told, subject)
+    """Write the figures as JSON, each with its verdict; nothing without a path.
+
+    `subject` says how it was measured: threads, runners, rounds, seconds, engines.
+    """
+    content = {figure.name: {**asdict(figure), "verdict": figure.verdict} for figure in figures}
+    write_json(path, benchmark, content, subject)
+
+
+def figure_of(content: Mapping[str, Any]) -> Figure:
+    """A figure as `write_figures` wrote it; its verdict is computed anew."""
+    values = {name: value for name, value in content.items() if name not in ("bar", "verdict")}
+    bar = Bar(**content["bar"]) if content["bar"] else None
+    return Figure(**values, bar=bar)

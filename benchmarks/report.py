@@ -2,7 +2,8 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The same for a page: a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def command() -> str:
+    """What this process was started by, as a reader would type it."""
+    return " ".join(["python -m benchmarks", *sys.argv[1:]])
 
 
 def environment() -> dict[str, Any]:
@@ -57,11 +69,12 @@ def write_json(
     subject: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the figures with their environment and `subject`, what was measured against what;
-    nothing where no path was asked for."""
+    nothing without a path."""
     if path is None:
         return
     record = {
         "benchmark": benchmark,
+        "command": command(),
         "environment": environment(),
         "subject": dict(subject or {}),
         "figures": dict(figures),

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from statistics import median
 
-from benchmarks.engines import Measure, MissingError
 from benchmarks.figures import Bar, Figure, least, most
-from benchmarks.timing import Rounds, paired_ratio
+from benchmarks.speed.engines import Measure, MissingError
+from benchmarks.speed.timing import Rounds, paired_ratio
 from runtime.artifact.manifest import Precision
 
 BATCHES = (1, 16, 64, 256, 1024, 4096)

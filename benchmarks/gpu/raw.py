@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.engines import Measure
-from benchmarks.timing import rate
+from benchmarks.speed.engines import Measure
+from benchmarks.speed.timing import rate
 from runtime.artifact.manifest import GraphSpec
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.devices import Gpu

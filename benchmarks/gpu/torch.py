@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.engines import Measure, MissingError
 from benchmarks.gpu.raw import looped
-from benchmarks.networks import Network
+from benchmarks.speed.engines import Measure, MissingError
+from benchmarks.speed.networks import Network
 from export.modules import DecodeModule
 from runtime.artifact.manifest import Precision
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.engines import Measure, MissingError
 from benchmarks.figures import Figure
 from benchmarks.gpu.cases import (
     COPIED,
@@ -27,8 +26,9 @@ from benchmarks.gpu.cases import (
     take_turns,
     told,
 )
-from benchmarks.subjects import Subject
-from benchmarks.timing import rate
+from benchmarks.speed.engines import Measure, MissingError
+from benchmarks.speed.subjects import Subject
+from benchmarks.speed.timing import rate
 from runtime.artifact.manifest import GraphSpec, Precision
 from runtime.engines.cache import cache_folder
 from runtime.engines.nvidia.cuda import CudaRuntime

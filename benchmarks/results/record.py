@@ -1,12 +1,12 @@
 """Records: what a run or artifact was and what was measured of it, one committed JSON file each."""
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.report import command
 from runtime.artifact.reading import read_artifact
 
 FOLDER = Path(__file__).parent / "records"
@@ -51,7 +51,7 @@ def write(name: str, subject: str | Path, figures: Mapping[str, float]) -> None:
     What other commands have measured of the same subject stays, unless all of it is measured anew.
     """
     described = _described(Path(subject))
-    found = Measurement(" ".join(["python -m benchmarks", *sys.argv[1:]]), dict(figures))
+    found = Measurement(command(), dict(figures))
     earlier = read(name)
     kept = [] if earlier is None or earlier.run != described else earlier.measurements
     kept = [m for m in kept if m.command != found.command and not set(m.figures) <= set(figures)]

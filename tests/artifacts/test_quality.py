@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import runtime
-from benchmarks.judge import load_classifier
-from benchmarks.quality import as_asked, by_label, diversity, recognised, sample
+from benchmarks.quality.distances import diversity
+from benchmarks.quality.judge import load_classifier
+from benchmarks.quality.served import by_label, sample
+from benchmarks.quality.verdicts import as_asked, recognised
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 REAL_FROGS = {"diversity_pixels": 76.1, "diversity_features": 5.6}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.classifier import (
+from benchmarks.quality.classifier import (
     RECIPES,
     ClassifierRecipe,
     Frozen,
@@ -20,7 +20,7 @@ from benchmarks.classifier import (
     score,
     to_onnx,
 )
-from benchmarks.judge import FOLDER, SECOND, Classifier, load_classifier, load_second
+from benchmarks.quality.judge import FOLDER, SECOND, Classifier, load_classifier, load_second
 from runtime.images import ImageSpec
 from train.data import load
 
@@ -85,7 +85,7 @@ def test_a_damaged_classifier_is_refused(tmp_path: Path) -> None:
 def test_an_absent_classifier_without_data_says_how_to_train_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.judge.FOLDER", tmp_path)
+    monkeypatch.setattr("benchmarks.quality.judge.FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m benchmarks classifier mnist --data"):
         load_classifier("mnist")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import encoding, engines, inprocess, memory, serving, startup
-from benchmarks.figures import Bar, Figure, least, most, publish, tabulated
+from benchmarks.figures import Bar, Figure, least, most, tabulated
+from benchmarks.speed import encoding, engines, inprocess, memory, serving, startup
+from benchmarks.speed.publishing import publish
 
 FIGURES = [
     Figure("net x64", "baseline", 100.0, "images/s", 1.0, "baseline", rounds=[90.0, 100.0]),
@@ -60,7 +61,7 @@ def test_the_table_has_verdicts_and_details() -> None:
 
 
 def test_publishing_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = argparse.Namespace(json=tmp_path / "a.json", plot=None)
+    options = argparse.Namespace(json=tmp_path / "a.json", plot=None, record=False)
     publish(options, "engines", "A title", FIGURES, {"rounds": 2, "cores": 2})
     assert "net x64, ours" in capsys.readouterr().out
     record = json.loads((tmp_path / "a.json").read_text())

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import gpu
-from benchmarks.engines import MissingError
 from benchmarks.figures import Figure, tabulated
-from benchmarks.gpu import variants
+from benchmarks.gpu import gpu, variants
 from benchmarks.gpu.cases import (
     BATCHES,
     NOT_MEASURED,
@@ -29,6 +27,7 @@ from benchmarks.gpu.cases import (
     take_turns,
     tell,
 )
+from benchmarks.speed.engines import MissingError
 from runtime.artifact.manifest import GraphSpec, TensorSpec
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.cuda import CudaRuntime
@@ -331,7 +330,7 @@ def test_torchs_decoder_computes_in_its_precision_behind_the_same_border() -> No
     from torch import nn
 
     from benchmarks.gpu.torch import Decoder
-    from benchmarks.networks import Network
+    from benchmarks.speed.networks import Network
     from export.modules import DecodeModule
 
     torch.manual_seed(0)
@@ -364,7 +363,7 @@ def test_torch_without_a_gpu_says_so() -> None:
 
 def test_the_command_imports_no_engine_before_it_is_needed() -> None:
     code = (
-        "import sys, benchmarks.gpu; "
+        "import sys, benchmarks.gpu.gpu; "
         "assert not {'torch', 'onnxruntime', 'matplotlib', 'cuda'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

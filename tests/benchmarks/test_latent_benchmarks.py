@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import runtime
-from benchmarks import disentanglement, likelihood, manifold, prior
-from benchmarks.judge import load_classifier
+from benchmarks.quality import disentanglement, likelihood, manifold, prior
+from benchmarks.quality.judge import load_classifier
 from benchmarks.results import record
 from export import export_run
 from export.prior import add_prior

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import arithmetic, interpolation
+from benchmarks.quality import arithmetic, interpolation
 from tests import tiny
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.__main__ import Benchmark, found, main
 from benchmarks.report import table
 
 ROOT = Path(__file__).parents[2]
@@ -16,22 +16,34 @@ ROOT = Path(__file__).parents[2]
 def test_list_names_every_benchmark_and_imports_none() -> None:
     code = (
         "import sys, benchmarks.__main__ as m; m.main(['--list']); "
-        "assert not {'torch', 'onnxruntime', 'benchmarks.quality'} & sys.modules.keys()"
+        "assert not {'torch', 'onnxruntime', 'numpy', 'benchmarks.quality'} & sys.modules.keys()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list(BENCHMARKS)
+    assert [line.split()[0] for line in lines] == list(found())
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_name_is_a_module_with_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert callable(importlib.import_module(f"benchmarks.{name}").main)
+@pytest.mark.parametrize(("name", "benchmark"), found().items())
+def test_every_name_is_a_module_with_help(
+    name: str, benchmark: Benchmark, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert callable(importlib.import_module(benchmark.module).main)
+    assert benchmark.description
     with pytest.raises(SystemExit) as stopped:
         main([name, "--help"])
     assert stopped.value.code == 0
     assert f"benchmarks {name}" in capsys.readouterr().out
+
+
+def test_the_benchmarks_are_these() -> None:
+    assert set(found()) == {
+        *("encoding", "engines", "inprocess", "memory", "networks", "serving", "startup"),
+        *("arithmetic", "classifier", "disentanglement", "gallery", "interpolation", "likelihood"),
+        *("manifold", "modes", "prior", "quality", "saturation", "sheet", "transfer", "truncation"),
+        *("gpu", "performance", "results"),
+    }
 
 
 def test_no_name_says_where_the_names_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import runtime
-from benchmarks import modes
-from benchmarks.judge import load_classifier
-from benchmarks.served import served
+from benchmarks.quality import modes
+from benchmarks.quality.judge import load_classifier
+from benchmarks.quality.served import served
 from tests import tiny
 from tests.train.conftest import random_splits, tiny_gan
 from train.loop import train

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import networks
-from benchmarks.networks import NETWORKS, Network
+from benchmarks.speed import networks
+from benchmarks.speed.networks import NETWORKS, Network
 
 FIXED = {
     # name: parameters, FLOPs an image, mean absolute output, mean of the last image

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import runtime
-from benchmarks import quality
-from benchmarks.judge import load_classifier
+from benchmarks.quality import distances, quality, served, verdicts
+from benchmarks.quality.judge import load_classifier
 from tests import tiny
 from train.data import Dataset
 
@@ -16,13 +16,13 @@ from train.data import Dataset
 def test_recognised_counts_confidence_and_classes() -> None:
     probabilities = np.full((4, 10), 0.01, np.float32)
     probabilities[[0, 1, 2, 3], [3, 3, 5, 0]] = [0.91, 0.89, 0.95, 0.5]
-    assert quality.recognised(probabilities) == {"sure": 0.5, "class_share_least": 0.0}
+    assert verdicts.recognised(probabilities) == {"sure": 0.5, "class_share_least": 0.0}
 
 
 def test_diversity_is_in_grey_levels() -> None:
     images = np.zeros((2, 4, 4, 3), np.uint8)
     images[1] = 30
-    figures = quality.diversity(images, np.array([[0, 0], [3, 4]], np.float32))
+    figures = distances.diversity(images, np.array([[0, 0], [3, 4]], np.float32))
     assert figures == pytest.approx({"diversity_pixels": 30, "diversity_features": 5})
 
 
@@ -30,7 +30,7 @@ def test_nearest_finds_the_copied_training_image() -> None:
     train = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
     copies = train[[11, 3]].copy()
     copies[1] ^= 1  # one grey level everywhere
-    indices, median = quality.nearest(copies, train)
+    indices, median = distances.nearest(copies, train)
     assert indices.tolist() == [11, 3]
     assert median == pytest.approx(0.5)
 
@@ -39,14 +39,16 @@ def test_copies_are_nearer_to_what_was_seen() -> None:
     train, test = np.random.default_rng(4).integers(0, 256, (2, 60, 6, 6, 1), dtype=np.uint8)
     copies = train[:5] ^ 1
     for asked, mirrored in ((copies, False), (copies, True), (copies[:, :, ::-1], True)):
-        assert quality.seen_to_unseen(asked, train, test, mirrored=mirrored) < 0.1
-    assert quality.seen_to_unseen(copies[:, :, ::-1], train, test, mirrored=False) > 0.9
-    assert quality.seen_to_unseen(copies, train, train, mirrored=False) == 1
+        assert distances.seen_to_unseen(asked, train, test, mirrored=mirrored) < 0.1
+    assert distances.seen_to_unseen(copies[:, :, ::-1], train, test, mirrored=False) > 0.9
+    assert distances.seen_to_unseen(copies, train, train, mirrored=False) == 1
     # Halfway to their common mean they are nearer to everything, not to what was seen.
     strangers = np.random.default_rng(5).integers(0, 256, (60, 6, 6, 1), dtype=np.uint8)
     smooth = (strangers // 2 + 64).astype(np.uint8)
-    assert quality.seen_to_unseen(smooth, train, test, mirrored=False) == pytest.approx(1, abs=0.05)
-    assert quality.nearest(smooth, train)[1] < 0.9 * quality.nearest(strangers, train)[1]
+    assert distances.seen_to_unseen(smooth, train, test, mirrored=False) == pytest.approx(
+        1, abs=0.05
+    )
+    assert distances.nearest(smooth, train)[1] < 0.9 * distances.nearest(strangers, train)[1]
 
 
 def test_sets_of_one_distribution_are_as_near_as_real_ones() -> None:
@@ -54,12 +56,12 @@ def test_sets_of_one_distribution_are_as_near_as_real_ones() -> None:
     train, test, samples = (
         generator.normal(size=(n, 8)).astype(np.float32) for n in (1500, 500, 1200)
     )
-    figures = quality.set_distances(samples, train, test)
+    figures = distances.set_distances(samples, train, test)
     assert figures["set_size"] == 500
     # Two draws of one floor: chance alone parts them (by 4% with this seed).
     assert figures["frechet"] == pytest.approx(figures["frechet_real"], rel=0.5)
     assert figures["coverage"] == pytest.approx(figures["coverage_real"], abs=0.05)
-    shifted = quality.set_distances(samples + 1, train, test)
+    shifted = distances.set_distances(samples + 1, train, test)
     assert shifted["frechet"] - figures["frechet"] == pytest.approx(8, abs=1)  # |shift|^2
     assert shifted["coverage"] < 0.9 * figures["coverage"]
 
@@ -94,7 +96,7 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
     monkeypatch.setattr(tiny, "LABELS", tuple("0123456789"))
     classifier = load_classifier("mnist")
     with runtime.load(tiny.write_artifact(tmp_path, "conditional", channels=1)) as model:
-        assert quality.data_set_of(model) == "mnist"
+        assert served.data_set_of(model) == "mnist"
 
         def drawn(name: str, n: int, seed: int) -> Dataset:
             labels = runtime.Sample(n, seed).chosen_labels(model.manifest)
@@ -133,7 +135,7 @@ def test_a_model_measured_against_its_own_samples_is_as_good_as_real(
 
 def test_streamed_samples_are_the_models_samples(tmp_path: Path) -> None:
     with runtime.load(tiny.write_artifact(tmp_path, "conditional")) as model:
-        images = quality.sample(model, 40, seed=3, offset=7, label="two")
+        images = served.sample(model, 40, seed=3, offset=7, label="two")
         np.testing.assert_array_equal(images, model.sample(40, seed=3, offset=7, labels="two"))
 
 
@@ -142,7 +144,7 @@ def test_labels_that_the_classifier_does_not_know_are_named(tmp_path: Path) -> N
         runtime.load(tiny.write_artifact(tmp_path, "conditional")) as model,
         pytest.raises(ValueError, match="labels: expected classes of mnist .*"),
     ):
-        quality.as_asked(quality.by_label(model, 1, seed=0), load_classifier("mnist"))
+        verdicts.as_asked(served.by_label(model, 1, seed=0), load_classifier("mnist"))
 
 
 def test_a_model_of_another_size_has_no_data_set(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_model_of_another_size_has_no_data_set(tmp_path: Path) -> None:
             ValueError, match=r"expected images of a known data set .* found \(8, 8, 3\)"
         ),
     ):
-        quality.data_set_of(model)
+        served.data_set_of(model)
 
 
 @pytest.mark.parametrize(("data", "told"), [("mnist-binarised", 0), ("letters", 1)])
@@ -167,7 +169,7 @@ def test_a_model_of_other_data_of_that_shape_is_warned_of(
     folder = tiny.write_artifact(tmp_path, "vae", details={"data": data})
     with runtime.load(folder) as model:
         caplog.clear()
-        assert quality.data_set_of(model) == "mnist"
+        assert served.data_set_of(model) == "mnist"
     assert caplog.text.count(f"tiny-vae was trained on {data} and is judged as if on mnist") == told
 
 
@@ -176,6 +178,6 @@ def test_the_class_trained_on_is_read_from_the_data_sets_name(tmp_path: Path) ->
     frogs = tiny.write_artifact(tmp_path, "plain", name="cifar10-frogs-dcgan")
     other = tiny.write_artifact(tmp_path, "plain", name="mnist-vae-2d")
     with runtime.load(frogs) as model:
-        assert quality.trained_on(model, classes) == "frog"
+        assert served.trained_on(model, classes) == "frog"
     with runtime.load(other) as model:
-        assert quality.trained_on(model, tuple("0123456789")) is None
+        assert served.trained_on(model, tuple("0123456789")) is None

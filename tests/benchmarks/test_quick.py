@@ -19,7 +19,7 @@ def quick(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
     """The record that a quick run writes."""
     path = tmp_path / "figures.json"
     arguments = ["--quick", "--json", str(path), *options]
-    importlib.import_module(f"benchmarks.{name}").main(arguments)
+    importlib.import_module(f"benchmarks.speed.{name}").main(arguments)
     record = json.loads(path.read_text())
     assert record["benchmark"] == name
     assert record["environment"]["versions"]["numpy"]
@@ -38,7 +38,7 @@ def test_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_engines(tmp_path: Path) -> None:
     record = quick("engines", tmp_path, "--artifact", str(DIGITS))
     figures = record["figures"]
-    assert figures["mnist-vae decode x64, ONNX Runtime, as it comes"]["ratio"] == 1
+    assert figures["mnist-vae decode x64, ONNX Runtime, default threads"]["ratio"] == 1
     assert figures["mnist-vae encode x1, ours, fp32"]["value"] > 0
     assert "no torch module" in figures["mnist-vae decode x64, torch eager"]["note"]
     assert "fp32" in record["subject"]["ours"]["mnist-vae, ours, fp32"]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
-from benchmarks.results import adversarial, record
+from benchmarks.results import adversarial, record, results
 from benchmarks.results.record import Row
 from tests import tiny
 from train.recipes import RECIPE_JSON, RECIPES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import saturation
+from benchmarks.quality import saturation
 
 
 def run(folder: Path, gradient: float, score: float) -> Path:

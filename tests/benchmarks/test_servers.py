@@ -7,8 +7,8 @@ import time
 import psutil
 import pytest
 
-from benchmarks import servers
-from benchmarks.servers import Server, running
+from benchmarks.speed import servers
+from benchmarks.speed.servers import Server, running
 
 STATIC = Server("http.server", ("--bind", "127.0.0.1", "{port}"), ready="/")
 

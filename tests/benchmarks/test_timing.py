@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from benchmarks import timing
+from benchmarks.speed import timing
 
 
 def test_variants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import runtime
-from benchmarks import transfer
+from benchmarks.quality import transfer
 from tests import tiny
 
 

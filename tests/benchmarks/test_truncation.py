@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 import runtime
-from benchmarks import truncation
-from benchmarks.judge import load_classifier
-from benchmarks.truncation import Point
+from benchmarks.quality import truncation
+from benchmarks.quality.judge import load_classifier
+from benchmarks.quality.truncation import Point
 from tests import tiny
 
 

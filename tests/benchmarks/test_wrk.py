@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import wrk
-from benchmarks.wrk import Load, LoadError
+from benchmarks.speed import wrk
+from benchmarks.speed.wrk import Load, LoadError
 
 SINGLE = Load("/sample", 1, '{"n":1,"seed":%d}', least_bytes=10)
 GOOD = {

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.xdist_group("gpu"), pytest.mark.timeout(600)]
 def test_a_quick_run_measures_all_that_is_installed(tmp_path: Path) -> None:
     skip_unless_it_runs("any")
     pytest.importorskip("torch", reason="the reference networks are torch's (extra export)")
-    from benchmarks import gpu
+    from benchmarks.gpu import gpu
 
     path = tmp_path / "figures.json"
     gpu.main(["--quick", "--json", str(path), "--minutes", "5"])

@@ -1,4 +1,4 @@
-"""How long until the service is ready, what it then holds, and what importing the library costs.
+"""Seconds from process start to ready, memory then, and the cost of importing the library.
 
 From the start of the process to the first 200 of /readyz, every artifact of a folder loaded and
 its golden images reproduced. The very first start on a machine also measures which engine is the
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import servers
-from benchmarks.figures import Bar, Figure, most, parser, publish
+from benchmarks.figures import Bar, Figure, most
+from benchmarks.speed import servers
+from benchmarks.speed.publishing import parser, publish
 from runtime.engines.cache import CACHE_VARIABLE
 from runtime.machine import cores
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.judge import Classifier, load_classifier, subject
-from benchmarks.quality import SURE, Images, sample
+from benchmarks.quality.judge import Classifier, load_classifier, subject
+from benchmarks.quality.served import Images, sample, served
+from benchmarks.quality.verdicts import SURE
 from benchmarks.report import table, write_json
 from benchmarks.results import record
-from benchmarks.served import served
 from train import metrics
 from train.data.mnist import load_mnist
 from train.data.stacked import stack

@@ -17,10 +17,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from benchmarks import servers, wrk
-from benchmarks.ceiling import Target, ceilings, in_fresh_process
-from benchmarks.servers import Server
-from benchmarks.wrk import Load, LoadError, Result
+from benchmarks.speed import servers, wrk
+from benchmarks.speed.ceiling import Target, ceilings, in_fresh_process
+from benchmarks.speed.servers import Server
+from benchmarks.speed.wrk import Load, LoadError, Result
 
 logger = logging.getLogger(__name__)
 

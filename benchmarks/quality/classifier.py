@@ -1,7 +1,6 @@
-"""A small classifier per data set, trained on its real images, frozen and committed as ONNX.
+"""Train the frozen classifier of a data set on its real images; it is committed as ONNX.
 
-Nothing in `train` knows it: it is independent of every generator that `benchmarks.judge` has it
-judge.
+Nothing in `train` knows it: it is independent of every generator that `judge` shows it.
 
 Shapes: B batch, H height, W width, C channels, D features.
 """
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.judge import FOLDER, SECOND, Classifier
+from benchmarks.quality.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
 from export import convert
 from runtime.artifact.manifest import GraphSpec, TensorSpec
@@ -129,6 +128,14 @@ def train_classifier(
     record["test"] = score(Classifier(path), test.images, test.labels)
     write(json.dumps(record, indent=2) + "\n")
     return path
+
+
+def load_or_train(name: str, data: Path) -> Classifier:
+    """The committed classifier `name`; where it is absent, it is trained from `data` first."""
+    path = FOLDER / f"{name}.onnx"
+    if not path.is_file():
+        train_classifier(RECIPES[name], data, FOLDER)
+    return Classifier(path)
 
 
 def score(

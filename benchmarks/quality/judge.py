@@ -2,7 +2,7 @@
 
 `probabilities` say what a picture shows, `features` are the space of the Fréchet distance. A judge
 is independent of every generator, takes what artifacts give, and needs only onnxruntime: no torch
-and no data set. `benchmarks.classifier` trains them.
+and no data set. `benchmarks.quality.classifier` trains them.
 
 Like every classifier it knows only its classes: noise too can be an 8 with confidence 1. Shares of
 confident verdicts speak of legible samples only together with coverage, and with a look at them.
@@ -83,16 +83,12 @@ def load_second(name: str) -> Classifier | None:
     return Classifier(path) if path.is_file() else None
 
 
-def load_classifier(name: str, data: Path | None = None) -> Classifier:
-    """The committed classifier `name`; where it is absent, it is trained from `data` first."""
+def load_classifier(name: str) -> Classifier:
+    """The committed classifier `name`."""
     path = FOLDER / f"{name}.onnx"
     if not path.is_file():
-        if data is None:
-            raise FileNotFoundError(
-                f"{path}: expected a frozen classifier; train it with "
-                f"`python -m benchmarks classifier {name} --data PATH`"
-            )
-        from benchmarks.classifier import RECIPES, train_classifier
-
-        train_classifier(RECIPES[name], data, FOLDER)
+        raise FileNotFoundError(
+            f"{path}: expected a frozen classifier; train it with "
+            f"`python -m benchmarks classifier {name} --data PATH`"
+        )
     return Classifier(path)

@@ -1,5 +1,4 @@
-"""How fast engines run the same network: torch, ONNX Runtime, OpenVINO, and what `runtime` makes
-of them.
+"""Images a second of torch, ONNX Runtime, OpenVINO and ours on the same networks.
 
 All variants do the same work (float latents in, uint8 images out, or back) on the same seeded
 inputs and the same cores, in interleaved rounds. The ratios are to the plain export on ONNX Runtime
@@ -15,15 +14,16 @@ from statistics import median
 from typing import Any
 
 import runtime
-from benchmarks.figures import Bar, Figure, least, parser, publish
-from benchmarks.raw import openvino_static, session
-from benchmarks.subjects import NETWORKS, Subject, add_options, opened
-from benchmarks.timing import interleaved, paired_ratio, rate
+from benchmarks.figures import Bar, Figure, least
+from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.raw import openvino_static, session
+from benchmarks.speed.subjects import NETWORKS, Subject, add_options, opened
+from benchmarks.speed.timing import interleaved, paired_ratio, rate
 from runtime.artifact.manifest import GraphName
 from runtime.engines.openvino import is_installed, precisions
 from runtime.machine import cores
 
-BASELINE = "ONNX Runtime, as it comes"
+BASELINE = "ONNX Runtime, default threads"
 OURS_FP32, OURS_AUTO = "ours, fp32", "ours, auto"
 
 BARS: dict[str, Bar] = {

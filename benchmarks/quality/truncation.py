@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.classifier import load_data
-from benchmarks.judge import Classifier, load_classifier, subject
 from benchmarks.plot import OTHERS, OURS, pyplot
-from benchmarks.quality import data_set_of, real_images, sample, trained_on
+from benchmarks.quality.classifier import load_data, load_or_train
+from benchmarks.quality.distances import real_images
+from benchmarks.quality.judge import Classifier, subject
+from benchmarks.quality.served import data_set_of, sample, served, trained_on
 from benchmarks.report import table, write_json
 from benchmarks.results import record
-from benchmarks.served import served
 from train import metrics
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with served(options.subject) as model:
         name = data_set_of(model)
-        classifier = load_classifier(name, options.data)
+        classifier = load_or_train(name, options.data)
         train, test = load_data(name, options.data)
         only = trained_on(model, classifier.classes)
         train_images, test_images = real_images(train, only), real_images(test, only)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from benchmarks.judge import Classifier, load_classifier
-from benchmarks.quality import SURE, Figures, Images, data_set_of, trained_on
+from benchmarks.quality.judge import Classifier, load_classifier
+from benchmarks.quality.served import Images, data_set_of, served, trained_on
+from benchmarks.quality.verdicts import SURE, Figures
 from benchmarks.report import table
 from benchmarks.results import record
-from benchmarks.served import served
 from runtime.images import contact_sheet, to_picture
 from runtime.sampling.paths import PathKind
 

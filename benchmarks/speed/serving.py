@@ -1,4 +1,4 @@
-"""What is left of the engine's speed over HTTP, for our service and for others.
+"""Images a second over HTTP: of our service, in process, and of other servers.
 
 The real service (`bentoml serve`) through its documented endpoint, loaded by wrk in a closed loop;
 beside it servers that do the same with the same graph, engine and cores (`benchmarks/peers`). Only
@@ -18,13 +18,14 @@ from statistics import median
 import numpy as np
 
 import runtime
-from benchmarks import servers, wrk
-from benchmarks.ceiling import Target
-from benchmarks.figures import Bar, Figure, least, most, parser, publish
-from benchmarks.rounds import Plan, Rounds, Work, run
-from benchmarks.servers import Server
-from benchmarks.subjects import Subject, add_options, opened, random_images
-from benchmarks.wrk import Load
+from benchmarks.figures import Bar, Figure, least, most
+from benchmarks.speed import servers, wrk
+from benchmarks.speed.ceiling import Target
+from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.rounds import Plan, Rounds, Work, run
+from benchmarks.speed.servers import Server
+from benchmarks.speed.subjects import Subject, add_options, opened, random_images
+from benchmarks.speed.wrk import Load
 from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import graph_bytes, graph_spec
 from runtime.images.encoding import encode_npy
@@ -118,12 +119,7 @@ def prepare(
         "PEER_CORES": str(cores()),
         "PEER_CLASSES": str(len(subject.manifest.labels or ())),
     }
-    started = {OURS: servers.ours(artifacts, settings), BARE: _python("bare", peer)}
-    if not chosen.no_peers:
-        started[NAIVE] = _bentoml("naive:Naive", peer)
-        started[ADAPTIVE] = _bentoml("adaptive:Adaptive", peer)
-        started[LITSERVE] = _python("lightning", peer, ready="/health")
-
+    started = _servers(chosen, artifacts, settings, peer)
     connections = chosen.connections or ([8] if chosen.quick else [1, 8, 32, 128])
     size = int(np.prod(subject.manifest.image.shape))
     single = Load("/sample", 1, '{"n":1,"seed":%d}', least_bytes=100)
@@ -150,6 +146,21 @@ def prepare(
         warm_up=0 if chosen.quick else 1,
     )
     return plan, engine
+
+
+def _servers(
+    chosen: argparse.Namespace,
+    artifacts: Path,
+    settings: Mapping[str, str],
+    peer: Mapping[str, str],
+) -> dict[str, Server]:
+    """Ours first; the peers unless the options leave them out."""
+    started = {OURS: servers.ours(artifacts, settings), BARE: _python("bare", peer)}
+    if not chosen.no_peers:
+        started[NAIVE] = _bentoml("naive:Naive", peer)
+        started[ADAPTIVE] = _bentoml("adaptive:Adaptive", peer)
+        started[LITSERVE] = _python("lightning", peer, ready="/health")
+    return started
 
 
 def _bentoml(service: str, environment: Mapping[str, str]) -> Server:

@@ -8,8 +8,7 @@ import numpy as np
 
 import runtime
 from benchmarks.plot import pyplot
-from benchmarks.quality import Images
-from benchmarks.served import served
+from benchmarks.quality.served import Images, served
 
 COLUMNS = 20
 

@@ -1,4 +1,4 @@
-"""What `Model` leaves of the engine's speed.
+"""What `Model` leaves of the engine's speed, against the best raw loop.
 
 `Model.sample` draws latents, forms batches, runs the engine and gathers uint8 images;
 `Model.encode` takes its images apart and its posteriors together. Both are held against the best
@@ -15,9 +15,10 @@ from statistics import median
 from typing import Literal
 
 import runtime
-from benchmarks.figures import Bar, Figure, least, parser, publish
-from benchmarks.subjects import NETWORKS, Subject, add_options, opened, random_images
-from benchmarks.timing import interleaved, medians, paired_ratio, rate
+from benchmarks.figures import Bar, Figure, least
+from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.subjects import NETWORKS, Subject, add_options, opened, random_images
+from benchmarks.speed.timing import interleaved, medians, paired_ratio, rate
 from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import Backend, Setting, Variant
 from runtime.engines.cache import cache_folder
@@ -46,7 +47,7 @@ class Loop:
 
     def __str__(self) -> str:
         runs = f"{self.loops} runs" if self.loops > 1 else "1 run"
-        return f"raw loop: {runs} of {self.batch} images, {self.threads} thread(s) each"
+        return f"{runs} of {self.batch} images, {self.threads} thread(s) each"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -147,18 +148,19 @@ def compare(
     variants = {"ours": lambda: rate(call, seconds)}
     variants |= {str(loop): partial(loops[loop], seconds) for loop in best}
     found = interleaved(variants, rounds)
-    fastest = max((str(loop) for loop in best), key=lambda loop: median(found[loop]))
-    bar = BARS.get(name)
+    ranked = sorted(map(str, best), key=lambda loop: -median(found[loop]))
+    names = ("ours", "best raw loop", *("next raw loop" for _ in ranked[1:]))
     return [
         Figure(
             name,
-            variant,
-            median(rates),
+            shown,
+            median(found[variant]),
             "images/s",
-            paired_ratio(rates, found[fastest]),
+            paired_ratio(found[variant], found[ranked[0]]),
             "best raw loop",
-            bar if variant == "ours" else None,
-            rounds=rates,
+            BARS.get(name) if variant == "ours" else None,
+            "" if variant == "ours" else variant,
+            rounds=found[variant],
         )
-        for variant, rates in found.items()
+        for shown, variant in zip(names, ("ours", *ranked), strict=True)
     ]

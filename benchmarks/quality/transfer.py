@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.classifier import RECIPES, Network, fit, load_data
-from benchmarks.quality import by_label
+from benchmarks.quality.classifier import RECIPES, Network, fit, load_data
+from benchmarks.quality.served import by_label, served
 from benchmarks.report import table
 from benchmarks.results import record
-from benchmarks.served import served
 from train.data import Dataset
 
 BATCH = 500

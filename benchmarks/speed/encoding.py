@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 import runtime
-from benchmarks.figures import Bar, Figure, least, most, parser, publish
-from benchmarks.servers import ROOT
-from benchmarks.subjects import Subject, add_options, opened
-from benchmarks.timing import interleaved, paired_ratio
+from benchmarks.figures import Bar, Figure, least, most
+from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.servers import ROOT
+from benchmarks.speed.subjects import Subject, add_options, opened
+from benchmarks.speed.timing import interleaved, paired_ratio
 from runtime.images import UInt8Array, to_picture
 from runtime.images.encoding import encode_image, encode_npy
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from benchmarks.judge import load_classifier
-from benchmarks.quality import SURE, data_set_of
+from benchmarks.quality.judge import load_classifier
+from benchmarks.quality.served import data_set_of
+from benchmarks.quality.verdicts import SURE
 from benchmarks.report import table
 from benchmarks.results import record
 from export import export_run

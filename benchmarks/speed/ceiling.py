@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import runtime
-from benchmarks.subjects import random_images
-from benchmarks.timing import rate
+from benchmarks.speed.subjects import random_images
+from benchmarks.speed.timing import rate
 from runtime.artifact.manifest import GraphName
 
 P = ParamSpec("P")

@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 
 import runtime
-from benchmarks import servers
-from benchmarks.ceiling import in_fresh_process
-from benchmarks.figures import Bar, Figure, most, parser, publish
-from benchmarks.subjects import add_options, opened
+from benchmarks.figures import Bar, Figure, most
+from benchmarks.speed import servers
+from benchmarks.speed.ceiling import in_fresh_process
+from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.subjects import add_options, opened
 from runtime.machine import cores
 
 GROWTH: Bar = most(30.0)

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.classifier import load_data
-from benchmarks.judge import Classifier, load_classifier
-from benchmarks.quality import Figures, Images, recognised, sample, shuffled
+from benchmarks.quality.classifier import load_data, load_or_train
+from benchmarks.quality.distances import shuffled
+from benchmarks.quality.judge import Classifier
+from benchmarks.quality.served import Images, sample
+from benchmarks.quality.verdicts import Figures, recognised
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from export import export_run
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
     parser.add_argument("--out", type=Path, help="write a picture of both priors' samples, PNG")
     options = parser.parse_args(arguments)
-    classifier = load_classifier("mnist", options.data)
+    classifier = load_or_train("mnist", options.data)
     real, _ = load_data("mnist", options.data)
     with tempfile.TemporaryDirectory() as folder:
         artifact = _copied(options.subject, Path(folder))

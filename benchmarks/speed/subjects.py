@@ -23,7 +23,7 @@ from runtime.machine import cores
 from runtime.requests.sample import Sample
 
 if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
-    from benchmarks.networks import Network
+    from benchmarks.speed.networks import Network
 
 NETWORKS = ("dcgan64", "dcgan32", "resnet32", "vae32")
 _SLOW = ("resnet32",)
@@ -137,7 +137,7 @@ def exported(name: str, out: Path, precisions: Sequence[Reduced] = ()) -> Subjec
     With `precisions` beside fp32: held against it over few images. Weights that are random need no
     more, and 10,000 of the slow network's take an hour.
     """
-    from benchmarks.networks import build
+    from benchmarks.speed.networks import build
     from export import export
     from export.variants import add_variants
 

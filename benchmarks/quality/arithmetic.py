@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.judge import Classifier, load_classifier
 from benchmarks.plot import pyplot
-from benchmarks.quality import SURE, Figures, Images, sample
+from benchmarks.quality.judge import Classifier, load_classifier
+from benchmarks.quality.served import Images, sample, served
+from benchmarks.quality.verdicts import SURE, Figures
 from benchmarks.report import table
 from benchmarks.results import record
-from benchmarks.served import served
 
 SAMPLES = 20_000
 """Samples among which the kinds are looked for."""

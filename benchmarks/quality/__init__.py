@@ -1,0 +1,1 @@
+"""How good: what trained models draw, judged by frozen classifiers and estimators."""

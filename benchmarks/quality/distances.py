@@ -1,0 +1,79 @@
+"""How far samples lie from real images and from each other, in pixels and in a judge's features."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.served import Images
+from benchmarks.quality.verdicts import Figures
+from train import metrics
+from train.data import Dataset
+
+_SET_DISTANCES = ("frechet", "density", "coverage", "precision", "recall")
+
+
+def set_distances(
+    samples: NDArray[np.float32], train: NDArray[np.float32], test: NDArray[np.float32]
+) -> Figures:
+    """Fréchet distance, density and coverage, precision and recall of features [n, D] against real
+    ones, beside those of real test images. All sets have the size of the smallest; where samples
+    and training images allow several disjoint sets of that size, the figures are means over them.
+    """
+    size = min(len(samples), len(train), len(test))
+    folds = min(len(samples), len(train)) // size
+    estimates: dict[str, list[float]] = {}
+    for fold in range(folds):
+        part = slice(fold * size, (fold + 1) * size)
+        for suffix, features in (("", samples[part]), ("_real", test[:size])):
+            known = train[part]
+            estimated = (
+                metrics.frechet_distance(features, known),
+                *metrics.density_coverage(features, known),
+                *metrics.precision_recall(features, known),
+            )
+            for name, value in zip(_SET_DISTANCES, estimated, strict=True):
+                estimates.setdefault(name + suffix, []).append(value)
+    return {"set_size": size} | {name: float(np.mean(found)) for name, found in estimates.items()}
+
+
+def diversity(images: Images, features: NDArray[np.float32]) -> Figures:
+    """Mean pairwise distance: root-mean-square grey levels a pixel, and in classifier features."""
+    pixels = images.reshape(len(images), -1)
+    return {
+        "diversity_pixels": metrics.mean_pairwise_distance(pixels) / pixels.shape[1] ** 0.5,
+        "diversity_features": metrics.mean_pairwise_distance(features),
+    }
+
+
+def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
+    """The nearest training image in pixels: indices [n], median RMS distance in grey levels."""
+    pixels = images.reshape(len(images), -1)
+    indices, distances = metrics.nearest_neighbours(pixels, train.reshape(len(train), -1))
+    return indices, float(np.median(distances)) / pixels.shape[1] ** 0.5
+
+
+def seen_to_unseen(images: Images, train: Images, test: Images, *, mirrored: bool) -> float:
+    """Mean distance in pixels of the nearest training image over that of the nearest test image,
+    among as many of each, from the first half of the training images (so that the other half can
+    be asked for the same). 1 where a model does not know which of them it was trained on; lower by
+    the share of copies that are found among so many, `mirrored` ones too. Unlike a distance alone
+    it does not fall for samples that are merely smooth."""
+    size = min(len(train) // 2, len(test))
+    known = [
+        np.concatenate([part, part[:, :, ::-1]]) if mirrored else part
+        for part in (train[:size], test[:size])
+    ]
+    pixels, *known = (part.reshape(len(part), -1) for part in (images, *known))
+    seen, unseen = (metrics.nearest_neighbours(pixels, points)[1].mean() for points in known)
+    return float(seen / unseen)
+
+
+def real_images(data: Dataset, only: str | None = None) -> Images:
+    """All images, or those of one class, `shuffled`."""
+    return shuffled(
+        data.images if only is None else data.images[data.labels == data.classes.index(only)]
+    )
+
+
+def shuffled(images: Images) -> Images:
+    """In a fixed order of which any part is a fair sample: data sets are often sorted by class."""
+    return images[np.random.default_rng(0).permutation(len(images))]

@@ -1,0 +1,90 @@
+"""What is measured is what is served: an artifact, or a run's export, sampled through `runtime`."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import runtime
+from benchmarks.quality.classifier import RECIPES
+
+logger = logging.getLogger(__name__)
+
+Images = NDArray[np.uint8]
+"""[n, H, W, C]"""
+
+
+@contextmanager
+def served(subject: str) -> Iterator[runtime.Model]:
+    """The model of an artifact (a folder, or a name under artifacts/) or of a training run, which
+    is exported into a temporary folder first, in fp32."""
+    is_run = (Path(subject) / "run.json").is_file()
+    with tempfile.TemporaryDirectory() if is_run else nullcontext() as folder:
+        artifact: str | Path = subject
+        if folder is not None:
+            from export import export_run  # imports torch, which an artifact needs not
+
+            # Variants would take longer to compare with fp32 than most figures take.
+            artifact = export_run(subject, out=folder, precisions=())
+        with runtime.load(artifact) as model:
+            yield model
+
+
+def sample(
+    model: runtime.Model,
+    n: int,
+    seed: int,
+    *,
+    offset: int = 0,
+    label: str | None = None,
+    truncation: float | None = None,
+) -> Images:
+    """n images of `seed`, streamed."""
+    batches = model.stream(n, seed=seed, offset=offset, labels=label, truncation=truncation)
+    return np.concatenate(list(batches))
+
+
+def by_label(model: runtime.Model, n: int, seed: int) -> dict[str, Images]:
+    """n samples of each label, no truncation."""
+    names = model.manifest.labels
+    if names is None:
+        raise ValueError(f"{model.manifest.name}: expected a model that takes labels")
+    # Other latents for each class, or all classes would share the same n draws.
+    return {
+        name: sample(model, n, seed, offset=index * n, label=name)
+        for index, name in enumerate(names)
+    }
+
+
+def data_set_of(model: runtime.Model) -> str:
+    """The data set whose classifier fits the model's images; the log warns where the model was
+    trained on another one."""
+    shape = model.manifest.image.shape
+    for name, recipe in RECIPES.items():
+        if (recipe.height, recipe.width, recipe.channels) == shape:
+            data = str(model.manifest.provenance.details.get("data", name))
+            if not data.startswith(name):
+                logger.warning(
+                    "%s was trained on %s and is judged as if on %s, whose pictures have its shape",
+                    model.manifest.name, data, name,
+                )  # fmt: skip
+            return name
+    known = {name: (r.height, r.width, r.channels) for name, r in RECIPES.items()}
+    raise ValueError(
+        f"{model.manifest.name}: expected images of a known data set ({known}), found {shape}"
+    )
+
+
+def trained_on(model: runtime.Model, classes: Sequence[str]) -> str | None:
+    """The one class the model's data set is named for: "frog" in "cifar10-frogs"; None where it
+    takes labels, or knows them all."""
+    manifest = model.manifest
+    if manifest.labels is not None:
+        return None
+    data = str(manifest.provenance.details.get("data", manifest.name))
+    words = {word.removesuffix("s") for word in data.split("-")}
+    return next((c for c in classes if c in words), None)

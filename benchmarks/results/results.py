@@ -1,0 +1,205 @@
+"""The page of training results, drawn from committed records: never written by hand."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.results import adversarial, cifar10, likelihood
+from benchmarks.results.record import Record, Row, read
+from train.recipes import RECIPE_JSON, RECIPES, differences
+
+ROWS: tuple[Row, ...] = (*likelihood.ROWS, *adversarial.ROWS, *cifar10.ROWS)
+
+_TOP = """# Results of training
+
+Written by `python -m benchmarks results` from the records in `benchmarks/results/records/`, never
+by hand: what each run was, what was measured of it, and the command that measured it. A run is
+what `python -m train RECIPE --data PATH --out runs/RUN` wrote, the recipe's options being those in
+its table. What has no record says "not run".
+
+- `frechet`: Fréchet distance of 10,000 samples to as many training images in the features of a
+  small frozen classifier (`benchmarks/quality/classifiers`); real test images have 0.03 on MNIST.
+  `density`, `coverage`, `precision`, `recall`: in the same features. `… real`: of real test images.
+- `sure`: the share of samples of which the classifier is at least 0.9 sure; `as asked`: the share
+  that it recognises as the label asked for.
+- `iw 5000`: negative log-likelihood by the importance-weighted bound with so many draws, in nats.
+- Settings were chosen by looking at test figures: no training images are held out for that.
+"""
+
+
+_OPTIONS = ("steps", "seed")
+"""Settings that `python -m train` takes as options."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m benchmarks results`"""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks results", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    options = parser.parse_args(arguments)
+    options.out.write_text(page(ROWS))
+    print(options.out)
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The whole page: an overview, then a section a system."""
+    overview = _markdown(
+        ("system", "ours", "goal", "met", "published"),
+        ((_link(row.system), _ours(row), row.goal, _met(row), row.published) for row in rows),
+    )
+    return "\n".join([_TOP, overview, *(_section(row) for row in rows)])
+
+
+def _section(row: Row) -> str:
+    lines = [f"## {row.system}", "", row.shows, ""]
+    records = {name: read(name) for name in row.records}
+    if not records:
+        lines += ["Not run.", ""]
+    else:
+        header = ("run", "recipe", "data", "steps x batch", "time", *map(_words, row.figures))
+        cells = (_run(name, record, row.figures) for name, record in records.items())
+        lines += [_markdown(header, cells), *_seeds(row)]
+    found = {name: record for name, record in records.items() if record is not None}
+    lines += [
+        f"- goal: {row.goal}",
+        f"- met: {_met(row)}",
+        f"- published: {row.published}",
+        f"- compared: {row.comparable}",
+    ]
+    lines += [f"- found: {row.findings}"] if row.findings else []
+    machines = dict.fromkeys(str(r.run["provenance"]["machine"]) for r in found.values())
+    lines += [f"- machine: {machine}" for machine in machines]
+    lines += [line for name, record in found.items() for line in _since(name, record)]
+    commands = dict.fromkeys(
+        measurement.command
+        for record in found.values()
+        for measurement in record.measurements
+        if not set(row.figures).isdisjoint(measurement.figures)
+    )
+    if commands:
+        lines += ["", "<details><summary>Measured by</summary>", ""]
+        lines += [*(f"- `{command}`" for command in commands), "", "</details>"]
+    for picture in row.pictures if found else ():
+        lines += ["", f"![{Path(picture).stem}](results/{picture})"]
+    return "\n".join([*lines, ""])
+
+
+def _met(row: Row) -> str:
+    return row.met if any(map(read, row.records)) else "not run"
+
+
+def _run(name: str, record: Record | None, figures: Sequence[str]) -> tuple[str, ...]:
+    if record is None:
+        return (f"`{name}`", "", "", "", "", "not run", *("" for _ in figures[1:]))
+    provenance = record.run["provenance"]
+    return (
+        f"`{record.run.get('artifact', name)}`",
+        f"`{_command(record)}`",
+        str(provenance["data"]),
+        f"{provenance['steps']:,} x {provenance['batch_size']}",
+        _time(provenance["seconds"]),
+        *(_number(record.figures.get(figure)) for figure in figures),
+    )
+
+
+def _command(record: Record) -> str:
+    """The recipe with what `python -m train` must be told to train it so again."""
+    changed = _changed(record)
+    options = [f" --{name} {changed[name][0]}" for name in _OPTIONS if name in changed]
+    return record.run["recipe"]["name"] + "".join(options)
+
+
+def _since(name: str, record: Record) -> list[str]:
+    """A line where no option of `python -m train` makes up for how the recipe has changed."""
+    settings = [
+        f"{setting.rpartition('.')[2]} {had} (now {has})"
+        for setting, (had, has) in _changed(record).items()
+        if setting not in _OPTIONS
+    ]
+    shown = record.run.get("artifact", name)
+    return (
+        [f"- the recipe of `{shown}` has changed since: {', '.join(settings)}"] if settings else []
+    )
+
+
+def _changed(record: Record) -> dict[str, tuple[Any, Any]]:
+    """What a run was trained with and its recipe has otherwise today: setting -> (had, has)."""
+    recipe = RECIPES.get(record.run["recipe"]["name"])
+    now = RECIPE_JSON.dump_python(recipe(), mode="json") if recipe else {}
+    return differences(record.run["recipe"], now)
+
+
+def _ours(row: Row) -> str:
+    """The figure that counts, by recipe."""
+    figure = row.figures[0]
+    found = {
+        recipe: [record.figures[figure] for record in records if figure in record.figures]
+        for recipe, records in _by_recipe(row).items()
+    }
+    parts = [f"`{recipe}` {_spread(values) if values else '-'}" for recipe, values in found.items()]
+    return f"{_words(figure)}: {', '.join(parts)}" if parts else "not run"
+
+
+def _by_recipe(row: Row) -> dict[str, list[Record]]:
+    """The records there are: those of one recipe differ by their seeds; what ships stands alone,
+    for its recipe may have changed since."""
+    grouped: dict[str, list[Record]] = {}
+    for record in filter(None, map(read, row.records)):
+        name = record.run.get("artifact", record.run["recipe"]["name"])
+        grouped.setdefault(name, []).append(record)
+    return grouped
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The value, or mean and standard deviation of several seeds."""
+    if len(values) == 1:
+        return _number(values[0])
+    return f"{_number(mean(values))} ± {stdev(values):.2g}"
+
+
+def _seeds(row: Row) -> list[str]:
+    """A table of means over seeds, where a recipe was run with several."""
+    grouped = _by_recipe(row)
+    if all(len(records) < 2 for records in grouped.values()):
+        return []
+    cells = (
+        (
+            f"`{recipe}`",
+            str(len(records)),
+            *(
+                _spread([r.figures[figure] for r in records])
+                if all(figure in r.figures for r in records)
+                else "-"
+                for figure in row.figures
+            ),
+        )
+        for recipe, records in grouped.items()
+    )
+    header = ("mean ± standard deviation", "seeds", *map(_words, row.figures))
+    return [_markdown(header, cells)]
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _link(system: str) -> str:
+    """To the section, as GitHub names it."""
+    kept = "".join(c for c in system.lower() if c.isalnum() or c in " -_")
+    return f"[{system}](#{kept.replace(' ', '-')})"
+
+
+def _words(figure: str) -> str:
+    return figure.replace("_", " ")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) and value >= 100 else f"{value:.4g}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
