@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.batching.jobs import Job
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Entry:
     """A request in the queue: its job of the moment and its future.
 
@@ -20,7 +20,7 @@ class Entry:
     """
 
     job: Job[Any]
-    future: Future[Any] = field(default_factory=lambda: Future[Any]())
+    future: Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     window: int = 0
     row_bytes: int = 0
@@ -40,7 +40,7 @@ class Entry:
         return min(self.remaining, self.window)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Slice:
     """Rows start..stop of an entry's job, counted from the job's first row."""
 

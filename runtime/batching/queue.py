@@ -174,7 +174,7 @@ class JobQueue:
         if self._closed:
             raise EngineError("the model is closed: load it again")
         self._drop_cancelled()
-        entry = Entry(job, where=self._line)
+        entry = Entry(job, Future(), where=self._line)
         self._measure(entry)
         self._line.append(entry)
         self._admit()
@@ -202,10 +202,12 @@ class JobQueue:
 
     def _overflow(self, entry: Entry) -> str | None:
         """The limit that keeps an entry out."""
-        if self._images + entry.weight > self._max_images:
+        images = entry.weight
+        if self._images + images > self._max_images:
             return "images"
-        held = self._bytes + entry.weight * entry.row_bytes
-        return "bytes" if self._max_bytes is not None and held > self._max_bytes else None
+        if self._max_bytes is None or self._bytes + images * entry.row_bytes <= self._max_bytes:
+            return None
+        return "bytes"
 
     def _overload(self) -> OverloadedError:
         if self._max_bytes is not None and self._overflow(self._line[0]) == "bytes":
