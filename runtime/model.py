@@ -55,8 +55,8 @@ class Model:
         capacity: Capacity | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """`capacity` says how many rows of each graph and size ride in one run (without it `batch` of
-        any), and how many bytes requests may hold."""
+        """`capacity` says how many rows of each graph and size ride in one run (without it `batch`
+        of any), and how many bytes requests may hold."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
         self.max_batch = batch
@@ -202,8 +202,8 @@ class Model:
     def encode(
         self, images: NDArray[Any], labels: Labels | None = None, *, seed: int | None = None
     ) -> Posterior | PosteriorDraw:
-        """The posterior of uint8 images of a size that the model takes: its mean and log variance, or
-        with a `seed` one latent drawn from each image's, and its log density.
+        """The posterior of uint8 images of a size that the model takes: its mean and log variance,
+        or with a `seed` one latent drawn from each image's, and its log density.
 
         Draw i depends on (image i, its label, seed, i) alone. Where the encoder takes noise
         (a flow), there is no mean, and a seed is needed.

@@ -1,5 +1,5 @@
-"""A tiny artifact whose images have any size: named axes, two noise inputs, a truncation, an encoder
-and a translator that takes a mask and doubles the image."""
+"""A tiny artifact whose images have any size: named axes, two noise inputs, a truncation, an
+encoder and a translator that takes a mask and doubles the image."""
 
 import hashlib
 from pathlib import Path

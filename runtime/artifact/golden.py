@@ -16,8 +16,8 @@ from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 GOLDEN = "golden.npz"
 
-# The tolerance of all backends in fp32: of pixels in grey levels, and of other outputs, which are of
-# the order of 1: float32 sums in another order differ by about 1e-5.
+# The tolerance of all backends in fp32: of pixels in grey levels, and of other outputs, which are
+# of the order of 1: float32 sums in another order differ by about 1e-5.
 MAX_LEVELS = 1
 FLOAT_TOLERANCE = 1e-3
 # In reduced precision every pixel may be a little off, but not visibly: on the average over many

@@ -239,8 +239,8 @@ class Manifest(Frozen):
 
     def image(self, size: Size | None = None) -> ImageSpec:
         """The images that the first graph with any gives, or takes, at a size."""
-        tensors = [t for t in self._tensors("images")]
-        height, width, channels = tensors[0].at(self.default_size if size is None else size)
+        tensor = next(iter(self._tensors("images")))
+        height, width, channels = tensor.at(self.default_size if size is None else size)
         return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
 
     @property

@@ -54,7 +54,8 @@ def _pictures(tensor: TensorSpec, counter: Counter, size: Size) -> UInt8Array:
     for image, cells in zip(images, coarse, strict=True):
         for channel in range(channels):
             picture = Image.fromarray(np.ascontiguousarray(cells[..., channel]))
-            image[..., channel] = picture.resize((width, height), Image.Resampling.BICUBIC)
+            resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+            image[..., channel] = np.asarray(resized)
     if tensor.role == "mask":
         images = np.where(images > 127, np.uint8(255), np.uint8(0))
     return images
