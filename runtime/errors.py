@@ -1,14 +1,14 @@
-"""The exceptions of latentserve: one tree, every lower-level error mapped into it.
+"""The exceptions of latentserve: one tree, and every lower-level error is mapped into it.
 
 LatentServeError
-├── ArtifactError     an artifact that is damaged, unsafe or not one of ours; nothing is loaded
-├── InputError        a value the caller gave: names the field, the expected and the found
-├── OverloadedError   the queue has no room and the caller chose not to wait
+├── ArtifactError     an artifact is damaged, unsafe or of another format; nothing is loaded
+├── InputError        a value of the caller is not valid: gives field, expected and found
+├── OverloadedError   the queue is full, and the caller chose not to wait
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
-│   ├── NotFiniteError    it gave NaN or infinity
-│   ├── WrongImagesError  its images are not the reference's
-│   └── OutOfDeviceMemoryError    the GPU has no room for it
-└── ExportError       a module that cannot become an artifact; nothing is written
+│   ├── NotFiniteError    its outputs hold NaN or infinity
+│   ├── WrongImagesError  its images differ too much from the reference's
+│   └── OutOfDeviceMemoryError    the GPU has too little free memory
+└── ExportError       a module cannot become an artifact; nothing is written
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ class LatentServeError(Exception):
 class ArtifactError(LatentServeError):
     """An artifact cannot be trusted or understood.
 
-    `file` is the path inside the artifact (or the artifact's folder) that is at fault,
-    `reason` says what was expected and what was found.
+    `file` is the path of the wrong file (or of the artifact's folder), `reason` says what was
+    expected and what was found.
     """
 
     def __init__(self, file: Path | str, reason: str) -> None:
@@ -33,7 +33,7 @@ class ArtifactError(LatentServeError):
 
 
 class InputError(LatentServeError):
-    """A value given by the caller is not acceptable; nothing was run."""
+    """A value from the caller is not valid; nothing was run."""
 
     def __init__(self, field: str, expected: str, found: str) -> None:
         self.field = field
@@ -58,7 +58,7 @@ class OverloadedError(LatentServeError):
 
 
 class EngineError(LatentServeError):
-    """An inference engine is missing, refused a graph, or failed in a run."""
+    """An inference engine is missing, refused a graph, or failed while running it."""
 
 
 class NotFiniteError(EngineError):
@@ -70,8 +70,8 @@ class WrongImagesError(EngineError):
 
 
 class OutOfDeviceMemoryError(EngineError):
-    """A GPU has no room for an allocation."""
+    """A GPU has too little free memory for an allocation."""
 
 
 class ExportError(LatentServeError):
-    """A module cannot be exported as asked; no artifact was written."""
+    """A module cannot be exported with these options; no artifact was written."""

@@ -1,12 +1,12 @@
-"""Priors that were fitted after training: a Gaussian mixture over latents, `prior.npz`.
+"""Priors that are fitted after training: a Gaussian mixture over latents, `prior.npz`.
 
-A VAE's decoder has seen latents of the aggregate posterior q(z) = mean over x of q(z|x), which is
-never quite N(0, I) (Hoffman & Johnson 2016, "ELBO surgery"); a density fitted on it leaves fewer
-samples where the decoder has seen nothing (Ghosh et al. 2020, arXiv:1903.12436).
+A VAE's decoder is trained on latents of the aggregate posterior q(z) = mean over x of q(z|x), which
+always differs somewhat from N(0, I) (Hoffman & Johnson 2016, "ELBO surgery"). A density fitted to
+q(z) gives fewer samples where the decoder was not trained (Ghosh et al. 2020, arXiv:1903.12436).
 
 `prior.npz` holds `weights` float64 [K], `means` float32 [K, Z], and `factors` float32 [K, Z, Z],
-the lower Cholesky factors of the covariances. Z is the latent's size: latents of any shape are
-taken as rows.
+the lower Cholesky factors of the covariances. Z is the number of values in a latent: latents of
+any shape are flattened to rows.
 """
 
 from collections.abc import Mapping
@@ -69,15 +69,15 @@ class Mixture:
             )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What `prior.npz` holds."""
+        """The content of `prior.npz`."""
         return {"weights": self.weights, "means": self.means, "factors": self.factors}
 
     def latents(self, counter: Counter, truncation: float | None = None) -> Float32Array:
-        """[count, Z]: z = mean_k + L_k n, the normals n those of N(0, I) for the same items (and
-        truncation), the component k by one uniform from a stream of its own.
+        """[count, Z]: z = mean_k + L_k n. The normals n are those of N(0, I) for the same items and
+        truncation; one uniform from a separate stream chooses the component k.
 
-        Products are summed one by one in float64, in the order of the columns: the same bits on
-        every machine, in any batch.
+        Products are summed one by one in float64, in the order of the columns, which gives the same
+        bits on every machine and in any batch.
         """
         chosen = self.components(counter)
         noise = normals(counter, Stream.LATENT, self.means.shape[1], truncation)
@@ -87,7 +87,7 @@ class Mixture:
         return latents.astype(np.float32)
 
     def components(self, counter: Counter) -> NDArray[np.int64]:
-        """[count]: the component that each item is drawn from."""
+        """[count]: the component from which each item is drawn."""
         uniform = uniforms(counter, Stream.MIXTURE_COMPONENT, 1)[:, 0]
         return np.searchsorted(self._edges, uniform, side="right")
 
@@ -108,8 +108,8 @@ class Mixture:
         return np.asarray(logsumexp(terms, axis=0), np.float64)
 
     def quantiles(self, axis: int, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the distribution function of one latent axis, all others summed out, has these
-        values: [n], by bisection."""
+        """The quantiles of one latent axis's marginal distribution at these probabilities, by
+        bisection: [n]."""
         from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
         means = self.means[:, axis].astype(np.float64)
@@ -125,7 +125,7 @@ class Mixture:
 
     @cached_property
     def _edges(self) -> NDArray[np.float64]:
-        """[K - 1]: where the uniform's range passes from one component to the next."""
+        """[K - 1]: the cumulative weights that separate the components in (0, 1)."""
         return np.cumsum(self.weights)[:-1]
 
     @cached_property

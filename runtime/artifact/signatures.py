@@ -1,8 +1,8 @@
-"""Ed25519 signatures of artifacts (RFC 8032): who made one, where checksums only find accidents.
+"""Ed25519 signatures of artifacts (RFC 8032): they show who made one; checksums do not.
 
-`manifest.sig` beside the manifest is the signature, in base64, of a line that says what is signed
-and the manifest's bytes; those hold the name, the version and the checksum of every other file.
-Keys are PEM files, as `python -m export keys` and OpenSSL write them.
+`manifest.sig`, beside the manifest, holds the signature in base64. The signed bytes are a line that
+names the purpose, and then the bytes of the manifest, which hold the name, the version and the
+checksum of every other file. Keys are PEM files, as written by `python -m export keys` and OpenSSL.
 """
 
 import base64
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 SIGNATURE = "manifest.sig"
 
-# Part of what is signed, so that no signature made for another purpose passes for one of these.
+# Part of the signed bytes, so that a signature made for another purpose is never valid here.
 _CONTEXT = b"latentserve artifact, manifest.json:\n"
 _PUBLIC_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 def public_keys(path: Path) -> "tuple[Ed25519PublicKey, ...]":
-    """The public keys of a PEM file, one or several (an old and a new one, say).
+    """The public keys of a PEM file: one or several, for example an old and a new one.
 
-    Raises InputError where there is none, or one of another kind.
+    Raises InputError if there is none, or if one is of another kind.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -46,15 +46,15 @@ def public_keys(path: Path) -> "tuple[Ed25519PublicKey, ...]":
 
 
 def signed_bytes(manifest: bytes) -> bytes:
-    """What is signed for a manifest of these bytes."""
+    """The bytes to sign for a manifest of these bytes."""
     return _CONTEXT + manifest
 
 
 def check_signature(
     folder: Path, manifest: bytes, signature: bytes | None, keys: "tuple[Ed25519PublicKey, ...]"
 ) -> None:
-    """ArtifactError unless one of the keys made `signature` (the file's content; None where there
-    is no such file) for a manifest of these bytes."""
+    """Raise ArtifactError unless one of the keys signed a manifest of these bytes. `signature` is
+    the content of the file, or None if there is no such file."""
     from cryptography.exceptions import InvalidSignature
 
     path = folder / SIGNATURE

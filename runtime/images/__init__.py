@@ -1,7 +1,6 @@
-"""Pixels: open, fit, convert; encode as files; sheets.
+"""Pixels: open, fit, convert; encode as files; contact sheets.
 
-Training and serving share what this package offers by itself, so importing it loads no more of the
-runtime.
+Training and serving share the names of this module. Importing it loads nothing else of the runtime.
 """
 
 from runtime.images.pixels import (

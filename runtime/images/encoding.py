@@ -28,14 +28,13 @@ MEDIA_TYPES = {
     "json": "application/json",
 }
 
-# WebP keeps every pixel, as PNG does. JPEG is for looking at, so it keeps the colour at full
-# resolution.
+# WebP is lossless here, as PNG is. JPEG is lossy, but keeps the full resolution of colour.
 _OPTIONS: dict[PictureFormat, dict[str, Any]] = {
     "webp": {"lossless": True, "quality": 20, "method": 0},
     "jpeg": {"quality": 92, "subsampling": 0},
 }
 
-# What NumPy's header parser, a Python parser underneath, raises for damaged headers.
+# NumPy parses a header as Python source. These errors come from damaged headers.
 _NPY_ERRORS = (
     ValueError,
     EOFError,
@@ -47,15 +46,15 @@ _NPY_ERRORS = (
     tokenize.TokenError,
 )
 
-# Version -> bytes of the header's length.
+# Format version -> number of bytes that hold the header's length.
 _NPY_LENGTH = {b"\x01\x00": 2, b"\x02\x00": 4}
 
-# A fixed moment, so that the same images give the same archive (the earliest that ZIP can say).
+# A fixed time, so that the same images give the same archive: the earliest that ZIP can store.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def encode_image(image: UInt8Array, picture_format: PictureFormat = "png") -> bytes:
-    """One uint8 image [H, W, C] as a PNG or lossless WebP (every pixel kept) or a JPEG."""
+    """One uint8 image [H, W, C] as a PNG or WebP (both lossless) or a JPEG."""
     if picture_format == "png":
         return encode_png(image)
     buffer = io.BytesIO()
@@ -71,7 +70,7 @@ def encode_npy(array: NDArray[Any]) -> bytes:
 
 @lru_cache(maxsize=64)
 def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """What stands before the values of a C-ordered array in an `.npy` file."""
+    """The header of a C-ordered array in an `.npy` file, which comes before its values."""
     stream = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(dtype)
     header = {"descr": descr, "fortran_order": False, "shape": shape}
@@ -87,13 +86,14 @@ def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
-    """The array of an `.npy` file; InputError for anything else, objects (pickle) included.
+    """The array of an `.npy` file; InputError for anything else, including arrays of objects
+    (pickle).
 
-    The array's size is held against the length of `data` first, so a small body cannot claim a
-    large one. The array is read-only and shares the memory of `data`.
+    The size in the header is compared with the length of `data` first, so a small body cannot
+    allocate a large array. The array is read-only and shares the memory of `data`.
     """
     expected = "a NumPy .npy file of plain numbers"
-    # After the magic string and the version: the header's length, the header, the values.
+    # The file: magic string, version, length of the header, header, values.
     length = _NPY_LENGTH.get(data[6:8], 0)
     start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
     try:
@@ -109,7 +109,7 @@ def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
         raise InputError(field, expected, f"{len(data)} bytes of something else") from error
 
 
-@lru_cache(maxsize=64)  # NumPy parses it as Python: slow, and the same clients send the same
+@lru_cache(maxsize=64)  # parsing Python source is slow, and clients repeat their headers
 def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(head)
     if np.lib.format.read_magic(stream) == (1, 0):
@@ -118,8 +118,8 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def encode_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """A ZIP of named files, stored without compression (pictures are compressed already); the
-    same files give the same bytes."""
+    """A ZIP of named files, without compression because pictures are already compressed. The same
+    files give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in files:

@@ -1,4 +1,4 @@
-"""Images from and to files; the name's ending says the format."""
+"""Read images from files and write them; the suffix of the name chooses the format."""
 
 import json
 import re
@@ -35,7 +35,7 @@ OUTPUTS = f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder fo
 
 
 def check_output(out: Path) -> None:
-    """Refuse an ending that no format has, before any work is done."""
+    """Raise InputError for a suffix without a format, before any work is done."""
     if out.suffix.lower() not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
         raise InputError("out", f"one of {OUTPUTS}", f"{out.name!r}")
 
@@ -50,13 +50,13 @@ def save_images(
     arrays: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
     done: int = 0,
 ) -> None:
-    """Write n images that arrive in batches, in order; of a folder, all but the first `done`.
+    """Write n images that arrive in batches, in order. In a folder, the first `done` images exist
+    already, and the batches hold the rest.
 
-    A folder and `.npy` are written as the batches come: no more images are held for many than for
-    a few. `names`
-    are the single files' names without ending (default: the image's number), made safe and
-    distinct; `arrays()` go into an `.npz` beside `images`. A file is complete or absent: it is
-    renamed into place at the end. Raises InputError where the system cannot write.
+    A folder and an `.npy` file are written batch by batch, so memory does not grow with n. `names`
+    are the names of single files without suffix (default: the image's number); they are made safe
+    and distinct. An `.npz` also holds `arrays()`, beside `images`. A file is complete or absent,
+    because it is renamed at the end. Raises InputError if the system cannot write.
     """
     check_output(out)
     distinct = _distinct(names or map(_number, range(n)))
@@ -81,8 +81,8 @@ def save_images(
 
 
 def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
-    """Note in a folder which request (JSON) its images are of. With `resume` a folder that is there
-    must be of the same one: InputError otherwise."""
+    """Write into a folder which request (as JSON) its images belong to. With `resume`, an existing
+    folder must belong to the same request, else InputError."""
     path, request = out / _REQUEST, json.loads(json.dumps(asked))
     if resume and out.exists():
         try:
@@ -97,13 +97,13 @@ def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
 
 
 def count_finished(out: Path, names: Iterable[str]) -> int:
-    """How many of the first files of a folder that `save_images` was writing are there: each of
-    them is whole."""
+    """How many of the first files exist in a folder that `save_images` was writing. Each file that
+    exists is complete."""
     return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
 
 
 def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write named arrays as an `.npz`, complete or not at all."""
+    """Write named arrays as an `.npz` file, which is complete or absent."""
     if out.suffix.lower() != ".npz":
         raise InputError("out", "a file ending in .npz", f"{out.name!r}")
     with _renamed(out) as file:
@@ -111,7 +111,7 @@ def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, list[str]]:
-    """Picture files, folders of them, or one `.npy` of the exact size -> [n, H, W, C] and names.
+    """Read picture files, folders of them, or one `.npy` of the exact size: [n, H, W, C] and names.
 
     Pictures are cropped and resized as in training (`runtime.images.fit`).
     """
@@ -138,7 +138,7 @@ def _number(i: int) -> str:
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """Names as plain file names, each once: a class may be called "t-shirt/top"."""
+    """Safe file names without duplicates: a class may be called "t-shirt/top"."""
     seen: Counter[str] = Counter()
     for name in names:
         safe = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
@@ -160,7 +160,7 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 
 @contextmanager
 def _renamed(path: Path) -> Generator[IO[bytes]]:
-    """A file that appears under its name once it is whole; InputError where it cannot."""
+    """A file that gets its name when it is complete; InputError if it cannot be written."""
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

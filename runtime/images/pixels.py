@@ -1,6 +1,6 @@
 """Pixel conventions: the one crop, resize and value range that training and serving share.
 
-Shapes: H height, W width, C channels (1 grey, 3 RGB). Pixels at every public border are uint8.
+Shapes: H height, W width, C channels (1 grey, 3 RGB). Callers hold uint8 pixels.
 """
 
 import io
@@ -19,9 +19,9 @@ UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Pillow's formats that are opened: plain pictures, none that starts another program (EPS)."""
+"""The formats that Pillow may open: plain pictures, not EPS, which starts another program."""
 
-# EXIF orientation -> the change that turns the picture upright.
+# EXIF orientation -> the operation that turns the picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,7 +33,7 @@ _TURNS = {
 }
 
 MAX_PIXELS = 16_000_000
-"""Default bound on the pixels of one opened image: a small file can claim a huge picture."""
+"""Default limit of the pixels of one opened image: a small file can declare a huge picture."""
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -45,8 +45,8 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 class ImageSpec(BaseModel):
     """The images of one model.
 
-    `value_range` is the float range in which the *network* gives and takes images; uint8
-    [0, 255] maps linearly onto it. At the artifact's border images are always uint8.
+    `value_range` is the float range of images inside the *network*; uint8 [0, 255] maps linearly
+    to it. The inputs and outputs of an artifact are always uint8.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,8 +70,8 @@ class ImageSpec(BaseModel):
 def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open and fully decode one image file.
 
-    Raises InputError where the bytes are not a readable image or it has more than `max_pixels`
-    pixels; the size is checked from the header, before any pixel is decoded.
+    Raises InputError if the bytes are not a readable image, or if it has more than `max_pixels`
+    pixels. The size is read from the header, before any pixel is decoded.
     """
     what = source.name if isinstance(source, Path) else f"{len(source)} bytes"
     try:
@@ -92,7 +92,7 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.I
             "image", "a readable image file (PNG, JPEG, WebP, ...)", f"{what} ({reason})"
         ) from error
     except (ValueError, EOFError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
-        # Pillow's parsers let a few plain errors through on damaged files.
+        # Pillow's parsers raise these for some damaged files.
         raise InputError(
             "image", "an undamaged image file", f"{what} ({type(error).__name__})"
         ) from error
@@ -100,10 +100,11 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.I
 
 
 def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
-    """Bring any image to the model's size: uint8 [H, W, C].
+    """Convert any image to the model's size: uint8 [H, W, C].
 
-    Turned upright by its EXIF tag, transparency over black, converted to grey or RGB,
-    centre-cropped to the model's aspect and resized by area averaging (Lanczos upwards).
+    The image is turned upright by its EXIF tag, laid over black where it is transparent, converted
+    to grey or RGB, centre-cropped to the model's aspect ratio, and resized: by area averaging to
+    shrink, by Lanczos to enlarge.
     """
     image = _upright(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -122,8 +123,8 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # Only the tag is read: Pillow's own exif_transpose also rewrites the whole block, which fails
-    # in many ways on damaged ones, and a damaged tag says nothing against the pixels.
+    # Pillow's exif_transpose also rewrites the whole EXIF block, which fails in many ways if it is
+    # damaged. The pixels may be good even then, so only the tag is read.
     try:
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:
@@ -132,7 +133,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit and float pictures to 255 on conversion; scale them by their own depth.
+    # Pillow clips 16-bit and float pictures at 255 when it converts them, so scale them first.
     pixels = np.array(image, dtype=np.float32)
     top = 65535.0 if image.mode.startswith("I") else max(float(pixels.max(initial=1.0)), 1.0)
     pixels *= 255.0 / top
@@ -141,28 +142,28 @@ def _to_eight_bit(image: Image.Image) -> Image.Image:
 
 
 def to_float(images: UInt8Array, spec: ImageSpec) -> Float32Array:
-    """uint8 pixels -> float32 in `spec.value_range`; the shape stays."""
+    """uint8 pixels -> float32 in `spec.value_range`, of the same shape."""
     low, high = spec.value_range
     scaled: Float32Array = images.astype(np.float32) * np.float32((high - low) / 255.0)
     return scaled + np.float32(low)
 
 
 def to_uint8(images: Float32Array, spec: ImageSpec) -> UInt8Array:
-    """Floats in `spec.value_range` -> uint8, clamped, rounded half to even; the shape stays."""
+    """Floats in `spec.value_range` -> uint8 of the same shape, clamped, rounded half to even."""
     low, high = spec.value_range
     levels = (images - np.float32(low)) * np.float32(255.0 / (high - low))
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
 def to_picture(image: UInt8Array) -> Image.Image:
-    """One image [H, W, C] for Pillow."""
+    """One image [H, W, C] as a Pillow image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def contact_sheet(images: UInt8Array, columns: int | None = None) -> UInt8Array:
-    """Images [n, H, W, C] side by side, row by row, as one image [rows * H, columns * W, C].
+    """Images [n, H, W, C] in a grid, row by row, as one image [rows * H, columns * W, C].
 
-    About square by default; the cells of an unfilled last row stay black.
+    The grid is about square by default; empty cells of the last row are black.
     """
     n, height, width, channels = images.shape
     across = min(n, columns or math.ceil(math.sqrt(n)))

@@ -1,9 +1,10 @@
-"""Small PNGs, fast: one filter for the whole image, and ISA-L's deflate.
+"""A fast PNG encoder for small images: one filter for the whole image, and ISA-L's deflate.
 
-At 32 to 64 pixels a side a general encoder spends most of its time on choosing filters and on
-setting up. PNG (ISO/IEC 15948) allows one filter for all rows, and any deflate stream: `Up` for
-colour (each byte less the one above it), none for grey, whose pictures here are mostly flat black.
-ISA-L's level 1 compresses about as far as zlib's, several times as fast, without the GIL.
+For images of 32 to 64 pixels per side, a general encoder spends most of its time on choosing
+filters and on setup. PNG (ISO/IEC 15948) allows one filter for all rows, and any deflate stream.
+Colour uses the filter `Up` (each byte minus the byte above it). Grey uses no filter, because grey
+pictures here are mostly black. ISA-L's level 1 compresses about as much as zlib's, is several times
+as fast, and releases the GIL.
 """
 
 import struct
@@ -20,8 +21,8 @@ _LEVEL = 1
 
 
 def encode_png(image: UInt8Array) -> bytes:
-    """A uint8 image [H, W, C], grey (C = 1) or RGB (C = 3), as an 8-bit PNG that keeps every
-    pixel. The same image gives the same bytes."""
+    """A uint8 image [H, W, C], grey (C = 1) or RGB (C = 3), as a lossless 8-bit PNG. The same image
+    gives the same bytes."""
     height, width, channels = image.shape
     pixels = image.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)

@@ -14,11 +14,11 @@ PathKind = Literal["slerp", "lerp"]
 def interpolate(
     a: Float32Array, b: Float32Array, fractions: NDArray[np.float64], kind: PathKind
 ) -> Float32Array:
-    """Latents on the way from `a` (fraction 0) to `b` (fraction 1): [*latent] -> [n, *latent].
+    """Latents on the path from `a` (fraction 0) to `b` (fraction 1): [*latent] -> [n, *latent].
 
     `lerp` is the straight line. `slerp` follows the great circle between the two directions
     (Shoemake 1985, "Animating rotation with quaternion curves"; White 2016, arXiv:1609.04468,
-    for latents) while the length moves linearly: in high dimensions normal latents lie close to
+    for latents), and the length changes linearly. In high dimensions normal latents are close to
     a sphere, and the straight line leaves it.
     """
     t = fractions.reshape(-1, *([1] * a.ndim))
@@ -31,7 +31,7 @@ def interpolate(
         return line.astype(np.float32)
     from_direction, to_direction = start / lengths[0], end / lengths[1]
     angle = np.arccos(np.clip(np.vdot(from_direction, to_direction), -1.0, 1.0))
-    if np.sin(angle) < 1e-6:  # same or opposite direction: no great circle is singled out
+    if np.sin(angle) < 1e-6:  # same or opposite direction: the great circle is not unique
         return line.astype(np.float32)
     direction = np.sin((1.0 - t) * angle) * from_direction + np.sin(t * angle) * to_direction
     length = (1.0 - t) * lengths[0] + t * lengths[1]
@@ -41,10 +41,10 @@ def interpolate(
 def manifold_grid(steps: int, prior: Mixture | None = None, span: float = 0.95) -> Float32Array:
     """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, 2].
 
-    Equal steps in the prior's probability rather than in its coordinates, over the middle `span`
-    of each axis: linearly spaced quantiles through the inverse normal distribution function
-    (Kingma & Welling 2014, arXiv:1312.6114, appendix A). The first axis runs to the right, the
-    second upwards. Of a mixture, each axis has the quantiles of its own marginal distribution.
+    The steps are equal in probability under the prior, not in coordinates, over the middle `span`
+    of each axis: linearly spaced probabilities through the inverse normal distribution function
+    (Kingma & Welling 2014, arXiv:1312.6114, appendix A). The first axis points right, the second
+    up. For a mixture, each axis uses the quantiles of its own marginal distribution.
     """
     from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
 

@@ -1,10 +1,10 @@
-"""What an encoder tells of images: their posterior q(z|x), or a draw from it.
+"""The output of an encoder: the posterior q(z|x) of images, or a draw from it.
 
-A posterior that is a normal with diagonal covariance has a mean and a log variance, from which any
-number of latents can be drawn. A flow has neither: its encoder turns noise into one latent and that
-latent's density (Kingma et al. 2016, arXiv:1606.04934). A draw has the same form for both.
+A normal posterior with diagonal covariance has a mean and a log variance, from which any number of
+latents can be drawn. A flow has neither: its encoder maps noise to one latent and the density of
+that latent (Kingma et al. 2016, arXiv:1606.04934). A draw has the same form for both.
 
-Shapes: n images, `latent` the latent's own shape.
+Shapes: n images, `latent` the shape of one latent.
 """
 
 import math
@@ -20,7 +20,7 @@ from runtime.sampling.streams import Counter, Stream, normals
 
 @dataclass(frozen=True, eq=False)
 class PosteriorDraw:
-    """One latent z of each image's posterior, and how likely it was."""
+    """One latent z from the posterior of each image, with its log density."""
 
     latents: Float32Array
     """[n, *latent]"""
@@ -36,7 +36,7 @@ class PosteriorDraw:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """q(z|x) of some images: a normal with diagonal covariance. Both arrays are [n, *latent]."""
+    """q(z|x) of n images: a normal with diagonal covariance. Both arrays are [n, *latent]."""
 
     mean: Float32Array
     log_variance: Float32Array
@@ -48,19 +48,19 @@ class Posterior:
         return {"mean": self.mean, "log_variance": self.log_variance}
 
     def sample(self, seed: int) -> Float32Array:
-        """One latent an image, z = mean + exp(log_variance / 2) * noise; noise i depends on
-        (seed, i) alone (Kingma & Welling 2014, eq. 10)."""
+        """One latent per image, z = mean + exp(log_variance / 2) * noise (Kingma & Welling 2014,
+        eq. 10). Noise i depends only on (seed, i)."""
         return self.draw(seed).latents
 
     def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
-        """The latents of `sample` with their log density. The images are numbers `offset` and on
-        of the noise."""
+        """The latents of `sample` with their log density. The first image uses noise number
+        `offset`."""
         noise = posterior_noise(check_seed("seed", seed), offset, len(self), self.mean.shape[1:])
         latents = self.mean + np.exp(0.5 * self.log_variance) * noise
         return PosteriorDraw(latents, _log_density(noise, self.log_variance))
 
     def log_density(self, latents: Float32Array) -> Float32Array:
-        """log q(z|x) in nats of one latent z an image, [n, *latent]: [n]."""
+        """log q(z|x) in nats of one latent z per image, [n, *latent]: [n]."""
         noise = (latents - self.mean) * np.exp(-0.5 * self.log_variance)
         return _log_density(noise, self.log_variance)
 
@@ -71,7 +71,7 @@ def _log_density(noise: NDArray[np.float32], log_variance: Float32Array) -> Floa
 
 
 def posterior_noise(seed: int, offset: int, count: int, shape: tuple[int, ...]) -> Float32Array:
-    """N(0, I) noise [count, *shape] for images `offset` and on of `seed`."""
+    """N(0, I) noise [count, *shape] of `seed`, from number `offset` on."""
     size = math.prod(shape)
     noise = normals(Counter(seed, offset, count), Stream.POSTERIOR_NOISE, size)
     return noise.reshape(count, *shape)

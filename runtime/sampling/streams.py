@@ -1,10 +1,10 @@
-"""Counter-based random numbers: image i of seed s is the same wherever, whenever, in any batch.
+"""Counter-based random numbers: image i of seed s is the same on every machine and in any batch.
 
 The generator is Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")
 with key (seed, stream). An item of w values owns ceil(w / 4) consecutive blocks of four 64-bit
-words, so item i of a stream is found by its number alone. Bits become uniforms, and uniforms
-become normals by the inverse of the normal's distribution function: one draw a value, nothing
-rejected, so no value depends on another.
+words, so the number i alone locates item i of a stream. Bits become uniforms, and uniforms become
+normals by the inverse of the normal distribution function. Each value uses exactly one draw, and no
+draw is rejected, so no value depends on another.
 """
 
 import math
@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEED = 2**53
-"""Seeds are integers in [0, 2^53): JSON numbers keep exactly those."""
+"""Seeds are integers in [0, 2^53): JSON numbers represent these exactly."""
 
 _WORDS_PER_BLOCK = 4
 
 
 class Stream(IntEnum):
-    """What a stream's numbers are for. Numbers are never reused, so no use disturbs another."""
+    """One stream for each use, so that one use never changes the numbers of another. The values
+    are never reused."""
 
     LATENT = 0
     LABEL = 1
@@ -37,7 +38,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Counter:
-    """Which items are drawn: `count` of one `seed` from number `offset` on, or, where `seeds` is
+    """Which items are drawn: `count` items of one `seed` from number `offset` on or, if `seeds` is
     given, item 0 of each of these seeds."""
 
     seed: int = 0
@@ -50,13 +51,13 @@ class Counter:
         return cls(count=len(seeds), seeds=tuple(seeds))
 
     def slice(self, start: int, stop: int) -> "Counter":
-        """Items start..stop of these."""
+        """Items start..stop of this counter."""
         if self.seeds is not None:
             return Counter.of_seeds(self.seeds[start:stop])
         return Counter(self.seed, self.offset + start, stop - start)
 
     def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The seed and the number within that seed of every item: [count] each."""
+        """The seed of every item, and its number within that seed: [count] each."""
         if self.seeds is not None:
             return np.array(self.seeds, np.int64), np.zeros(self.count, np.int64)
         first = np.full(self.count, self.seed, np.int64)
@@ -70,7 +71,7 @@ def uniforms(counter: Counter, stream: int, values: int) -> NDArray[np.float64]:
     else:
         rows = [_bits(seed, stream, 0, 1, values) for seed in counter.seeds]
         bits = np.concatenate(rows) if rows else np.empty((0, values), np.uint64)
-    # 52 bits, so that adding one half is exact and neither 0 nor 1 can come out.
+    # 52 bits, so that adding one half is exact and the result is neither 0 nor 1.
     uniform = (bits >> np.uint64(12)).astype(np.float64)
     uniform += 0.5
     uniform *= 2.0**-52
@@ -82,7 +83,7 @@ def normals(
 ) -> NDArray[np.float32]:
     """[count, values] standard normals, or normals truncated to [-truncation, truncation].
 
-    The truncated normal comes from the same uniforms by the same formula: x = F^-1(F(-t) +
+    The truncated normal uses the same uniforms and the same formula: x = F^-1(F(-t) +
     u (F(t) - F(-t))), so a smaller t moves every value smoothly towards 0.
     """
     # Imported on first use: it costs a tenth of a second.
@@ -100,8 +101,8 @@ def normals(
 
 @dataclass(frozen=True)
 class Draws:
-    """Normals that are still to be drawn, [rows, *shape]: some engines draw them themselves. For
-    all others numpy makes an array of them."""
+    """Normals that are not drawn yet, [rows, *shape]. Some engines draw them themselves; for the
+    others, numpy converts this object to an array."""
 
     shape: tuple[int, ...]
     segments: tuple[tuple[Counter, float | None], ...]
@@ -128,7 +129,7 @@ class Draws:
 
 
 def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
-    """[count] integers in [0, below), each as likely as the others to within 2^-52."""
+    """[count] integers in [0, below), equally likely to within 2^-52."""
     return (uniforms(counter, stream, 1)[:, 0] * below).astype(np.int64)
 
 
@@ -143,16 +144,16 @@ _local = threading.local()
 
 
 def _words(key: int, counter: int, blocks: int) -> NDArray[np.uint64]:
-    """The words of `blocks` blocks behind a counter."""
-    # One generator a thread, moved to where it is wanted: a new one asks the system for entropy
-    # that it will not use, which takes longer than drawing a latent.
+    """The words of `blocks` blocks that follow a counter."""
+    # One generator per thread, whose state is set for each call. A new generator would read entropy
+    # from the system that it does not need, which takes longer than drawing a latent.
     generator: np.random.Philox | None = getattr(_local, "philox", None)
     if generator is None:
         generator = _local.philox = np.random.Philox(key=0)
         _local.state = generator.state
     state: Any = _local.state
     state["state"] = {"counter": _limbs(counter, 4), "key": _limbs(key, 2)}
-    generator.state = state  # its buffer is that of a generator which has drawn nothing
+    generator.state = state  # with the empty buffer of a new generator
     return generator.random_raw(blocks * _WORDS_PER_BLOCK)
 
 

@@ -19,9 +19,9 @@ PAGE = ROOT / "docs" / "reliability.md"
 
 INTRODUCTION = """# Reliability
 
-What the service promises under load and faults, and what was measured. `make reliability` runs these
-scenarios on the shipped artifacts and writes this page. `make test` runs each scenario in a version
-that takes seconds. `make soak` runs only the last one.
+What the service promises under load and faults, and what was measured. `make reliability` runs
+these scenarios on the shipped artifacts and writes this page. `make test` runs each scenario in a
+version that takes seconds. `make soak` runs only the last one.
 """
 
 
@@ -104,7 +104,7 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
         lambda server, _, __: scenarios.killing(server, 5),
     ),
     "Soak": (
-        "Mixed load for a long time: resident memory, open files and threads stay constant.",
+        "Mixed load for a long time: resident memory, open files and threads stay nearly constant.",
         lambda server, expected, seconds: scenarios.soak(server, expected, 16, seconds),
     ),
 }

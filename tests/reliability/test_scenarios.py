@@ -44,13 +44,16 @@ def server(artifacts: Path, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_correctness_and_soak(server: Server, expected: Expected) -> None:
-    assert scenarios.correctness(server, expected, 40, 4)["wrong or swapped"] == 0
+    assert scenarios.correctness(server, expected, 40, 4)["wrong or swapped replies"] == 0
     scenarios.soak(server, expected, 8, 6, periods=3)
     assert scenarios.listening_elsewhere(server) == []
 
 
 def test_termination(server: Server, expected: Expected) -> None:
-    assert scenarios.termination(server, expected, 16, 3, "tiny-plain", 400_000)["cut"] == 0
+    assert (
+        scenarios.termination(server, expected, 16, 3, "tiny-plain", 400_000)["incomplete replies"]
+        == 0
+    )
 
 
 def test_killing(server: Server) -> None:
