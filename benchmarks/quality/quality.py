@@ -6,6 +6,7 @@ estimators. Every figure that depends on the number of images stands beside the 
 images, taken at the same number.
 """
 
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
