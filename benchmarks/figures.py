@@ -25,7 +25,8 @@ class Bar:
         """`at least 1.7: met`, or by how much it is missed."""
         if self.is_met(value):
             return f"{self}: met"
-        limit = self.least if self.least is not None else self.most
+        below = self.least is not None and not value >= self.least
+        limit = self.least if below else self.most
         assert limit is not None  # noqa: S101 - a bar without limits is always met
         return f"{self}: MISSED by {abs(value - limit) / limit:.1%}"
 

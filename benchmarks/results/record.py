@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmarks.report import command
 from runtime.artifact.reading import read_artifact
@@ -75,26 +75,3 @@ def _described(subject: Path) -> dict[str, Any]:
         "recipe": details.pop("params"),
         "provenance": {**details, "metrics": {}},
     }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system of the results: what it must show, and the records that show it."""
-
-    system: str
-    shows: str
-    records: tuple[str, ...]
-    """Names of records; none: not run yet."""
-    figures: tuple[str, ...]
-    """Names of figures in the records, the one that counts first."""
-    goal: str
-    met: Literal["yes", "in part", "no"]
-    """Whether the figures reach the goal."""
-    published: str
-    """The best published figure with its source."""
-    comparable: str
-    """How far ours and the published one can be compared."""
-    findings: str = ""
-    """What the figures say; where they fall short of the goal, the suspected cause."""
-    pictures: tuple[str, ...] = ()
-    """Files in docs/results/."""

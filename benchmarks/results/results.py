@@ -1,13 +1,15 @@
-"""The page of training results, drawn from committed records: never written by hand."""
+"""The page of training results, docs/results.md, from committed records."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.report import markdown
 from benchmarks.results import adversarial, cifar10, likelihood
-from benchmarks.results.record import Record, Row, read
+from benchmarks.results.record import Record, read
+from benchmarks.results.row import Row
 from train.recipes import RECIPE_JSON, RECIPES, differences
 
 ROWS: tuple[Row, ...] = (*likelihood.ROWS, *adversarial.ROWS, *cifar10.ROWS)
@@ -44,9 +46,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def page(rows: Sequence[Row]) -> str:
     """The whole page: an overview, then a section a system."""
-    overview = _markdown(
+    overview = markdown(
         ("system", "ours", "goal", "met", "published"),
-        ((_link(row.system), _ours(row), row.goal, _met(row), row.published) for row in rows),
+        ((_link(row.system), _ours(row), row.goal, row.met(), row.published) for row in rows),
     )
     return "\n".join([_TOP, overview, *(_section(row) for row in rows)])
 
@@ -59,15 +61,17 @@ def _section(row: Row) -> str:
     else:
         header = ("run", "recipe", "data", "steps x batch", "time", *map(_words, row.figures))
         cells = (_run(name, record, row.figures) for name, record in records.items())
-        lines += [_markdown(header, cells), *_seeds(row)]
+        lines += [markdown(header, cells), *_seeds(row)]
     found = {name: record for name, record in records.items() if record is not None}
+    figures = {name: record.figures for name, record in found.items()}
     lines += [
         f"- goal: {row.goal}",
-        f"- met: {_met(row)}",
+        f"- met: {row.met()}",
+        *(f"  - {check.verdict(figures)}" for check in row.checks if found),
         f"- published: {row.published}",
         f"- compared: {row.comparable}",
     ]
-    lines += [f"- found: {row.findings}"] if row.findings else []
+    lines += [f"- found: {row.findings.format_map(figures)}"] if row.findings else []
     machines = dict.fromkeys(str(r.run["provenance"]["machine"]) for r in found.values())
     lines += [f"- machine: {machine}" for machine in machines]
     lines += [line for name, record in found.items() for line in _since(name, record)]
@@ -83,10 +87,6 @@ def _section(row: Row) -> str:
     for picture in row.pictures if found else ():
         lines += ["", f"![{Path(picture).stem}](results/{picture})"]
     return "\n".join([*lines, ""])
-
-
-def _met(row: Row) -> str:
-    return row.met if any(map(read, row.records)) else "not run"
 
 
 def _run(name: str, record: Record | None, figures: Sequence[str]) -> tuple[str, ...]:
@@ -177,12 +177,7 @@ def _seeds(row: Row) -> list[str]:
         for recipe, records in grouped.items()
     )
     header = ("mean ± standard deviation", "seeds", *map(_words, row.figures))
-    return [_markdown(header, cells)]
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return [markdown(header, cells)]
 
 
 def _link(system: str) -> str:

@@ -1,12 +1,14 @@
 """The page of results: drawn from records alone, and the committed page is the drawn one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.figures import Bar, least, most
 from benchmarks.results import adversarial, record, results
-from benchmarks.results.record import Row
+from benchmarks.results.row import Check, Row
 from tests import tiny
 from train.recipes import RECIPE_JSON, RECIPES
 
@@ -17,9 +19,9 @@ ROW = Row(
     records=("one", "two"),
     figures=("iw_5000", "test_kl"),
     goal="at most 86.8",
-    met="yes",
     published="86.77 (somebody)",
     comparable="not at all",
+    checks=(Check("one", "iw_5000", most(86.8)),),
     pictures=("one.png",),
 )
 
@@ -112,6 +114,36 @@ def test_the_page_shows_records_and_says_what_was_not_run(run: Path) -> None:
     assert "![one](results/one.png)" in page
 
 
+def test_whether_a_goal_is_met_follows_from_the_figures(run: Path) -> None:
+    checks = (
+        Check("one", "iw_5000", most(86.8)),
+        Check("one", "iw_5000", least(1), below="two"),
+        Check("one", "iw_5000", Bar(0.9, 1.1), over="two"),
+    )
+    row = replace(ROW, checks=checks, findings="{one[iw_5000]:.1f} nats")
+    assert row.met() == "not run"
+    record.write("one", run, {"iw_5000": 86.54321})
+    assert row.met() == "in part"
+    record.write("two", run, {"iw_5000": 87.6})
+    assert row.met() == "yes"
+    page = results.page([row])
+    assert "  - `one` iw 5000 at most 86.8: met\n" in page
+    assert "  - `one` iw 5000 below that of `two` at least 1: met\n" in page
+    assert "  - `one` iw 5000 over that of `two` at least 0.9 and at most 1.1: met\n" in page
+    assert "- found: 86.5 nats" in page
+    record.write("one", run, {"iw_5000": 87.0})
+    assert replace(row, checks=checks[:2]).met() == "no"
+    assert "  - `one` iw 5000 at most 86.8: MISSED by 0.2%\n" in results.page([row])
+
+
+def test_a_goal_without_a_bar_is_met_once_its_figures_are_measured(run: Path) -> None:
+    row = replace(ROW, checks=(), figures=("iw_5000", "seen"))
+    record.write("one", run, {"iw_5000": 86.5})
+    assert row.met() == "in part"
+    record.write("two", run, {"seen": 1.0})
+    assert row.met() == "yes"
+
+
 def test_seeds_of_one_recipe_have_a_mean_and_a_spread(run: Path) -> None:
     for name, value in (("one", 85.0), ("two", 88.0)):
         record.write(name, run, {"iw_5000": value})
@@ -145,7 +177,7 @@ def test_a_recipe_that_changed_since_is_told(run: Path) -> None:
 
 def test_a_system_without_records_is_not_run() -> None:
     page = results.page(
-        [Row("GAN", "Nothing.", (), ("frechet",), "g", "no", "p", "c", "half of it")]
+        [Row("GAN", "Nothing.", (), ("frechet",), "g", "p", "c", findings="half of it")]
     )
     assert "- found: half of it" in page
     assert "| [GAN](#gan) | not run | g | not run | p |" in page

@@ -1,0 +1,51 @@
+"""The page of speed: drawn from records and a template, and the committed page is the drawn one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.figures import Figure, least, most, write_figures
+from benchmarks.speed import performance
+from benchmarks.speed.publishing import RECORDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+
+
+def test_the_committed_page_is_drawn(tmp_path: Path) -> None:
+    performance.main(["--out", str(tmp_path / "performance.md")])
+    assert PAGE.read_text() == (tmp_path / "performance.md").read_text(), (
+        "docs/performance.md: write it anew with `python -m benchmarks performance`"
+    )
+
+
+def test_every_record_is_on_the_page() -> None:
+    shown = re.findall(r"^\{(\w+)\}$", performance.TEMPLATE.read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(path.stem for path in RECORDS.glob("*.json"))
+
+
+def test_a_record_is_a_table_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", "engines", "--rounds", "2"])
+    figures = [
+        Figure("net x64", "baseline", 1234.5, "images/s", 1.0, "baseline"),
+        Figure("net x64", "ours", 2345.6, "images/s", 1.9, "baseline", least(2.0)),
+        Figure("net x1", "ours", 41.0, "images/s", details={"p50": 2.5}),
+        Figure("net x1", "other", note="not installed"),
+        Figure("net x1: p99 / p50", "ours", ratio=1.5, bar=most(2)),
+        Figure("net x1: p99 / p50", "other", ratio=1.6),
+    ]
+    path = tmp_path / "engines.json"
+    write_figures(path, "engines", figures, {})
+    recorded = performance.Recorded(path)
+    assert list(recorded.values()) == figures
+    lines = str(recorded).splitlines()
+    assert lines[0].startswith("Measured by `python -m benchmarks engines --rounds 2`, ")
+    assert lines[2:] == [
+        "| images/s (ratio to baseline) | baseline | ours | other | goals and notes |",
+        "| --- | --- | --- | --- | --- |",
+        "| net x64 | 1,234 (1.000) | 2,346 (1.900) |  | ours: at least 2: MISSED by 5.0% |",
+        "| net x1 |  | 41; p50 2.5 | - | other: not installed |",
+        "- net x1: p99 / p50, ours: 1.500, at most 2: met",
+    ]
