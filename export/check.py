@@ -1,16 +1,16 @@
-"""Does a module keep to the contract? Asked of the torch module itself, before it is converted."""
+"""Checks of a torch module before it is converted: does it keep to its signature?"""
 
 import logging
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from runtime.artifact.manifest import Manifest
+from export.modules import GraphModule, outputs_of
+from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.size import Size
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
-from runtime.images import to_float
 
 logger = logging.getLogger(__name__)
 
@@ -19,65 +19,79 @@ logger = logging.getLogger(__name__)
 _OVERSHOOT = 0.25
 _OVERSHOOT_SHARE = 0.05
 
+_REMEDIES = {"images": "state the ImageSpec that fits"}
 
-def check_decoder(decoder: nn.Module, inputs: Tensors, manifest: Manifest) -> None:
-    """Raise ExportError unless `decoder` gives float images [B, C, H, W] in the value range."""
-    image = manifest.image
-    latents = inputs["latents"]
-    images = _call("decode", decoder, inputs)
-    shape = (len(latents), image.channels, image.height, image.width)
-    _check_tensor("decode: images", images, shape, "B, C, H, W", "state the ImageSpec that fits")
-    low, high = image.value_range
-    margin = _OVERSHOOT * (high - low)
+
+def check_module(
+    graph: str, module: GraphModule, spec: GraphSpec, inputs: Tensors, size: Size = ()
+) -> None:
+    """Raise ExportError unless the user's module gives finite floats of the signature's shapes,
+    images within the value range, and the same on a second call.
+
+    `inputs` are those of the graph; the module is given floats, as it will be.
+    """
+    with torch.inference_mode():
+        given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
+    outputs = _call(graph, module, given, spec)
+    if len(outputs) != len(spec.outputs) or not all(isinstance(o, Tensor) for o in outputs):
+        names = ", ".join(tensor.name for tensor in spec.outputs)
+        expected = f"a pair ({names})" if len(spec.outputs) == 2 else "one tensor"
+        found = _kind(outputs[0] if len(outputs) == 1 else outputs)
+        raise ExportError(
+            f"{graph}: expected {expected}, found {found}: wrap the "
+            f"{graph}r in a module whose forward returns "
+            f"{'the two' if len(spec.outputs) == 2 else 'it'}"
+        )
+    rows = len(given[0])
+    for tensor, made in zip(spec.outputs, outputs, strict=True):
+        _check_output(graph, tensor, made, rows, size)
+        if tensor.role == "images":
+            _check_range(graph, made, module)
+    first_is_pixels = spec.outputs[0].dtype == "uint8"
+    for one, other in zip(outputs, _call(graph, module, given, spec), strict=True):
+        atol = module.span / 255.0 if first_is_pixels else 1e-4
+        rtol = 0.0 if first_is_pixels else 1e-4
+        if not torch.allclose(one.float(), other.float(), rtol=rtol, atol=atol):
+            names = "images" if first_is_pixels else "posteriors"
+            raise ExportError(_random(graph, names, spec.inputs[0].name))
+
+
+def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Size) -> None:
+    shape = tensor.at(size)
+    axes = "B, *latent" if shape else "B"
+    if tensor.role == "images":
+        shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
+    remedy = _REMEDIES.get(tensor.role, "flatten or reshape it")
+    _check_tensor(f"{graph}: {tensor.name}", made, (rows, *shape), axes, remedy)
+
+
+def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
+    low, high = module.low, module.low + module.span
+    margin = _OVERSHOOT * module.span
     outside = ((images < low - margin) | (images > high + margin)).float().mean().item()
     if outside > _OVERSHOOT_SHARE:
         raise ExportError(
-            f"decode: images: expected values in [{low:g}, {high:g}], found "
+            f"{graph}: images: expected values in [{low:g}, {high:g}], found "
             f"{images.min().item():g} to {images.max().item():g} ({outside:.0%} of them far "
             "outside): state the range the module really gives as ImageSpec.value_range"
         )
     if images.min() > (low + high) / 2:
         logger.warning(
-            "decode: no pixel of %d images is darker than mid-grey: values from %g to %g in the "
+            "%s: no pixel of %d images is darker than mid-grey: values from %g to %g in the "
             "stated range [%g, %g]; is ImageSpec.value_range right?",
-            len(images), images.min(), images.max(), low, high,
+            graph, len(images), images.min(), images.max(), low, high,
         )  # fmt: skip
-    again = _call("decode", decoder, inputs)
-    if not torch.allclose(images.float(), again.float(), rtol=0.0, atol=(high - low) / 255.0):
-        raise ExportError(_random("decode", "images", "latents"))
 
 
-def check_encoder(encoder: nn.Module, inputs: Tensors, manifest: Manifest) -> None:
-    """Raise ExportError unless `encoder` gives floats of the shapes in the manifest: (mean,
-    log_variance), each [B, *latent], or (latents [B, *latent], log_density [B]).
-
-    `inputs` are those of the graph, images uint8 [B, H, W, C]; the encoder is given floats.
-    """
-    images = to_float(inputs["images"], manifest.image).transpose(0, 3, 1, 2)
-    inputs = {**inputs, "images": np.ascontiguousarray(images)}
-    outputs = _call("encode", encoder, inputs)
-    expected = manifest.encode[0].outputs
-    if not isinstance(outputs, tuple | list) or len(outputs) != 2:
-        names = ", ".join(tensor.name for tensor in expected)
-        raise ExportError(
-            f"encode: expected a pair ({names}), found {_kind(outputs)}: wrap the "
-            "encoder in a module whose forward returns the two"
-        )
-    for spec, tensor in zip(expected, outputs, strict=True):
-        shape = (len(inputs["images"]), *spec.shape)
-        axes = "B, *latent" if spec.shape else "B"
-        _check_tensor(f"encode: {spec.name}", tensor, shape, axes, "flatten or reshape it")
-    for first, second in zip(outputs, _call("encode", encoder, inputs), strict=True):
-        if not torch.allclose(first.float(), second.float(), rtol=1e-4, atol=1e-4):
-            raise ExportError(_random("encode", "posteriors", "images"))
-
-
-def _call(graph: str, module: nn.Module, inputs: Tensors) -> Any:
+def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec) -> tuple[Any, ...]:
     try:
         with torch.inference_mode():
-            return module(*(torch.from_numpy(array) for array in inputs.values()))
+            return outputs_of(module.module(*given))
     except Exception as error:  # whatever a user's forward raises
-        taken = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+        taken = ", ".join(
+            f"{tensor.name} {list(array.shape)}"
+            for tensor, array in zip(spec.inputs, given, strict=True)
+        )
         raise ExportError(
             f"{graph}: the module failed on {taken}: {type(error).__name__}: {error}"
         ) from error

@@ -2,15 +2,18 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
 from torch import nn
 
 from runtime.artifact.graph import check_graph
-from runtime.artifact.manifest import GraphSpec
+from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.manifest import Axis
+from runtime.artifact.size import parse
 from runtime.errors import ArtifactError, ExportError
 
 OPSET = 20
@@ -20,18 +23,23 @@ OPSET = 20
 _EXAMPLE_BATCH = 3
 
 
-def to_onnx(module: nn.Module, spec: GraphSpec) -> bytes:
-    """Convert `module` to the ONNX file that `spec` describes, with a free batch axis.
+def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> bytes:
+    """Convert `module` to the ONNX file that `spec` describes, with a free batch axis and free
+    named axes.
 
     `module` is in eval mode, on the CPU, and takes the inputs in the order of `spec`. The same
     module gives the same bytes. Raises ExportError where torch cannot convert it, or where the
     graph holds what no artifact may (`runtime.artifact.graph`).
     """
-    inputs = tuple(
-        torch.zeros(_EXAMPLE_BATCH, *tensor.shape, dtype=getattr(torch, tensor.dtype))
-        for tensor in spec.inputs
+    # Small, and no two axes alike: torch would take them for one, and 1 for a constant.
+    example = tuple(
+        (name, axis.nearest(axis.min + number * axis.multiple_of))
+        for number, (name, axis) in enumerate(axes.items())
     )
-    batch = torch.export.Dim("batch")
+    inputs = tuple(
+        torch.zeros(_EXAMPLE_BATCH, *t.at(example), dtype=getattr(torch, t.dtype))
+        for t in spec.inputs
+    )
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -41,7 +49,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> bytes:
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in spec.inputs],
                 output_names=[tensor.name for tensor in spec.outputs],
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamic_shapes={"tensors": _dynamic_shapes(spec, axes)},
                 external_data=False,
                 optimize=True,  # folds constants, and batch norms into their convolutions
                 verbose=False,
@@ -55,13 +63,35 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> bytes:
         ) from error
     _strip(model)
     data = model.SerializeToString(deterministic=True)
+    sizes = [tuple((n, getattr(a, which)) for n, a in axes.items()) for which in ("default", "min")]
     try:
-        check_graph(data, spec)
+        check_graph(data, spec, sizes)
     except ArtifactError as error:
         raise ExportError(
             f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
         ) from error
     return data
+
+
+def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int, Any], ...]:
+    """The free axes of every input: the batch, and multiples of one unknown for each named axis."""
+    batch = torch.export.Dim("batch")
+    units = {
+        name: torch.export.Dim(
+            f"{name}_steps", min=axis.min // axis.multiple_of, max=axis.max // axis.multiple_of
+        )
+        for name, axis in axes.items()
+    }
+    shapes: list[dict[int, Any]] = []
+    for tensor in spec.inputs:
+        free: dict[int, Any] = {0: batch}
+        for position, dim in enumerate(tensor.shape, start=1):
+            if isinstance(dim, str):
+                factor, name, divisor = parse(dim)
+                steps = factor * axes[name].multiple_of // divisor
+                free[position] = units[name] if steps == 1 else steps * units[name]
+        shapes.append(free)
+    return tuple(shapes)
 
 
 def _strip(model: onnx.ModelProto) -> None:

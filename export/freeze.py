@@ -4,29 +4,31 @@ Everything happens in memory, so that a failure leaves nothing behind.
 """
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from export.budget import affordable, affordable_batches
 from export.card import NEIGHBOURS, SHEET, sample_sheet
-from export.check import check_decoder, check_encoder
+from export.check import check_module
 from export.convert import to_onnx
-from export.modules import DecodeModule, EncodeModule
-from export.parity import measure, parity_batches, run_torch
+from export.draft import Draft
+from export.modules import GraphModule
+from export.parity import measure, run_torch
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
-from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Reduced
+from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
+from runtime.artifact.size import Size
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.images.encoding import encode_npz
-from runtime.model import Model
-from runtime.requests.sample import Sample
-from runtime.sampling.posterior import posterior_noise
+from runtime.machine import cores
+from runtime.requests.examples import example_inputs
+from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -34,76 +36,107 @@ logger = logging.getLogger(__name__)
 _CHECK_SEED, _CHECKED_IMAGES = 0, 16
 _PARITY_SEED = 1
 _GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
+# Before the conversion nothing is known of a module's cost: large images are checked in few.
+_CHECKED_VALUES = 1 << 21
+# Above so many multiply-adds an image, one run uses all cores.
+_LARGE = 1_000_000_000
 
 
-def freeze(
-    draft: Manifest,
-    decoder: nn.Module,
-    encoder: nn.Module | None,
-    precisions: Sequence[Reduced] = (),
-    neighbours: bytes | None = None,
-) -> Artifact:
-    """Everything but the card and the checksums, which `export.write` adds.
+def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
+    """Everything but the card, which `export.write` adds.
 
-    Raises ExportError where a module does not keep to its contract (`export.export`).
+    Raises ExportError where a module does not keep to its signature (`export.export`).
     """
-    decode = DecodeModule(decoder, draft.image)
-    drafted = Artifact(Path(draft.name), draft, {})
-    check_decoder(decode.decoder, Sample(_CHECKED_IMAGES, _CHECK_SEED).inputs(drafted), draft)
-    modules: dict[GraphName, nn.Module] = {"decode": decode}
-    if encoder is not None:
-        encode = modules["encode"] = EncodeModule(encoder, draft.image)
-        inputs = _inputs(drafted, decode, _CHECKED_IMAGES, _CHECK_SEED)["encode"]
-        check_encoder(encode.encoder, inputs, draft)
+    image, axes = draft.options.image, draft.axes
+    modules = {
+        name: GraphModule(given[name], spec, image.value_range)
+        for name, spec in draft.graphs.items()
+    }
+    default, smallest = (
+        tuple((name, getattr(axis, which)) for name, axis in axes.items())
+        for which in ("default", "min")
+    )
+    values = max(t.values(smallest) for spec in draft.graphs.values() for t in spec.outputs)
+    checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
+    for name, inputs in _inputs(draft, modules, checked, _CHECK_SEED, smallest).items():
+        logger.info("%s: checking the module on %d images", name, checked)
+        check_module(name, modules[name], draft.graphs[name], inputs, smallest)
 
-    specs = _specs(draft)
     files: dict[str, bytes] = {}
-    for graph, spec in specs.items():
-        logger.info("%s: converting to ONNX", graph)
-        files[spec.file] = to_onnx(modules[graph], spec)
+    for name, spec in draft.graphs.items():
+        logger.info("%s: converting to ONNX", name)
+        files[spec.file] = to_onnx(modules[name], spec, axes)
 
-    # One thread: the reference, and no spinning workers beside torch's own.
-    artifact = Artifact(Path(draft.name), draft, files)
-    backend = open_reference(artifact)
-    with Model(artifact, backend, runners=1, batch=draft.max_batch) as model:
-        logger.info("comparing the graphs with the torch modules")
-        cases = [_inputs(artifact, decode, batch, _PARITY_SEED) for batch in parity_batches(draft)]
+    artifact = draft.artifact(files, draft.options.batches)
+    batches = affordable_batches(artifact.bounds, draft.options.batches, smallest)
+    artifact = draft.artifact(files, batches)
+    costs = [each.cost(1, default).multiply_adds for each in artifact.bounds.values()]
+    # Small networks: one thread, and no spinning workers beside torch's own.
+    backend = open_reference(artifact, threads=cores() if max(costs) > _LARGE else 1)
+    try:
         parity = tuple(
-            measure(graph, spec, modules[graph], backend, [case[graph] for case in cases])
-            for graph, spec in specs.items()
+            measure(name, spec, modules[name], backend, cases)
+            for name, spec, cases in _cases(draft, modules, artifact)
         )
-        files[GOLDEN] = encode_npz(
-            _golden(backend, _inputs(artifact, decode, _GOLDEN_IMAGES, _GOLDEN_SEED))
-        )
-        files[SHEET] = sample_sheet(model)
-    if neighbours is not None:
-        files[NEIGHBOURS] = neighbours
-    manifest = draft.model_copy(update={"parity": parity})
-    return with_variants(Artifact(artifact.folder, manifest, files), precisions)
+        golden = _golden(backend, _golden_inputs(draft, modules, artifact, smallest))
+        added = {GOLDEN: encode_npz(golden)}
+        logger.info("drawing the sheet of the card")
+        sheet = sample_sheet(artifact, backend)
+        if sheet is not None:
+            added[SHEET] = sheet
+    finally:
+        backend.close()
+    if draft.options.neighbours is not None:
+        added[NEIGHBOURS] = draft.options.neighbours
+    frozen = draft.artifact(files | added, batches, parity)
+    return with_variants(frozen, draft.options.precisions)
 
 
-def _specs(manifest: Manifest) -> dict[GraphName, GraphSpec]:
-    encode: dict[GraphName, GraphSpec] = {"encode": manifest.encode[0]} if manifest.encode else {}
-    return {"decode": manifest.decode[0], **encode}
+def _cases(
+    draft: Draft, modules: Mapping[str, GraphModule], artifact: Artifact
+) -> Iterator[tuple[str, GraphSpec, list[Tensors]]]:
+    """Every graph with the inputs to compare it on: a batch of one, an odd one and the largest, at
+    the smallest size; and one image at the default size, or a few where they are cheap."""
+    manifest = artifact.manifest
+    smallest, default = manifest.smallest_size, manifest.default_size
+    batches = sorted({batch for batch in (1, 3, manifest.max_batch) if batch <= manifest.max_batch})
+    if manifest.max_batch == 1:
+        batches = [1, 2]  # rows are compared with each other all the same
+    pairs: list[tuple[int, Size]] = [(batch, smallest) for batch in batches]
+    if default != smallest:
+        pairs.insert(0, (1, default))
+    for name, spec in draft.graphs.items():
+        logger.info("%s: comparing the graph with the torch module", name)
+        cases = [_inputs(draft, modules, n, _PARITY_SEED, size)[name] for n, size in pairs]
+        yield name, spec, cases
+
+
+def _golden_inputs(
+    draft: Draft, modules: Mapping[str, GraphModule], artifact: Artifact, size: Size
+) -> dict[str, Tensors]:
+    fewest = min(affordable(each, _GOLDEN_IMAGES, size) for each in artifact.bounds.values())
+    return _inputs(draft, modules, fewest, _GOLDEN_SEED, size)
 
 
 def _inputs(
-    artifact: Artifact, decode: DecodeModule, count: int, seed: int
-) -> dict[GraphName, Tensors]:
-    """Seeded inputs of every graph; an encoder is given the decoder's own images."""
-    manifest = artifact.manifest
-    decoder = Sample(count, seed).inputs(artifact)
-    if not manifest.encode:
-        return {"decode": decoder}
-    spec = manifest.encode[0]
-    images = run_torch(decode, decoder, manifest.decode[0])["images"]
-    given = {**decoder, "images": images}
-    given["noise"] = posterior_noise(seed, 0, count, manifest.latent.shape)
-    encoder = {tensor.name: given[tensor.name] for tensor in spec.inputs}
-    return {"decode": decoder, "encode": encoder}
+    draft: Draft, modules: Mapping[str, GraphModule], count: int, seed: int, size: Size
+) -> dict[str, Tensors]:
+    """Seeded inputs of every graph. Where a latent's images are decoded, its encoder is given
+    these."""
+    classes = len(draft.options.labels or ())
+    counter = Counter(seed, 0, count)
+    inputs: dict[str, Tensors] = {
+        name: example_inputs(draft.graphs, name, counter, size, classes=classes)
+        for name in draft.graphs
+    }
+    decoder, encoder = draft.graphs.get("decode"), draft.graphs.get("encode")
+    if decoder is not None and encoder is not None:
+        images = run_torch(modules["decode"], inputs["decode"], decoder)["images"]
+        inputs["encode"] = {**inputs["encode"], "images": images}
+    return inputs
 
 
-def _golden(backend: Backend, inputs: dict[GraphName, Tensors]) -> dict[str, NDArray[Any]]:
+def _golden(backend: Backend, inputs: Mapping[str, Tensors]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for graph, tensors in inputs.items():
         for name, array in {**tensors, **backend.run(graph, tensors)}.items():

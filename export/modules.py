@@ -1,55 +1,92 @@
-"""The border of an artifact's graphs as torch modules: uint8 NHWC outside, NCHW floats inside.
+"""A user's module as a graph of the artifact: uint8 NHWC outside, NCHW floats inside.
 
 Shapes: B batch, C channels, H height, W width; `latent` is the latent's own shape, of any rank.
 """
 
 import copy
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 
-from runtime.images import ImageSpec
+from export.options import ExportOptions
+from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.size import evaluate
+from runtime.errors import ExportError
 
 
-class DecodeModule(nn.Module):
-    """Latents float32 [B, *latent] (and labels int64 [B]) -> images uint8 [B, H, W, C]."""
+class GraphModule(nn.Module):
+    """A copy of a module, its inputs and outputs those of a graph's signature.
 
-    def __init__(self, decoder: nn.Module, image: ImageSpec) -> None:
+    Images become floats [B, C, H, W] in `value_range` and back, a mask becomes floats [B, 1, H, W]
+    in [0, 1]; everything else passes as it is.
+    """
+
+    def __init__(
+        self, module: nn.Module, spec: GraphSpec, value_range: tuple[float, float]
+    ) -> None:
         super().__init__()
-        self.decoder = frozen_copy(decoder)
-        self.low, high = image.value_range
-        self.levels_per_unit = 255.0 / (high - self.low)
+        self.module = frozen_copy(module)
+        self.inputs, self.outputs = spec.inputs, spec.outputs
+        self.low, high = value_range
+        self.span = high - self.low
         # Exporting a wrapper in train mode would put its children back into train mode.
         self.eval()
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images = self.decoder(latents) if labels is None else self.decoder(latents, labels)
-        levels = (images.to(torch.float32) - self.low) * self.levels_per_unit
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = [self.given(t, spec) for t, spec in zip(tensors, self.inputs, strict=True)]
+        made = outputs_of(self.module(*given))
+        return tuple(self._made(t, spec) for t, spec in zip(made, self.outputs, strict=True))
+
+    def given(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
+        """An input of the graph as the module takes it."""
+        if spec.dtype != "uint8":
+            return tensor
+        # Cast before anything else: TensorRT does nothing else with bytes.
+        planes = tensor.to(torch.float32).permute(0, 3, 1, 2)
+        if spec.role == "mask":
+            return planes * (1.0 / 255.0)
+        return planes * (self.span / 255.0) + self.low
+
+    def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
+        floats = tensor.to(torch.float32)
+        if spec.dtype != "uint8":
+            return floats
+        levels = (floats - self.low) * (255.0 / self.span)
         # Half to even, and clamped before the cast: engines disagree on casts outside [0, 256).
         return levels.round().clamp(0.0, 255.0).permute(0, 2, 3, 1).to(torch.uint8)
 
 
-class EncodeModule(nn.Module):
-    """Images uint8 [B, H, W, C] (and labels int64 [B]) -> mean, log_variance [B, *latent]; with
-    noise float32 [B, *latent] behind these -> latents [B, *latent], log_density [B]."""
+def outputs_of(made: Any) -> tuple[Any, ...]:
+    """What a module gave, as a tuple: one tensor, several, or a `ModelOutput` of one."""
+    return tuple(made) if isinstance(made, tuple | list) else (made,)
 
-    def __init__(self, encoder: nn.Module, image: ImageSpec) -> None:
-        super().__init__()
-        self.encoder = frozen_copy(encoder)
-        self.low, high = image.value_range
-        self.units_per_level = (high - self.low) / 255.0
-        self.eval()
 
-    def forward(
-        self, images: Tensor, second: Tensor | None = None, third: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        # Cast before anything else: TensorRT does nothing else with bytes.
-        floats = images.to(torch.float32).permute(0, 3, 1, 2) * self.units_per_level + self.low
-        others = (tensor for tensor in (second, third) if tensor is not None)
-        one, other = self.encoder(floats, *others)
-        return one.to(torch.float32), other.to(torch.float32)
+def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:
+    """The (C, H, W) of the images that a translator makes of those of the options."""
+    image = options.image
+    given = [torch.zeros(1, image.channels, image.height, image.width)]
+    if options.takes_mask:
+        given.append(torch.zeros(1, 1, image.height, image.width))
+    if options.labels is not None:
+        given.append(torch.zeros(1, dtype=torch.int64))
+    if options.takes_truncation:
+        given.append(torch.ones(1))
+    size = tuple((name, axis.default) for name, axis in options.axes.items())
+    given += [torch.zeros(1, *evaluate(shape, size)) for shape in options.noise]
+    try:
+        with torch.inference_mode():
+            (made,) = outputs_of(frozen_copy(module)(*given))
+        _, channels, height, width = made.shape
+    except Exception as error:  # whatever a user's forward raises, or gives
+        shapes = [list(tensor.shape) for tensor in given]
+        raise ExportError(
+            f"translate: expected images [B, C, H, W] for inputs {shapes}, found "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return channels, height, width
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:

@@ -1,11 +1,19 @@
 """What is known of an export besides its modules."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.artifact.manifest import REDUCED, Provenance, Reduced, check_name
+from runtime.artifact.manifest import (
+    REDUCED,
+    Axis,
+    Prior,
+    Provenance,
+    Reduced,
+    check_name,
+)
+from runtime.artifact.size import Dim
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
@@ -17,7 +25,12 @@ if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
 class ExportOptions:
     """The artifact to write.
 
-    `latent`: the shape of one latent. `labels`: the class names by index, where the decoder takes
+    `latent`: the shape of one latent, for a decoder. `axes`: the axes whose values a request
+    chooses, `height` and `width` of the images among them (`image` then gives their defaults);
+    other shapes refer to them: `latent=(4, "height / 8", "width / 8")`. `noise`: the shape of each
+    noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
+    before the noise. `takes_mask`: a translator takes a mask behind the images. `prior`: `none`
+    where another model makes the latents. `labels`: the class names by index, where the decoder takes
     them. `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than
@@ -25,9 +38,14 @@ class ExportOptions:
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
     """
 
-    latent: int | Sequence[int]
     image: ImageSpec
     name: str
+    latent: int | Sequence[Dim] = ()
+    axes: Mapping[str, Axis] = field(default_factory=dict[str, Axis])
+    noise: Sequence[Sequence[Dim]] = ()
+    takes_truncation: bool = False
+    takes_mask: bool = False
+    prior: Prior = "standard_normal"
     out: str | Path = "artifacts"
     version: int | None = None
     kind: str = "custom"
@@ -56,14 +74,13 @@ class ExportOptions:
         return Path(self.out) / self.name
 
     @property
-    def latent_shape(self) -> tuple[int, ...]:
+    def latent_shape(self) -> tuple[Dim, ...]:
         return (self.latent,) if isinstance(self.latent, int) else tuple(self.latent)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an importer gives: the modules, and how to export them."""
+    """What an importer gives: a module for each graph, and how to export them."""
 
     options: ExportOptions
-    decode: "nn.Module"
-    encode: "nn.Module | None" = None
+    modules: "Mapping[str, nn.Module]"

@@ -8,21 +8,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
-from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Parity
+from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.manifest import Parity
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ExportError
 
-# A batch of one, an odd one, and the largest; rows of the last are also run one by one.
+# Of the last batch, so many rows are also run one by one.
 _SINGLE_ROWS = 8
 
 
-def parity_batches(manifest: Manifest) -> tuple[int, ...]:
-    """The batch sizes compared: one image, an odd number, and the largest."""
-    return tuple(sorted({1, 3, manifest.max_batch}))
-
-
 def measure(
-    graph: GraphName,
+    graph: str,
     spec: GraphSpec,
     module: nn.Module,
     backend: Backend,
@@ -45,26 +41,26 @@ def measure(
     )
     maximum, mean = float(differences.max()), float(differences.mean())
     batches = tuple(batch_size(inputs) for inputs in cases)
-    if not maximum <= _allowed(graph):  # NaN fails too
+    if not maximum <= _allowed(spec):  # NaN fails too
         raise ExportError(
             f"{spec.file}: the graph does not reproduce the torch module: expected a difference "
-            f"of at most {_stated(graph)}, found {maximum:g} (mean {mean:g}) "
+            f"of at most {_stated(spec)}, found {maximum:g} (mean {mean:g}) "
             f"at batches {list(batches)}: look for code that acts differently while it is exported"
         )
     _check_rows(graph, spec, backend, cases[-1], found[-1])
-    images = [outputs["images"].ravel() for outputs in found] if graph == "decode" else []
+    pixels = [next(iter(o.values())).ravel() for o in found] if spec.gives_pixels else []
     return Parity(
         graph=graph,
         precision=spec.precision,
         batches=batches,
         max_difference=maximum,
         mean_difference=mean,
-        images_std=float(np.concatenate(images).std()) if images else None,
+        images_std=float(np.concatenate(pixels).std()) if pixels else None,
     )
 
 
 def _check_rows(
-    graph: GraphName, spec: GraphSpec, backend: Backend, inputs: Tensors, outputs: Tensors
+    graph: str, spec: GraphSpec, backend: Backend, inputs: Tensors, outputs: Tensors
 ) -> None:
     size = batch_size(inputs)
     for row in sorted(set(np.linspace(0, size - 1, _SINGLE_ROWS, dtype=int).tolist())):
@@ -72,10 +68,10 @@ def _check_rows(
         for tensor in spec.outputs:
             whole = {tensor.name: outputs[tensor.name][row : row + 1]}
             difference = float(_difference(spec, tensor.name, alone, whole).max())
-            if not difference <= _allowed(graph):
+            if not difference <= _allowed(spec):
                 raise ExportError(
                     f"{spec.file}: row {row} of {size} comes out differently alone: expected "
-                    f"{tensor.name} within {_stated(graph)}, found {difference:g}: the module lets "
+                    f"{tensor.name} within {_stated(spec)}, found {difference:g}: the module lets "
                     "one row depend on the others in its batch (batch statistics?), which no "
                     "reproducible sampling can serve"
                 )
@@ -113,9 +109,9 @@ def _difference(
     return np.abs(a.astype(np.float64) - b)
 
 
-def _allowed(graph: GraphName) -> float:
-    return MAX_LEVELS if graph == "decode" else FLOAT_TOLERANCE
+def _allowed(spec: GraphSpec) -> float:
+    return MAX_LEVELS if spec.gives_pixels else FLOAT_TOLERANCE
 
 
-def _stated(graph: GraphName) -> str:
-    return f"{_allowed(graph):g}" + (" grey level" if graph == "decode" else "")
+def _stated(spec: GraphSpec) -> str:
+    return f"{_allowed(spec):g}" + (" grey level" if spec.gives_pixels else "")

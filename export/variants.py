@@ -1,4 +1,4 @@
-"""Variants of a decoder in reduced precision: held against the fp32 graph, kept or left out."""
+"""Variants of the main graph in reduced precision: compared with fp32, kept or left out."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.budget import affordable
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.write import choose_version, write
 from runtime.artifact.golden import REDUCED_IMAGES, within_tolerance
 from runtime.artifact.graph import check_graph
-from runtime.artifact.manifest import REDUCED, GraphSpec, Manifest, Parity, Precision, Reduced
+from runtime.artifact.graphs import GraphSpec, Precision
+from runtime.artifact.manifest import REDUCED, Manifest, Parity, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError
 from runtime.machine import cores
-from runtime.requests.sample import Sample
+from runtime.requests.examples import examples_of
+from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ _EXTREMES = 64
 def add_variants(
     artifact: str | Path, precisions: Sequence[Reduced] = REDUCED, *, images: int = REDUCED_IMAGES
 ) -> Path:
-    """Write the next version of an artifact, the same but for variants of its decoder in
+    """Write the next version of an artifact, the same but for variants of its main graph in
     `precisions`, and return its folder. A signature is not carried over."""
     plain = without_variants(read_artifact(artifact))
     folder = plain.folder.parent
@@ -43,12 +46,15 @@ def add_variants(
 
 
 def without_variants(artifact: Artifact) -> Artifact:
-    """The artifact with its decoder in fp32 alone."""
+    """The artifact with every graph in fp32 alone."""
     manifest = artifact.manifest
-    fp32 = next(spec for spec in manifest.decode if spec.precision == "fp32")
-    dropped = {spec.file for spec in manifest.decode if spec is not fp32}
+    kept = {graph.files["fp32"] for graph in manifest.graphs.values()}
+    dropped = {f for graph in manifest.graphs.values() for f in graph.files.values()} - kept
     update = {
-        "decode": (fp32,),
+        "graphs": {
+            name: graph.model_copy(update={"files": {"fp32": graph.files["fp32"]}})
+            for name, graph in manifest.graphs.items()
+        },
         "parity": tuple(row for row in manifest.parity if row.precision == "fp32"),
         "left_out": {},
     }
@@ -59,18 +65,24 @@ def without_variants(artifact: Artifact) -> Artifact:
 def with_variants(
     artifact: Artifact, precisions: Sequence[Reduced], *, images: int = REDUCED_IMAGES
 ) -> Artifact:
-    """The artifact with its decoder in each of `precisions` as well, as far as the images stay near
-    those of the fp32 graph over so many seeded latents (`within_tolerance`), and finite on extreme
-    ones; the manifest says why others are left out.
+    """The artifact with its main graph in each of `precisions` as well, as far as the images stay
+    near those of the fp32 graph over so many seeded inputs, or as many as their cost allows
+    (`within_tolerance`), and finite on extreme ones; the manifest says why others are left out.
 
     The arithmetic is emulated on the CPU (`export.precision.emulate`); an engine that runs a
-    variant is held against the fp32 graph once more.
+    variant is compared with the fp32 graph once more.
     """
-    (fp32,) = artifact.manifest.decode
+    manifest = artifact.manifest
+    main, size = manifest.main_graph, manifest.smallest_size
+    graph = manifest.graphs[main]
+    if not precisions or not graph.spec().gives_pixels:
+        return artifact
+    images = affordable(artifact.bounds[main], images, size)
     left_out: dict[Precision, str] = {}
     candidates: list[_Candidate] = []
     for precision in precisions:
-        spec = fp32.model_copy(update={"file": f"decode.{precision}.onnx", "precision": precision})
+        logger.info("%s: trying %s over %d images", main, precision, images)
+        spec = replace(graph.spec(), file=f"{main}.{precision}.onnx", precision=precision)
         try:
             candidates.append(_candidate(artifact, spec, precision))
         except (ExportError, EngineError, ArtifactError) as error:
@@ -78,35 +90,35 @@ def with_variants(
     _compare(artifact, candidates, images)
     left_out |= {c.spec.precision: reason for c in candidates if (reason := c.reason(images))}
     for precision, reason in left_out.items():
-        logger.info("decode in %s is left out: %s", precision, reason)
+        logger.info("%s in %s is left out: %s", main, precision, reason)
     kept = [c for c in candidates if c.spec.precision not in left_out]
-    manifest = artifact.manifest
+    made = {**graph.files, **{c.spec.precision: c.spec.file for c in kept}}
+    files = artifact.files | {c.spec.file: c.data for c in kept}
     update = {
-        "decode": (fp32, *(c.spec for c in kept)),
+        "graphs": {**manifest.graphs, main: graph.model_copy(update={"files": made})},
         "parity": (*manifest.parity, *(c.parity(manifest, images) for c in kept)),
         "left_out": left_out,
     }
-    files = artifact.files | {c.spec.file: c.data for c in kept}
     return replace(artifact, manifest=manifest.model_copy(update=update), files=files)
 
 
 class _Candidate:
     """A variant under examination."""
 
-    def __init__(self, spec: GraphSpec, data: bytes, backend: Backend) -> None:
-        self.spec, self.data, self.backend = spec, data, backend
+    def __init__(self, graph: str, spec: GraphSpec, data: bytes, backend: Backend) -> None:
+        self.graph, self.spec, self.data, self.backend = graph, spec, data, backend
         self.sum = self.largest = 0.0
         self.finite = True
 
     def compare(self, inputs: Tensors, expected: NDArray[np.uint8]) -> None:
-        outputs = self.backend.run("decode", inputs)
+        outputs = self.backend.run(self.graph, inputs)
         self.finite = self.finite and bool(np.isfinite(outputs[LEVELS]).all())
-        levels = np.abs(outputs["images"].astype(np.int16) - expected)
+        levels = np.abs(outputs[self.spec.outputs[0].name].astype(np.int16) - expected)
         self.sum += float(levels.mean()) * len(levels)
         self.largest = max(self.largest, float(levels.max()))
 
     def overflow(self, inputs: Tensors) -> None:
-        levels = self.backend.run("decode", inputs)[LEVELS]
+        levels = self.backend.run(self.graph, inputs)[LEVELS]
         self.finite = self.finite and bool(np.isfinite(levels).all())
 
     def reason(self, images: int) -> str | None:
@@ -122,7 +134,7 @@ class _Candidate:
 
     def parity(self, manifest: Manifest, images: int) -> Parity:
         return Parity(
-            graph="decode",
+            graph=self.graph,
             precision=self.spec.precision,
             batches=(manifest.max_batch,),
             max_difference=self.largest,
@@ -132,20 +144,24 @@ class _Candidate:
 
 
 def _candidate(artifact: Artifact, spec: GraphSpec, precision: Reduced) -> _Candidate:
-    data = reduce_precision(artifact.files[artifact.manifest.decode[0].file], precision)
-    check_graph(data, spec)
-    return _Candidate(spec, data, _open(artifact, with_levels(emulate(data, precision))))
+    manifest = artifact.manifest
+    main = manifest.main_graph
+    data = reduce_precision(artifact.files[manifest.graphs[main].files["fp32"]], precision)
+    check_graph(data, spec, [manifest.smallest_size, manifest.default_size])
+    return _Candidate(main, spec, data, _open(artifact, with_levels(emulate(data, precision))))
 
 
 def _compare(artifact: Artifact, candidates: Sequence[_Candidate], images: int) -> None:
     if not candidates:
         return
     manifest = artifact.manifest
-    reference = _open(artifact, artifact.files[manifest.decode[0].file])
+    main, size = manifest.main_graph, manifest.smallest_size
+    fp32 = manifest.graphs[main].spec()
+    reference = _open(artifact, artifact.files[fp32.file])
     for start in range(0, images, manifest.max_batch):
         count = min(manifest.max_batch, images - start)
-        inputs = Sample(count, _SEED, start).inputs(artifact)
-        expected = reference.run("decode", inputs)["images"]
+        inputs = examples_of(artifact, Counter(_SEED, start, count), size)
+        expected = reference.run(main, inputs)[fp32.outputs[0].name]
         for candidate in candidates:
             candidate.compare(inputs, expected)
     for inputs in _extremes(artifact):
@@ -156,14 +172,22 @@ def _compare(artifact: Artifact, candidates: Sequence[_Candidate], images: int) 
 
 
 def _extremes(artifact: Artifact) -> Iterator[dict[str, NDArray[Any]]]:
-    yield Sample(_EXTREMES, _SEED, truncation=_STRONGEST_TRUNCATION).inputs(artifact)
-    far = Sample(_EXTREMES, _SEED).inputs(artifact)
-    yield far | {"latents": np.copysign(np.float32(_FARTHEST), far["latents"])}
+    manifest = artifact.manifest
+    latents = manifest.graphs[manifest.main_graph].spec().input("latents")
+    if latents is None:
+        return
+    rows, size = min(_EXTREMES, manifest.max_batch), manifest.smallest_size
+    for start in range(0, _EXTREMES if manifest.max_batch > 1 else 1, rows):
+        counter = Counter(_SEED, start, rows)
+        yield examples_of(artifact, counter, size, truncation=_STRONGEST_TRUNCATION)
+        far = examples_of(artifact, counter, size)
+        yield far | {latents.name: np.copysign(np.float32(_FARTHEST), far[latents.name])}
 
 
 def _open(artifact: Artifact, data: bytes) -> Backend:
-    """ONNX Runtime with `data` in place of the fp32 decoder."""
-    (fp32,) = artifact.manifest.decode
-    manifest = artifact.manifest.model_copy(update={"encode": ()})
-    replaced = replace(artifact, manifest=manifest, files={fp32.file: data})
+    """ONNX Runtime with `data` in place of the main graph, and no other graph."""
+    manifest = artifact.manifest
+    graph = manifest.graphs[manifest.main_graph]
+    alone = manifest.model_copy(update={"graphs": {manifest.main_graph: graph}})
+    replaced = replace(artifact, manifest=alone, files={graph.files["fp32"]: data})
     return open_reference(replaced, threads=cores())

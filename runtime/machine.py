@@ -25,6 +25,36 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_memory() -> int:
+    """Bytes of memory that this process could still take: what the system calls available, and no
+    more than its control group allows."""
+    available = [_meminfo("MemAvailable")]
+    for limit, used in _CGROUPS:
+        with suppress(OSError, ValueError):
+            available.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(0, min(available))
+
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+_UNKNOWN_MEMORY = 4 << 30
+"""What is assumed where the system does not say."""
+
+
+def _meminfo(entry: str) -> int:
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == entry:
+                return int(value.split()[0]) << 10
+    return _UNKNOWN_MEMORY
+
+
 def machine() -> dict[str, Any]:
     """What the speed of a CPU engine depends on: the processor and its instruction sets."""
     flags = _cpuinfo("flags") or _cpuinfo("Features")

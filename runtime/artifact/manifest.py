@@ -1,7 +1,7 @@
 """The artifact's description of itself: `manifest.json` as frozen, closed pydantic models."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -218,9 +218,9 @@ class Manifest(Frozen):
         return next(pixels, next(iter(self.graphs)))
 
     @property
-    def specs(self) -> Mapping[str, tuple[GraphSpec, ...]]:
-        """The files of every graph."""
-        return {name: graph.specs for name, graph in self.graphs.items()}
+    def signatures(self) -> dict[str, GraphSpec]:
+        """The fp32 file of every graph."""
+        return {name: graph.spec() for name, graph in self.graphs.items()}
 
     @property
     def latent(self) -> TensorSpec | None:

@@ -1,15 +1,23 @@
 """Seeded inputs of any graph: to compare engines, to time them, and to check an export."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.artifact.graphs import TensorSpec
+from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
 from runtime.images import UInt8Array
-from runtime.requests.inputs import conditions, drawn_labels, latent_draws
+from runtime.requests.inputs import (
+    NO_TRUNCATION,
+    Conditions,
+    drawn_labels,
+    latent_draws,
+    noise_streams,
+)
 from runtime.requests.request import Described
 from runtime.sampling.streams import Counter, Stream, uniforms
 
@@ -18,32 +26,56 @@ _COARSE = 8
 
 
 def example_inputs(
-    model: Described,
+    graphs: Mapping[str, GraphSpec],
     graph: str,
-    count: int,
-    seed: int,
+    counter: Counter,
+    size: Size,
     *,
-    offset: int = 0,
-    size: Size | None = None,
+    prior: Mixture | None = None,
+    classes: int = 0,
     truncation: float | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a graph for items `offset` and on of a seed. Where the graph takes latents, they
-    are those of `Sample` for the same seed."""
-    manifest = model.manifest
-    spec = manifest.graphs[graph].spec()
-    size = manifest.default_size if size is None else size
-    counter = Counter(seed, offset, count)
+    """Inputs of one of an artifact's graphs for some items of a seed. Latents and labels are those
+    of `Sample` for the same items."""
+    spec = graphs[graph]
     given: dict[str, Any] = {}
     for tensor in spec.inputs:
         if tensor.role == "latents":
-            given[tensor.name] = np.asarray(latent_draws(model, counter, truncation, size))
+            shape = tensor.at(size)
+            given[tensor.name] = np.asarray(latent_draws(shape, prior, counter, truncation))
         elif tensor.role in ("images", "mask"):
             given[tensor.name] = _pictures(tensor, counter, size)
-    rest = conditions(
-        manifest, graph, size, labels=drawn_labels(manifest, counter), noise_of=counter
+    rest = Conditions(
+        spec,
+        size,
+        noise_streams(graphs, graph),
+        drawn_labels(classes, counter),
+        NO_TRUNCATION,
+        counter,
     )
-    given |= rest.rows(0, count)
+    given |= rest.rows(0, counter.count)
     return {tensor.name: given[tensor.name] for tensor in spec.inputs}
+
+
+def examples_of(
+    model: Described,
+    counter: Counter,
+    size: Size | None = None,
+    *,
+    graph: str | None = None,
+    truncation: float | None = None,
+) -> dict[str, NDArray[Any]]:
+    """`example_inputs` of a model's graph: its main one, at the default size, without others."""
+    manifest = model.manifest
+    return example_inputs(
+        manifest.signatures,
+        graph or manifest.main_graph,
+        counter,
+        manifest.default_size if size is None else size,
+        prior=model.prior,
+        classes=len(manifest.labels or ()),
+        truncation=truncation,
+    )
 
 
 def _pictures(tensor: TensorSpec, counter: Counter, size: Size) -> UInt8Array:

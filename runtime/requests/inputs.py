@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from runtime.artifact.graphs import GraphSpec, Role, TensorSpec
 from runtime.artifact.manifest import Manifest
+from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
 from runtime.engines.backend import Inputs
 from runtime.errors import InputError
 from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
-from runtime.requests.request import Described
 from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
 
 NO_TRUNCATION = 1.0
@@ -67,14 +67,14 @@ def conditions(
     return Conditions(
         manifest.graphs[graph].spec(),
         size,
-        noise_streams(manifest, graph),
+        noise_streams(manifest.signatures, graph),
         labels,
         NO_TRUNCATION if truncation is None else truncation,
         noise_of,
     )
 
 
-def noise_streams(manifest: Manifest, graph: str) -> dict[str, int]:
+def noise_streams(graphs: Mapping[str, GraphSpec], graph: str) -> dict[str, int]:
     """The random stream of each noise input of a graph, by name.
 
     The posterior's noise has a stream of its own; all further noise inputs of the artifact are
@@ -82,8 +82,7 @@ def noise_streams(manifest: Manifest, graph: str) -> dict[str, int]:
     """
     streams: dict[tuple[str, str], int] = {}
     further = 0
-    for name, each in manifest.graphs.items():
-        spec = each.spec()
+    for name, spec in graphs.items():
         posterior = spec.output("log_density") is not None
         for tensor in spec.inputs:
             if tensor.role != "noise":
@@ -124,19 +123,15 @@ def checked_truncation(spec: GraphSpec, truncation: float | None) -> float | Non
 
 
 def latent_draws(
-    model: Described, counter: Counter, truncation: float | None, size: Size
+    shape: tuple[int, ...], prior: Mixture | None, counter: Counter, truncation: float | None
 ) -> Draws | NDArray[np.float32]:
-    """Latents [count, *latent] of an artifact's prior, drawn late where it is N(0, I)."""
-    latent = model.manifest.latent
-    shape = () if latent is None else latent.at(size)
-    if model.prior is not None:
+    """Latents [count, *shape] of a prior, drawn late where it is N(0, I)."""
+    if prior is not None:
         # No engine draws these itself.
-        return model.prior.latents(counter, truncation).reshape(counter.count, *shape)
+        return prior.latents(counter, truncation).reshape(counter.count, *shape)
     return Draws(shape, ((counter, truncation),))
 
 
-def drawn_labels(manifest: Manifest, counter: Counter) -> Int64Array | None:
+def drawn_labels(classes: int, counter: Counter) -> Int64Array | None:
     """One class an image, each as likely as the others; None for a model without classes."""
-    if manifest.labels is None:
-        return None
-    return integers(counter, Stream.LABEL, len(manifest.labels))
+    return integers(counter, Stream.LABEL, classes) if classes else None

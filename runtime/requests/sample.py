@@ -73,7 +73,7 @@ class Sample:
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
         given = check_labels(manifest, self.labels, self.counter.count)
-        return drawn_labels(manifest, self.counter) if given is None else given
+        return drawn_labels(len(manifest.labels or ()), self.counter) if given is None else given
 
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""
@@ -88,7 +88,11 @@ class Sample:
 
         def rows(start: int, stop: int) -> Inputs:
             part = counter.slice(start, stop)
-            chosen = drawn_labels(manifest, part) if labels is None else labels[start:stop]
+            chosen = (
+                drawn_labels(len(manifest.labels or ()), part)
+                if labels is None
+                else labels[start:stop]
+            )
             given = conditions(
                 manifest, "decode", size, labels=chosen, truncation=truncation, noise_of=part
             )
@@ -113,4 +117,6 @@ class Sample:
         spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
         if spec.input("truncation") is not None:
             truncation = None  # the graph truncates by itself
-        return latent_draws(model, self.counter.slice(start, stop), truncation, size)
+        latents = spec.input("latents")
+        shape = () if latents is None else latents.at(size)
+        return latent_draws(shape, model.prior, self.counter.slice(start, stop), truncation)

@@ -37,7 +37,7 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
 
 
 def test_noise_inputs_have_streams_of_their_own(model: Model) -> None:
-    assert noise_streams(model.manifest, "decode") == {"coarse": 16, "fine": 17}
+    assert noise_streams(model.manifest.signatures, "decode") == {"coarse": 16, "fine": 17}
     job = runtime.Sample(3, seed=9, offset=2, size=(4, 6)).job(model)
     rows = job.rows(1, 3)
     counter = Counter(9, 3, 2)

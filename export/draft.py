@@ -1,0 +1,136 @@
+"""An artifact that is being made: its manifest comes later, when there are files to hash."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from platform import python_version
+from typing import TYPE_CHECKING
+
+import onnx
+from pydantic import ValidationError
+
+from export.options import ExportOptions
+from export.signatures import decoder_spec, encoder_spec, translator_spec
+from export.write import choose_version
+from runtime.artifact.bounds import Bounds
+from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.manifest import Axis, Graph, Manifest, Parity, Provenance
+from runtime.artifact.reading import Artifact
+from runtime.errors import ExportError
+from runtime.machine import installed_version
+
+if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
+    from torch import nn
+
+_LIBRARIES = ("latentserve", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known before the modules are converted; `graphs`: what each takes and gives."""
+
+    options: ExportOptions
+    version: int
+    provenance: Provenance
+    graphs: Mapping[str, GraphSpec]
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        return self.options.axes
+
+    def artifact(
+        self,
+        files: Mapping[str, bytes],
+        batches: Sequence[int],
+        parity: tuple[Parity, ...] = (),
+    ) -> Artifact:
+        """The artifact of these files, with their checksums."""
+        options = self.options
+        graphs = {
+            name: Graph(inputs=spec.inputs, outputs=spec.outputs, files={"fp32": spec.file})
+            for name, spec in self.graphs.items()
+        }
+        try:
+            manifest = Manifest(
+                name=options.name,
+                version=self.version,
+                kind=options.kind,
+                axes=dict(options.axes),
+                graphs=graphs,
+                prior=options.prior,
+                labels=None if options.labels is None else tuple(options.labels),
+                batches=tuple(batches),
+                parity=parity,
+                provenance=self.provenance,
+                licence=options.licence,
+                files={name: sha256(data).hexdigest() for name, data in files.items()},
+            )
+        except ValidationError as error:
+            raise _refused(error) from error
+        bounds = {
+            name: Bounds(onnx.load_model_from_string(files[spec.file]), spec)
+            for name, spec in self.graphs.items()
+        }
+        return Artifact(options.folder, manifest, dict(files), bounds=bounds)
+
+
+def make_draft(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> Draft:
+    """Raises ExportError for modules and options that do not fit together."""
+    from export.modules import translated_shape
+
+    encodes = "encode" in modules
+    if not modules:
+        raise ExportError("expected at least one module: decode, encode or translate")
+    if options.encode_takes_labels and (options.labels is None or not encodes):
+        raise ExportError("encode_takes_labels: expected an encoder and labels beside it")
+    if options.encode_takes_noise and not encodes:
+        raise ExportError("encode_takes_noise: expected an encoder beside it")
+    version = choose_version(options.folder, options.version)
+    provenance = options.provenance or Provenance(source=_class_of(next(iter(modules.values()))))
+    versions = {"python": python_version(), **_installed(_LIBRARIES), **provenance.versions}
+    provenance = provenance.model_copy(update={"versions": versions})
+    graphs: dict[str, GraphSpec] = {}
+    try:
+        if "decode" in modules:
+            graphs["decode"] = decoder_spec(options)
+        if encodes:
+            graphs["encode"] = encoder_spec(options)
+        if "translate" in modules:
+            made = translated_shape(modules["translate"], options)
+            graphs["translate"] = translator_spec(options, made)
+    except ValidationError as error:
+        raise _refused(error) from error
+    _check_options(options, graphs)
+    return Draft(options, version, provenance, graphs)
+
+
+def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> None:
+    """What the manifest would refuse after the conversion is refused before."""
+    batches = list(options.batches)
+    if not batches or batches != sorted(set(batches)) or batches[0] < 1:
+        raise ExportError(f"batches: expected ascending sizes, found {tuple(batches)}")
+    labels = options.labels
+    if labels is not None and (not labels or len(set(labels)) != len(labels)):
+        raise ExportError(f"labels: expected distinct class names, found {tuple(labels)}")
+    image = {"height": options.image.height, "width": options.image.width}
+    for name, axis in options.axes.items():
+        if name in image and axis.default != image[name]:
+            raise ExportError(
+                f"axes: {name}: expected the default to be that of the image, {image[name]}, "
+                f"found {axis.default}"
+            )
+
+
+def _refused(error: ValidationError) -> ExportError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or error.title
+    return ExportError(f"{where}: {first['msg']}, found {first['input']!r:.80}")
+
+
+def _class_of(module: "nn.Module") -> str:
+    return f"module {type(module).__module__}:{type(module).__qualname__}"
+
+
+def _installed(libraries: Sequence[str]) -> dict[str, str]:
+    versions = {library: installed_version(library) for library in libraries}
+    return {library: version for library, version in versions.items() if version}

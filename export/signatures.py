@@ -1,0 +1,95 @@
+"""The signatures of an export's graphs, from what the modules take and give."""
+
+from export.options import ExportOptions
+from runtime.artifact.graphs import Dtype, GraphSpec, Role, TensorSpec, check_signature
+from runtime.artifact.size import Dim
+from runtime.errors import ExportError
+
+_HEIGHT_AND_WIDTH = ("height", "width")
+
+
+def decoder_spec(options: ExportOptions) -> GraphSpec:
+    """Latents (and labels, truncation, noise) -> images."""
+    latents = TensorSpec(
+        name="latents", role="latents", dtype="float32", shape=options.latent_shape
+    )
+    return _spec("decode", (latents, *_conditions(options)), (_images(options),))
+
+
+def encoder_spec(options: ExportOptions) -> GraphSpec:
+    """Images (and labels, noise) -> the moments of a normal, or latents and their log density."""
+    inputs = [_images(options)]
+    if options.encode_takes_labels:
+        inputs.append(_tensor("labels", "int64"))
+    outputs: tuple[TensorSpec, ...] = tuple(
+        _tensor(role, shape=options.latent_shape) for role in ("mean", "log_variance")
+    )
+    if options.encode_takes_noise:
+        inputs.append(_tensor("noise", shape=options.latent_shape))
+        outputs = (_tensor("latents", shape=options.latent_shape), _tensor("log_density"))
+    return _spec("encode", tuple(inputs), outputs)
+
+
+def translator_spec(options: ExportOptions, made: tuple[int, int, int]) -> GraphSpec:
+    """Images (and a mask, labels, truncation, noise) -> images; `made` is the (C, H, W) that the
+    module made of images of `options.image`."""
+    images = _images(options)
+    inputs = [images]
+    if options.takes_mask:
+        inputs.append(_tensor("mask", "uint8", (*images.shape[:2], 1)))
+    channels, *lengths = made
+    given = (options.image.height, options.image.width)
+    shape = [
+        _scaled(dim, length, before)
+        for dim, length, before in zip(images.shape[:2], lengths, given, strict=True)
+    ]
+    outputs = (
+        TensorSpec(name="translated", role="images", dtype="uint8", shape=(*shape, channels)),
+    )
+    return _spec("translate", (*inputs, *_conditions(options)), outputs)
+
+
+def _scaled(dim: Dim, length: int, before: int) -> Dim:
+    if isinstance(dim, int):
+        return length
+    if length % before == 0:
+        return dim if length == before else f"{length // before} * {dim}"
+    if before % length == 0:
+        return f"{dim} / {before // length}"
+    raise ExportError(
+        f"translate: expected images a whole number of times larger or smaller along {dim}, "
+        f"found {length} for {before}"
+    )
+
+
+def _images(options: ExportOptions) -> TensorSpec:
+    image = options.image
+    fixed = dict(zip(_HEIGHT_AND_WIDTH, (image.height, image.width), strict=True))
+    sides: list[Dim] = [name if name in options.axes else fixed[name] for name in fixed]
+    return TensorSpec(name="images", role="images", dtype="uint8", shape=(*sides, image.channels))
+
+
+def _conditions(options: ExportOptions) -> tuple[TensorSpec, ...]:
+    found: list[TensorSpec] = []
+    if options.labels is not None:
+        found.append(_tensor("labels", "int64"))
+    if options.takes_truncation:
+        found.append(_tensor("truncation"))
+    for number, shape in enumerate(options.noise):
+        found.append(
+            TensorSpec(name=f"noise_{number}", role="noise", dtype="float32", shape=tuple(shape))
+        )
+    return tuple(found)
+
+
+def _tensor(role: Role, dtype: Dtype = "float32", shape: tuple[Dim, ...] = ()) -> TensorSpec:
+    return TensorSpec(name=role, role=role, dtype=dtype, shape=shape)
+
+
+def _spec(graph: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> GraphSpec:
+    spec = GraphSpec(f"{graph}.onnx", "fp32", inputs, outputs)
+    try:
+        check_signature(graph, spec)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    return spec
