@@ -22,7 +22,8 @@ from runtime.images.files import (
     save_arrays,
     save_images,
 )
-from runtime.loading import Limits, load, tune
+from runtime.limits import Limits
+from runtime.loading import load, tune
 from runtime.model import Model
 from runtime.requests.checks import Label
 from runtime.requests.decode import Decode

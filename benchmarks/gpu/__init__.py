@@ -31,8 +31,8 @@ from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.subjects import Subject, add_options, opened
 from benchmarks.timing import rate
 from runtime.artifact.manifest import Precision
-from runtime.engines.gpu import NO_GPU
 from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.devices import NO_GPU
 from runtime.engines.nvidia.tensorrt import is_installed
 from runtime.engines.onnxruntime import has_cuda
 from runtime.errors import EngineError

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName, GraphSpec, Manifest, Precision
+from runtime.artifact.manifest import GraphSpec, Manifest, Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.rewrites import Form
 from runtime.sampling.streams import Draws
@@ -18,19 +18,18 @@ Tensors = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, NDArray[Any] | Draws]
 """What a graph is given: arrays, or latents that are still to be drawn."""
 
-Device = Literal["auto", "cpu", "cuda"]
-Engine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
+Place = Literal["cpu", "cuda"]
+"""A kind of device."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run an artifact: the engine library, its arithmetic, and the graphs' form."""
 
-    engine: Engine
+    engine: str
     precision: Precision
     form: Form
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Place = "cpu"
 
     def __str__(self) -> str:
         on = " on cuda" if self.device == "cuda" else ""
@@ -68,7 +67,7 @@ class Backend(Protocol):
         """The largest batch that is run at once; None: any."""
         ...
 
-    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         """Run one graph on one batch. Raises EngineError; outputs have the inputs' batch size, and
         are the caller's.
 
@@ -95,11 +94,31 @@ def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, 
     return dict(out)
 
 
-def graph_spec(manifest: Manifest, graph: GraphName, precision: Precision) -> GraphSpec | None:
-    """The file of a graph in a precision; fp32 where only the other graph has that precision."""
-    specs = manifest.decode if graph == "decode" else manifest.encode
-    by_precision = {spec.precision: spec for spec in specs}
-    return by_precision.get(precision) or by_precision.get("fp32")
+def graph_specs(manifest: Manifest, precision: Precision) -> dict[str, GraphSpec]:
+    """Every graph of the artifact: its file in a precision, or in fp32 where it has no other."""
+    found: dict[str, GraphSpec] = {}
+    for name, specs in (("decode", manifest.decode), ("encode", manifest.encode)):
+        by_precision = {spec.precision: spec for spec in specs}
+        if spec := by_precision.get(precision) or by_precision.get("fp32"):
+            found[name] = spec
+    return found
+
+
+def main_graph(manifest: Manifest) -> str:
+    """The graph whose images choose the engine."""
+    return "decode"
+
+
+def precisions(manifest: Manifest) -> list[Precision]:
+    """The precisions that the main graph has files of, the usually fastest first."""
+    order: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
+    main = main_graph(manifest)
+    return [p for p in order if graph_specs(manifest, p)[main].precision == p]
+
+
+def gives_images(spec: GraphSpec) -> bool:
+    """Whether a graph gives pixels; any other's outputs are numbers, which stay exact."""
+    return any(tensor.dtype == "uint8" for tensor in spec.outputs)
 
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
@@ -114,7 +133,17 @@ def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     return rewrite(onnx.load_model_from_string(data), variant.form).SerializeToString()
 
 
-def zero_inputs(manifest: Manifest, graph: GraphName, batch: int) -> dict[str, NDArray[Any]]:
+def main_forms(artifact: Artifact) -> tuple[Form, ...]:
+    """The forms that the graph passes give the main graph."""
+    import onnx
+
+    from runtime.engines.rewrites import forms
+
+    spec = graph_specs(artifact.manifest, "fp32")[main_graph(artifact.manifest)]
+    return forms(onnx.load_model_from_string(artifact.files[spec.file]))
+
+
+def zero_inputs(manifest: Manifest, graph: str, batch: int) -> dict[str, NDArray[Any]]:
     """Inputs of the right types and shapes, all zero: for warming up."""
-    specs = manifest.decode if graph == "decode" else manifest.encode
-    return {t.name: np.zeros((batch, *t.shape), t.dtype) for t in specs[0].inputs}
+    spec = graph_specs(manifest, "fp32")[graph]
+    return {t.name: np.zeros((batch, *t.shape), t.dtype) for t in spec.inputs}
