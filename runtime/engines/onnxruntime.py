@@ -161,7 +161,7 @@ class OnnxRuntime:
             if request.device == "cuda":
                 self.require_gpu()
             return [Variant(self.name, p, "plain", place) for p in fitting if has_cuda()]
-        if "fp32" not in fitting:  # left open, it is fp32: fp16 is no faster on CPUs
+        if "fp32" not in fitting:
             return [Variant(self.name, p, "plain") for p in fitting]
         # In fp32, transposed convolutions are faster as they are than in sub-pixel form.
         return [Variant(self.name, "fp32", f) for f in main_forms(artifact) if f != "subpixel"]

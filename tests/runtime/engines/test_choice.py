@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runtime.engines.opening import open_backend
-from runtime.engines.variants import candidates
 
 import runtime
 from runtime import EngineError, InputError
