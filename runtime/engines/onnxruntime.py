@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.artifact.manifest import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import (
     REFERENCE,
@@ -156,7 +157,9 @@ class OnnxRuntime:
     ) -> list[Variant]:
         there = precisions(artifact.manifest)
         # It lacks bf16 on CPUs, and operators in bf16 on GPUs.
-        fitting = [p for p in there if p != "bf16" and request.precision in ("auto", p)]
+        fitting: list[Precision] = [
+            p for p in there if p != "bf16" and request.precision in ("auto", p)
+        ]
         if place == "cuda":
             if request.device == "cuda":
                 self.require_gpu()

@@ -2,8 +2,8 @@
 
 `python -m tests.runtime.engines.nvidia.names FOLDER` asks the bindings in a folder, an unpacked
 wheel of `tensorrt-cu13-bindings` of any version; the tests ask those that are installed. Importing
-them takes TensorRT's libraries, which are not on PyPI: empty ones with the few functions that they look
-for will do for asking, not for running anything.
+them takes TensorRT's libraries, which are not on PyPI: empty ones with the few functions that they
+look for will do for asking, not for running anything.
 """
 
 import json
