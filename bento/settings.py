@@ -4,15 +4,23 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from runtime.artifact.signatures import public_keys
+from runtime.engines.registry import engines
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS
 
 PREFIX = "LATENTSERVE_"
+
+
+def _check_backend(name: str) -> str:
+    known = ("auto", *engines())
+    if name not in known:
+        raise ValueError(f"expected one of {known}")
+    return name
 
 
 class Settings(BaseModel):
@@ -46,7 +54,7 @@ class Settings(BaseModel):
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
         "characters), except to `/livez`, `/readyz` and `/healthz`; else 401.",
     )
-    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"] = Field(
+    backend: Annotated[str, AfterValidator(_check_backend)] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(

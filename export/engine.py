@@ -15,7 +15,7 @@ from typing import Any
 from export.plan import EngineOptions, build_plan
 from runtime.artifact.manifest import GraphName, GraphSpec
 from runtime.artifact.reading import Artifact
-from runtime.engines.backend import graph_spec
+from runtime.engines.backend import graph_specs
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.devices import Gpu
 from runtime.engines.nvidia.plans import Bucket, Plan, PlanKey, store
@@ -61,7 +61,7 @@ def build_engines(
     capability, gpu = _target(options)
     graphs: list[GraphName] = ["decode", "encode"] if artifact.manifest.encode else ["decode"]
     for graph in graphs:
-        spec = graph_spec(artifact.manifest, graph, options.precision)
+        spec = graph_specs(artifact.manifest, options.precision).get(graph)
         if spec is None:
             continue
         for bucket in options.buckets:

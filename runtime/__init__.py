@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         OverloadedError as OverloadedError,
     )
     from runtime.images import ImageSpec as ImageSpec
-    from runtime.loading import Limits as Limits
+    from runtime.limits import Limits as Limits
     from runtime.loading import load as load
     from runtime.loading import tune as tune
     from runtime.model import Model as Model
@@ -47,7 +47,7 @@ _MODULES = {
     "InputError": "errors",
     "Interpolate": "requests.interpolate",
     "LatentServeError": "errors",
-    "Limits": "loading",
+    "Limits": "limits",
     "Manifest": "artifact.manifest",
     "Model": "model",
     "Observer": "observer",

@@ -1,52 +1,24 @@
 """`load`: from an artifact on the disk to a model that is ready to sample."""
 
 import logging
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from runtime.artifact.golden import REDUCED_IMAGES, check_golden
-from runtime.artifact.manifest import Manifest, Precision
+from runtime.artifact.manifest import Precision
 from runtime.artifact.reading import read_artifact
-from runtime.engines.backend import Backend, Device, Setting, Variant
+from runtime.engines.backend import REFERENCE
 from runtime.engines.cache import cache_folder
 from runtime.engines.choice import Measured, choose, choose_anew
-from runtime.engines.gpu import LANES_PER_GPU
+from runtime.engines.library import Device, EngineRequest
 from runtime.engines.nvidia import devices
-from runtime.engines.opening import open_backend
-from runtime.engines.variants import on_gpu
 from runtime.errors import EngineError
-from runtime.machine import cores
+from runtime.limits import Limits
 from runtime.model import Model
 from runtime.observer import Observer
-from runtime.requests.checks import check_integer
 
 logger = logging.getLogger(__name__)
-
-_GPU_BATCH = 256
-"""Images in one run on a GPU, unless `Limits.batch` says otherwise."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one model may take.
-
-    `batch`: images in one engine run (None: the largest the artifact was verified at; on a GPU 256,
-    or more where that is more). `queue_images`: images waiting before callers wait or are refused.
-    `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
-    both from the cores this process may use: one thread a run, a run for each core, up to 8; on
-    GPUs, two runs for each.
-    """
-
-    batch: int | None = None
-    queue_images: int = 4096
-    runners: int | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None:
-                check_integer(f"limits.{name}", value, 1, 1 << 20)
 
 
 def load(
@@ -79,29 +51,20 @@ def load(
     limits = limits or Limits()
     cache = cache or cache_folder()
 
-    def opened(backend: str) -> tuple[Variant, str, Setting, Backend]:
-        setting = _setting(verified.manifest, limits, on_gpu(backend, device))
-        variant, reason = choose(
-            verified,
-            backend=backend,
-            precision=precision,
-            device=device,
-            setting=setting,
-            cache=cache,
-        )
-        setting = _setting(verified.manifest, limits, variant.device == "cuda")
-        return variant, reason, setting, open_backend(verified, variant, setting, cache)
-
+    request = EngineRequest(backend, precision, device)
+    settings = partial(limits.setting, verified.manifest)
     try:
-        variant, reason, setting, engine = opened(backend)
+        chosen = choose(verified, request, settings, cache)
     except EngineError as error:
         if backend != "auto" or not devices.gpus():
             raise
         # A plan that is damaged, or turned out wrong, or has no room: it is not the only way.
-        logger.warning("going on without TensorRT: %s", error)
-        variant, reason, setting, engine = opened("onnxruntime")
+        logger.warning("going on with %s alone: %s", REFERENCE.engine, error)
+        request = EngineRequest(REFERENCE.engine, precision, device)
+        chosen = choose(verified, request, settings, cache)
+    engine, setting = chosen.backend, chosen.setting
     try:
-        check_golden(verified, engine, variant.precision)
+        check_golden(verified, engine, chosen.variant.precision)
     except BaseException:
         engine.close()
         raise
@@ -116,7 +79,7 @@ def load(
     manifest = verified.manifest
     logger.info(
         "loaded %s@%d: %s (%s), %d runs at once, batches up to %d",
-        manifest.name, manifest.version, engine.description, reason,
+        manifest.name, manifest.version, engine.description, chosen.reason,
         model.runners, model.max_batch,
     )  # fmt: skip
     return model
@@ -137,21 +100,8 @@ def tune(
     verified = read_artifact(artifact)
     return choose_anew(
         verified,
-        backend=backend,
-        precision=precision,
-        device=device,
-        setting=_setting(verified.manifest, limits or Limits(), on_gpu(backend, device)),
-        cache=cache or cache_folder(),
-        latents=latents,
+        EngineRequest(backend, precision, device),
+        partial((limits or Limits()).setting, verified.manifest),
+        cache or cache_folder(),
+        latents,
     )
-
-
-def _setting(manifest: Manifest, limits: Limits, gpu: bool) -> Setting:
-    if gpu:
-        # Beyond the batches of the export: engines on GPUs are compared with the reference here.
-        runners = limits.runners or LANES_PER_GPU * len(devices.gpus())
-        return Setting(runners, 1, limits.batch or max(_GPU_BATCH, manifest.max_batch))
-    # On CPUs several one-thread runs beat one run on several threads.
-    runners = limits.runners or min(8, cores())
-    threads = limits.threads or max(1, cores() // runners)
-    return Setting(runners, threads, min(limits.batch or manifest.max_batch, manifest.max_batch))

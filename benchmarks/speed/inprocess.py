@@ -22,7 +22,7 @@ from benchmarks.speed.timing import interleaved, medians, paired_ratio, rate
 from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import Backend, Setting, Variant
 from runtime.engines.cache import cache_folder
-from runtime.engines.opening import open_backend
+from runtime.engines.registry import open_backend
 from runtime.machine import cores
 
 PRECISIONS: tuple[Literal["fp32", "auto"], ...] = ("fp32", "auto")

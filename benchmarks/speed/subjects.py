@@ -18,6 +18,7 @@ from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines.backend import Setting, Variant
 from runtime.engines.cache import CACHE_VARIABLE, cache_folder
 from runtime.engines.choice import choose
+from runtime.engines.library import EngineRequest
 from runtime.images import UInt8Array
 from runtime.machine import cores
 from runtime.requests.sample import Sample
@@ -76,14 +77,11 @@ class Subject:
     ) -> Variant:
         """What `load` chose for `model`, asked for again with the same arguments."""
         threads = max(1, cores() // model.runners)
-        variant, _ = choose(
-            self.artifact,
-            backend=backend,
-            precision=precision,
-            device="auto",
-            setting=Setting(model.runners, threads, model.max_batch),
-            cache=cache_folder(),
-        )
+        setting = Setting(model.runners, threads, model.max_batch)
+        request = EngineRequest(backend, precision)
+        chosen = choose(self.artifact, request, lambda _: setting, cache_folder())
+        chosen.backend.close()
+        variant = chosen.variant
         # With a cache that cannot be written, the second choice could fall otherwise.
         if not all(part in model.engine for part in vars(variant).values()):
             raise RuntimeError(f"{self.name}: expected {model.engine}, found {variant} chosen")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +19,18 @@ Tensors = Mapping[str, NDArray[Any]]
 Inputs = Mapping[str, NDArray[Any] | Draws]
 """What a graph is given: arrays, or latents that are still to be drawn."""
 
-Device = Literal["auto", "cpu", "cuda"]
-Engine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
+Place = Literal["cpu", "cuda"]
+"""A kind of device."""
 
 
 @dataclass(frozen=True)
 class Variant:
     """One way to run an artifact: the engine library, its arithmetic, and the graphs' form."""
 
-    engine: Engine
+    engine: str
     precision: Precision
     form: Form
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Place = "cpu"
 
     def __str__(self) -> str:
         on = " on cuda" if self.device == "cuda" else ""
@@ -97,8 +96,15 @@ def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, 
 
 
 def graph_specs(manifest: Manifest, precision: Precision) -> dict[str, GraphSpec]:
-    """The file of every graph in a precision; fp32 where a graph has no such file."""
+    """Every graph of the artifact: its file in a precision, or in fp32 where it has no other."""
     return {name: graph.spec(precision) for name, graph in manifest.graphs.items()}
+
+
+def precisions(manifest: Manifest) -> list[Precision]:
+    """The precisions that the main graph has files of, the usually fastest first."""
+    order: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
+    main = manifest.main_graph
+    return [p for p in order if graph_specs(manifest, p)[main].precision == p]
 
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
@@ -113,8 +119,17 @@ def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     return rewrite(onnx.load_model_from_string(data), variant.form).SerializeToString()
 
 
+def main_forms(artifact: Artifact) -> tuple[Form, ...]:
+    """The forms that the graph passes give the main graph."""
+    import onnx
+
+    from runtime.engines.rewrites import forms
+
+    spec = graph_specs(artifact.manifest, "fp32")[artifact.manifest.main_graph]
+    return forms(onnx.load_model_from_string(artifact.files[spec.file]))
+
+
 def zero_inputs(manifest: Manifest, graph: str, batch: int) -> dict[str, NDArray[Any]]:
-    """Inputs of the right types and shapes, all zero: for warming up."""
-    size = manifest.default_size
-    inputs = manifest.graphs[graph].inputs
+    """Inputs of the right types and shapes, all zero, at the default size: for warming up."""
+    size, inputs = manifest.default_size, manifest.graphs[graph].inputs
     return {t.name: np.zeros((batch, *t.at(size)), t.dtype) for t in inputs}

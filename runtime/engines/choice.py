@@ -8,13 +8,12 @@ the libraries' versions. So each variant that this machine can run is held again
 
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -22,32 +21,29 @@ from runtime.artifact.golden import REDUCED_IMAGES, within_tolerance
 from runtime.artifact.manifest import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import (
-    ENGINES,
     REFERENCE,
     Backend,
-    Device,
-    Engine,
+    Place,
     Setting,
     Tensors,
     Variant,
+    graph_specs,
+    main_graph,
 )
 from runtime.engines.cache import forget, recall, remember
-from runtime.engines.nvidia import devices, tensorrt
-from runtime.engines.nvidia.plans import names
-from runtime.engines.nvidia.tensorrt import FLAVORS
-from runtime.engines.opening import open_backend
+from runtime.engines.library import EngineRequest
+from runtime.engines.nvidia import devices
+from runtime.engines.registry import candidates, engines, on_gpu, open_backend, requested
 from runtime.engines.rewrites import REVISION, Form
-from runtime.engines.variants import candidates
 from runtime.errors import EngineError
 from runtime.images import UInt8Array
-from runtime.machine import installed_version, machine
+from runtime.machine import machine
 from runtime.requests.sample import Sample
 
 logger = logging.getLogger(__name__)
 
 # A variant must be so much faster to be taken before a simpler one.
 _MARGIN = 1.05
-_DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 _ROUNDS = 3
 _SEED = 3
 # What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
@@ -77,89 +73,116 @@ class Measured:
         return f"{self.variant} {self.images_per_second:.0f} images/s{rejected}"
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The variant to run, open, and why it was chosen."""
+
+    backend: Backend
+    variant: Variant
+    setting: Setting
+    reason: str
+
+
 def choose(
     artifact: Artifact,
-    *,
-    backend: str,
-    precision: Precision | Literal["auto"],
-    device: Device,
-    setting: Setting,
+    request: EngineRequest,
+    settings: Callable[[Place], Setting],
     cache: Path,
-) -> tuple[Variant, str]:
-    """The variant to run, and why: the only one there is, or the fastest measured here.
+) -> Chosen:
+    """The only variant that fits the request, or the fastest measured here, opened.
 
-    `backend` and `precision` narrow the choice (`auto` does not). Raises InputError for names
-    that mean nothing, EngineError where nothing can run what is asked for.
+    `settings` gives the setting on a device. Raises InputError for a request that nothing here can
+    mean, EngineError where nothing can run it.
     """
-    subject = _subject(artifact, backend, precision, device, setting, cache)
-    chosen = _recalled(recall(cache, "choices", subject))
-    if chosen is not None:
+    subject = _subject(artifact, request, settings, cache)
+
+    def opened(variant: Variant, reason: str) -> Chosen:
+        setting = settings(variant.device)
+        return Chosen(open_backend(artifact, variant, setting, cache), variant, setting, reason)
+
+    recalled = _recalled(recall(cache, "choices", subject))
+    if recalled is not None:
         # Nothing else need be known, and no engine be imported to find out what it can do.
-        return chosen, "the fastest when measured here earlier"
-    variants = candidates(artifact, backend, precision, device, cache)
-    if len(variants) == 1 and (variants[0].precision == "fp32" or variants[0].engine in FLAVORS):
-        return variants[0], "nothing else fits"  # and plans have been verified
+        return opened(recalled, "the fastest when measured here earlier")
+    variants = candidates(artifact, request, cache)
+    if len(variants) == 1 and _is_verified(variants[0]):
+        return opened(variants[0], "nothing else fits")
     logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
-    measured = measure(artifact, variants, setting, cache, seconds=0.1)
-    return _decide(measured, variants, subject, cache)
+    setting = settings(variants[0].device)
+    with _opened(artifact, variants, setting, cache) as backends:
+        measured = measure(artifact, variants, backends, setting, seconds=0.1)
+        best, reason = _decide(measured, variants, subject, cache)
+        return Chosen(backends.pop(best), best, setting, reason)
 
 
 def choose_anew(
     artifact: Artifact,
-    *,
-    backend: str,
-    precision: Precision | Literal["auto"],
-    device: Device,
-    setting: Setting,
+    request: EngineRequest,
+    settings: Callable[[Place], Setting],
     cache: Path,
     latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
     """Measure again, thoroughly, and remember the choice for every later `load`."""
-    variants = candidates(artifact, backend, precision, device, cache)
-    measured = measure(artifact, variants, setting, cache, latents=latents, seconds=1.0)
-    _decide(
-        measured, variants, _subject(artifact, backend, precision, device, setting, cache), cache
-    )
+    variants = candidates(artifact, request, cache)
+    setting = settings(variants[0].device)
+    with _opened(artifact, variants, setting, cache) as backends:
+        measured = measure(artifact, variants, backends, setting, latents=latents, seconds=1.0)
+    _decide(measured, variants, _subject(artifact, request, settings, cache), cache)
     return measured
+
+
+def _is_verified(variant: Variant) -> bool:
+    """Whether its pixels need no comparison: exact arithmetic, or a plan verified when built."""
+    return variant.precision == "fp32" or "cpu" not in engines()[variant.engine].places
+
+
+@contextmanager
+def _opened(
+    artifact: Artifact, variants: Sequence[Variant], setting: Setting, cache: Path
+) -> Generator[dict[Variant, Backend]]:
+    """The reference and each variant that can be opened; closed at the end, but for those that
+    were taken out."""
+    backends: dict[Variant, Backend] = {}
+    try:
+        backends[REFERENCE] = open_backend(artifact, REFERENCE, setting, cache)
+        for variant in variants:
+            if variant != REFERENCE:
+                with _left_out_if_it_fails(variant):
+                    backends[variant] = open_backend(artifact, variant, setting, cache)
+        yield backends
+    finally:
+        for backend in backends.values():
+            backend.close()
 
 
 def measure(
     artifact: Artifact,
     variants: Sequence[Variant],
+    backends: Mapping[Variant, Backend],
     setting: Setting,
-    cache: Path,
     *,
     seconds: float,
     latents: int | None = None,
 ) -> list[Measured]:
-    """Hold each variant's images of `latents` seeded latents against the reference's, then time
+    """Compare each variant's images of `latents` seeded latents with the reference's, then time
     all of them in turns, `seconds` each. Without `latents`, as many as are soon made.
 
     A variant that fails is left out, and the log says why.
     """
-    reference = open_backend(artifact, REFERENCE, setting, cache)
-    opened = {REFERENCE: reference} if REFERENCE in variants else {}
-    try:
-        if latents is None:
-            latents, affordable = _affordable(artifact, reference, setting)
-            # What is slow on the reference may be quick on a GPU: there, batches stay as they are.
-            if not any(variant.device == "cuda" for variant in variants):
-                setting = affordable
-        for variant in variants:
+    reference = backends[REFERENCE]
+    if latents is None:
+        latents, affordable = _affordable(artifact, reference, setting)
+        # What is slow on the reference may be quick on a GPU: there, batches stay as they are.
+        if not any(variant.device == "cuda" for variant in variants):
+            setting = affordable
+    there = {variant: backends[variant] for variant in variants if variant in backends}
+    distances = _distances(artifact, reference, there, setting, latents)
+    speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
+    graph, batch = main_graph(artifact.manifest), _inputs(artifact, 0, setting.batch)
+    for _ in range(_ROUNDS):
+        for variant, rounds in speeds.items():
             with _left_out_if_it_fails(variant):
-                opened[variant] = opened.get(variant) or open_backend(
-                    artifact, variant, setting, cache
-                )
-        distances = _distances(artifact, reference, opened, setting, latents)
-        speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
-        batch = _inputs(artifact, 0, setting.batch)
-        for _ in range(_ROUNDS):
-            for variant, rounds in speeds.items():
-                with _left_out_if_it_fails(variant):
-                    rounds.append(_speed(opened[variant], batch, setting, seconds / _ROUNDS))
-    finally:
-        for backend in {reference, *opened.values()}:
-            backend.close()
+                rounds.append(_speed(there[variant], graph, batch, setting, seconds / _ROUNDS))
     return [
         # The best of the rounds: whatever else the machine does only ever slows one down.
         Measured(variant, max(speeds[variant]), *distance, latents)
@@ -180,9 +203,10 @@ def _affordable(artifact: Artifact, reference: Backend, setting: Setting) -> tup
     """How many latents to compare, and the setting with a batch to time, so that even a slow
     network is measured within seconds."""
     few = _inputs(artifact, 0, _FEWEST)
-    reference.run("decode", few)  # the first run is not like the others
+    graph = main_graph(artifact.manifest)
+    reference.run(graph, few)  # the first run is not like the others
     began = time.perf_counter()
-    reference.run("decode", few)
+    reference.run(graph, few)
     afforded = int(_FEWEST * _AFFORDED_SECONDS / (time.perf_counter() - began)) + 1
     latents = min(_LATENTS, max(_FEWEST, afforded))
     return latents, replace(setting, batch=min(setting.batch, afforded))
@@ -200,12 +224,13 @@ def _distances(
     sums = dict.fromkeys(opened, 0.0)
     largest = dict.fromkeys(opened, 0.0)
     step = setting.runners * setting.batch
+    graph = main_graph(artifact.manifest)
     for start in range(0, latents, step):
         inputs = _inputs(artifact, start, min(start + step, latents))
-        expected = _images(reference, inputs, setting)
+        expected = _images(reference, graph, inputs, setting)
         for variant in list(sums):
             with _left_out_if_it_fails(variant):
-                found = _images(opened[variant], inputs, setting)
+                found = _images(opened[variant], graph, inputs, setting)
                 levels = np.abs(found.astype(np.int16) - expected)
                 largest[variant] = max(largest[variant], float(levels.max()))
                 sums[variant] += float(levels.mean()) * len(levels)
@@ -218,26 +243,26 @@ def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
     return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact)
 
 
-def _images(backend: Backend, inputs: Tensors, setting: Setting) -> UInt8Array:
+def _images(backend: Backend, graph: str, inputs: Tensors, setting: Setting) -> UInt8Array:
     """All images, in batches, `runners` at once."""
     starts = range(0, len(inputs["latents"]), setting.batch)
 
     def run(start: int) -> UInt8Array:
         part = {name: a[start : start + setting.batch] for name, a in inputs.items()}
-        return backend.run("decode", part)["images"]
+        return backend.run(graph, part)["images"]
 
     with ThreadPoolExecutor(setting.runners) as pool:
         return np.concatenate(list(pool.map(run, starts)))
 
 
-def _speed(backend: Backend, batch: Tensors, setting: Setting, seconds: float) -> float:
+def _speed(backend: Backend, graph: str, batch: Tensors, setting: Setting, seconds: float) -> float:
     """Images a second of `runners` threads that run one batch after another."""
     began = time.perf_counter()
 
     def runs(_: int) -> int:
         count = 0
         while count == 0 or time.perf_counter() - began < seconds:
-            backend.run("decode", batch)
+            backend.run(graph, batch)
             count += 1
         return count
 
@@ -255,8 +280,8 @@ def _decide(
     forget(cache, "choices", subject)
     good = [m for m in measured if m.is_acceptable]
     if not good:
-        told = "; ".join(map(str, measured)) or "none could be run"
-        raise EngineError(f"no way to run this artifact here gives the right pixels: {told}")
+        found = "; ".join(map(str, measured)) or "none could be run"
+        raise EngineError(f"no way to run this artifact here gives the right pixels: {found}")
     best = max(m.images_per_second for m in good)
     chosen = next(m for m in good if m.images_per_second * _MARGIN >= best)
     others = ", ".join(str(m) for m in measured if m is not chosen)
@@ -268,40 +293,31 @@ def _decide(
 
 
 def _subject(
-    artifact: Artifact,
-    backend: str,
-    precision: str,
-    device: Device,
-    setting: Setting,
-    cache: Path,
+    artifact: Artifact, request: EngineRequest, settings: Callable[[Place], Setting], cache: Path
 ) -> dict[str, Any]:
     """All that the choice depends on, as JSON."""
-    specs = (*artifact.manifest.decode, *artifact.manifest.encode)
-    graphs = {spec.file: artifact.manifest.files[spec.file] for spec in specs}
-    there = () if device == "cpu" else devices.gpus()
+    manifest = artifact.manifest
+    specs = [s for p in get_args(Precision) for s in graph_specs(manifest, p).values()]
+    there = () if request.device == "cpu" else devices.gpus()
     return {
-        "graphs": graphs,
-        "asked": [backend, precision, device],
-        "setting": vars(setting),
+        "graphs": {spec.file: manifest.files[spec.file] for spec in specs},
+        "asked": [request.backend, request.precision, request.device],
+        "setting": vars(settings("cuda" if on_gpu(request) else "cpu")),
         "machine": machine() | {"gpus": [f"{gpu.name} {gpu.capability}" for gpu in there]},
-        "plans": [name for onnx in graphs.values() for name in names(cache, onnx)] if there else [],
-        "versions": {engine: _version(engine) for engine in ENGINES},
+        "versions": {e.name: e.version(artifact, cache) for e in requested(request)},
         "rewrites": REVISION,
     }
 
 
-def _version(engine: Engine) -> str | None:
-    if engine == "tensorrt" or engine == "tensorrt-rtx":
-        return tensorrt.version(engine)
-    return installed_version(engine, f"{engine}-gpu")
-
-
 def _recalled(value: dict[str, Any] | None) -> Variant | None:
     """The remembered variant, where the record makes sense."""
-    chosen = (value or {}).get("chosen")
-    axes = (ENGINES, get_args(Precision), get_args(Form), _DEVICES)
-    for engine, precision, form, device in product(*axes):
-        variant = Variant(engine, precision, form, device)
-        if vars(variant) == chosen:
-            return variant
-    return None
+    try:
+        variant = Variant(**(value or {})["chosen"])
+        known = (
+            variant.device in engines()[variant.engine].places
+            and variant.precision in get_args(Precision)
+            and variant.form in get_args(Form)
+        )
+        return variant if known else None
+    except (KeyError, TypeError):
+        return None

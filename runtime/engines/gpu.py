@@ -10,7 +10,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import Inputs, Setting, Tensors
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.cuda import CudaRuntime
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 LANES_PER_GPU = 2
 """One lane's images are copied out while the other's are computed."""
 
-Engines = Mapping[GraphName, Engine]
+Engines = Mapping[str, Engine]
 
 
 class GpuBackend:
@@ -44,7 +43,7 @@ class GpuBackend:
     ) -> None:
         there = on or devices.gpus()
         if not there:
-            raise EngineError(NO_GPU)
+            raise EngineError(devices.NO_GPU)
         self.draws = True
         with ExitStack() as opened:
             lanes: list[Lane] = []
@@ -89,7 +88,7 @@ class GpuBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         return self._lanes.run(graph, inputs, out)
 
@@ -105,9 +104,3 @@ def _drawing_kernel(cuda: CudaRuntime, gpu: Gpu) -> int | None:
     except EngineError as error:
         logger.warning("latents are drawn by the host, which may well be the slower: %s", error)
         return None
-
-
-NO_GPU = (
-    "no NVIDIA GPU is visible: expected a driver (libcuda.so.1) and a device "
-    "(`nvidia-smi` lists them; CUDA_VISIBLE_DEVICES hides them)"
-)

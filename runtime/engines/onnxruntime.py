@@ -1,23 +1,29 @@
 """ONNX Runtime on the CPU: the reference backend."""
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName
+from runtime.artifact.manifest import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import (
     REFERENCE,
+    Backend,
     Inputs,
+    Place,
     Setting,
     Tensors,
     Variant,
     arrays,
     graph_bytes,
-    graph_spec,
+    graph_specs,
     into,
+    main_forms,
+    precisions,
 )
+from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.errors import EngineError
 from runtime.machine import installed_version
 
@@ -38,14 +44,11 @@ class OnnxRuntimeBackend:
         threads = setting.threads
         onnxruntime = import_onnxruntime()
         self._sessions: dict[str, Any] = {}
-        graphs: tuple[GraphName, ...] = ("decode", "encode")
-        for graph in graphs:
-            spec = graph_spec(artifact.manifest, graph, variant.precision)
-            if spec is not None:
-                data = graph_bytes(artifact, spec, variant)
-                self._sessions[graph] = open_session(
-                    onnxruntime, data, spec.file, (CPU, {}), threads=threads
-                )
+        for graph, spec in graph_specs(artifact.manifest, variant.precision).items():
+            data = graph_bytes(artifact, spec, variant)
+            self._sessions[graph] = open_session(
+                onnxruntime, data, spec.file, (CPU, {}), threads=threads
+            )
         self._output_names = {
             graph: [output.name for output in session.get_outputs()]
             for graph, session in self._sessions.items()
@@ -61,7 +64,7 @@ class OnnxRuntimeBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         names = self._output_names[graph]
         try:
@@ -128,3 +131,50 @@ def open_session(
 def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:
     """The artifact on the engine that all others are compared with."""
     return OnnxRuntimeBackend(artifact, REFERENCE, Setting(1, threads, artifact.manifest.max_batch))
+
+
+class OnnxRuntime:
+    """ONNX Runtime, on the CPU and by its CUDA provider."""
+
+    name = REFERENCE.engine
+    places: tuple[Place, ...] = ("cpu", "cuda")
+
+    def version(self, artifact: Artifact, cache: Path) -> str | None:
+        return installed_version("onnxruntime", "onnxruntime-gpu")
+
+    def has_gpu(self) -> bool:
+        return has_cuda()
+
+    def require_gpu(self) -> None:
+        if not has_cuda():
+            raise EngineError(
+                "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: install "
+                "latentserve[onnx-gpu] instead of latentserve[onnx]"
+            )
+
+    def candidates(
+        self, artifact: Artifact, request: EngineRequest, place: Place, cache: Path
+    ) -> list[Variant]:
+        there = precisions(artifact.manifest)
+        # It lacks bf16 on CPUs, and operators in bf16 on GPUs.
+        fitting: list[Precision] = [
+            p for p in there if p != "bf16" and request.precision in ("auto", p)
+        ]
+        if place == "cuda":
+            if request.device == "cuda":
+                self.require_gpu()
+            return [Variant(self.name, p, "plain", place) for p in fitting if has_cuda()]
+        if "fp32" not in fitting:
+            return [Variant(self.name, p, "plain") for p in fitting]
+        # In fp32, transposed convolutions are faster as they are than in sub-pixel form.
+        return [Variant(self.name, "fp32", f) for f in main_forms(artifact) if f != "subpixel"]
+
+    def open(self, artifact: Artifact, variant: Variant, setting: Setting, cache: Path) -> Backend:
+        if variant.device == "cuda":
+            from runtime.engines.onnxruntime_cuda import onnxruntime_cuda_backend
+
+            return onnxruntime_cuda_backend(artifact, variant, setting)
+        return OnnxRuntimeBackend(artifact, variant, setting)
+
+
+ENGINES: tuple[EngineLibrary, ...] = (OnnxRuntime(),)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifact.manifest import GraphName, GraphSpec
+from runtime.artifact.manifest import GraphSpec
 from runtime.artifact.reading import Artifact
-from runtime.engines.backend import Setting, Variant, graph_bytes, graph_spec
+from runtime.engines.backend import Setting, Variant, graph_bytes, graph_specs
 from runtime.engines.gpu import Engines, GpuBackend
 from runtime.engines.nvidia.cuda import as_memory_error
 from runtime.engines.nvidia.devices import Gpu
@@ -28,16 +28,14 @@ def onnxruntime_cuda_backend(artifact: Artifact, variant: Variant, setting: Sett
     onnxruntime = import_onnxruntime()
     onnxruntime.preload_dlls()
     buckets = (*(b for b in _BUCKETS if b < setting.batch), setting.batch)
-    graphs: tuple[GraphName, ...] = ("decode", "encode")
 
     def engines(gpu: Gpu) -> Engines:
-        opened: dict[GraphName, OnnxRuntimeEngine] = {}
-        for graph in graphs:
-            spec = graph_spec(artifact.manifest, graph, variant.precision)
-            if spec is not None:
-                data = graph_bytes(artifact, spec, variant)
-                opened[graph] = OnnxRuntimeEngine(onnxruntime, data, spec, gpu, buckets)
-        return opened
+        return {
+            graph: OnnxRuntimeEngine(
+                onnxruntime, graph_bytes(artifact, spec, variant), spec, gpu, buckets
+            )
+            for graph, spec in graph_specs(artifact.manifest, variant.precision).items()
+        }
 
     return GpuBackend(
         engines,

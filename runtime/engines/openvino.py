@@ -2,25 +2,33 @@
 
 import threading
 from collections import deque
-from functools import cache
-from typing import Any
+from functools import cache as cached
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName
+from runtime.artifact.manifest import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import (
+    Backend,
     Inputs,
+    Place,
     Setting,
     Tensors,
     Variant,
     arrays,
+    gives_images,
     graph_bytes,
-    graph_spec,
+    graph_specs,
     into,
+    main_forms,
 )
+from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.errors import EngineError
+from runtime.machine import installed_version
 
 _FIRST_ARRAY = threading.Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -44,15 +52,10 @@ class OpenVinoBackend:
                 f"{variant.precision}: precision='auto' takes what there is"
             )
         core = openvino.Core()
-        self._models: dict[GraphName, Any] = {}
-        self._idle: dict[GraphName, deque[Any]] = {}
-        graphs: tuple[GraphName, ...] = ("decode", "encode")
-        for graph in graphs:
-            spec = graph_spec(artifact.manifest, graph, "fp32")
-            if spec is None:
-                continue
-            # An encoder's outputs are numbers, not pixels: they stay exact.
-            precision = variant.precision if graph == "decode" else "fp32"
+        self._models: dict[str, Any] = {}
+        self._idle: dict[str, deque[Any]] = {}
+        for graph, spec in graph_specs(artifact.manifest, "fp32").items():
+            precision = variant.precision if gives_images(spec) else "fp32"
             settings = {
                 "NUM_STREAMS": runners,
                 "INFERENCE_NUM_THREADS": runners * threads,
@@ -76,7 +79,7 @@ class OpenVinoBackend:
         return self._description
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         model, idle = self._models[graph], self._idle[graph]
         try:
@@ -108,12 +111,10 @@ class OpenVinoBackend:
 
 def is_installed() -> bool:
     """Whether the library is there, without importing it."""
-    from importlib.util import find_spec
-
     return find_spec("openvino") is not None
 
 
-@cache
+@cached
 def precisions() -> tuple[str, ...]:
     """The arithmetic that this machine's CPU has, as OpenVINO tells it: fp32, and perhaps bf16."""
     capabilities = _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -132,3 +133,40 @@ def _import_openvino() -> Any:
     with _FIRST_ARRAY:
         openvino.Type.f32.to_dtype()
     return openvino
+
+
+class OpenVino:
+    """OpenVINO, on the CPU."""
+
+    name = "openvino"
+    places: tuple[Place, ...] = ("cpu",)
+
+    def version(self, artifact: Artifact, cache: Path) -> str | None:
+        return installed_version("openvino")
+
+    def has_gpu(self) -> bool:
+        return False
+
+    def require_gpu(self) -> None:
+        raise EngineError("openvino runs on CPUs here: use backend 'auto' for a GPU")
+
+    def candidates(
+        self, artifact: Artifact, request: EngineRequest, place: Place, cache: Path
+    ) -> list[Variant]:
+        if request.backend != self.name and not is_installed():
+            return []
+        fitting: list[Precision] = [
+            p for p in get_args(Precision) if p in precisions() and request.precision in ("auto", p)
+        ]
+        made = main_forms(artifact)
+        # What folding makes of a graph is never slower here than the graph as it was.
+        tried = made[1:] if "folded" in made else made
+        found = [Variant(self.name, "fp32", form) for form in tried if "fp32" in fitting]
+        # bf16 gains nothing from transposed convolutions as they are.
+        return found + [Variant(self.name, p, made[-1]) for p in fitting if p != "fp32"]
+
+    def open(self, artifact: Artifact, variant: Variant, setting: Setting, cache: Path) -> Backend:
+        return OpenVinoBackend(artifact, variant, setting)
+
+
+ENGINES: tuple[EngineLibrary, ...] = (OpenVino(),)

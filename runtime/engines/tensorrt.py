@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from runtime.artifact.manifest import GraphName, GraphSpec, Precision
+from runtime.artifact.manifest import GraphSpec, Precision
 from runtime.artifact.reading import Artifact
-from runtime.engines.backend import Setting, graph_spec
+from runtime.engines.backend import Backend, Place, Setting, Variant, graph_specs, precisions
 from runtime.engines.gpu import Engines, GpuBackend
+from runtime.engines.library import EngineLibrary, EngineRequest
+from runtime.engines.nvidia import devices, tensorrt
 from runtime.engines.nvidia.cuda import as_memory_error
 from runtime.engines.nvidia.devices import Gpu, dotted
-from runtime.engines.nvidia.plans import Plan, discard, find, note_verified, stale
+from runtime.engines.nvidia.plans import Plan, discard, find, names, note_verified, stale
 from runtime.engines.nvidia.slots import Execution
-from runtime.engines.nvidia.tensorrt import Flavor, data_types, import_tensorrt, logger_of
+from runtime.engines.nvidia.tensorrt import FLAVORS, Flavor, data_types, import_tensorrt, logger_of
 from runtime.engines.nvidia.tensorrt_api import (
     ICudaEngine,
     IExecutionContext,
@@ -42,9 +44,9 @@ def tensorrt_backend(
             for plan in plans:
                 if not _is_verified(plan, gpu, library.__version__):
                     _verify(artifact, graph, plan, cache, gpu)
+        specs = graph_specs(artifact.manifest, precision)
         return {
-            graph: TensorRTEngine(library, _spec(artifact, graph, precision), plans)
-            for graph, plans in found.items()
+            graph: TensorRTEngine(library, specs[graph], plans) for graph, plans in found.items()
         }
 
     name = f"{flavor} {library.__version__}, {precision}"
@@ -53,15 +55,11 @@ def tensorrt_backend(
 
 def find_plans(
     artifact: Artifact, flavor: Flavor, precision: Precision, cache: Path, gpu: Gpu
-) -> dict[GraphName, list[Plan]]:
+) -> dict[str, list[Plan]]:
     """The plans of every graph of the artifact for one GPU; EngineError where a graph has none."""
     version = import_tensorrt(flavor).__version__
-    graphs: tuple[GraphName, ...] = (
-        ("decode", "encode") if artifact.manifest.encode else ("decode",)
-    )
-    result: dict[GraphName, list[Plan]] = {}
-    for graph in graphs:
-        spec = _spec(artifact, graph, precision)
+    result: dict[str, list[Plan]] = {}
+    for graph, spec in graph_specs(artifact.manifest, precision).items():
         onnx = artifact.manifest.files[spec.file]
         subject = (cache, onnx, flavor, spec.precision, version, gpu.capability)
         result[graph] = find(*subject)
@@ -77,13 +75,12 @@ def find_plans(
     return result
 
 
-def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> dict[str, Any]:
+def verify_plan(artifact: Artifact, graph: str, plan: Plan, gpu: Gpu) -> dict[str, Any]:
     """Run one plan by itself, at every batch size that it will be run at, and hold it against the
     reference: the worst figures, where and by what they were found; or WrongImagesError."""
     key = plan.key
     library = import_tensorrt(key.flavor)
-
-    spec = _spec(artifact, graph, key.precision)
+    spec = graph_specs(artifact.manifest, key.precision)[graph]
 
     def engines(_: Gpu) -> Engines:
         return {graph: TensorRTEngine(library, spec, [plan])}
@@ -103,24 +100,17 @@ def verify_plan(artifact: Artifact, graph: GraphName, plan: Plan, gpu: Gpu) -> d
 
 
 def _is_verified(plan: Plan, gpu: Gpu, version: str) -> bool:
-    """On this model of GPU, with this version: a compatible plan is another program elsewhere."""
+    """On this model of GPU, with this version."""
     verified = plan.verified or {}
     return (verified.get("gpu"), verified.get("version")) == (gpu.name, version)
 
 
-def _verify(artifact: Artifact, graph: GraphName, plan: Plan, cache: Path, gpu: Gpu) -> None:
+def _verify(artifact: Artifact, graph: str, plan: Plan, cache: Path, gpu: Gpu) -> None:
     try:
         note_verified(cache, plan, verify_plan(artifact, graph, plan, gpu))
     except WrongImagesError:
         discard(cache, plan.key)
         raise
-
-
-def _spec(artifact: Artifact, graph: GraphName, precision: Precision) -> GraphSpec:
-    spec = graph_spec(artifact.manifest, graph, precision)
-    if spec is None:
-        raise EngineError(f"{artifact.manifest.name} has no graph {graph}")
-    return spec
 
 
 class TensorRTEngine:
@@ -134,8 +124,6 @@ class TensorRTEngine:
         self._runtime = library.Runtime(log)
         self._engines: dict[int, ICudaEngine] = {}
         for plan in plans:
-            # Such plans carry code for the host; ours come from a folder that is ours alone.
-            self._runtime.engine_host_code_allowed = plan.key.version.endswith("+")
             self._said.clear()
             engine = self._runtime.deserialize_cuda_engine(plan.data)
             if engine is None:
@@ -144,7 +132,7 @@ class TensorRTEngine:
                     f"{'; '.join(self._said)}: build it again"
                 )
                 raise as_memory_error(refused)
-            self._check_border(engine, plan)
+            self._check_signature(engine, plan)
             bucket = plan.key.bucket
             for batch in bucket.sizes:
                 if batch not in self._engines or bucket.is_static:
@@ -178,7 +166,7 @@ class TensorRTEngine:
             raise OutOfDeviceMemoryError(f"no execution context: {'; '.join(self._said)}")
         return context
 
-    def _check_border(self, engine: ICudaEngine, plan: Plan) -> None:
+    def _check_signature(self, engine: ICudaEngine, plan: Plan) -> None:
         """A plan of the right key whose inputs or outputs are others would read and write beyond
         its buffers."""
         types = data_types(self._library)
@@ -238,3 +226,60 @@ class _Execution:
             said = "; ".join(self._said) or "without saying why"
             self._said.clear()
             raise EngineError(f"TensorRT failed on {self._spec.file}: {said}")
+
+
+class TensorRTLibrary:
+    """One flavor of TensorRT: it runs the plans that `python -m export engine` built."""
+
+    places: tuple[Place, ...] = ("cuda",)
+
+    def __init__(self, flavor: Flavor) -> None:
+        self.name: Flavor = flavor
+
+    def version(self, artifact: Artifact, cache: Path) -> dict[str, Any]:
+        manifest = artifact.manifest
+        specs = [s for p in precisions(manifest) for s in graph_specs(manifest, p).values()]
+        plans = {name for spec in specs for name in names(cache, manifest.files[spec.file])}
+        return {"version": tensorrt.version(self.name), "plans": sorted(plans)}
+
+    def has_gpu(self) -> bool:
+        return tensorrt.is_installed(self.name)
+
+    def require_gpu(self) -> None:
+        import_tensorrt(self.name)
+
+    def candidates(
+        self, artifact: Artifact, request: EngineRequest, place: Place, cache: Path
+    ) -> list[Variant]:
+        """Those whose plans are built; where none is, EngineError with the command."""
+        if request.backend == "auto" and not self._may_run():
+            return []
+        found: list[Variant] = []
+        missing: list[EngineError] = []
+        for precision in precisions(artifact.manifest):
+            if request.precision not in ("auto", precision):
+                continue
+            try:
+                for gpu in devices.gpus():
+                    find_plans(artifact, self.name, precision, cache, gpu)
+                found.append(Variant(self.name, precision, "plain", place))
+            except EngineError as error:
+                missing.append(error)
+        if missing and not found:
+            raise missing[0]
+        return found
+
+    def open(self, artifact: Artifact, variant: Variant, setting: Setting, cache: Path) -> Backend:
+        return tensorrt_backend(artifact, self.name, variant.precision, setting, cache)
+
+    def _may_run(self) -> bool:
+        """Whether it is installed and knows this machine's GPUs."""
+        if not tensorrt.is_installed(self.name):
+            return False
+        if self.name == "tensorrt":
+            return True
+        known = tensorrt.rtx_capabilities()
+        return all(dotted(gpu.capability) in known for gpu in devices.gpus())
+
+
+ENGINES: tuple[EngineLibrary, ...] = tuple(TensorRTLibrary(flavor) for flavor in FLAVORS)

@@ -11,9 +11,9 @@ from runtime import Limits, Model
 from runtime.__main__ import main as command
 from runtime.artifact.reading import read_artifact
 from runtime.engines.backend import Setting
-from runtime.engines.opening import open_backend
+from runtime.engines.library import EngineRequest
 from runtime.engines.openvino import precisions
-from runtime.engines.variants import candidates
+from runtime.engines.registry import candidates, open_backend
 from tests.artifacts.test_quality import ARTIFACTS, SHIPPED
 
 LEVELS = 1  # fp32: grey levels between any two ways of asking for the same image
@@ -72,7 +72,7 @@ def test_engines_and_graph_forms_agree(name: str, tmp_path: Path) -> None:
     """Whatever `load` chooses on some machine, fp32 is the same picture."""
     artifact = read_artifact(ARTIFACTS / name)
     expected = None
-    for variant in candidates(artifact, "auto", "fp32", "cpu", tmp_path):
+    for variant in candidates(artifact, EngineRequest("auto", "fp32", "cpu"), tmp_path):
         backend = open_backend(artifact, variant, Setting(1, 1, 64), tmp_path)
         with Model(artifact, backend, runners=1, batch=64) as model:
             images = model.sample(256, seed=11)

@@ -33,8 +33,8 @@ from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.cuda import CudaRuntime
 from runtime.engines.nvidia.devices import Gpu
 from runtime.images import ImageSpec
-from tests.runtime.nvidia.conftest import cuda, kernel, tensorrt
-from tests.runtime.nvidia.fakes import FakeCuda, FakeTensorRT
+from tests.runtime.engines.nvidia.conftest import cuda, kernel, tensorrt
+from tests.runtime.engines.nvidia.fakes import FakeCuda, FakeTensorRT
 
 __all__ = ["cuda", "kernel", "tensorrt"]  # fixtures
 

@@ -8,6 +8,11 @@ from typing import Any
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 """`CUdevice_attribute`s of the driver API."""
 
+NO_GPU = (
+    "no NVIDIA GPU is visible: expected a driver (libcuda.so.1) and a device "
+    "(`nvidia-smi` lists them; CUDA_VISIBLE_DEVICES hides them)"
+)
+
 
 @dataclass(frozen=True)
 class Gpu:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName, GraphSpec
+from runtime.artifact.manifest import GraphSpec
 from runtime.engines.backend import Inputs, Tensors
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.slots import Execution, Slot
@@ -51,7 +51,7 @@ class Lane:
         self,
         cuda: Cuda,
         stream: int,
-        engines: Mapping[GraphName, Engine],
+        engines: Mapping[str, Engine],
         largest: int,
         kernel: int | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class Lane:
         """Bytes of device memory that it holds, the engines' weights not among them."""
         self._cuda, self._stream = cuda, stream
         with ExitStack() as opened:  # what was allocated is given back where the rest does not fit
-            executions: dict[tuple[GraphName, int], Execution] = {
+            executions: dict[tuple[str, int], Execution] = {
                 (graph, bucket): engine.execution(bucket, stream)
                 for graph, engine in engines.items()
                 for bucket in engine.buckets
@@ -68,13 +68,13 @@ class Lane:
             # One run at a time: all of them write in the same place.
             size = max(execution.scratch for execution in executions.values())
             scratch = self._allocate(size, opened)
-            self._slots: dict[GraphName, dict[int, Slot]] = {graph: {} for graph in engines}
+            self._slots: dict[str, dict[int, Slot]] = {graph: {} for graph in engines}
             for (graph, bucket), execution in executions.items():
                 spec = engines[graph].spec
                 slot = Slot(cuda, stream, self._allocate, opened, spec, bucket)
                 opened.callback(slot.close)
                 slot.prepare(execution, scratch)
-                if kernel is not None and graph == "decode":
+                if kernel is not None and any(t.name == "latents" for t in spec.inputs):
                     slot.prepare_drawing(kernel)
                 self._slots[graph][bucket] = slot
             self._opened = opened.pop_all()
@@ -85,7 +85,7 @@ class Lane:
         return min(max(slots) for slots in self._slots.values())
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         """Run any number of rows, in as many buckets as it takes, the outputs into `out` if
         given."""
@@ -147,7 +147,7 @@ class Lanes:
         self._given_back = threading.Condition()
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         lane = self._take()
         try:
@@ -172,7 +172,7 @@ class Lanes:
 def open_lane(
     cuda: Cuda,
     stream: int,
-    engines: Mapping[GraphName, Engine],
+    engines: Mapping[str, Engine],
     largest: int,
     kernel: int | None = None,
 ) -> Lane:

@@ -11,7 +11,6 @@ name with `.json`: its key, its sha256, how it was built, and how it was verifie
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -61,17 +60,15 @@ class PlanKey:
     """SHA-256 of the graph's file in the artifact."""
     flavor: Flavor
     version: str
-    """TensorRT's; with a `+` behind it, this and later ones of its major version."""
+    """TensorRT's."""
     capability: str
-    """The GPU's compute capability, `9.0`; `8.0+` for this and later ones."""
+    """The GPU's compute capability, `9.0`."""
     precision: Precision
     bucket: Bucket
 
     def fits(self, version: str, capability: tuple[int, int]) -> bool:
         """Whether such a TensorRT runs this plan on such a GPU."""
-        return _fits(self.version, version, same_major=True) and _fits(
-            self.capability, dotted(capability), same_major=False
-        )
+        return (self.version, self.capability) == (version, dotted(capability))
 
     @property
     def file(self) -> str:
@@ -138,13 +135,9 @@ def find(
 
     Damaged ones are left out, and the log names them.
     """
-    found: dict[Bucket, Plan] = {}
-    for key in _keys(cache, onnx, flavor, precision):
-        if key.fits(version, capability) and (plan := _read(cache, key)):
-            exact = not key.version.endswith("+") and not key.capability.endswith("+")
-            if exact or key.bucket not in found:
-                found[key.bucket] = plan
-    return [found[bucket] for bucket in sorted(found)]
+    keys = [k for k in _keys(cache, onnx, flavor, precision) if k.fits(version, capability)]
+    found = [_read(cache, key) for key in sorted(keys, key=lambda key: key.bucket)]
+    return [plan for plan in found if plan is not None]
 
 
 def stale(
@@ -210,14 +203,3 @@ def _read(cache: Path, key: PlanKey) -> Plan | None:
 
 def _folder(cache: Path, onnx: str) -> Path:
     return cache / "plans" / onnx
-
-
-def _fits(stated: str, there: str, *, same_major: bool) -> bool:
-    if not stated.endswith("+"):
-        return stated == there
-    least, found = _numbers(stated[:-1]), _numbers(there)
-    return found >= least and (found[:1] == least[:1] or not same_major)
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]

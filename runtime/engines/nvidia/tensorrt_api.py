@@ -114,8 +114,6 @@ class IRtxCudaEngine(ICudaEngine, Protocol):
 
 
 class Runtime(Protocol):
-    engine_host_code_allowed: bool
-
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
 
 

@@ -20,7 +20,7 @@ from runtime.artifact.reading import read_artifact
 from runtime.engines.rewrites import Form, forms, rewrite
 from tests.tiny import write_artifact
 
-SHIPPED = sorted((Path(__file__).parents[2] / "artifacts").glob("*/1"))
+SHIPPED = sorted((Path(__file__).parents[3] / "artifacts").glob("*/1"))
 FORMS: tuple[Form, ...] = ("plain", "folded", "subpixel")
 
 # An output is a sum of at most 200 products of values near 1. Both graphs round it, and the

@@ -1,9 +1,9 @@
 """Do NVIDIA's libraries have the names that we call? Asked of the real bindings, without a GPU.
 
-`python -m tests.runtime.nvidia.names FOLDER` asks the bindings in a folder, an unpacked wheel of
-`tensorrt-cu13-bindings` of any version; the tests ask those that are installed. Importing them
-takes TensorRT's libraries, which are not on PyPI: empty ones with the few functions that they look
-for will do for asking, not for running anything.
+`python -m tests.runtime.engines.nvidia.names FOLDER` asks the bindings in a folder, an unpacked
+wheel of `tensorrt-cu13-bindings` of any version; the tests ask those that are installed. Importing
+them takes TensorRT's libraries, which are not on PyPI: empty ones with the few functions that they
+look for will do for asking, not for running anything.
 """
 
 import json

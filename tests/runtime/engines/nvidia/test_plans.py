@@ -60,28 +60,8 @@ def test_any_other_key_is_not_found(tmp_path: Path, other: PlanKey) -> None:
 def test_buckets_come_smallest_first_and_once(tmp_path: Path) -> None:
     for bucket in (Bucket.of(256), Bucket.of(1), Bucket(256, 1, 64), Bucket.of(64)):
         keep(tmp_path, replace(KEY, bucket=bucket), str(bucket).encode())
-    keep(tmp_path, replace(KEY, capability="8.0+"), b"compatible")  # the exact one is preferred
     assert [bucket for bucket, _ in found(tmp_path)] == ["1", "64", "1-64-256", "256"]
     assert dict(found(tmp_path))["64"] == b"64"
-
-
-@pytest.mark.parametrize(
-    ("version", "capability", "fits"),
-    [
-        ("11.4.0.106+", "9.0", True),
-        ("11.2.0.1+", "9.0", True),
-        ("11.10.0.0+", "9.0", False),  # numbers, not text
-        ("10.13.0.0+", "9.0", False),  # another major version
-        ("11.4.0.106", "8.0+", True),
-        ("11.4.0.106", "9.1+", False),
-        ("11.4.0.106", "10.0+", False),
-    ],
-)
-def test_compatible_plans_fit_later_versions_and_gpus(
-    tmp_path: Path, version: str, capability: str, fits: bool
-) -> None:
-    keep(tmp_path, replace(KEY, version=version, capability=capability))
-    assert bool(found(tmp_path)) is fits
 
 
 def test_stale_plans_are_named(tmp_path: Path) -> None:

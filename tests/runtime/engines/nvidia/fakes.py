@@ -368,8 +368,6 @@ def plan_note(data: bytes) -> dict[str, Any]:
 
 
 class FakeRuntime:
-    engine_host_code_allowed = False
-
     def __init__(self, library: FakeTensorRT) -> None:
         self.library = library
 

@@ -15,14 +15,14 @@ import runtime
 from runtime.engines.nvidia.cuda import import_cuda
 from runtime.engines.nvidia.drawing import ROWS, arguments, compiled, grid, row_parameters
 from runtime.sampling.streams import Counter, Draws, Stream, normals
-from tests.runtime.nvidia.fakes import FakeCuda
-from tests.runtime.nvidia.kernels import Kernel
-from tests.runtime.nvidia.test_backends import Build, on_tensorrt
+from tests.runtime.engines.nvidia.fakes import FakeCuda
+from tests.runtime.engines.nvidia.kernels import Kernel
+from tests.runtime.engines.nvidia.test_backends import Build, on_tensorrt
 from tests.tiny import write_artifact
 
-REFERENCE = json.loads(
-    (Path(__file__).parent.parent / "reference_streams.json").read_text("utf-8")
-)["normals"]
+REFERENCE = json.loads((Path(__file__).parents[2] / "reference_streams.json").read_text("utf-8"))[
+    "normals"
+]
 
 
 def drawn(kernel: Kernel, draws: Draws, stream: Stream = Stream.LATENT) -> np.ndarray:

@@ -15,15 +15,14 @@ import pytest
 
 import runtime
 from runtime import EngineError, InputError
-from runtime.artifact.manifest import GraphName
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines import choice
-from runtime.engines.backend import REFERENCE, Backend, Inputs, Tensors, Variant
+from runtime.engines.backend import REFERENCE, Backend, Inputs, Setting, Tensors, Variant
 from runtime.engines.cache import cache_folder, recall, remember
-from runtime.engines.choice import Measured, Setting, choose, choose_anew
-from runtime.engines.opening import open_backend
+from runtime.engines.choice import Chosen, Measured, choose, choose_anew
+from runtime.engines.library import EngineRequest
 from runtime.engines.openvino import is_installed, precisions
-from runtime.engines.variants import candidates
+from runtime.engines.registry import candidates, engines, open_backend
 
 SETTING = Setting(runners=2, threads=1, batch=16)
 
@@ -39,8 +38,9 @@ class Altered:
     def __init__(self, inner: Backend, levels: int) -> None:
         self.inner, self.levels = inner, levels
         self.description = "altered"
+        self.engine = ""
 
-    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         images = self.inner.run(graph, inputs)["images"].astype(int) + self.levels
         return {"images": images.clip(0, 255).astype(np.uint8)}
 
@@ -78,9 +78,17 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return speeds
 
 
-def chosen(artifact: Artifact, cache: Path, **options: Any) -> Variant:
-    asked = {"backend": "auto", "precision": "fp32", "device": "cpu", **options}
-    return choose(artifact, setting=SETTING, cache=cache, **asked)[0]
+EXACT = EngineRequest("auto", "fp32", "cpu")
+
+
+def choose_at(artifact: Artifact, cache: Path, setting: Setting = SETTING) -> Chosen:
+    found = choose(artifact, EXACT, lambda _: setting, cache)
+    found.backend.close()
+    return found
+
+
+def chosen(artifact: Artifact, cache: Path) -> Variant:
+    return choose_at(artifact, cache).variant
 
 
 def test_the_fastest_is_chosen_and_remembered(
@@ -91,15 +99,7 @@ def test_the_fastest_is_chosen_and_remembered(
     speeds(onnxruntime=300.0, openvino=200.0)  # not looked at: it was measured before
     assert chosen(artifact, tmp_path).engine == "openvino"
     assert chosen(artifact, tmp_path / "other").engine == "onnxruntime"
-    choose_anew(
-        artifact,
-        backend="auto",
-        precision="fp32",
-        device="cpu",
-        setting=SETTING,
-        cache=tmp_path,
-        latents=32,
-    )
+    choose_anew(artifact, EXACT, lambda _: SETTING, tmp_path, latents=32)
     assert chosen(artifact, tmp_path).engine == "onnxruntime"
 
 
@@ -119,16 +119,10 @@ def test_a_fast_variant_with_wrong_pixels_is_not_chosen(
     speeds(onnxruntime=100.0, openvino=900.0)
     alter("openvino", 2)
     assert chosen(artifact, tmp_path).engine == "onnxruntime"
-    asked = {
-        "backend": "openvino",
-        "precision": "fp32",
-        "device": "cpu",
-        "setting": SETTING,
-        "cache": tmp_path,
-    }
+    request = EngineRequest("openvino", "fp32", "cpu")
     remembered = len(list((tmp_path / "choices").iterdir()))
     with pytest.raises(EngineError, match="no way .* right pixels: openvino fp32 .* outside the"):
-        choose_anew(artifact, latents=32, **asked)  # pyright: ignore[reportArgumentType]
+        choose_anew(artifact, request, lambda _: SETTING, tmp_path, latents=32)
     assert len(list((tmp_path / "choices").iterdir())) == remembered
 
 
@@ -139,11 +133,9 @@ def test_what_is_remembered_is_for_these_runs_only(
     assert chosen(artifact, tmp_path).engine == "openvino"
     speeds(onnxruntime=300.0, openvino=200.0)
     other = replace(SETTING, runners=1)
-    variant, reason = choose(
-        artifact, backend="auto", precision="fp32", device="cpu", setting=other, cache=tmp_path
-    )
-    assert variant.engine == "onnxruntime"
-    assert reason.startswith("measured 300 images/s, against openvino fp32")
+    found = choose_at(artifact, tmp_path, other)
+    assert found.variant.engine == "onnxruntime"
+    assert found.reason.startswith("measured 300 images/s, against openvino fp32")
 
 
 def test_a_damaged_memory_is_measured_anew(
@@ -184,6 +176,47 @@ def test_a_variant_that_cannot_be_opened_is_left_out(
     assert not (tmp_path / "choices").exists()
 
 
+def test_the_winner_stays_open_and_the_others_are_closed(
+    artifact: Artifact,
+    tmp_path: Path,
+    speeds: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[tuple[str, str]] = []
+
+    class Noted(Altered):
+        def close(self) -> None:
+            events.append(("closed", self.engine))
+            super().close()
+
+    def opened(artifact: Artifact, variant: Variant, *others: Any) -> Any:
+        events.append(("opened", variant.engine))
+        noted = Noted(open_backend(artifact, variant, *others), 0)
+        noted.engine = variant.engine
+        noted.description = noted.inner.description
+        return noted
+
+    monkeypatch.setattr(choice, "open_backend", opened)
+    speeds(onnxruntime=100.0, openvino=200.0)
+    found = choose(artifact, EXACT, lambda _: SETTING, tmp_path)
+    assert found.variant.engine == "openvino"
+    count = events.count
+    assert count(("opened", "openvino")) == count(("closed", "openvino")) + 1
+    assert count(("opened", "onnxruntime")) == count(("closed", "onnxruntime"))
+    assert len(found.backend.run("decode", choice._inputs(artifact, 0, 4))["images"]) == 4
+    found.backend.close()
+
+
+def test_engines_are_found_by_name_and_import_no_library() -> None:
+    assert list(engines()) == ["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+    code = (
+        "import sys; from runtime.engines.registry import engines; engines(); "
+        "print([m for m in ('onnxruntime', 'openvino', 'tensorrt') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_loading_tells_what_was_chosen_and_why(
     artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -211,7 +244,7 @@ def test_every_engine_gives_the_same_pixels(artifacts: Path, kind: str) -> None:
 
 
 def test_candidates_begin_with_the_reference(artifact: Artifact, tmp_path: Path) -> None:
-    found = candidates(artifact, "auto", "auto", "cpu", tmp_path)
+    found = candidates(artifact, EngineRequest(device="cpu"), tmp_path)
     assert found[0] == REFERENCE
     assert len(set(found)) == len(found)
     assert {v.engine for v in found} == {"onnxruntime", "openvino"}
@@ -243,7 +276,7 @@ def test_bf16_may_differ_more_than_fp32() -> None:
 
 def test_a_gpu_is_not_for_openvino(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="device: expected 'cpu' or 'auto' with .* found 'cuda'"):
-        candidates(artifact, "openvino", "fp32", "cuda", tmp_path)
+        candidates(artifact, EngineRequest("openvino", "fp32", "cuda"), tmp_path)
 
 
 def test_a_remembered_choice_imports_no_other_engine(artifacts: Path, tmp_path: Path) -> None:
@@ -256,22 +289,17 @@ def test_a_remembered_choice_imports_no_other_engine(artifacts: Path, tmp_path: 
     assert done.stdout.strip() == "['openvino']"
 
 
-def test_slow_networks_are_compared_on_fewer_images(
-    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_networks_are_compared_on_fewer_images(artifact: Artifact, tmp_path: Path) -> None:
     ran: list[int] = []
 
     class Slow(Altered):
-        def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+        def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
             ran.append(len(inputs["latents"]))
             time.sleep(0.01 * len(inputs["latents"]))
             return super().run(graph, inputs)
 
-    def opened(artifact: Artifact, variant: Variant, *others: Any) -> Any:
-        return Slow(open_backend(artifact, variant, *others), 0)
-
-    monkeypatch.setattr(choice, "open_backend", opened)
-    (measured,) = choice.measure(artifact, [REFERENCE], SETTING, tmp_path, seconds=0.01)
+    slow = {REFERENCE: Slow(open_backend(artifact, REFERENCE, SETTING, tmp_path), 0)}
+    (measured,) = choice.measure(artifact, [REFERENCE], slow, SETTING, seconds=0.01)  # pyright: ignore[reportArgumentType]
     assert measured.images < 100
     assert sum(ran) < 400
 

@@ -9,14 +9,14 @@ import pytest
 import runtime.engines.nvidia.cuda
 import runtime.engines.nvidia.tensorrt
 from runtime.engines.nvidia import devices
-from tests.runtime.nvidia.fakes import (
+from tests.runtime.engines.nvidia.fakes import (
     FakeCuda,
     FakeDriver,
     FakeSession,
     FakeTensorRT,
     fake_gpu,
 )
-from tests.runtime.nvidia.kernels import Kernel, compile_kernel
+from tests.runtime.engines.nvidia.kernels import Kernel, compile_kernel
 
 
 @pytest.fixture(scope="session")

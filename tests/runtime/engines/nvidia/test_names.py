@@ -12,8 +12,8 @@ from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.cuda import CudaRuntime
 from runtime.engines.nvidia.tensorrt import import_tensorrt, is_installed
 from runtime.errors import EngineError
-from tests.runtime.nvidia.fakes import FakeCuda, FakeDriver
-from tests.runtime.nvidia.names import compiler, described, missing, tensorrt_names
+from tests.runtime.engines.nvidia.fakes import FakeCuda, FakeDriver
+from tests.runtime.engines.nvidia.names import compiler, described, missing, tensorrt_names
 
 needs_bindings = pytest.mark.skipif(
     find_spec("tensorrt_bindings") is None or not compiler(),
