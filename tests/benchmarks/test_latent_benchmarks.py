@@ -18,7 +18,7 @@ from export.prior import add_prior
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train.data.shapes import FACTORS
 from train.loop import train
-from train.networks import IAFParams
+from train.networks.iaf import IAFParams
 from train.recipes import RECIPES, Recipe
 from train.runs import load_run
 

@@ -13,7 +13,7 @@ from benchmarks.served import served
 from tests import tiny
 from tests.train.conftest import random_splits, tiny_gan
 from train.loop import train
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import Adversarial
 
 

@@ -12,7 +12,7 @@ from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train import checkpoint
 from train.errors import RunError
 from train.loop import train
-from train.networks import IAFParams
+from train.networks.iaf import IAFParams
 from train.recipes import Recipe
 from train.runs import load_run
 
