@@ -41,7 +41,6 @@ def train(
     until: int | None = None,
     device: str = "auto",
     keep: int = 2,
-    progress: bool = True,
     processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
@@ -71,7 +70,7 @@ def train(
         with _interrupts() as interrupted:
             if processes.leads:
                 _record(training, data.train, out, metrics, commit)
-                _run(training, out, last, keep, progress, interrupted)
+                _run(training, out, last, keep, interrupted)
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
             else:
                 _follow(training, last, interrupted)
@@ -96,12 +95,11 @@ def _follow(training: Training, last: int, stop: threading.Event) -> None:
         training.advance()
 
 
-def _run(
-    training: Training, out: Path, last: int, keep: int, progress: bool, stop: threading.Event
-) -> None:
+def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Event) -> None:
     recipe = training.recipe
     _forget(out / "metrics.jsonl", training.step)
-    bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=not progress)
+    # None: only where someone can watch it, not in a log file.
+    bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=None)
     board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
         before, logged = training.seconds, training.step

@@ -32,7 +32,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained(recipe: Recipe, out: Path) -> Path:
-    train(recipe, random_splits(recipe.image, 1), out, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image, 1), out, device="cpu")
     return out
 
 
@@ -71,7 +71,7 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
 
 def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
     recipe = tiny_gan()
-    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
     with pytest.raises(ValueError, match="tiny-gan: expected a VAE, found a gan"):
         likelihood.bounds(load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), 2, 0)
 

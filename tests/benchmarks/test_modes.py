@@ -45,7 +45,7 @@ def test_a_run_is_measured_by_its_export(tmp_path: Path) -> None:
         tiny_gan(), steps=1, objective=Adversarial(replace(network, discriminator_width=2))
     )
     run = tmp_path / "run"
-    train(recipe, random_splits(recipe.image), run, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), run, device="cpu")
     with served(str(run)) as model:
         assert model.manifest.name == "tiny-gan"
         assert model.sample(2, seed=0).shape == (2, 8, 8, 3)

@@ -26,7 +26,7 @@ from train.runs import load_run
 
 def trained(recipe: Recipe, out: Path) -> Path:
     data = load(recipe.source, None, recipe.image)
-    train(recipe, data, out, device="cpu", progress=False)
+    train(recipe, data, out, device="cpu")
     return out
 
 

@@ -26,7 +26,7 @@ def test_trains_and_loads(make: Callable[[], Recipe], tmp_path: Path) -> None:
     recipe = narrow(make())
     classes = recipe.objective.network.classes or 1
     data = random_splits(recipe.image, classes)
-    train(recipe, data, tmp_path, device="cpu", progress=False)
+    train(recipe, data, tmp_path, device="cpu")
     run = load_run(tmp_path)
     inputs = [torch.randn(3, *run.latent)] + [torch.arange(3)] * (run.labels is not None)
     images = run.decoder(*inputs)
@@ -83,5 +83,5 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 def test_other_settings_train(objective: Adversarial | ELBO, tmp_path: Path) -> None:
     recipe = replace(RECIPES["cifar10_frogs_dcgan"](), objective=objective)
     recipe = narrow(recipe)
-    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
     assert (tmp_path / "run.json").exists()

@@ -18,7 +18,7 @@ from train.runs import load_run
 
 
 def trained(recipe: Recipe, out: Path, **options) -> Path:
-    train(recipe, random_splits(recipe.image), out, device="cpu", progress=False, **options)
+    train(recipe, random_splits(recipe.image), out, device="cpu", **options)
     return out
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
-from train.networks.dcgan import DCGANParams
 from train.networks.network import any_of
-from train.networks.resnet import ResNetParams
 from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
@@ -21,8 +19,11 @@ Term = tuple[str, float, Tensor]
 """Name, weight and value of what is added to a loss."""
 
 
-GANParams = DCGANParams | ResNetParams if TYPE_CHECKING else any_of("gan", default="dcgan")
-"""What both networks are built from."""
+if TYPE_CHECKING:
+    GANParams = Any
+else:
+    GANParams = any_of("gan", default="dcgan")
+"""The params of both networks, of any kind that is registered."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from train import losses
 from train.networks.iaf import IAFParams
 from train.networks.network import any_of
-from train.networks.vae import Decoder, VAEParams
+from train.networks.vae import Decoder
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
-Network = VAEParams if TYPE_CHECKING else any_of("vae", default="vae")
-"""What encoder and decoder are built from."""
+if TYPE_CHECKING:
+    Network = Any
+else:
+    Network = any_of("vae", default="vae")
+"""The params of encoder and decoder, of any kind that is registered."""
 
 
 @dataclass(frozen=True)
