@@ -11,7 +11,6 @@ import onnx
 from tqdm import tqdm
 
 from runtime.artifact.manifest import GraphSpec, Precision
-from runtime.engines.cache import write_file
 from runtime.engines.nvidia.plans import Bucket, PlanKey
 from runtime.engines.nvidia.tensorrt import (
     Flavor,
@@ -27,6 +26,7 @@ from runtime.engines.nvidia.tensorrt_api import (
     TensorRT,
 )
 from runtime.errors import EngineError
+from runtime.writing import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def _timing_cache(config: Any, cache: Path, key: PlanKey) -> Iterator[None]:
     if timed is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, bytes(timed.serialize()))
+            write_whole(path, bytes(timed.serialize()))
         except OSError as error:
             logger.info("%s cannot be written: %s", path, error.strerror)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.signatures import SIGNATURE, signed_bytes
 from runtime.errors import ExportError
+from runtime.writing import write_whole
 
 
 def make_keys(private: Path) -> Path:
@@ -48,11 +49,8 @@ def sign(artifact: str | Path, key: Path) -> Path:
     verified = read_artifact(artifact)
     signature = private.sign(signed_bytes(verified.manifest_bytes))
     path = verified.folder / SIGNATURE
-    partial = path.with_name(f".{SIGNATURE}.{os.getpid()}")
     try:
-        partial.write_bytes(base64.b64encode(signature) + b"\n")
-        partial.replace(path)
+        write_whole(path, base64.b64encode(signature) + b"\n")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
     return path

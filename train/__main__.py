@@ -48,7 +48,6 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
             resume=options.resume,
             device=options.device,
             keep=options.keep,
-            progress=processes.leads,
             processes=processes,
         )
     except ValidationError as error:

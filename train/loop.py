@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -20,10 +19,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from runtime.machine import cpu_model
+from runtime.writing import write_whole
 from train import checkpoint
 from train.data import Dataset, Splits
 from train.errors import DivergedError, RunError
-from train.files import write_atomically
 from train.processes import ALONE, Processes
 from train.recipes import RECIPE_JSON, Recipe, differences
 from train.sheet import save_sheet
@@ -41,7 +41,6 @@ def train(
     until: int | None = None,
     device: str = "auto",
     keep: int = 2,
-    progress: bool = True,
     processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
@@ -71,7 +70,7 @@ def train(
         with _interrupts() as interrupted:
             if processes.leads:
                 _record(training, data.train, out, metrics, commit)
-                _run(training, out, last, keep, progress, interrupted)
+                _run(training, out, last, keep, interrupted)
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
             else:
                 _follow(training, last, interrupted)
@@ -96,12 +95,11 @@ def _follow(training: Training, last: int, stop: threading.Event) -> None:
         training.advance()
 
 
-def _run(
-    training: Training, out: Path, last: int, keep: int, progress: bool, stop: threading.Event
-) -> None:
+def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Event) -> None:
     recipe = training.recipe
     _forget(out / "metrics.jsonl", training.step)
-    bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=not progress)
+    # None: only where someone can watch it, not in a log file.
+    bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=None)
     board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
         before, logged = training.seconds, training.step
@@ -229,7 +227,7 @@ def _forget(log: Path, step: int) -> None:
     logged = log.read_text() if log.exists() else ""
     kept = [line for line in logged.splitlines(keepends=True) if line.endswith("}\n")]
     kept = [line for line in kept if json.loads(line)["step"] <= step]
-    write_atomically(log, "".join(kept).encode())
+    write_whole(log, "".join(kept).encode())
 
 
 def _record(
@@ -261,7 +259,7 @@ def _record(
     }
     out.mkdir(parents=True, exist_ok=True)
     content = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    write_atomically(out / "run.json", content.encode())
+    write_whole(out / "run.json", content.encode())
 
 
 def _device(name: str) -> torch.device:
@@ -283,7 +281,4 @@ def _device(name: str) -> torch.device:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), None)
-    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{cpu_model()}, {os.cpu_count()} cores"

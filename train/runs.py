@@ -15,7 +15,8 @@ from torch import nn
 from runtime.images import ImageSpec
 from train import checkpoint
 from train.errors import RunError
-from train.networks import FlowEncoder, UniformLatents
+from train.networks.dcgan import UniformLatents
+from train.networks.iaf import FlowEncoder
 from train.objectives import Adversarial
 from train.recipes import RECIPE_JSON, Recipe
 
@@ -81,7 +82,7 @@ def load_run(folder: Path | str, step: int | None = None) -> TrainedRun:
         encoder_takes_noise=isinstance(encoder, FlowEncoder),
         latent=(settings.network.latent,),
         image=recipe.image,
-        labels=classes if getattr(settings.network, "classes", 0) else None,
+        labels=classes if settings.network.classes else None,
         provenance={"recipe": record["recipe"]["name"], "params": record["recipe"]} | provenance,
         data_licence=licence,
         recipe=recipe,

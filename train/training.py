@@ -170,7 +170,7 @@ class Training:
         # Drawn on the CPU: the same sheet on every device.
         latents = self.objective.latents(SHEET_IMAGES, torch.device("cpu")).to(self.device)
         inputs = [latents]
-        if classes := getattr(network, "classes", 0):
+        if classes := network.classes:
             inputs.append(torch.arange(SHEET_IMAGES, device=self.device) % classes)
         with _evaluating(self.model):
             images = self.model["decoder"](*inputs)
@@ -196,7 +196,7 @@ class Training:
 
 
 def _check(recipe: Recipe, data: Splits) -> None:
-    shape, classes = data.train.images.shape[1:], getattr(recipe.objective.network, "classes", 0)
+    shape, classes = data.train.images.shape[1:], recipe.objective.network.classes
     if shape != recipe.image.shape:
         raise DataError(
             f"{data.train.name}: expected images of {recipe.image.shape} (H, W, C) for "

@@ -8,11 +8,12 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from runtime.writing import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -43,21 +44,9 @@ def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping
     text = json.dumps({"subject": subject, "value": value}, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, (text + "\n").encode())
+        write_whole(path, (text + "\n").encode())
     except OSError as error:
         logger.info("%s cannot be written (%s): it will be measured again", path, error.strerror)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing, so that no other process ever reads half of it; OSError."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def forget(folder: Path, kind: str, subject: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from export.prior import add_prior
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train.data.shapes import FACTORS
 from train.loop import train
-from train.networks import IAFParams
+from train.networks.iaf import IAFParams
 from train.recipes import RECIPES, Recipe
 from train.runs import load_run
 
@@ -32,7 +32,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained(recipe: Recipe, out: Path) -> Path:
-    train(recipe, random_splits(recipe.image, 1), out, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image, 1), out, device="cpu")
     return out
 
 
@@ -71,7 +71,7 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
 
 def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
     recipe = tiny_gan()
-    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
     with pytest.raises(ValueError, match="tiny-gan: expected a VAE, found a gan"):
         likelihood.bounds(load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), 2, 0)
 

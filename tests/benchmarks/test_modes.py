@@ -13,7 +13,7 @@ from benchmarks.quality.served import served
 from tests import tiny
 from tests.train.conftest import random_splits, tiny_gan
 from train.loop import train
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import Adversarial
 
 
@@ -45,7 +45,7 @@ def test_a_run_is_measured_by_its_export(tmp_path: Path) -> None:
         tiny_gan(), steps=1, objective=Adversarial(replace(network, discriminator_width=2))
     )
     run = tmp_path / "run"
-    train(recipe, random_splits(recipe.image), run, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), run, device="cpu")
     with served(str(run)) as model:
         assert model.manifest.name == "tiny-gan"
         assert model.sample(2, seed=0).shape == (2, 8, 8, 3)

@@ -14,9 +14,9 @@ from train.recipes import RECIPES
 @pytest.mark.parametrize("name", RECIPES)
 def test_trains_exports_and_samples(name: str, tmp_path: Path) -> None:
     recipe = narrow(RECIPES[name]())
-    classes = getattr(recipe.objective.network, "classes", 0)
+    classes = recipe.objective.network.classes
     data = random_splits(recipe.image, classes or 1)
-    train(recipe, data, tmp_path / "run", device="cpu", progress=False)
+    train(recipe, data, tmp_path / "run", device="cpu")
     # Reduced precisions have tests of their own, and take most of an export's time.
     artifact = export_run(tmp_path / "run", out=tmp_path / "artifacts", precisions=())
     with runtime.load(artifact, backend="onnxruntime") as model:

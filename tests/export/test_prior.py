@@ -18,7 +18,7 @@ from runtime.images.encoding import encode_image, encode_npy
 from runtime.sampling.streams import Counter
 from tests.export.test_runs import trained
 from tests.tiny import mixture_arrays, write_artifact
-from train.recipes import digits_vae
+from train.recipes.vae import digits_vae
 
 
 @pytest.fixture

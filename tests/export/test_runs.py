@@ -16,14 +16,17 @@ from runtime.images.encoding import encode_image
 from runtime.sampling.streams import Counter, Stream, normals
 from train.data import load
 from train.loop import train
-from train.networks import DCGANParams, IAFParams
-from train.recipes import Recipe, digits_vae, mnist_cgan
+from train.networks.dcgan import DCGANParams
+from train.networks.iaf import IAFParams
+from train.recipes import Recipe
+from train.recipes.mnist_cgan import mnist_cgan
+from train.recipes.vae import digits_vae
 from train.runs import load_run
 
 
 def trained(recipe: Recipe, out: Path) -> Path:
     data = load(recipe.source, None, recipe.image)
-    train(recipe, data, out, device="cpu", progress=False)
+    train(recipe, data, out, device="cpu")
     return out
 
 

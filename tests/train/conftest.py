@@ -10,7 +10,8 @@ import torch
 
 from runtime.images import ImageSpec
 from train.data import Dataset, Splits
-from train.networks import DCGANParams, VAEParams
+from train.networks.dcgan import DCGANParams
+from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import Recipe
 

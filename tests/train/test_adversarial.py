@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from tests.train.conftest import random_splits, tiny_gan
 from train import losses
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import Adversarial
 from train.objectives.adversarial import GANObjective
 from train.objectives.history import WeightHistory

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.train.conftest import random_splits, tiny_vae
-from train.networks import FlowEncoder, IAFParams, VAEParams
+from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams
 from train.objectives.elbo import VAEObjective
 from train.training import Training

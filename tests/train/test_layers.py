@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from train.networks import DCGANParams, Generator
+from train.networks.dcgan import DCGANParams, Generator
 from train.networks.layers import MinibatchDeviation, VirtualBatchNorm2d
 
 

@@ -23,7 +23,7 @@ from train.training import Training
 
 
 def run(recipe: Recipe, out: Path, **options) -> dict[str, float]:
-    return train(recipe, random_splits(recipe.image), out, device="cpu", progress=False, **options)
+    return train(recipe, random_splits(recipe.image), out, device="cpu", **options)
 
 
 def state(out: Path) -> dict[str, torch.Tensor]:
@@ -217,7 +217,7 @@ def test_only_the_data_of_the_run_resumes(tmp_path: Path) -> None:
         (renamed, "class 0, class 1, class 2", "a, b, c"),
     ):
         with pytest.raises(RunError, match=f"expected the data.*{expected}.*found.*{found}"):
-            train(tiny_vae(), splits, tmp_path, resume=True, device="cpu", progress=False)
+            train(tiny_vae(), splits, tmp_path, resume=True, device="cpu")
     assert (tmp_path / "run.json").read_text() == before
 
 

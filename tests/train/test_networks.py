@@ -7,21 +7,17 @@ from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
-from train.networks import (
-    DCGANParams,
-    Decoder,
-    Discriminator,
-    Encoder,
-    FlowEncoder,
-    Generator,
-    IAFParams,
+from train.networks.dcgan import DCGANParams, Discriminator, Generator
+from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.layers import ConditionalBatchNorm2d
+from train.networks.resnet import (
+    PoolingConv2d,
     ResNetDiscriminator,
     ResNetGenerator,
     ResNetParams,
-    VAEParams,
+    UpsamplingConv2d,
 )
-from train.networks.layers import ConditionalBatchNorm2d
-from train.networks.resnet import PoolingConv2d, UpsamplingConv2d
+from train.networks.vae import Decoder, Encoder, VAEParams
 
 
 @pytest.mark.parametrize(
@@ -250,7 +246,7 @@ def test_sizes_that_do_not_halve_are_refused() -> None:
 def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:
     """With weights large enough that nothing is hidden by being small."""
     params = VAEParams(latent, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
-    encoder = FlowEncoder(params, IAFParams(steps=steps, hidden=12, context=6))
+    encoder = FlowEncoder(Encoder(params), IAFParams(steps=steps, hidden=12, context=6))
     for name, weight in encoder.steps.named_parameters():
         if name.endswith("moments.weight"):
             nn.init.normal_(weight)
@@ -302,7 +298,7 @@ def test_a_flow_has_no_noise_of_its_own_and_takes_one_image_for_many_rows() -> N
 
 def test_a_fresh_flow_stays_near_its_gaussian() -> None:
     params = VAEParams(latent=5, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
-    encoder = FlowEncoder(params, IAFParams(open_gate=20.0))
+    encoder = FlowEncoder(Encoder(params), IAFParams(open_gate=20.0))
     images, noise = torch.rand(3, 1, 4, 4), torch.randn(3, 5)
     mean, log_variance = encoder.base(images)
     latents, _ = encoder(images, noise)

@@ -34,7 +34,7 @@ def one_of_two(rank: int, folder: Path) -> None:
     with joined(f"file://{folder / 'store'}?rank={rank}&world_size=2") as processes:
         for recipe in RECIPES:
             data, out = random_splits(recipe.image), folder / recipe.name
-            figures = train(recipe, data, out, device="cpu", progress=False, processes=processes)
+            figures = train(recipe, data, out, device="cpu", processes=processes)
             assert bool(figures) == (processes.leads and recipe.objective.kind == "vae")
         # A stop that one process is told of stops all.
         assert processes.any(rank == 1)
@@ -59,7 +59,7 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path: Path) -> None:
         process.start()
     for recipe in RECIPES:
         out = tmp_path / "alone" / recipe.name
-        train(recipe, random_splits(recipe.image), out, device="cpu", progress=False)
+        train(recipe, random_splits(recipe.image), out, device="cpu")
     for process in started:
         process.join(120)
         assert process.exitcode == 0
@@ -78,7 +78,7 @@ def test_parts_are_averaged_not_summed(tmp_path: Path) -> None:
     for shards in (1, 3):
         recipe = replace(sharded(tiny_vae(), shards), steps=1)
         out = tmp_path / str(shards)
-        train(recipe, random_splits(recipe.image), out, device="cpu", progress=False)
+        train(recipe, random_splits(recipe.image), out, device="cpu")
         lengths.append(
             float((out / "metrics.jsonl").read_text().split('gradient": ')[1].split(",")[0])
         )

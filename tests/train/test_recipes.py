@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from tests.train.conftest import narrow, random_splits
 from train.data import SOURCES
 from train.loop import train
-from train.networks import DCGANParams, ResNetParams, VAEParams
+from train.networks.dcgan import DCGANParams
+from train.networks.resnet import ResNetParams
+from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import RECIPE_JSON, RECIPES, Recipe
 from train.runs import load_run
@@ -22,9 +24,9 @@ every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.key
 @every_recipe
 def test_trains_and_loads(make: Callable[[], Recipe], tmp_path: Path) -> None:
     recipe = narrow(make())
-    classes = getattr(recipe.objective.network, "classes", 0) or 1
+    classes = recipe.objective.network.classes or 1
     data = random_splits(recipe.image, classes)
-    train(recipe, data, tmp_path, device="cpu", progress=False)
+    train(recipe, data, tmp_path, device="cpu")
     run = load_run(tmp_path)
     inputs = [torch.randn(3, *run.latent)] + [torch.arange(3)] * (run.labels is not None)
     images = run.decoder(*inputs)
@@ -81,5 +83,5 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 def test_other_settings_train(objective: Adversarial | ELBO, tmp_path: Path) -> None:
     recipe = replace(RECIPES["cifar10_frogs_dcgan"](), objective=objective)
     recipe = narrow(recipe)
-    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", progress=False)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
     assert (tmp_path / "run.json").exists()

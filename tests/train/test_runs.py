@@ -12,13 +12,13 @@ from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train import checkpoint
 from train.errors import RunError
 from train.loop import train
-from train.networks import IAFParams
+from train.networks.iaf import IAFParams
 from train.recipes import Recipe
 from train.runs import load_run
 
 
 def trained(recipe: Recipe, out: Path, **options) -> Path:
-    train(recipe, random_splits(recipe.image), out, device="cpu", progress=False, **options)
+    train(recipe, random_splits(recipe.image), out, device="cpu", **options)
     return out
 
 

@@ -4,10 +4,15 @@ Salakhutdinov and Murray (2008), "On the quantitative analysis of deep belief ne
 4.1. Likelihoods of MNIST are reported on such images; the published figures come from other draws.
 """
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.dataset import Dataset
+from runtime.images import ImageSpec
+from train.data import mnist
+from train.data.dataset import Dataset, Splits
+from train.data.source import source
 
 SEED = 0
 
@@ -33,3 +38,10 @@ def binarised(data: Dataset) -> Dataset:
         classes=data.classes,
         licence=data.licence,
     )
+
+
+@source("mnist-binarised")
+def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """Grey training images, to be drawn anew at every step, and a fixed draw of the test images."""
+    splits = mnist.load(path, spec, download)
+    return Splits(splits.train, binarised(splits.test) if splits.test else None)

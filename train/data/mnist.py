@@ -17,9 +17,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.images import ImageSpec
+from runtime.writing import write_whole
 from train.data.dataset import Dataset, Splits
+from train.data.source import needed, source
 from train.errors import DataError
-from train.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,14 @@ LICENCE = (
 _MAX_CONTENT_BYTES = 100_000_000
 _MAX_DOWNLOAD_BYTES = 50_000_000
 _TIMEOUT_SECONDS = 30
+
+
+@source("mnist")
+def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    folder = needed(path, "the folder of the four MNIST files")
+    if download:
+        download_mnist(folder, MIRRORS)
+    return load_mnist(folder)
 
 
 def load_mnist(folder: Path) -> Splits:
@@ -83,7 +93,7 @@ def download_mnist(folder: Path, mirrors: Sequence[str]) -> None:
             except (OSError, HTTPException, DataError) as error:
                 failures.append(f"{url}: {error}")
                 continue
-            write_atomically(folder / f"{name}.gz", compressed)
+            write_whole(folder / f"{name}.gz", compressed)
             logger.info("downloaded %s (%d bytes)", url, len(compressed))
             break
         else:

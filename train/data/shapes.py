@@ -6,11 +6,14 @@ Every combination of the factors' values is one image.
 
 import math
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.images import ImageSpec
 from train.data.dataset import Dataset, Splits
+from train.data.source import source
 
 SIDE = 32
 """Pixels."""
@@ -70,3 +73,8 @@ def load_shapes() -> Splits:
 
     held_out = len(images) // HELD_OUT
     return Splits(part("shapes", images[held_out:]), part("shapes-test", images[:held_out]))
+
+
+@source("shapes")
+def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    return load_shapes()

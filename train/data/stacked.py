@@ -1,12 +1,17 @@
 """Stacked MNIST: three digits as the red, green and blue of one picture, a thousand modes.
 
 Metz et al. (2017), Unrolled GAN, arXiv:1611.02163, section 3.3.1; how many of the modes a
-generator draws tells how far it has collapsed.
+generator draws shows how far it has collapsed.
 """
+
+from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import Dataset
+from runtime.images import ImageSpec
+from train.data import mnist
+from train.data.dataset import Dataset, Splits
+from train.data.source import source
 
 
 def stack(digits: Dataset, count: int, seed: int) -> Dataset:
@@ -19,3 +24,11 @@ def stack(digits: Dataset, count: int, seed: int) -> Dataset:
         classes=tuple(f"{mode:03}" for mode in range(1000)),
         licence=digits.licence,
     )
+
+
+@source("stacked-mnist")
+def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+    """As many pictures as MNIST has, drawn once: the seeds are part of the data set."""
+    digits = mnist.load(path, spec, download)
+    test = digits.test and stack(digits.test, len(digits.test.images), seed=1)
+    return Splits(stack(digits.train, len(digits.train.images), seed=0), test)

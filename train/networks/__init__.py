@@ -1,21 +1,10 @@
-"""Networks: plain modules that know no losses, each with its frozen params dataclass."""
+"""Networks: plain modules that know no losses, each with its frozen params dataclass.
 
-from train.networks.dcgan import DCGANParams, Discriminator, Generator, UniformLatents
-from train.networks.iaf import FlowEncoder, IAFParams
-from train.networks.resnet import ResNetDiscriminator, ResNetGenerator, ResNetParams
-from train.networks.vae import Decoder, Encoder, VAEParams
+Every module of this package is imported here, so a network is added by writing one file.
+"""
 
-__all__ = [
-    "DCGANParams",
-    "Decoder",
-    "Discriminator",
-    "Encoder",
-    "FlowEncoder",
-    "Generator",
-    "IAFParams",
-    "ResNetDiscriminator",
-    "ResNetGenerator",
-    "ResNetParams",
-    "UniformLatents",
-    "VAEParams",
-]
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -20,11 +20,13 @@ from train.networks.layers import (
     MinibatchDeviation,
     VirtualBatchNorm2d,
 )
+from train.networks.network import network
 
 REFERENCE = 32
 """Latents in the reference batch of virtual batch norm."""
 
 
+@network("gan")
 @dataclass(frozen=True)
 class DCGANParams:
     """Size and switches of both networks.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.networks.vae import Encoder, VAEParams
+from train.networks.vae import Encoder
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,12 @@ class IAFParams:
     hidden: int = 320
     """Width of each step's masked network, one hidden layer."""
     context: int = 64
-    """Width of what the encoder tells every step about the image: h of the paper."""
+    """Width of the image's features that every step takes: h of the paper."""
     open_gate: float = 2.0
     """Bias of the gates at the start: sigmoid(2) keeps 88% of each latent in each step."""
+
+    def build(self, encoder: Encoder) -> "FlowEncoder":
+        return FlowEncoder(encoder, self)
 
 
 class MaskedLinear(nn.Linear):
@@ -79,9 +82,10 @@ class FlowEncoder(nn.Module):
     The image's part may have a batch of 1 for many rows of noise. Nothing in here is random.
     """
 
-    def __init__(self, params: VAEParams, flow: IAFParams) -> None:
+    def __init__(self, base: Encoder, flow: IAFParams) -> None:
         super().__init__()
-        self.base = Encoder(params)
+        params = base.params
+        self.base = base
         self.context = nn.Linear(params.hidden, flow.context)
         self.steps = nn.ModuleList(
             AutoregressiveNetwork(params.latent, flow, reverse=step % 2 == 1)

@@ -17,8 +17,10 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from train.networks.layers import ConditionalBatchNorm2d
+from train.networks.network import network
 
 
+@network("gan")
 @dataclass(frozen=True)
 class ResNetParams:
     """Size and switches of both networks.

@@ -8,11 +8,16 @@ multi-layer perceptrons of the paper.
 Shapes: B batch, Z latent size, C channels, H height, W width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from train.networks.network import network
 
+
+@network("vae")
 @dataclass(frozen=True)
 class VAEParams:
     """Size of both networks.
@@ -37,6 +42,9 @@ class VAEParams:
     epochs of binary MNIST the test loss was 98.8 nats with it and 107.3 without."""
     sigmoid: bool = True
     """End the decoder in a sigmoid (images in [0, 1]); otherwise linear."""
+    # Of the class, so that recipes in JSON stay as they were when all VAEs were of this kind.
+    classes: ClassVar[int] = 0
+    kind: ClassVar[str] = "vae"
 
     def __post_init__(self) -> None:
         factor = 2 ** max(len(self.widths), len(self.decoder_widths))
@@ -47,6 +55,13 @@ class VAEParams:
             )
         if self.depth < 1:
             raise ValueError(f"depth: expected at least 1, found {self.depth}")
+
+    def build(
+        self, flow: "Callable[[Encoder], nn.Module] | None" = None
+    ) -> "tuple[nn.Module, Decoder]":
+        """Encoder and decoder; `flow` makes of the encoder one with another posterior."""
+        encoder = Encoder(self)
+        return flow(encoder) if flow else encoder, Decoder(self)
 
 
 class Encoder(nn.Module):

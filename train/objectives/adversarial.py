@@ -3,36 +3,27 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Discriminator, Tag
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
-from train.networks import DCGANParams, ResNetParams
+from train.networks.network import any_of
 from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
-
-Loss = Literal["non_saturating", "minimax", "least_squares", "wasserstein", "hinge", "relativistic"]
-"""Key of `train.losses.ADVERSARIAL`."""
 
 Term = tuple[str, float, Tensor]
 """Name, weight and value of what is added to a loss."""
 
 
-def _kind(network: Any) -> str:
-    # Records of the time when all were DCGANs do not say so.
-    return network.get("kind", "dcgan") if isinstance(network, dict) else network.kind
-
-
-GANParams = Annotated[
-    Annotated[DCGANParams, Tag("dcgan")] | Annotated[ResNetParams, Tag("resnet")],
-    Discriminator(_kind),
-]
-"""What both networks are built from; in JSON told apart by their `kind`."""
+if TYPE_CHECKING:
+    GANParams = Any
+else:
+    GANParams = any_of("gan", default="dcgan")
+"""The params of both networks, of any kind that is registered."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,8 @@ class Adversarial:
     network: GANParams
     generator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
     discriminator: AdamParams = field(default_factory=lambda: AdamParams(2e-4, (0.5, 0.999)))
-    loss: Loss = "non_saturating"
+    loss: str = "non_saturating"
+    """Key of `train.losses.ADVERSARIAL`."""
     label_noise: float = 0.0
     """Largest uniform noise on the discriminator's targets, where the loss has targets."""
     label_smoothing: float = 0.0
@@ -70,6 +62,9 @@ class Adversarial:
     kind: Literal["gan"] = "gan"
 
     def __post_init__(self) -> None:
+        if self.loss not in losses.ADVERSARIAL:
+            expected = ", ".join(losses.ADVERSARIAL)
+            raise ValueError(f"loss: expected one of {expected}; found {self.loss!r}")
         targets = losses.ADVERSARIAL[self.loss].targets
         if not targets and (self.label_noise or self.label_smoothing):
             raise ValueError(
@@ -155,8 +150,8 @@ class GANObjective:
         loss = self.loss.discriminator(real, fake, **softening if self.loss.targets else {})
         terms = chain(
             self._penalties(images, fakes, labels),
-            self._told("real", real_features, labels),
-            self._told("fake", fake_features, labels),
+            self._labelled("real", real_features, labels),
+            self._labelled("fake", fake_features, labels),
             self._history("discriminator"),
         )
         return _sum(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
@@ -169,7 +164,7 @@ class GANObjective:
             loss = self.loss.generator(self._judge(images, labels)[0], fake)
         else:
             loss = self.loss.generator(fake)
-        terms = chain(self._told("fake", features, labels), self._history("generator"))
+        terms = chain(self._labelled("fake", features, labels), self._history("generator"))
         return _sum(loss, terms)
 
     def _penalties(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
@@ -190,8 +185,8 @@ class GANObjective:
                     points = make().detach().requires_grad_()
                     yield name, weight, penalty(self._judge(points, labels)[0], points)
 
-    def _told(self, name: str, features: Tensor, labels: Tensor) -> Iterator[Term]:
-        """How badly the auxiliary classifier tells the labels (Odena et al. 2017, eq. 3)."""
+    def _labelled(self, name: str, features: Tensor, labels: Tensor) -> Iterator[Term]:
+        """The auxiliary classifier's error on the labels (Odena et al. 2017, eq. 3)."""
         if self.discriminator.classify is not None:
             logits = self.discriminator.classify(features).float()
             nats = functional.cross_entropy(logits, labels)

@@ -2,21 +2,29 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from train import losses
-from train.networks import Decoder, Encoder, FlowEncoder, IAFParams, VAEParams
+from train.networks.iaf import IAFParams
+from train.networks.network import any_of
+from train.networks.vae import Decoder
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
+
+if TYPE_CHECKING:
+    Network = Any
+else:
+    Network = any_of("vae", default="vae")
+"""The params of encoder and decoder, of any kind that is registered."""
 
 
 @dataclass(frozen=True)
 class ELBO:
     """Settings of a variational autoencoder: minimise reconstruction + beta * KL."""
 
-    network: VAEParams
+    network: Network
     optimizer: AdamParams
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """Bernoulli: grey values in [0, 1] are means of Bernoulli pixels; gaussian: fixed scale."""
@@ -44,11 +52,9 @@ class ELBO:
 class VAEObjective:
     def __init__(self, settings: ELBO) -> None:
         self.settings = settings
-        network, flow = settings.network, settings.flow
-        encoder = Encoder(network) if flow is None else FlowEncoder(network, flow)
-        self.networks = self.model = nn.ModuleDict(
-            {"encoder": encoder, "decoder": Decoder(network)}
-        )
+        flow = settings.flow and settings.flow.build
+        encoder, decoder = settings.network.build(flow)
+        self.networks = self.model = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
         self.beta = settings.beta
         self.phases = {
             "elbo": Phase(self.networks, self._losses, settings.optimizer, schedule=self._warm)

@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 from runtime.images import ImageSpec
-from train.networks import DCGANParams, ResNetParams
+from train.networks.dcgan import DCGANParams
+from train.networks.resnet import ResNetParams
 from train.objectives import AdamParams, Adversarial
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Recipe, recipe
 
 
+@recipe
 def cifar10_frogs_dcgan() -> Recipe:
     return Recipe(
-        name="cifar10_frogs_dcgan",
         summary="DCGAN on the 5,000 frogs of CIFAR-10",
         source="cifar10-frogs",
         image=ImageSpec(height=32, width=32, channels=3),
@@ -33,15 +34,16 @@ def cifar10_frogs_dcgan() -> Recipe:
     )
 
 
+@recipe
 def images_dcgan() -> Recipe:
     return replace(
         cifar10_frogs_dcgan(),
-        name="images_dcgan",
         summary="the same DCGAN on your own folder or zip of images, cropped and resized to 32x32",
         source="images",
     )
 
 
+@recipe
 def cifar10_dcgan() -> Recipe:
     frogs = cifar10_frogs_dcgan()
     network = replace(frogs.objective.network, generator_width=48, discriminator_width=48)
@@ -49,7 +51,6 @@ def cifar10_dcgan() -> Recipe:
     objective = replace(frogs.objective, network=network, augmentation=("flip",))
     return replace(
         frogs,
-        name="cifar10_dcgan",
         summary="the frogs' DCGAN, narrower, on all ten classes of CIFAR-10, without their labels",
         source="cifar10",
         objective=objective,
@@ -58,10 +59,10 @@ def cifar10_dcgan() -> Recipe:
     )
 
 
+@recipe
 def cifar10_biggan() -> Recipe:
     """Narrow enough for 5,000 steps in about an hour of one CPU core."""
     return Recipe(
-        name="cifar10_biggan",
         summary="BigGAN-style residual networks on the ten classes of CIFAR-10, by their label",
         source="cifar10",
         image=ImageSpec(height=32, width=32, channels=3),
@@ -78,13 +79,13 @@ def cifar10_biggan() -> Recipe:
     )
 
 
+@recipe
 def cifar10_biggan_full() -> Recipe:
     """The published size for 32x32, for a GPU, with the augmentation that DiffAugment gave BigGAN
     (Zhao et al. 2020, arXiv:2006.10738). Not trained yet."""
     small = cifar10_biggan()
     return replace(
         small,
-        name="cifar10_biggan_full",
         summary="the same at BigGAN's own width for 32x32, for a GPU",
         objective=replace(
             small.objective,

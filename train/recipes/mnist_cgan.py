@@ -7,41 +7,41 @@ is named for.
 from dataclasses import replace
 
 from train.recipes.mnist_dcgan import mnist_dcgan
-from train.recipes.recipe import Recipe, variant
+from train.recipes.recipe import Recipe, recipe, variant
 
 
+@recipe
 def mnist_cgan() -> Recipe:
     conditional = variant(
         mnist_dcgan(),
-        "mnist_cgan",
         "class-conditional DCGAN: a digit by its label, projected in the discriminator",
         network={"classes": 10},
     )
     return replace(conditional, steps=6_000)
 
 
+@recipe
 def mnist_cgan_batch_norm() -> Recipe:
     return variant(
         mnist_cgan(),
-        "mnist_cgan_batch_norm",
         "the label in the generator's batch norms, and beside the picture",
         network={"discriminator_labels": "concatenate"},
     )
 
 
+@recipe
 def mnist_cgan_concatenate() -> Recipe:
     return variant(
         mnist_cgan(),
-        "mnist_cgan_concatenate",
         "the label beside the latent, and beside the picture",
         network={"generator_labels": "concatenate", "discriminator_labels": "concatenate"},
     )
 
 
+@recipe
 def mnist_acgan() -> Recipe:
     return variant(
         mnist_cgan(),
-        "mnist_acgan",
         "the discriminator tells the label (auxiliary classifier)",
         network={"discriminator_labels": "classify"},
     )

@@ -5,14 +5,14 @@ differs from `mnist_dcgan`, which has all five on, is what a recipe is named for
 """
 
 from runtime.images import ImageSpec
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import Adversarial
-from train.recipes.recipe import Recipe, variant
+from train.recipes.recipe import Recipe, recipe, variant
 
 
+@recipe
 def mnist_dcgan() -> Recipe:
     return Recipe(
-        name="mnist_dcgan",
         summary="DCGAN of digits with all five heuristics on",
         source="mnist",
         image=ImageSpec(height=28, width=28, channels=1),
@@ -38,49 +38,49 @@ def mnist_dcgan() -> Recipe:
     )
 
 
+@recipe
 def mnist_dcgan_linear_end() -> Recipe:
     return variant(
         mnist_dcgan(),
-        "mnist_dcgan_linear_end",
         "no tanh at the generator's end",
         network={"tanh": False},
     )
 
 
+@recipe
 def mnist_dcgan_uniform_prior() -> Recipe:
     return variant(
         mnist_dcgan(),
-        "mnist_dcgan_uniform_prior",
         "latents uniform in [-1, 1] instead of normal",
         prior="uniform",
     )
 
 
+@recipe
 def mnist_dcgan_no_noise() -> Recipe:
     return variant(
         mnist_dcgan(),
-        "mnist_dcgan_no_noise",
         "neither dropout nor noise on the discriminator's targets",
         network={"dropout": 0.0},
         label_noise=0.0,
     )
 
 
+@recipe
 def mnist_dcgan_sparse() -> Recipe:
     return variant(
         mnist_dcgan(),
-        "mnist_dcgan_sparse",
         "sparse gradients: ReLU and max pooling in the discriminator",
         network={"strided": False},
     )
 
 
+@recipe
 def mnist_dcgan_odd_kernel() -> Recipe:
     """5 x 5, the size of Radford et al. (2016): more weights than 4 x 4, and a discriminator that
     ends in features of 4 x 4 instead of 3 x 3, so that not the grid alone differs."""
     return variant(
         mnist_dcgan(),
-        "mnist_dcgan_odd_kernel",
         "kernels of side 5, which the stride of 2 does not divide",
         network={"kernel": 5},
     )

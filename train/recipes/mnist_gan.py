@@ -5,16 +5,16 @@ no momentum where the critic is far ahead or penalised.
 """
 
 from runtime.images import ImageSpec
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import AdamParams, Adversarial
-from train.recipes.recipe import Recipe, variant
+from train.recipes.recipe import Recipe, recipe, variant
 
 _NO_MOMENTUM = AdamParams(2e-4, (0.0, 0.99))
 
 
+@recipe
 def mnist_gan() -> Recipe:
     return Recipe(
-        name="mnist_gan",
         summary="small unconditional DCGAN, non-saturating loss: what the next ones change",
         source="mnist",
         image=ImageSpec(height=28, width=28, channels=1),
@@ -36,22 +36,25 @@ def mnist_gan() -> Recipe:
     )
 
 
+@recipe
 def mnist_minimax() -> Recipe:
-    return variant(mnist_gan(), "mnist_minimax", "minimax loss, which saturates", loss="minimax")
+    return variant(mnist_gan(), "minimax loss, which saturates", loss="minimax")
 
 
+@recipe
 def mnist_lsgan() -> Recipe:
-    return variant(mnist_gan(), "mnist_lsgan", "least squares (LSGAN)", loss="least_squares")
+    return variant(mnist_gan(), "least squares (LSGAN)", loss="least_squares")
 
 
+@recipe
 def mnist_hinge() -> Recipe:
-    return variant(mnist_gan(), "mnist_hinge", "hinge loss", loss="hinge")
+    return variant(mnist_gan(), "hinge loss", loss="hinge")
 
 
+@recipe
 def mnist_wgan() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_wgan",
         "Wasserstein critic with clipped weights, five steps for one of the generator",
         loss="wasserstein",
         weight_clip=0.01,
@@ -61,10 +64,10 @@ def mnist_wgan() -> Recipe:
     )
 
 
+@recipe
 def mnist_wgan_gp() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_wgan_gp",
         "Wasserstein critic with a gradient penalty, five steps for one of the generator",
         loss="wasserstein",
         gradient_penalty=10.0,
@@ -74,10 +77,10 @@ def mnist_wgan_gp() -> Recipe:
     )
 
 
+@recipe
 def mnist_r3gan() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_r3gan",
         "relativistic pairs with R1 and R2 at every step (R3GAN's loss)",
         loss="relativistic",
         r1=1.0,
@@ -87,46 +90,46 @@ def mnist_r3gan() -> Recipe:
     )
 
 
+@recipe
 def mnist_feature_matching() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_feature_matching",
         "the generator matches the discriminator's mean features",
         feature_matching=True,
     )
 
 
+@recipe
 def mnist_minibatch_deviation() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_minibatch_deviation",
         "the discriminator sees how much the batch varies",
         network={"minibatch_deviation": True},
     )
 
 
+@recipe
 def mnist_historical_averaging() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_historical_averaging",
         "both networks pay for leaving the mean of their past weights",
         historical_averaging=0.001,
     )
 
 
+@recipe
 def mnist_label_smoothing() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_label_smoothing",
         "real images have the target 0.9 instead of 1",
         label_smoothing=0.1,
     )
 
 
+@recipe
 def mnist_virtual_batch_norm() -> Recipe:
     return variant(
         mnist_gan(),
-        "mnist_virtual_batch_norm",
         "generator normed by a reference batch",
         network={"generator_norm": "virtual"},
     )

@@ -1,7 +1,8 @@
 """`Recipe`: everything that one training run depends on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import wraps
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -12,14 +13,15 @@ from train.objectives import ELBO, Adversarial
 
 
 # A setting that is unknown here was renamed or removed: left out, its default would take its place.
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Recipe:
     """One training run, apart from where its data lies and where its output goes."""
 
-    name: str
+    name: str = "unnamed"
+    """`@recipe` sets it: the function's name."""
     summary: str
     source: str
-    """Key of `train.data.SOURCES`."""
+    """The data source, a key of `train.data.SOURCES`."""
     image: ImageSpec
     objective: Annotated[ELBO | Adversarial, Field(discriminator="kind")]
     steps: int
@@ -49,6 +51,23 @@ class Recipe:
             raise ValueError(f"network: expected images of {self.image.shape}, found {shape}")
 
 
+RECIPES: dict[str, Callable[[], Recipe]] = {}
+"""Every recipe by its name."""
+
+
+def recipe(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """Register a recipe: the function's name becomes its name."""
+
+    @wraps(make)
+    def named() -> Recipe:
+        return replace(make(), name=make.__name__)
+
+    if make.__name__ in RECIPES:
+        raise ValueError(f"recipe: expected a new name, found {make.__name__!r} a second time")
+    RECIPES[make.__name__] = named
+    return named
+
+
 RECIPE_JSON = TypeAdapter(Recipe)
 """Recipe <-> JSON, validated on the way in."""
 
@@ -72,14 +91,9 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
 
 
 def variant(
-    base: Recipe,
-    name: str,
-    summary: str,
-    *,
-    network: dict[str, Any] | None = None,
-    **changes: Any,
+    base: Recipe, summary: str, *, network: dict[str, Any] | None = None, **changes: Any
 ) -> Recipe:
-    """`base` under another name, with changes to its objective, and to its networks."""
+    """`base` with changes to its objective, and to its networks."""
     networks = replace(base.objective.network, **network or {})
     objective = replace(base.objective, network=networks, **changes)
-    return replace(base, name=name, summary=summary, objective=objective)
+    return replace(base, summary=summary, objective=objective)

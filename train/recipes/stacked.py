@@ -6,17 +6,17 @@ the score depends on the others.
 """
 
 from runtime.images import ImageSpec
-from train.networks import DCGANParams
+from train.networks.dcgan import DCGANParams
 from train.objectives import AdamParams, Adversarial
-from train.recipes.recipe import Recipe, variant
+from train.recipes.recipe import Recipe, recipe, variant
 
 _RATE = 1e-3
 """Five times that of `mnist_gan`: three digits at once are slow to become legible."""
 
 
+@recipe
 def stacked_dcgan() -> Recipe:
     return Recipe(
-        name="stacked_dcgan",
         summary="Stacked MNIST: the plain DCGAN, which loses modes",
         source="stacked-mnist",
         image=ImageSpec(height=28, width=28, channels=3),
@@ -39,19 +39,19 @@ def stacked_dcgan() -> Recipe:
     )
 
 
+@recipe
 def stacked_pacgan() -> Recipe:
     return variant(
         stacked_dcgan(),
-        "stacked_pacgan",
         "Stacked MNIST: a discriminator that sees two pictures at once",
         network={"pack": 2},
     )
 
 
+@recipe
 def stacked_r3gan() -> Recipe:
     return variant(
         stacked_dcgan(),
-        "stacked_r3gan",
         "Stacked MNIST: relativistic pairs with R1 and R2",
         generator=AdamParams(_RATE, (0.0, 0.99)),
         discriminator=AdamParams(_RATE, (0.0, 0.99)),

@@ -3,16 +3,17 @@
 from dataclasses import replace
 
 from runtime.images import ImageSpec
-from train.networks import IAFParams, VAEParams
+from train.networks.iaf import IAFParams
+from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams
-from train.recipes.recipe import Recipe, variant
+from train.recipes.recipe import Recipe, recipe, variant
 
 _MNIST = ImageSpec(height=28, width=28, channels=1, value_range=(0.0, 1.0))
 
 
+@recipe
 def mnist_vae_2d() -> Recipe:
     return Recipe(
-        name="mnist_vae_2d",
         summary="VAE with a 2-D latent: the manifold of handwritten digits",
         source="mnist",
         image=_MNIST,
@@ -27,9 +28,9 @@ def mnist_vae_2d() -> Recipe:
     )
 
 
+@recipe
 def mnist_vae() -> Recipe:
     return Recipe(
-        name="mnist_vae",
         summary="VAE with a 4-D latent: legible digits from N(0, I)",
         source="mnist",
         image=_MNIST,
@@ -47,9 +48,9 @@ def mnist_vae() -> Recipe:
     )
 
 
+@recipe
 def mnist_vae_wide() -> Recipe:
     return Recipe(
-        name="mnist_vae_wide",
         summary="VAE with a 16-D latent: sharp digits from a prior that is fitted after training",
         source="mnist",
         image=_MNIST,
@@ -64,9 +65,9 @@ def mnist_vae_wide() -> Recipe:
     )
 
 
+@recipe
 def mnist_vae_binary() -> Recipe:
     return Recipe(
-        name="mnist_vae_binary",
         summary="VAE with a 40-D latent on binary MNIST: its likelihood beside the published ones",
         source="mnist-binarised",
         image=_MNIST,
@@ -83,20 +84,20 @@ def mnist_vae_binary() -> Recipe:
     )
 
 
+@recipe
 def mnist_vae_iaf() -> Recipe:
     """For three quarters of the steps, so that what it gains is not gained by training longer."""
     flow = variant(
         mnist_vae_binary(),
-        "mnist_vae_iaf",
         "the same network with an inverse autoregressive flow as its posterior",
         flow=IAFParams(),
     )
     return replace(flow, steps=30_000)
 
 
+@recipe
 def digits_vae() -> Recipe:
     return Recipe(
-        name="digits_vae",
         summary="small VAE on scikit-learn's bundled 8x8 digits: a try-out without any download",
         source="digits",
         image=ImageSpec(height=8, width=8, channels=1, value_range=(0.0, 1.0)),
@@ -110,9 +111,9 @@ def digits_vae() -> Recipe:
     )
 
 
+@recipe
 def shapes_beta_vae() -> Recipe:
     return Recipe(
-        name="shapes_beta_vae",
         summary="beta-VAE on rectangles with known factors: what each latent dimension follows",
         source="shapes",
         image=ImageSpec(height=32, width=32, channels=1, value_range=(0.0, 1.0)),

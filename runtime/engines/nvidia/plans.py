@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.artifact.manifest import Precision
-from runtime.engines.cache import write_file
 from runtime.engines.nvidia.devices import dotted
 from runtime.engines.nvidia.tensorrt import Flavor
+from runtime.writing import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ def store(
         "built": dict(built),
         "verified": None if verified is None else dict(verified),
     }
-    write_file(path, data)
-    write_file(path.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+    write_whole(path, data)
+    write_whole(path.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
     return path
 
 

@@ -1,0 +1,41 @@
+"""The register of networks: each params dataclass says here to which family it belongs.
+
+A network's params have `latent`, `height`, `width`, `channels` and `classes` (0: no labels), the
+`kind` by which JSON names it, and `build()`, which makes its pair of modules.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, Union
+
+from pydantic import Discriminator, Tag
+
+Params = TypeVar("Params")
+
+_FAMILIES: dict[str, dict[str, type[Any]]] = {"gan": {}, "vae": {}}
+
+
+def network(family: str) -> Callable[[type[Params]], type[Params]]:
+    """Register a params dataclass by its `kind`, as a network of an objective's family."""
+
+    def register(params: type[Params]) -> type[Params]:
+        _FAMILIES[family][params.kind] = params  # pyright: ignore[reportAttributeAccessIssue]
+        return params
+
+    return register
+
+
+def any_of(family: str, default: str) -> Any:
+    """The type of a field that takes the params of every network of a family.
+
+    In JSON they differ by their `kind`; a record that does not state one is of the kind `default`,
+    which was the only one at first.
+    """
+    members = _FAMILIES[family]
+    if len(members) == 1:
+        return members[default]
+
+    def kind(params: Any) -> str:
+        return params.get("kind", default) if isinstance(params, dict) else params.kind
+
+    tagged = tuple(Annotated[params, Tag(name)] for name, params in members.items())
+    return Annotated[Union[tagged], Discriminator(kind)]  # noqa: UP007
