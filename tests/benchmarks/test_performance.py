@@ -47,5 +47,6 @@ def test_a_record_is_a_table_with_its_command(
         "| --- | --- | --- | --- | --- |",
         "| net x64 | 1,234 (1.000) | 2,346 (1.900) |  | ours: at least 2: MISSED by 5.0% |",
         "| net x1 |  | 41; p50 2.5 | - | other: not installed |",
+        "",
         "- net x1: p99 / p50, ours: 1.500, at most 2: met",
     ]
