@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runtime.artifact.manifest import REDUCED, Reduced
+from runtime.artifact.size import Dim, parse
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
@@ -25,6 +26,31 @@ def shape(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(x\d+)*", text):
         raise argparse.ArgumentTypeError(f"expected 128 or 4x8x8, found {text!r}")
     return tuple(int(axis) for axis in text.split("x"))
+
+
+def dims(text: str) -> tuple[Dim, ...]:
+    """128, 4x8x8, or axes by name: 4xheight/8xwidth/8."""
+    found: list[Dim] = []
+    for part in text.split("x"):
+        dim = part.replace("/", " / ").replace("*", " * ")
+        if dim.isdecimal():
+            found.append(int(dim))
+            continue
+        try:
+            parse(dim)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected 128 or 4x8x8, found {text!r}") from error
+        found.append(dim)
+    return tuple(found)
+
+
+def axis(text: str) -> tuple[str, tuple[int, int, int]]:
+    """height=64:2048:8"""
+    match = re.fullmatch(r"([a-z][a-z_]*)=(\d+):(\d+):(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected height=64:2048:8, found {text!r}")
+    name, low, high, step = match.groups()
+    return name, (int(low), int(high), int(step))
 
 
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:

@@ -5,16 +5,22 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from export.budget import affordable
 from runtime.artifact.golden import (
     FLOAT_TOLERANCE,
     MAX_LEVELS,
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
+from runtime.artifact.graphs import TensorSpec
 from runtime.artifact.manifest import Manifest, Parity, Provenance
+from runtime.artifact.reading import Artifact
+from runtime.engines.backend import Backend
 from runtime.images import contact_sheet
 from runtime.images.encoding import encode_image
-from runtime.model import Model
+from runtime.requests.examples import examples_of
+from runtime.requests.request import REQUIRED_GRAPHS, answers
+from runtime.sampling.streams import Counter
 
 CARD = "README.md"
 SHEET = "samples.png"
@@ -26,11 +32,11 @@ _MAX_COLUMNS = 10
 
 _CARD = """# {name}, version {version}
 
-![Samples of seed {seed}]({sheet})
+![Images of seed {seed}]({sheet})
 
 {facts}
 
-## Sample with it
+## Use it
 
 ```bash
 {command}
@@ -59,7 +65,7 @@ on a CPU. Allowed are {levels} grey level for images and {tolerance:g} for an en
 {left_out}"""
 
 _REDUCED = """
-In reduced precision, the decoder against its fp32 graph on {images} latents, with arithmetic
+In reduced precision, the main graph against fp32 on {images} inputs, with arithmetic
 emulated on a CPU; allowed are {mean:g} grey levels on average and {largest:g} at most.
 """
 
@@ -73,18 +79,30 @@ features.
 """
 
 
-def sample_sheet(model: Model) -> bytes:
-    """Images 0.. of seed 0 as one PNG, in about a square; with few classes, one column each."""
-    image = model.manifest.image
+def sample_sheet(artifact: Artifact, backend: Backend) -> bytes | None:
+    """What the main graph makes of seeded inputs (images 0.. of seed 0, where it samples), as one
+    PNG in about a square; with few classes, one column each. None where it gives no images."""
+    manifest = artifact.manifest
+    main, image = manifest.main_graph, manifest.image()
+    spec = manifest.graphs[main].spec()
+    if not spec.gives_pixels:
+        return None
     columns = min(_MAX_COLUMNS, max(2, _SHEET_PIXELS // image.width))
     rows = min(_MAX_COLUMNS, max(2, _SHEET_PIXELS // image.height))
-    classes = len(model.manifest.labels or ())
-    labels = None
-    if 0 < classes <= columns:
+    classes = len(manifest.labels or ())
+    labels = spec.input("labels")
+    if labels is not None and 0 < classes <= columns:
         columns = classes
-        labels = np.tile(np.arange(classes), rows)
-    images = model.sample(rows * columns, seed=_SHEET_SEED, labels=labels)
-    return encode_image(contact_sheet(images, columns))
+    count = affordable(artifact.bounds[main], rows * columns, manifest.default_size)
+    inputs = examples_of(artifact, Counter(_SHEET_SEED, 0, count))
+    if labels is not None and 0 < classes <= columns:
+        inputs[labels.name] = np.arange(count, dtype=np.int64) % classes
+    parts = [
+        backend.run(main, {name: a[i : i + manifest.max_batch] for name, a in inputs.items()})
+        for i in range(0, count, manifest.max_batch)
+    ]
+    images = np.concatenate([part[spec.outputs[0].name] for part in parts])
+    return encode_image(contact_sheet(images, min(columns, count)))
 
 
 def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
@@ -109,29 +127,53 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
 
 
 def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
-    image, labels = manifest.image, manifest.labels
+    image, labels = manifest.image(), manifest.labels
     pixels = "grey" if image.channels == 1 else "RGB"
     yield "kind", manifest.kind
     yield "images", f"{image.height} x {image.width} (height x width), {pixels}"
-    yield "latents", f"{list(manifest.latent.shape)}, {manifest.latent.prior.replace('_', ' ')}"
+    for name, axis in manifest.axes.items():
+        yield name, f"{axis}; {axis.default} unless a request chooses"
+    if manifest.latent is not None:
+        yield "latents", f"{list(manifest.latent.shape)}, {manifest.prior.replace('_', ' ')}"
     yield "classes", ", ".join(labels) if labels else "none"
-    noise = ", takes noise: latents and their log density" if manifest.encoder_takes_noise else ""
-    yield "encoder", f"yes{noise}" if manifest.encode else "no"
+    yield "requests", ", ".join(name for name in REQUIRED_GRAPHS if answers(manifest, name))
+    for name, spec in manifest.signatures.items():
+        yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
     yield "licence", manifest.licence
+
+
+def _tensors(tensors: Iterable[TensorSpec]) -> str:
+    return ", ".join(f"{t.name} {t.dtype} {['n', *t.shape]}" for t in tensors)
 
 
 def _usage(manifest: Manifest) -> dict[str, str]:
     name, label = manifest.name, manifest.labels[0] if manifest.labels else None
-    body = {"model": name, "n": 64, "seed": 7} | ({"labels": [label]} if label else {})
-    argument = f", labels={json.dumps(label)}" if label else ""
-    shape = [64, *manifest.image.shape]
+    loaded = f"import runtime\n\nwith runtime.load({json.dumps(name)}) as model:\n"
+    post = "curl -X POST localhost:3000/"
+    if answers(manifest, "sample"):
+        body = {"model": name, "n": 64, "seed": 7} | ({"labels": [label]} if label else {})
+        argument = f", labels={json.dumps(label)}" if label else ""
+        shape = [64, *manifest.image().shape]
+        return {
+            "command": f"python -m runtime sample {name} -n 64 --seed 7 --out sheet.png",
+            "python": f"{loaded}    images = model.sample(64, seed=7{argument})  # uint8 {shape}",
+            "curl": f"{post}sample -H 'content-type: application/json' \\\n"
+            f"  -d '{json.dumps(body)}' -o sheet.png",
+        }
+    if manifest.latent is not None and answers(manifest, "decode"):
+        return {
+            "command": f"python -m runtime info {name}",
+            "python": f"{loaded}    images = model.decode(latents)  "
+            f"# {_tensors([manifest.latent])}",
+            "curl": f"{post}decode?model={name} -H 'content-type: application/x-npy' \\\n"
+            "  --data-binary @latents.npy -o sheet.png",
+        }
+    request = "translate" if answers(manifest, "translate") else "encode"
+    out = "made.png" if request == "translate" else "latents.npz"
     return {
-        "command": f"python -m runtime sample {name} -n 64 --seed 7 --out sheet.png",
-        "python": "import runtime\n\n"
-        f"with runtime.load({json.dumps(name)}) as model:\n"
-        f"    images = model.sample(64, seed=7{argument})  # uint8 {shape}",
-        "curl": "curl -X POST localhost:3000/sample -H 'content-type: application/json' \\\n"
-        f"  -d '{json.dumps(body)}' -o sheet.png",
+        "command": f"python -m runtime {request} {name} picture.png --out {out}",
+        "python": f"{loaded}    made = model.{request}(images)",
+        "curl": f"{post}{request} -F model={name} -F files=@picture.png -o {out}",
     }
 
 
@@ -170,7 +212,7 @@ def _parity(parity: Iterable[Parity]) -> str:
             row.graph,
             row.precision,
             ", ".join(map(str, row.batches)),
-            "grey levels" if row.graph == "decode" else "as the outputs",
+            "as the outputs" if row.images_std is None and row.images is None else "grey levels",
             f"{row.max_difference:.3g}",
             f"{row.mean_difference:.3g}",
             "" if row.images_std is None else f"{row.images_std:.1f}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export.plan import EngineOptions, build_plan
-from runtime.artifact.manifest import GraphName, GraphSpec
+from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import graph_specs
 from runtime.engines.nvidia import devices
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class Built:
     """One plan: where it is kept, or why it is not."""
 
-    graph: GraphName
+    graph: str
     bucket: Bucket
     path: Path | None
     seconds: float
@@ -49,8 +49,12 @@ def build_engines(
     Raises EngineError where nothing can be built: no TensorRT, no GPU, no such precision. A plan
     whose images are wrong is not kept, and says so.
     """
-    if options.precision not in {spec.precision for spec in artifact.manifest.decode}:
-        there = ", ".join(spec.precision for spec in artifact.manifest.decode)
+    manifest = artifact.manifest
+    if manifest.axes:
+        raise EngineError(f"{manifest.name}: graphs with named axes run on the CPU only")
+    precisions = manifest.graphs[manifest.main_graph].files
+    if options.precision not in precisions:
+        there = ", ".join(precisions)
         why = artifact.manifest.left_out.get(options.precision)
         raise EngineError(
             f"precision: expected one that {artifact.manifest.name} has ({there}), found "
@@ -59,11 +63,7 @@ def build_engines(
         )
     library = import_tensorrt(options.flavor)
     capability, gpu = _target(options)
-    graphs: list[GraphName] = ["decode", "encode"] if artifact.manifest.encode else ["decode"]
-    for graph in graphs:
-        spec = graph_specs(artifact.manifest, options.precision).get(graph)
-        if spec is None:
-            continue
+    for graph, spec in graph_specs(manifest, options.precision).items():
         for bucket in options.buckets:
             key = _key(artifact, spec, options, library, capability, bucket)
             yield _build_one(artifact, graph, spec, key, gpu, cache, progress)
@@ -71,7 +71,7 @@ def build_engines(
 
 def _build_one(
     artifact: Artifact,
-    graph: GraphName,
+    graph: str,
     spec: GraphSpec,
     key: PlanKey,
     gpu: Gpu | None,

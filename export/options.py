@@ -5,14 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.artifact.manifest import (
-    REDUCED,
-    Axis,
-    Prior,
-    Provenance,
-    Reduced,
-    check_name,
-)
+from runtime.artifact.manifest import REDUCED, Axis, Prior, Provenance, Reduced, check_name
 from runtime.artifact.size import Dim
 from runtime.errors import ExportError
 from runtime.images import ImageSpec

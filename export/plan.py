@@ -10,7 +10,7 @@ from typing import Any, cast
 import onnx
 from tqdm import tqdm
 
-from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.engines.nvidia.plans import Bucket, PlanKey
 from runtime.engines.nvidia.tensorrt import (
     Flavor,
@@ -74,7 +74,7 @@ def build_plan(
         profile = builder.create_optimization_profile()
         for tensor in spec.inputs:
             sizes = (key.bucket.smallest, key.bucket.best, key.bucket.largest)
-            profile.set_shape(tensor.name, *((size, *tensor.shape) for size in sizes))
+            profile.set_shape(tensor.name, *((size, *tensor.at()) for size in sizes))
         config.add_optimization_profile(profile)
     # fp32 means fp32: TF32 keeps 10 bits of mantissa, which is what fp16 plans are for.
     config.clear_flag(library.BuilderFlag.TF32)

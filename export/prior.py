@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from runtime.images.encoding import encode_npz
 from runtime.machine import cores, installed_version
 from runtime.model import Model
 from runtime.requests.checks import Labels
+from runtime.requests.request import answers
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def add_prior(
     carried over. Raises ExportError where there is no encoder, or too few images.
     """
     read = read_artifact(artifact)
-    if not read.manifest.encode:
+    if not answers(read.manifest, "reconstruct"):
         raise ExportError(f"{read.manifest.name}: expected an artifact with an encoder, found none")
     if components < 1 or not 0 <= seed < _SEEDS:
         raise ExportError(
@@ -80,13 +82,18 @@ def add_prior(
         logger.info("encoding %d images", len(images))
         latents = model.encode(images, labels, seed=seed).latents
     mixture = fit(latents, components, seed)
+    encoded = encode_npz(mixture.arrays())
     manifest = _described(plain.manifest, mixture, latents, seed, figures or {})
     version = choose_version(read.folder.parent, None)
-    manifest = manifest.model_copy(update={"version": version})
-    files = plain.files | {PRIOR: encode_npz(mixture.arrays())}
+    checksums = {**manifest.files, PRIOR: sha256(encoded).hexdigest()}
+    manifest = manifest.model_copy(update={"version": version, "files": checksums})
+    files = plain.files | {PRIOR: encoded}
     drawn = replace(plain, manifest=manifest, files=files)
-    with _opened(drawn) as model:
-        files[SHEET] = sample_sheet(model)
+    backend = open_reference(drawn, threads=cores())
+    sheet = sample_sheet(drawn, backend)
+    backend.close()
+    if sheet is not None:
+        files[SHEET] = sheet
     if neighbours is None:
         files.pop(NEIGHBOURS, None)
     else:
@@ -152,12 +159,10 @@ def _described(
             "figures": dict(figures),
         }
     )
-    latent = manifest.latent.model_copy(update={"prior": "gaussian_mixture"})
     return manifest.model_copy(
         update={
-            "latent": latent,
             "provenance": provenance,
-            "files": {**manifest.files, PRIOR: "0" * 64},
+            "prior": "gaussian_mixture",
         }
     )
 

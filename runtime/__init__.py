@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from runtime.requests.decode import Decode as Decode
     from runtime.requests.encode import Encode as Encode
     from runtime.requests.interpolate import Interpolate as Interpolate
+    from runtime.requests.manifold import Manifold as Manifold
     from runtime.requests.reconstruct import Reconstruct as Reconstruct
     from runtime.requests.sample import Sample as Sample
+    from runtime.requests.translate import Translate as Translate
     from runtime.sampling.posterior import Posterior as Posterior
     from runtime.sampling.posterior import PosteriorDraw as PosteriorDraw
 
@@ -49,6 +51,7 @@ _MODULES = {
     "LatentServeError": "errors",
     "Limits": "limits",
     "Manifest": "artifact.manifest",
+    "Manifold": "requests.manifold",
     "Model": "model",
     "Observer": "observer",
     "OverloadedError": "errors",
@@ -56,7 +59,8 @@ _MODULES = {
     "PosteriorDraw": "sampling.posterior",
     "Reconstruct": "requests.reconstruct",
     "Sample": "requests.sample",
-    "TensorSpec": "artifact.manifest",
+    "TensorSpec": "artifact.graphs",
+    "Translate": "requests.translate",
     "load": "loading",
     "tune": "loading",
 }

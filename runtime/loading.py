@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.artifact.golden import REDUCED_IMAGES, check_golden
-from runtime.artifact.manifest import Precision
-from runtime.artifact.reading import read_artifact
+from runtime.artifact.graphs import Precision
+from runtime.artifact.reading import Artifact, read_artifact
+from runtime.capacity import GraphCapacity
 from runtime.engines.backend import REFERENCE
 from runtime.engines.cache import cache_folder
-from runtime.engines.choice import Measured, choose, choose_anew
+from runtime.engines.choice import Chosen, Measured, choose, choose_anew
 from runtime.engines.library import Device, EngineRequest
 from runtime.engines.nvidia import devices
 from runtime.errors import EngineError
@@ -64,6 +65,7 @@ def load(
         chosen = choose(verified, request, settings, cache)
     engine, setting = chosen.backend, chosen.setting
     try:
+        capacity = _capacity(verified, limits, chosen)
         check_golden(verified, engine, chosen.variant.precision)
     except BaseException:
         engine.close()
@@ -74,6 +76,7 @@ def load(
         runners=setting.runners,
         batch=min(setting.batch, engine.max_batch or setting.batch),
         queue_images=limits.queue_images,
+        capacity=capacity,
         observer=observer,
     )
     manifest = verified.manifest
@@ -83,6 +86,22 @@ def load(
         model.runners, model.max_batch,
     )  # fmt: skip
     return model
+
+
+def _capacity(artifact: Artifact, limits: Limits, chosen: Chosen) -> GraphCapacity | None:
+    """How many rows ride in one run; EngineError where not one row of the smallest size fits."""
+    if chosen.variant.device == "cuda":
+        return None  # lanes take their memory when they are opened, as much as there is
+    memory, size = limits.bytes, artifact.manifest.smallest_size
+    for graph, bounds in artifact.bounds.items():
+        needed = bounds.cost(1, size).bytes
+        if needed > memory:
+            raise EngineError(
+                f"{artifact.manifest.name}: {graph}: one image takes {needed >> 20} MiB of memory, "
+                f"and {memory >> 20} MiB may be taken: free some, or raise Limits.memory"
+            )
+    setting = chosen.setting
+    return GraphCapacity(artifact.bounds, setting.batch, setting.runners, memory)
 
 
 def tune(

@@ -4,6 +4,7 @@ The mixture is fitted to its training images by its encoder.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from export.arguments import add_measured, add_precisions, names
@@ -12,6 +13,7 @@ from export.prior import COMPONENTS, add_prior
 from export.report import report
 from runtime.artifact.reading import read_artifact
 from runtime.images.files import load_images
+from runtime.requests.pictures import picture_spec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if args.data is not None:
         images = training_images(manifest, args.data)
     else:
-        images, _ = load_images(args.images, manifest.image)
+        images, _ = load_images(args.images, partial(picture_spec, manifest, "encode", None))
     folder = add_prior(
         args.artifact,
         images,

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import image, json_object, names, shape, sizes
+from pydantic import ValidationError
+
+from export.arguments import axis, dims, image, json_object, names, shape, sizes
 from export.options import ExportOptions, Imported
-from runtime.artifact.manifest import Provenance
+from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
@@ -20,11 +22,31 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("decoder", help="package.module:Class, latents -> images [B, C, H, W]")
+    parser.add_argument(
+        "module",
+        help="package.module:Class, latents -> images [B, C, H, W]; with --translates images -> "
+        "images",
+    )
+    parser.add_argument("--translates", action="store_true", help="it takes images, not latents")
+    parser.add_argument("--takes-mask", action="store_true", help="and a mask behind them")
+    parser.add_argument("--takes-truncation", action="store_true", help="and a float a row")
+    parser.add_argument(
+        "--noise", type=dims, action="append", default=[], metavar="SHAPE", help="of a noise input"
+    )
+    parser.add_argument(
+        "--axis",
+        type=axis,
+        action="append",
+        default=[],
+        metavar="NAME=MIN:MAX:MULTIPLE",
+        help="a free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
+        "--latent 4xheight/8xwidth/8",
+    )
+    parser.add_argument("--prior", choices=("standard_normal", "none"), default="standard_normal")
     parser.add_argument("--name", required=True, help="of the artifact")
     parser.add_argument("--weights", type=Path, required=True, help="safetensors file")
     parser.add_argument("--params", type=json_object, default={}, help="its constructor's, as JSON")
-    parser.add_argument("--latent", type=shape, required=True, help="128, or 4x8x8")
+    parser.add_argument("--latent", type=dims, default=(), help="128, or 4x8x8")
     parser.add_argument(
         "--image", type=shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
     )
@@ -52,13 +74,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Imported:
     files = {"weights": args.weights, "encoder weights": args.encoder_weights}
-    decode = load_module(args.decoder, args.params, args.weights)
-    encode = None
+    graph = "translate" if args.translates else "decode"
+    modules = {graph: load_module(args.module, args.params, args.weights)}
     if args.encoder:
-        encode = load_module(args.encoder, args.encoder_params, args.encoder_weights)
+        modules["encode"] = load_module(args.encoder, args.encoder_params, args.encoder_weights)
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
     options = ExportOptions(
         latent=args.latent,
+        axes=_axes(args),
+        noise=args.noise,
+        takes_truncation=args.takes_truncation,
+        takes_mask=args.takes_mask,
+        prior=args.prior,
         image=image(args.image, args.value_range),
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
@@ -68,10 +95,22 @@ def load(args: argparse.Namespace) -> Imported:
         version=args.version,
         batches=args.batches,
         precisions=args.precisions,
-        provenance=Provenance(source=f"module {args.decoder}", details=details),
+        provenance=Provenance(source=f"module {args.module}", details=details),
         licence=args.licence,
     )
-    return Imported(options, decode, encode)
+    return Imported(options, modules)
+
+
+def _axes(args: argparse.Namespace) -> dict[str, Axis]:
+    defaults = dict(zip(("height", "width"), args.image, strict=False))
+    axes: dict[str, Axis] = {}
+    for name, (low, high, step) in args.axis:
+        values = {"min": low, "max": high, "multiple_of": step, "default": defaults.get(name, low)}
+        try:
+            axes[name] = Axis.model_validate(values)
+        except ValidationError as error:
+            raise ExportError(f"--axis {name}: {error.errors()[0]['msg']}") from error
+    return axes
 
 
 def load_module(target: str, params: Mapping[str, Any], weights: Path | None) -> "nn.Module":

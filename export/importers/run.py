@@ -69,7 +69,10 @@ def _imported(
         licence=trained.data_licence,
         **options,
     )
-    return Imported(fields, trained.decoder, trained.encoder)
+    modules = {"decode": trained.decoder}
+    if trained.encoder is not None:
+        modules["encode"] = trained.encoder
+    return Imported(fields, modules)
 
 
 def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:

@@ -1,13 +1,17 @@
 """Arguments that several commands take, and the model that they choose."""
 
 import argparse
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runtime.images.files import OUTPUTS, check_output
+from runtime.images import UInt8Array
+from runtime.images.files import OUTPUTS, check_output, load_images
 from runtime.loading import Limits, load
 from runtime.model import Model
 from runtime.requests.checks import Label
+from runtime.requests.pictures import picture_spec
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +52,25 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size", type=_size, help="HEIGHTxWIDTH, for models whose images may have several sizes"
+    )
+
+
+def _size(text: str) -> list[int]:
+    if not re.fullmatch(r"[0-9]+x[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 512x768, found {text!r}")
+    return [int(length) for length in text.split("x")]
+
+
+def read_pictures(
+    model: Model, graph: str, args: argparse.Namespace
+) -> tuple[UInt8Array, list[str]]:
+    """The pictures of a command, of a size that a graph takes, and their names."""
+    return load_images(args.images, partial(picture_spec, model.manifest, graph, args.size))
 
 
 def positive(text: str) -> int:

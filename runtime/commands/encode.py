@@ -4,9 +4,16 @@ import argparse
 
 import numpy as np
 
-from runtime.commands._arguments import add_engine, add_images, add_output, load_model
+from runtime.commands._arguments import (
+    add_engine,
+    add_images,
+    add_output,
+    add_size,
+    load_model,
+    read_pictures,
+)
 from runtime.commands._output import counted
-from runtime.images.files import load_images, save_arrays
+from runtime.images.files import save_arrays
 from runtime.requests.encode import Encode
 
 
@@ -14,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     add_output(parser)
     add_images(parser)
+    add_size(parser)
     parser.add_argument(
         "--seed", type=int, help="draw a latent of each posterior, with its log density"
     )
@@ -21,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
-        images, names = load_images(args.images, model.manifest.image)
+        images, names = read_pictures(model, "encode", args)
         request = Encode(images, args.labels, args.seed)
         parts = [part.arrays() for part in counted(model.batches(request), len(images))]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -3,6 +3,8 @@
 import argparse
 
 from runtime.commands._arguments import add_engine, load_model
+from runtime.requests.encode import takes_noise
+from runtime.requests.request import REQUIRED_GRAPHS, answers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,11 +15,16 @@ def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
         manifest = model.manifest
         print(f"{manifest.name}@{manifest.version}  ({manifest.kind})")
-        print(f"latent   {list(manifest.latent.shape)} {manifest.latent.prior}")
-        print(f"images   {manifest.image.height}x{manifest.image.width}x{manifest.image.channels}")
+        image = manifest.image()
+        if manifest.latent is not None:
+            print(f"latent   {list(manifest.latent.shape)} {manifest.prior}")
+        print(f"images   {image.height}x{image.width}x{image.channels}")
+        for name, axis in manifest.axes.items():
+            print(f"{name:<8} {axis}")
         print(f"labels   {', '.join(manifest.labels) if manifest.labels else 'none'}")
-        noise = " (takes noise: encode with a seed)" if manifest.encoder_takes_noise else ""
-        print(f"encoder  {'yes' if manifest.encode else 'no'}{noise}")
+        print(f"requests {', '.join(name for name in REQUIRED_GRAPHS if answers(manifest, name))}")
+        if takes_noise(manifest):
+            print("encoder  takes noise: encode with a seed")
         print(f"batches  {', '.join(map(str, manifest.batches))}")
         print(f"engine   {model.engine}")
         print(f"source   {manifest.provenance.source}")

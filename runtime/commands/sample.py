@@ -7,7 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.commands._arguments import add_columns, add_engine, add_output, load_model, seeds
+from runtime.commands._arguments import (
+    add_columns,
+    add_engine,
+    add_output,
+    add_size,
+    load_model,
+    seeds,
+)
 from runtime.commands._output import save
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished
@@ -16,13 +23,14 @@ from runtime.requests.sample import Sample
 
 # With the artifact and the seed: what the images of one folder must have in common. A later run may
 # ask for more images.
-_SAME = ("offset", "seeds", "labels", "truncation")
+_SAME = ("offset", "seeds", "labels", "truncation", "size")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     add_output(parser)
     add_columns(parser)
+    add_size(parser)
     parser.add_argument("-n", type=int, help="how many (default 1)")
     parser.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
     parser.add_argument("--offset", type=int, default=0, help="number of the first image")
@@ -40,7 +48,9 @@ def run(args: argparse.Namespace) -> None:
     if args.seeds is None:
         args.n = 1 if args.n is None else args.n
         args.seed = 0 if args.seed is None else args.seed
-    request = Sample(args.n, args.seed, args.offset, args.seeds, args.labels, args.truncation)
+    request = Sample(
+        args.n, args.seed, args.offset, args.seeds, args.labels, args.truncation, args.size
+    )
     with load_model(args) as model:
         job, n = request.job(model), request.counter.count
         done = _begin(args, model, request)

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     with load_model(args, signed_by=args.key) as model:  # loading is the check
         manifest = model.manifest
-        graphs = ", ".join(spec.file for spec in (*manifest.decode, *manifest.encode))
+        graphs = ", ".join(
+            file for graph in manifest.graphs.values() for file in graph.files.values()
+        )
         print(f"{manifest.name}@{manifest.version} is whole")
         print(f"  schema and digest of the manifest; SHA-256 of {len(manifest.files)} files")
         print(f"  operators, sizes, inputs and outputs of {graphs}")

@@ -18,8 +18,9 @@ from typing import Any, get_args
 import numpy as np
 
 from runtime.artifact.golden import REDUCED_IMAGES, within_tolerance
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.size import Size
 from runtime.engines.backend import (
     REFERENCE,
     Backend,
@@ -28,7 +29,6 @@ from runtime.engines.backend import (
     Tensors,
     Variant,
     graph_specs,
-    main_graph,
 )
 from runtime.engines.cache import forget, recall, remember
 from runtime.engines.library import EngineRequest
@@ -38,7 +38,8 @@ from runtime.engines.rewrites import REVISION, Form
 from runtime.errors import EngineError
 from runtime.images import UInt8Array
 from runtime.machine import machine
-from runtime.requests.sample import Sample
+from runtime.requests.examples import examples_of
+from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ _SEED = 3
 _LATENTS = 256
 _AFFORDED_SECONDS = 0.5
 _FEWEST = 8
+# Above so many multiply-adds an image, a network is slow.
+_LARGE = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def measure(
     there = {variant: backends[variant] for variant in variants if variant in backends}
     distances = _distances(artifact, reference, there, setting, latents)
     speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
-    graph, batch = main_graph(artifact.manifest), _inputs(artifact, 0, setting.batch)
+    graph, batch = artifact.manifest.main_graph, _inputs(artifact, 0, setting.batch)
     for _ in range(_ROUNDS):
         for variant, rounds in speeds.items():
             with _left_out_if_it_fails(variant):
@@ -202,13 +205,14 @@ def _left_out_if_it_fails(variant: Variant) -> Generator[None]:
 def _affordable(artifact: Artifact, reference: Backend, setting: Setting) -> tuple[int, Setting]:
     """How many latents to compare, and the setting with a batch to time, so that even a slow
     network is measured within seconds."""
-    few = _inputs(artifact, 0, _FEWEST)
-    graph = main_graph(artifact.manifest)
+    fewest = 1 if _multiply_adds(artifact, artifact.manifest.smallest_size) > _LARGE else _FEWEST
+    few = _inputs(artifact, 0, fewest)
+    graph = artifact.manifest.main_graph
     reference.run(graph, few)  # the first run is not like the others
     began = time.perf_counter()
     reference.run(graph, few)
-    afforded = int(_FEWEST * _AFFORDED_SECONDS / (time.perf_counter() - began)) + 1
-    latents = min(_LATENTS, max(_FEWEST, afforded))
+    afforded = int(fewest * _AFFORDED_SECONDS / (time.perf_counter() - began)) + 1
+    latents = min(_LATENTS, max(fewest, afforded))
     return latents, replace(setting, batch=min(setting.batch, afforded))
 
 
@@ -224,7 +228,7 @@ def _distances(
     sums = dict.fromkeys(opened, 0.0)
     largest = dict.fromkeys(opened, 0.0)
     step = setting.runners * setting.batch
-    graph = main_graph(artifact.manifest)
+    graph = artifact.manifest.main_graph
     for start in range(0, latents, step):
         inputs = _inputs(artifact, start, min(start + step, latents))
         expected = _images(reference, graph, inputs, setting)
@@ -240,16 +244,29 @@ def _distances(
 
 
 def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
-    return Sample(stop - start, seed=_SEED, offset=start).inputs(artifact)
+    """Seeded inputs of the main graph; small images stand for a large network's."""
+    manifest = artifact.manifest
+    size = manifest.smallest_size if _is_large(artifact) else manifest.default_size
+    return examples_of(artifact, Counter(_SEED, start, stop - start), size)
+
+
+def _is_large(artifact: Artifact) -> bool:
+    manifest = artifact.manifest
+    return _multiply_adds(artifact, manifest.default_size) > _LARGE
+
+
+def _multiply_adds(artifact: Artifact, size: Size) -> int:
+    bounds = artifact.bounds.get(artifact.manifest.main_graph)
+    return 0 if bounds is None else bounds.cost(1, size).multiply_adds
 
 
 def _images(backend: Backend, graph: str, inputs: Tensors, setting: Setting) -> UInt8Array:
     """All images, in batches, `runners` at once."""
-    starts = range(0, len(inputs["latents"]), setting.batch)
+    starts = range(0, len(next(iter(inputs.values()))), setting.batch)
 
     def run(start: int) -> UInt8Array:
         part = {name: a[start : start + setting.batch] for name, a in inputs.items()}
-        return backend.run(graph, part)["images"]
+        return next(iter(backend.run(graph, part).values()))
 
     with ThreadPoolExecutor(setting.runners) as pool:
         return np.concatenate(list(pool.map(run, starts)))
@@ -268,7 +285,7 @@ def _speed(backend: Backend, graph: str, batch: Tensors, setting: Setting, secon
 
     with ThreadPoolExecutor(setting.runners) as pool:
         total = sum(pool.map(runs, range(setting.runners)))
-    return total * len(batch["latents"]) / (time.perf_counter() - began)
+    return total * len(next(iter(batch.values()))) / (time.perf_counter() - began)
 
 
 def _decide(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Backend, Place, Setting, Variant
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifact.manifest import GraphSpec
+from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Setting, Variant, graph_bytes, graph_specs
 from runtime.engines.gpu import Engines, GpuBackend
@@ -124,7 +124,7 @@ class _Execution:
             (self._spec.outputs, self._binding.bind_output),
         ):
             for tensor in tensors:
-                shape = (self._bucket, *tensor.shape)
+                shape = (self._bucket, *tensor.at())
                 dtype = np.dtype(tensor.dtype)
                 bind(tensor.name, "cuda", self._gpu.index, dtype, shape, addresses[tensor.name])
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import (
     Backend,
@@ -20,7 +20,6 @@ from runtime.engines.backend import (
     Tensors,
     Variant,
     arrays,
-    gives_images,
     graph_bytes,
     graph_specs,
     into,
@@ -55,7 +54,7 @@ class OpenVinoBackend:
         self._models: dict[str, Any] = {}
         self._idle: dict[str, deque[Any]] = {}
         for graph, spec in graph_specs(artifact.manifest, "fp32").items():
-            precision = variant.precision if gives_images(spec) else "fp32"
+            precision = variant.precision if spec.gives_pixels else "fp32"
             settings = {
                 "NUM_STREAMS": runners,
                 "INFERENCE_NUM_THREADS": runners * threads,

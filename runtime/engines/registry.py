@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import runtime.engines
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Backend, Place, Setting, Variant
 from runtime.engines.library import EngineLibrary, EngineRequest
@@ -96,6 +96,14 @@ def candidates(artifact: Artifact, request: EngineRequest, cache: Path) -> list[
 def _fitting(artifact: Artifact, request: EngineRequest, cache: Path) -> list[Variant]:
     libraries = requested(request)
     places: list[Place] = ["cuda"] if on_gpu(request) else []
+    if places and artifact.manifest.axes:
+        # A lane's buffers have one size.
+        if request.device == "cuda" or libraries[0].places == libraries[-1].places == ("cuda",):
+            raise EngineError(
+                f"{artifact.manifest.name}: graphs with named axes run on the CPU only, expected "
+                f"device 'cpu' or 'auto', found {request.device!r}"
+            )
+        places.clear()
     if request.device != "cuda" and any("cpu" in engine.places for engine in libraries):
         places.append("cpu")
     for place in places:

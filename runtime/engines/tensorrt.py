@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Backend, Place, Setting, Variant, graph_specs, precisions
 from runtime.engines.gpu import Engines, GpuBackend
@@ -173,7 +173,7 @@ class TensorRTEngine:
         modes = self._library.TensorIOMode
         batch = plan.key.bucket.largest if plan.key.bucket.is_static else -1
         expected = {
-            tensor.name: (mode, types[tensor.dtype], (batch, *tensor.shape))
+            tensor.name: (mode, types[tensor.dtype], (batch, *tensor.at()))
             for mode, tensors in (
                 (modes.INPUT, self.spec.inputs),
                 (modes.OUTPUT, self.spec.outputs),
@@ -211,7 +211,7 @@ class _Execution:
         self._context, self.scratch = context, scratch
         self._spec, self._said = spec, said
         for tensor in spec.inputs:
-            self._succeeds(context.set_input_shape(tensor.name, (bucket, *tensor.shape)))
+            self._succeeds(context.set_input_shape(tensor.name, (bucket, *tensor.at())))
 
     def bind(self, addresses: Mapping[str, int], scratch: int) -> None:
         for name, pointer in addresses.items():

@@ -110,10 +110,13 @@ def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         file.write(encode_npz(arrays))
 
 
-def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, list[str]]:
+def load_images(
+    paths: Sequence[Path], spec_of: Callable[[tuple[int, int]], ImageSpec]
+) -> tuple[UInt8Array, list[str]]:
     """Read picture files, folders of them, or one `.npy` of the exact size: [n, H, W, C] and names.
 
-    Pictures are cropped and resized as in training (`runtime.images.fit`).
+    Pictures are cropped and resized as in training (`runtime.images.fit`), to what `spec_of` gives
+    for the (height, width) of the first.
     """
     if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
         images = decode_npy(_read(paths[0]), str(paths[0]))
@@ -123,7 +126,10 @@ def load_images(paths: Sequence[Path], spec: ImageSpec) -> tuple[UInt8Array, lis
         files += sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     if not files:
         raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
-    return np.stack([fit(open_image(file), spec) for file in files]), [f.stem for f in files]
+    first = open_image(files[0])
+    spec = spec_of((first.height, first.width))
+    images = [fit(first, spec), *(fit(open_image(file), spec) for file in files[1:])]
+    return np.stack(images), [file.stem for file in files]
 
 
 def _read(path: Path) -> bytes:

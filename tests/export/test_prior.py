@@ -11,7 +11,7 @@ from export import ExportError, export_run
 from export.__main__ import main
 from export.importers.run import training_images
 from export.prior import add_prior, fit
-from runtime.artifact.manifest import REDUCED, LatentSpec
+from runtime.artifact.manifest import REDUCED
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import encode_image, encode_npy
@@ -34,7 +34,7 @@ def images() -> np.ndarray:
 
 def test_a_fit_finds_the_mixture_that_drew() -> None:
     apart = np.array([[-6, 0], [0, 6], [6, -3]], np.float32)
-    truth = Mixture.of(mixture_arrays(3, 2) | {"means": apart}, LatentSpec(shape=(2,)))
+    truth = Mixture.of(mixture_arrays(3, 2) | {"means": apart}, 2)
     latents = truth.latents(Counter(0, 0, 6000)).reshape(6000, 2, 1)
     found = fit(latents, 3)
     order = np.argsort(found.weights)

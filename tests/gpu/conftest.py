@@ -16,7 +16,7 @@ import pytest
 import runtime
 from runtime import Limits, Model
 from runtime.artifact.golden import within_tolerance
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import read_artifact
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.plans import Bucket

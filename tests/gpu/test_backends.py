@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime import Model, Sample
-from runtime.artifact.golden import ENCODE_TOLERANCE, GOLDEN
+from runtime.artifact.golden import FLOAT_TOLERANCE, GOLDEN
 from runtime.artifact.reading import read_artifact, read_npz
 from runtime.engines.nvidia import devices
 from tests.gpu.conftest import BUCKETS, Combination, assert_near
@@ -107,4 +107,4 @@ def test_posteriors_are_the_references(model: Model, reference: Model, size: int
     found, expected = model.encode(images), reference.encode(images)
     for name in ("mean", "log_variance"):
         difference = np.abs(getattr(found, name) - getattr(expected, name))
-        assert difference.max() <= ENCODE_TOLERANCE, name
+        assert difference.max() <= FLOAT_TOLERANCE, name

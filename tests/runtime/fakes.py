@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import Backend, Inputs, Tensors, arrays, into
 
 WAIT = 20.0  # seconds; only ever reached when something is broken
@@ -30,7 +29,7 @@ class FakeBackend:
         self.batches: list[list[float]] = []
         self.failures: list[Exception] = []
 
-    def run(self, graph: GraphName, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+    def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
         self.batches.append(next(iter(arrays(inputs).values())).reshape(-1, 1)[:, 0].tolist())
         self.entered.release()
         assert len(self.batches) <= self.free or self.gate.wait(WAIT)
@@ -48,7 +47,7 @@ class ShortBackend(FakeBackend):
     """Always gives a single row, however many were asked for."""
 
     def run(
-        self, graph: GraphName, inputs: Inputs, out: Tensors | None = None
+        self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
         return {"y": np.zeros((1, 1), np.float32)}
 

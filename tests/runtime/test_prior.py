@@ -11,7 +11,6 @@ from scipy import stats
 
 import runtime
 from runtime import ArtifactError, Model
-from runtime.artifact.manifest import LatentSpec
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import encode_npz
@@ -24,7 +23,7 @@ Arrays = dict[str, Any]
 
 
 def mixture(components: int = 3, size: int = 4) -> Mixture:
-    return Mixture.of(mixture_arrays(components, size), LatentSpec(shape=(size,)))
+    return Mixture.of(mixture_arrays(components, size), size)
 
 
 @pytest.mark.parametrize("case", REFERENCE, ids=lambda case: case["name"])
@@ -33,7 +32,7 @@ def test_latents_equal_the_reference_vectors(case: dict[str, Any]) -> None:
         name: np.frombuffer(bytes.fromhex(entry["hex"]), entry["dtype"]).reshape(entry["shape"])
         for name, entry in case["mixture"].items()
     }
-    prior = Mixture.of(arrays, LatentSpec(shape=(arrays["means"].shape[1],)))
+    prior = Mixture.of(arrays, arrays["means"].shape[1])
     counter = Counter(case["seed"], case["offset"], len(case["hex"]))
     drawn = prior.latents(counter, case["truncation"])
     assert [row.tobytes().hex() for row in drawn.astype("<f4")] == case["hex"]
@@ -73,7 +72,7 @@ def test_the_normals_are_those_of_the_standard_normal(truncation: float | None) 
         "means": np.zeros((2, 6), np.float32),
         "factors": np.stack([np.eye(6, dtype=np.float32)] * 2),
     }
-    drawn = Mixture.of(arrays, LatentSpec(shape=(6,))).latents(counter, truncation)
+    drawn = Mixture.of(arrays, 6).latents(counter, truncation)
     np.testing.assert_array_equal(drawn, normals(counter, Stream.LATENT, 6, truncation))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from runtime.artifact.manifest import GraphSpec
+from runtime.artifact.graphs import GraphSpec
 from runtime.engines.backend import Inputs
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.drawing import ROWS, arguments, grid, row_parameters
@@ -68,7 +68,7 @@ class Slot:
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._allocate, self._opened, self._bucket = allocate, opened, bucket
         for tensor in (*spec.inputs, *spec.outputs):
-            self._add_buffers(tensor.name, tensor.dtype, tensor.shape)
+            self._add_buffers(tensor.name, tensor.dtype, tensor.at())
         self._graph: int | None = None
         self._drawing_graph: int | None = None
         self._drawing: Callable[[], None] | None = None

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.golden import (
-    ENCODE_TOLERANCE,
+    FLOAT_TOLERANCE,
     MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
     largest_difference,
 )
-from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.reading import Artifact
-from runtime.engines.backend import Backend, Tensors, gives_images, main_graph
+from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.errors import WrongImagesError
 from runtime.machine import cores
-from runtime.requests.sample import Sample
-from runtime.sampling.posterior import posterior_noise
+from runtime.requests.examples import examples_of
+from runtime.sampling.streams import Counter
 
 _SEED = 5
 
@@ -39,7 +39,7 @@ def verify(
     """
     reference = open_reference(artifact, threads=cores())
     try:
-        inputs = _inputs(artifact, spec, reference, batch)
+        inputs = _inputs(artifact, graph, spec, reference, batch)
         expected = _in_parts(reference, graph, inputs, artifact.manifest.max_batch)
     finally:
         reference.close()
@@ -53,8 +53,8 @@ def verify(
         "max_difference": float(differences.max()),
         "equal_rows_differ_by": float(unequal.max()),
     }
-    images = gives_images(spec)
-    largest, mean = _allowed(spec.precision) if images else (ENCODE_TOLERANCE, ENCODE_TOLERANCE)
+    images = spec.gives_pixels
+    largest, mean = _allowed(spec.precision) if images else (FLOAT_TOLERANCE, FLOAT_TOLERANCE)
     # Written so that NaN fails too.
     if not (found["max_difference"] <= largest and found["mean_difference"] <= mean):
         raise WrongImagesError(
@@ -62,7 +62,7 @@ def verify(
             f"{found['max_difference']:g} (mean {found['mean_difference']:.3g}), "
             f"{largest:g} (mean {mean:g}) allowed ({backend.description})"
         )
-    if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else ENCODE_TOLERANCE):
+    if not found["equal_rows_differ_by"] <= (MAX_LEVELS if images else FLOAT_TOLERANCE):
         raise WrongImagesError(
             f"{spec.file} at batch {batch}: equal rows differ by up to "
             f"{found['equal_rows_differ_by']:g} ({backend.description})"
@@ -76,13 +76,17 @@ def _allowed(precision: Precision) -> tuple[float, float]:
 
 
 def _inputs(
-    artifact: Artifact, spec: GraphSpec, reference: Backend, batch: int
+    artifact: Artifact, graph: str, spec: GraphSpec, reference: Backend, batch: int
 ) -> dict[str, NDArray[Any]]:
     manifest = artifact.manifest
-    inputs = Sample(batch, seed=_SEED).inputs(artifact)
-    if not inputs.keys() >= {tensor.name for tensor in spec.inputs}:  # it takes images
-        inputs |= _in_parts(reference, main_graph(manifest), inputs, manifest.max_batch)
-        inputs["noise"] = posterior_noise(_SEED, 0, batch, manifest.latent.shape)
+    counter = Counter(_SEED, 0, batch)
+    inputs = examples_of(artifact, counter, graph=graph)
+    main = manifest.main_graph
+    images = spec.input("images")
+    made = manifest.graphs[main].spec().output("images")
+    if main != graph and images is not None and made is not None and made.shape == images.shape:
+        drawn = examples_of(artifact, counter, graph=main)
+        inputs[images.name] = _in_parts(reference, main, drawn, manifest.max_batch)[made.name]
     return {tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in spec.inputs}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.artifact.graph import check_graph
-from runtime.artifact.manifest import GraphSpec, TensorSpec
+from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.reading import read_artifact
 from runtime.engines.rewrites import Form, forms, rewrite
 from tests.tiny import write_artifact

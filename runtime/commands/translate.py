@@ -1,0 +1,40 @@
+"""Translate pictures into others: super-resolution, style, inpainting, ..."""
+
+import argparse
+from pathlib import Path
+
+from runtime.commands._arguments import (
+    add_columns,
+    add_engine,
+    add_images,
+    add_output,
+    add_size,
+    load_model,
+    read_pictures,
+)
+from runtime.commands._output import save
+from runtime.images import ImageSpec, fit, open_image
+from runtime.requests.translate import Translate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine(parser)
+    add_output(parser)
+    add_columns(parser)
+    add_images(parser)
+    add_size(parser)
+    parser.add_argument("--mask", type=Path, help="a picture, white where the network is to act")
+    parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
+
+
+def run(args: argparse.Namespace) -> None:
+    with load_model(args) as model:
+        images, names = read_pictures(model, "translate", args)
+        mask = None
+        if args.mask is not None:
+            height, width = images.shape[1:3]
+            mask = fit(open_image(args.mask), ImageSpec(height=height, width=width, channels=1))[
+                None
+            ]
+        request = Translate(images, mask, args.labels, args.seed)
+        save(args, model.batches(request), len(images), names)
