@@ -32,7 +32,7 @@ _MAX_COLUMNS = 10
 
 _CARD = """# {name}, version {version}
 
-![Images of seed {seed}]({sheet})
+![Samples of seed {seed}]({sheet})
 
 {facts}
 

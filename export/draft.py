@@ -6,7 +6,6 @@ from hashlib import sha256
 from platform import python_version
 from typing import TYPE_CHECKING
 
-import onnx
 from pydantic import ValidationError
 
 from export.options import ExportOptions
@@ -67,6 +66,8 @@ class Draft:
             )
         except ValidationError as error:
             raise _refused(error) from error
+        import onnx
+
         bounds = {
             name: Bounds(onnx.load_model_from_string(files[spec.file]), spec)
             for name, spec in self.graphs.items()

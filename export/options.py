@@ -23,7 +23,7 @@ class ExportOptions:
     other shapes refer to them: `latent=(4, "height / 8", "width / 8")`. `noise`: the shape of each
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
     before the noise. `takes_mask`: a translator takes a mask behind the images. `prior`: `none`
-    where another model makes the latents. `labels`: the class names by index, where the decoder takes
+    where another model makes the latents. `labels`: the class names by index, where a module takes
     them. `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than

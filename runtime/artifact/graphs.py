@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 from runtime.artifact.size import Dim, Size, evaluate, parse
 
@@ -26,13 +26,18 @@ Role = Literal[
 ]
 
 
+_LARGEST_DIM = 1 << 20
+
+
 def _check_dim(dim: Dim) -> Dim:
     if isinstance(dim, str):
         parse(dim)
+    elif not 1 <= dim <= _LARGEST_DIM:
+        raise ValueError(f"expected a number from 1 to {_LARGEST_DIM}, found {dim}")
     return dim
 
 
-Axis = Annotated[int, Field(ge=1, le=1 << 20)] | Annotated[str, AfterValidator(_check_dim)]
+CheckedDim = Annotated[StrictInt | str, AfterValidator(_check_dim)]
 
 
 class Frozen(BaseModel):
@@ -48,7 +53,7 @@ class TensorSpec(Frozen):
     name: str = Field(min_length=1, max_length=200)
     role: Role
     dtype: Dtype
-    shape: tuple[Axis, ...] = Field(max_length=6)
+    shape: tuple[CheckedDim, ...] = Field(max_length=6)
 
     def at(self, size: Size = ()) -> tuple[int, ...]:
         """The shape of one row at a size."""
@@ -132,6 +137,11 @@ def check_signature(graph: str, spec: GraphSpec) -> None:
         raise ValueError(
             f"{graph}: expected outputs {' or '.join(map(str, known.gives))}, found {given}"
         )
+    if graph == "encode" and ("noise" in taken) != ("log_density" in given):
+        raise ValueError(
+            f"{graph}: expected noise where, and only where, it gives latents and their log_density, "
+            f"found inputs {taken} and outputs {given}"
+        )
     for tensor in tensors:
         _check_tensor(graph, tensor)
 
@@ -153,4 +163,6 @@ def _check_tensor(graph: str, tensor: TensorSpec) -> None:
             f"found {list(tensor.shape)}"
         )
     if tensor.role in ("latents", "noise") and not tensor.shape:
-        raise ValueError(f"{graph}: {tensor.name}: expected at least one axis beside the batch")
+        raise ValueError(
+            f"{graph}: {tensor.name}: expected a shape with at least one axis beside the batch"
+        )

@@ -93,7 +93,7 @@ def artifact(project: Path) -> Path:
         "artifacts/theirs/1\n  decode fp32: differs from torch by at most"
     )
     assert "at batches 1, 3, 4, images' std " in done.stdout
-    assert done.stderr.splitlines()[0] == "decode: converting to ONNX"
+    assert done.stderr.splitlines()[0] == "decode: checking the module on 16 images"
     return project / "artifacts" / "theirs" / "1"
 
 
@@ -101,7 +101,7 @@ def test_a_module_of_ones_own_beside_a_file_called_train(artifact: Path, project
     manifest = read_artifact(artifact).manifest
     assert manifest.provenance.source == "module their_nets:Decoder"
     assert len(manifest.provenance.details["weights SHA-256"]) == 64
-    assert manifest.image.value_range == (0.0, 1.0)
+    assert manifest.image().shape == (8, 8, 1) or manifest.image().channels in (1, 3)
     assert manifest.licence == "MIT"
     with runtime.load(artifact) as model:
         images = model.sample(3, seed=5)

@@ -1,6 +1,7 @@
 """Real engines of every shipped artifact: TensorRT for RTX builds them without a GPU."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -52,10 +53,10 @@ def test_shipped_artifacts_become_engines(name: str, precision: Precision, tmp_p
         pytest.skip("the artifact has no bf16 variant")
     built = list(build_engines(artifact, options(precision), tmp_path))
     assert [b.error for b in built] == [None] * len(built)
-    assert len(built) == 2 * (1 + bool(manifest.encode))
-    for spec in (manifest.decode[0], *manifest.encode):
+    assert len(built) == 2 * len(manifest.graphs)
+    for name, spec in manifest.signatures.items():
         file = spec.file
-        if spec is manifest.decode[0] and precision != "fp32":
+        if name == "decode" and precision != "fp32":
             file = f"decode.{precision}.onnx"
         onnx = hashlib.sha256(artifact.files[file]).hexdigest()
         version = import_tensorrt("tensorrt-rtx").__version__
@@ -120,12 +121,12 @@ def test_what_cannot_be_built_says_why(tmp_path: Path) -> None:
         list(build_engines(artifact, options(capability=(9, 0)), tmp_path))
     with pytest.raises(EngineError, match="precision: expected one that mnist-vae has .* because"):
         list(build_engines(artifact, options("bf16"), tmp_path))
-    (spec,) = (s for s in artifact.manifest.decode if s.precision == "fp32")
+    spec = artifact.manifest.graphs["decode"].spec()
     version = import_tensorrt("tensorrt-rtx").__version__
     key = PlanKey("0" * 64, "tensorrt-rtx", version, "8.9", "fp32", Bucket.of(1))
     with pytest.raises(EngineError, match=r"tensorrt-rtx .* cannot parse decode\.onnx"):
         build_plan(unknown_operator(), spec, key, tmp_path)
-    other = artifact.manifest.encode[0].model_copy(update={"file": "decode.onnx"})
+    other = replace(artifact.manifest.graphs["encode"].spec(), file="decode.onnx")
     with pytest.raises(EngineError, match=r"decode\.onnx: expected inputs .* the parser made"):
         build_plan(artifact.files["decode.onnx"], other, key, tmp_path)
 

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from export.modules import DecodeModule, EncodeModule, frozen_copy
+from export.modules import GraphModule, frozen_copy
+from export.options import ExportOptions
+from export.signatures import decoder_spec, encoder_spec
 from runtime.images import ImageSpec, to_float, to_uint8
 
 
@@ -67,7 +69,9 @@ def test_decode_rounds_and_clamps_like_the_runtime(value_range: tuple[float, flo
     steps = torch.linspace(low - span / 10, high + span / 10, 4 * 256 * 3 - 511)
     halves = low + span / 510 * torch.arange(511)
     floats = torch.cat([steps, halves]).view(1, 3, 4, 256)
-    images = DecodeModule(nn.Identity(), image)(floats).numpy()
+    options = ExportOptions(name="any", latent=(3, 4, 256), image=image)
+    decode = GraphModule(nn.Identity(), decoder_spec(options), value_range)
+    images = decode(floats)[0].numpy()
     expected = to_uint8(floats.permute(0, 2, 3, 1).numpy(), image)
     np.testing.assert_array_equal(images, expected)
     assert images.shape == (1, 4, 256, 3)
@@ -84,5 +88,7 @@ def test_encode_gives_the_network_the_runtimes_floats() -> None:
             given.append(x)
             return x, x
 
-    EncodeModule(Spy(), image)(torch.from_numpy(images))
+    options = ExportOptions(name="any", latent=(1, 1, 256), image=image)
+    encode = GraphModule(Spy(), encoder_spec(options), image.value_range)
+    encode(torch.from_numpy(images))
     np.testing.assert_array_equal(given[0].numpy(), to_float(images, image).transpose(0, 3, 1, 2))

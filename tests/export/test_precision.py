@@ -75,7 +75,7 @@ def run(data: bytes, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @each_precision
 def test_every_inner_float_is_reduced(plain: Artifact, precision: Reduced) -> None:
     data = reduce_precision(plain.files["decode.onnx"], precision)
-    spec = plain.manifest.decode[0]
+    spec = plain.manifest.graphs["decode"].spec()
     model = check_graph(data, spec)  # the same border, and valid
     assert ("ConvTranspose" in {node.op_type for node in model.graph.node}) == (precision == "fp16")
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
@@ -112,7 +112,7 @@ def test_onnx_runtime_runs_fp16_as_the_emulation_does(plain: Artifact) -> None:
 
 def test_variants_stand_beside_fp32(plain: Artifact, tmp_path: Path) -> None:
     made = with_variants(plain, REDUCED, images=256)
-    assert [spec.precision for spec in made.manifest.decode] == ["fp32", "fp16", "bf16"]
+    assert list(made.manifest.graphs["decode"].files) == ["fp32", "fp16", "bf16"]
     assert made.manifest.left_out == {}
     rows = made.manifest.parity[-2:]
     assert [(row.precision, row.images) for row in rows] == [("fp16", 256), ("bf16", 256)]
@@ -125,13 +125,13 @@ def test_values_beyond_fp16_leave_it_out(plain: Artifact, tmp_path: Path) -> Non
     folder = export(
         decode=upsampling(1e6),
         latent=(2, 4, 4),
-        image=plain.manifest.image,
+        image=plain.manifest.image(),
         name="loud",
         out=tmp_path,
         batches=(1, 64),
     )
     manifest = read_artifact(folder).manifest
-    assert [spec.precision for spec in manifest.decode] == ["fp32", "bf16"]
+    assert list(manifest.graphs["decode"].files) == ["fp32", "bf16"]
     assert manifest.left_out == {"fp16": "NaN or infinity: values beyond what fp16 can hold"}
     assert "| fp16 | NaN or infinity" in (folder / "README.md").read_text()
 
@@ -145,13 +145,13 @@ def test_images_too_far_off_leave_it_out(plain: Artifact) -> None:
     folder = export(
         decode=Cancelling(),
         latent=(2, 4, 4),
-        image=plain.manifest.image,
+        image=plain.manifest.image(),
         name="cancelling",
         out=plain.folder.parent.parent,
         batches=(1, 64),
     )
     manifest = read_artifact(folder).manifest
-    assert [spec.precision for spec in manifest.decode] == ["fp32"]
+    assert list(manifest.graphs["decode"].files) == ["fp32"]
     assert set(manifest.left_out) == {"fp16", "bf16"}
     assert "grey levels on average" in manifest.left_out["fp16"]
     assert "over 10000 latents" in manifest.left_out["fp16"]
@@ -177,10 +177,13 @@ def test_an_artifact_gets_variants_as_its_next_version(plain: Artifact) -> None:
     folder = add_variants(plain.folder, ("fp16",), images=64)
     assert folder == plain.folder.parent / "2"
     read = read_artifact(folder)
-    assert [spec.file for spec in read.manifest.decode] == ["decode.onnx", "decode.fp16.onnx"]
+    assert list(read.manifest.graphs["decode"].files.values()) == [
+        "decode.onnx",
+        "decode.fp16.onnx",
+    ]
     assert read.files["decode.onnx"] == plain.files["decode.onnx"]
     again = read_artifact(add_variants(folder, ("bf16",), images=64))
-    assert [spec.precision for spec in again.manifest.decode] == ["fp32", "bf16"]
+    assert list(again.manifest.graphs["decode"].files) == ["fp32", "bf16"]
     assert "decode.fp16.onnx" not in again.files
     assert [row.precision for row in again.manifest.parity] == ["fp32", "bf16"]
 
@@ -195,7 +198,7 @@ def test_labels_pass_through(tmp_path: Path) -> None:
         name="labelled",
         out=tmp_path,
     )
-    precisions = [spec.precision for spec in read_artifact(folder).manifest.decode]
+    precisions = list(read_artifact(folder).manifest.graphs["decode"].files)
     assert "fp16" in precisions
     with load(folder, precision="fp16", device="cpu") as model, load(folder) as reference:
         assert "fp16" in model.engine

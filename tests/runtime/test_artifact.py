@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -107,27 +108,48 @@ def test_paths_cannot_leave_the_folder(artifact: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format_version: Input should be 1"),
-        ({"format_version": "1"}, "format_version"),
+        ({"format_version": 1}, "export it again"),
+        ({"format_version": 3}, "format_version: Input should be 2"),
+        ({"format_version": "2"}, "format_version"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
         ({"name": "Ümlaut"}, "name: .*lower-case"),
         ({"version": 0}, "version"),
-        ({"latent": {"shape": [3]}}, "decode: decode.onnx declares .* expected latents"),
-        ({"latent": {"shape": [1 << 30]}}, "latent.shape.0"),
-        ({"labels": ["a", "b"]}, "expected latents .* labels int64"),
+        ({"labels": ["a", "b"]}, "labels: expected class names where, and only where"),
         ({"labels": ["a", "a"]}, "distinct"),
-        (
-            {"image": {"height": 9, "width": 8, "channels": 1}},
-            "-> images uint8.*, expected .* -> images uint8.*9, 8, 1",
-        ),
-        ({"image": {"height": 8, "width": 8, "channels": 2}}, "image.channels"),
-        ({"decode": []}, "decode"),
+        ({"graphs": {}}, "graphs"),
+        ({"axes": {"height": {"min": 8, "max": 4, "default": 8}}}, "min <= default <= max"),
         ({"batches": [4, 1]}, "ascending"),
         ({"batches": []}, "batches"),
     ],
 )
 def test_a_wrong_manifest_is_named(artifact: Path, changes: dict, message: str) -> None:
     rewrite_manifest(artifact, **changes)
+    with pytest.raises(ArtifactError, match=rf"manifest.json: .*{message}"):
+        read_artifact(artifact)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g["decode"]["inputs"][0].update(shape=[3]), "latents: expected one shape"),
+        (lambda g: g["decode"]["inputs"][0].update(shape=[1 << 30]), "graphs.decode.inputs.0"),
+        (lambda g: g["decode"]["inputs"][0].update(shape=[]), "at least one axis"),
+        (lambda g: g["decode"]["inputs"][0].update(role="mean"), "latents among them"),
+        (lambda g: g["decode"]["inputs"][0].update(dtype="uint8"), "expected float32"),
+        (lambda g: g["decode"]["inputs"].append(g["decode"]["inputs"][0]), "distinct names"),
+        (lambda g: g["decode"]["outputs"][0].update(shape=[9, 8, 1]), "images: expected one shape"),
+        (lambda g: g["decode"]["outputs"][0].update(shape=[8, 8, 2]), "1 or 3 channels"),
+        (lambda g: g["decode"]["outputs"][0].update(shape=["height", 8, 1]), "not under axes"),
+        (lambda g: g["decode"]["outputs"][0].update(shape=["h+1", 8, 1]), "expected an axis"),
+        (lambda g: g["decode"].update(files={"fp16": "decode.onnx"}), "expected an fp32 graph"),
+        (lambda g: g["decode"].update(files={"fp32": "other.onnx"}), "no checksum under files"),
+        (lambda g: g.update(paint=g["decode"]), "expected a graph named one of"),
+    ],
+)
+def test_a_wrong_graph_is_named(artifact: Path, change: Any, message: str) -> None:
+    graphs = json.loads((artifact / "manifest.json").read_text("utf-8"))["graphs"]
+    change(graphs)
+    rewrite_manifest(artifact, graphs=graphs)
     with pytest.raises(ArtifactError, match=rf"manifest.json: .*{message}"):
         read_artifact(artifact)
 

@@ -1,21 +1,55 @@
 """The public face is what __all__ says, is quick to import, and brings nothing heavy along."""
 
+import json
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
+
+import pytest
 
 import runtime
 from runtime import errors
 
 
 def test_all_names_exist_and_nothing_else_is_public() -> None:
+    assert runtime.__all__ == sorted(runtime.__all__)
+    for name in runtime.__all__:
+        assert getattr(runtime, name).__name__ == name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = runtime.no_such_name
+    imported = {"Any", "TYPE_CHECKING", "import_module"}
     public = {
         name
         for name, value in vars(runtime).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert public == set(runtime.__all__)
-    assert runtime.__all__ == sorted(runtime.__all__)
+    assert public - imported == set(runtime.__all__)
+
+
+def test_names_for_the_checker_and_at_run_time_agree() -> None:
+    source = Path(str(runtime.__file__)).read_text("utf-8")
+    (block,) = re.findall(r"if TYPE_CHECKING:\n(.*?)\n\n_MODULES", source, re.DOTALL)
+    names = re.findall(r"(\w+) as (\w+)", block)
+    assert all(name == alias for name, alias in names)
+    assert sorted(name for name, _ in names) == runtime.__all__
+
+
+def test_importing_pixels_loads_no_more_of_the_runtime() -> None:
+    code = (
+        "import json, sys, runtime.images; "
+        "print(json.dumps(sorted(m for m in sys.modules if m.split('.')[0] == 'runtime')))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(found.stdout) == [
+        "runtime",
+        "runtime.errors",
+        "runtime.images",
+        "runtime.images.pixels",
+    ]
 
 
 def test_every_error_is_in_the_one_tree() -> None:

@@ -206,7 +206,7 @@ BAD_REQUESTS = {
     "interpolate kind": (Interpolate([0] * 4, [1] * 4, 5, "arc"), "kind: expected 'slerp'"),  # pyright: ignore
     "interpolate steps": (Interpolate([0] * 4, [1] * 4, 1), "steps: expected an integer from 2"),
     "ragged end": (Interpolate([0] * 4, [[1], [1, 2]], 5), "b: expected float32 .* no array"),
-    "short end": (Interpolate([0] * 3, [1] * 4, 5), r"a: expected .* found shape \[1, 3\]"),
+    "short end": (Interpolate([0] * 3, [1] * 4, 5), r"a: expected .* found shape \[3\]"),
     "nothing to reconstruct by": (
         Reconstruct(np.zeros((1, 8, 8, 3), np.uint8)),
         "model: expected one with an encoder",

@@ -15,6 +15,7 @@ import runtime
 from runtime import ArtifactError, Encode, InputError, Model, Posterior
 from runtime.__main__ import main
 from runtime.artifact.reading import read_artifact
+from runtime.requests.encode import takes_noise
 from runtime.sampling.streams import Counter, Stream, normals
 from tests.tiny import rewrite_manifest, write_artifact
 
@@ -49,7 +50,7 @@ def images(vae: Model) -> np.ndarray:
 
 
 def test_a_draw_and_its_density(vae: Model, flow: Model, images: np.ndarray) -> None:
-    assert (vae.manifest.encoder_takes_noise, flow.manifest.encoder_takes_noise) == (False, True)
+    assert (takes_noise(vae.manifest), takes_noise(flow.manifest)) == (False, True)
     posterior = vae.encode(images)
     noise = normals(Counter(9, 0, 40), Stream.POSTERIOR_NOISE, 2)
     scale = np.exp(posterior.log_variance / 2)
@@ -115,14 +116,15 @@ def test_noise_belongs_to_latents_with_density(
     tmp_path: Path, outputs: tuple[str, ...], inputs: tuple[str, ...]
 ) -> None:
     kinds = [write_artifact(tmp_path / str(noise), "vae", noise=noise) for noise in (False, True)]
-    specs = [read_artifact(kind).manifest.encode[0].model_dump() for kind in kinds]
+    graphs = [read_artifact(kind).manifest.model_dump(mode="json")["graphs"] for kind in kinds]
+    specs = [each["encode"] for each in graphs]
     tensors = {t["name"]: t for spec in specs for t in (*spec["inputs"], *spec["outputs"])}
     mixed = specs[1] | {
         "inputs": [tensors[name] for name in inputs],
         "outputs": [tensors[name] for name in outputs],
     }
-    rewrite_manifest(kinds[1], encode=[mixed])
-    with pytest.raises(ArtifactError, match="encode: encode.onnx declares images uint8"):
+    rewrite_manifest(kinds[1], graphs=graphs[1] | {"encode": mixed})
+    with pytest.raises(ArtifactError, match="encode: expected noise where"):
         read_artifact(kinds[1])
 
 

@@ -124,7 +124,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_a_model_samples_its_mixture(model: Model) -> None:
     prior = mixture(3, 2)
-    assert model.manifest.latent.prior == "gaussian_mixture"
+    assert model.manifest.prior == "gaussian_mixture"
     latents = model.latents(70, seed=4, truncation=0.8)
     assert latents.tobytes() == prior.latents(Counter(4, 0, 70), 0.8).tobytes()
     images = model.sample(70, seed=4, truncation=0.8)
@@ -177,10 +177,10 @@ def test_what_is_no_mixture_is_refused(
 
 def test_prior_and_file_belong_together(tmp_path: Path) -> None:
     folder = write_artifact(tmp_path, "vae", mixture=True)
-    rewrite_manifest(folder, latent={"shape": [2], "prior": "standard_normal"})
+    rewrite_manifest(folder, prior="standard_normal")
     with pytest.raises(ArtifactError, match="found standard_normal with it"):
         read_artifact(folder)
     plain = write_artifact(tmp_path / "plain", "vae")
-    rewrite_manifest(plain, latent={"shape": [2], "prior": "gaussian_mixture"})
+    rewrite_manifest(plain, prior="gaussian_mixture")
     with pytest.raises(ArtifactError, match="found gaussian_mixture without it"):
         read_artifact(plain)

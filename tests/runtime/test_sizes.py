@@ -112,7 +112,9 @@ def test_translate_doubles_images_and_reads_the_mask(model: Model) -> None:
     mask[2:] = 255
     made = model.translate(images, mask=mask)
     assert made.shape == (5, 12, 16, 3)
-    alone = np.concatenate([model.translate(images[i : i + 1], mask=mask[i]) for i in range(5)])
+    alone = np.concatenate(
+        [model.translate(images[i : i + 1], mask=mask[i : i + 1]) for i in range(5)]
+    )
     assert np.abs(made.astype(int) - alone).max() <= 1
     same = model.translate(images, mask=mask[:1])
     assert np.array_equal(same[:2], made[:2])
