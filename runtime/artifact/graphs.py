@@ -139,7 +139,7 @@ def check_signature(graph: str, spec: GraphSpec) -> None:
         )
     if graph == "encode" and ("noise" in taken) != ("log_density" in given):
         raise ValueError(
-            f"{graph}: expected noise where, and only where, it gives latents and their log_density, "
+            f"{graph}: expected noise where, and only where, it gives latents and log_density, "
             f"found inputs {taken} and outputs {given}"
         )
     for tensor in tensors:

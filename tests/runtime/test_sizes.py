@@ -1,6 +1,7 @@
 """Artifacts of any size: named axes, noise inputs, a truncation input, translate, bounds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_memory_bounds_the_rows_of_a_run(tmp_path: Path) -> None:
     ],
 )
 def test_manifests_that_do_not_agree_are_refused(
-    tmp_path: Path, changes: dict[str, object], message: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ArtifactError, match=message):
         read_artifact(write_sized(tmp_path, **changes))

@@ -413,7 +413,7 @@ def test_the_argument_is_left_alone_and_bytes_repeat(form: Form) -> None:
 
 def images_of(model: onnx.ModelProto, spec: GraphSpec, count: int = 8) -> list[NDArray[Any]]:
     def draw(tensor: TensorSpec) -> NDArray[Any]:
-        shape = (count, *tensor.shape)
+        shape = (count, *tensor.at())
         draws = np.random.default_rng(0)
         if tensor.dtype == "float32":
             return draws.standard_normal(shape, dtype=np.float32)
