@@ -26,6 +26,8 @@ from runtime import (
     load,
 )
 from runtime.artifact.reading import artifact_folders, numbered_versions
+from runtime.requests.encode import takes_noise
+from runtime.requests.request import REQUIRED_GRAPHS, answers
 
 logger = logging.getLogger(__name__)
 
@@ -191,22 +193,20 @@ class Models:
     def __len__(self) -> int:
         return len(self._models)
 
-    def get(self, name: str | None, *, encodes: bool = False) -> Model:
-        """A model by `name` or `name@version`, with `encodes` one that has an encoder; None is the
-        first by name.
+    def get(self, name: str | None, request: str) -> Model:
+        """A model by `name` or `name@version` that answers a request; None is the first by name.
 
         503 while no model is loaded, InputError listing the names of those that will do.
         """
         models = self._models
         if not models:
             raise RequestError(503, "not ready: no model is loaded, /models says why")
-        fitting = {n: m for n, m in models.items() if m.manifest.encode} if encodes else models
+        fitting = {n: m for n, m in models.items() if answers(m.manifest, request)}
         bare, _, version = (name or next(iter(fitting), "none")).partition("@")
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
             names = [full_name(model) for model in fitting.values()]
-            has = " (those with an encoder)" if encodes else ""
-            raise InputError("model", f"one of {names}{has}", repr(name))
+            raise InputError("model", f"one of {names} (those that can {request})", repr(name))
         return model
 
 
@@ -241,12 +241,14 @@ def describe(model: Model) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "kind": manifest.kind,
-        "latent": list(manifest.latent.shape),
-        "prior": manifest.latent.prior,
-        "image": list(manifest.image.shape),
+        "latent": None if manifest.latent is None else list(manifest.latent.shape),
+        "prior": manifest.prior,
+        "image": list(manifest.image().shape),
+        "axes": {name: axis.model_dump() for name, axis in manifest.axes.items()},
+        "requests": [name for name in REQUIRED_GRAPHS if answers(manifest, name)],
         "labels": None if manifest.labels is None else list(manifest.labels),
-        "can_encode": bool(manifest.encode),
-        "encoder_takes_noise": manifest.encoder_takes_noise,
+        "can_encode": answers(manifest, "encode"),
+        "encoder_takes_noise": takes_noise(manifest),
         "engine": model.engine,
         "batches": list(manifest.batches),
         "max_batch": model.max_batch,

@@ -19,6 +19,8 @@ from bento.schemas import (
 from bento.settings import Settings
 from runtime import Model
 from runtime.images.encoding import MEDIA_TYPES
+from runtime.requests.encode import takes_noise
+from runtime.requests.request import answers
 
 Json = dict[str, Any]
 
@@ -256,8 +258,9 @@ def _sample_examples(models: Models) -> dict[str, Json]:
 def _decode_examples(models: Models) -> dict[str, Json]:
     examples: dict[str, Json] = {}
     for model in models:
-        if model.manifest.latent.size <= _MAX_EXAMPLE_VALUES:
-            latents = [_origin(model.manifest.latent.shape)]
+        latent, size = model.manifest.latent, model.manifest.default_size
+        if latent is not None and latent.values(size) <= _MAX_EXAMPLE_VALUES:
+            latents = [_origin(latent.at(size))]
             example = {"model": model.manifest.name, "latents": latents, "format": "png"}
             examples[f"{model.manifest.name}, the prior's mean"] = example | _some_label(model)
     return examples
@@ -271,10 +274,10 @@ def _upload_examples(models: Models, reply: str, *, draws: bool = False) -> dict
             "model": model.manifest.name,
             "format": reply,
         }
-        | ({"seed": 7} if draws and model.manifest.encoder_takes_noise else {})
+        | ({"seed": 7} if draws and takes_noise(model.manifest) else {})
         | _some_label(model)
         for model in models
-        if model.manifest.encode
+        if answers(model.manifest, "encode")
     }
 
 

@@ -18,6 +18,7 @@ from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Backend
 from runtime.images import contact_sheet
 from runtime.images.encoding import encode_image
+from runtime.requests.encode import takes_noise
 from runtime.requests.examples import examples_of
 from runtime.requests.request import REQUIRED_GRAPHS, answers
 from runtime.sampling.streams import Counter
@@ -139,6 +140,8 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "requests", ", ".join(name for name in REQUIRED_GRAPHS if answers(manifest, name))
     for name, spec in manifest.signatures.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
+    if takes_noise(manifest):
+        yield "encoder", "takes noise: latents and their log density"
     yield "licence", manifest.licence
 
 

@@ -133,7 +133,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.", FutureWarning)
             # Two inputs share the batch axis, as intended.
-            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
+            warnings.filterwarnings("ignore", "# The axis name: ")
             yield
     finally:
         logging.disable(disabled)

@@ -15,6 +15,7 @@ from runtime.artifact.bounds import Bounds
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Axis, Graph, Manifest, Parity, Provenance
 from runtime.artifact.reading import Artifact
+from runtime.artifact.size import axes_of
 from runtime.errors import ExportError
 from runtime.machine import installed_version
 
@@ -113,6 +114,16 @@ def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> N
     labels = options.labels
     if labels is not None and (not labels or len(set(labels)) != len(labels)):
         raise ExportError(f"labels: expected distinct class names, found {tuple(labels)}")
+    tensors = [t for spec in graphs.values() for t in (*spec.inputs, *spec.outputs)]
+    for tensor in tensors:
+        for name, divisor in axes_of(tensor.shape).items():
+            if name not in options.axes:
+                raise ExportError(f"{tensor.name}: {name!r} is not among the axes")
+            if options.axes[name].multiple_of % divisor:
+                raise ExportError(
+                    f"{tensor.name}: expected {name} to be a multiple of {divisor}, found steps of "
+                    f"{options.axes[name].multiple_of}"
+                )
     image = {"height": options.image.height, "width": options.image.width}
     for name, axis in options.axes.items():
         if name in image and axis.default != image[name]:

@@ -95,7 +95,39 @@ def infer_shapes(
             if not dim.HasField("dim_value"):
                 dim.Clear()
         value.type.tensor_type.shape.dim[0].Clear()
-    return onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=follow_values).graph
+    if follow_values:
+        _unsqueeze_scalars(graph)
+    return onnx.shape_inference.infer_shapes(
+        graph, strict_mode=True, data_prop=follow_values
+    ).graph
+
+
+def _unsqueeze_scalars(model: "onnx.ModelProto") -> None:
+    """Write `Reshape(n, [-1])` of an integer n as `Unsqueeze`, through which ONNX's inference
+    follows values: torch computes the sizes of reshapes so."""
+    import onnx
+
+    found = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    scalars = {
+        value.name
+        for value in found.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        and value.type.tensor_type.HasField("shape")
+        and not value.type.tensor_type.shape.dim
+    }
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Reshape" or node.input[0] not in scalars:
+            continue
+        shape = constants.get(node.input[1])
+        if shape is not None and onnx.numpy_helper.to_array(shape).tolist() in ([-1], [1]):
+            axes = f"{node.output[0]}.axes"
+            model.graph.initializer.append(
+                onnx.helper.make_tensor(axes, onnx.TensorProto.INT64, [1], [0])
+            )
+            node.CopyFrom(
+                onnx.helper.make_node("Unsqueeze", [node.input[0], axes], list(node.output))
+            )
 
 
 def shapes_of(graph: "onnx.GraphProto") -> dict[str, tuple[int, tuple[int, ...] | None]]:
