@@ -7,9 +7,10 @@ BentoML's.
 """
 
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.errors import RequestError, error_response
@@ -20,7 +21,7 @@ _PAGES = ("/metrics", "/schema.json")
 
 
 class Front:
-    """ASGI: BentoML's own paths, and `mounted` ones, go to `theirs`, all others to `ours`.
+    """ASGI: BentoML's own paths go to `theirs`, all others to `ours`.
 
     BentoML keeps metrics of every path that it is asked for, so that it must not see any that a
     client made up. `observe` is called before metrics are told.
@@ -31,10 +32,9 @@ class Front:
         ours: ASGIApp,
         theirs: ASGIApp,
         observe: Callable[[], None],
-        mounted: Collection[str] = (),
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS, *_PAGES, *_page_files(), *mounted}
+        self.their_paths = {*OPEN_PATHS, *_PAGES, *_page_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,6 +55,19 @@ def _page_files() -> list[str]:
 
     folder = Path(server.__file__).parent / "static_content"
     return [f"/static_content/{file.name}" for file in folder.iterdir()]
+
+
+def with_cors(app: ASGIApp, origins: str) -> ASGIApp:
+    """`app`, callable from pages of these origins (separated by commas, or `*`)."""
+    if not origins.strip():
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=[origin.strip() for origin in origins.split(",")],
+        allow_methods=("GET", "POST"),
+        allow_headers=("Authorization", "Content-Type", "X-Request-ID"),
+        expose_headers=("X-Seed", "X-Model", "X-Request-ID", "Retry-After"),
+    )
 
 
 class ApiKey:

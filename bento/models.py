@@ -22,12 +22,14 @@ from runtime import (
     Limits,
     Model,
     Observer,
-    Sample,
     load,
 )
 from runtime.artifact.reading import artifact_folders, numbered_versions
+from runtime.batching.jobs import Job
 from runtime.requests.encode import takes_noise
+from runtime.requests.examples import examples_of
 from runtime.requests.request import REQUIRED_GRAPHS, answers
+from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -193,15 +195,17 @@ class Models:
     def __len__(self) -> int:
         return len(self._models)
 
-    def get(self, name: str | None, request: str) -> Model:
-        """A model by `name` or `name@version` that answers a request; None is the first by name.
+    def get(self, name: str | None, request: str | None = None) -> Model:
+        """A model by `name` or `name@version`, one that answers a request; None is the first by name.
 
         503 while no model is loaded, InputError listing the names of those that will do.
         """
         models = self._models
         if not models:
             raise RequestError(503, "not ready: no model is loaded, /models says why")
-        fitting = {n: m for n, m in models.items() if answers(m.manifest, request)}
+        fitting = {
+            n: m for n, m in models.items() if request is None or answers(m.manifest, request)
+        }
         bare, _, version = (name or next(iter(fitting), "none")).partition("@")
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
@@ -210,9 +214,17 @@ class Models:
         return model
 
 
+def probe(model: Model) -> Job[int]:
+    """One row of the main graph, of the smallest size."""
+    manifest = model.manifest
+    size = manifest.smallest_size
+    inputs = examples_of(model, Counter(0, 0, 1), size)
+    return Job(manifest.main_graph, 1, lambda a, b: inputs, lambda outputs, start: 1, size=size)
+
+
 async def _works(model: Model) -> bool:
     try:
-        future = asyncio.wrap_future(model.submit(Sample(1, seed=0), wait=False))
+        future = asyncio.wrap_future(model.submit(probe(model), wait=False))
         await asyncio.wait_for(future, _PROBE_SECONDS)
     except (LatentServeError, TimeoutError) as error:
         logger.error("%s is not ready: %s", full_name(model), error or "no image in time")

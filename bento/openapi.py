@@ -10,11 +10,13 @@ from pydantic import BaseModel
 from bento.models import Models
 from bento.replies import ARRAY_REPLIES, PICTURE_REPLIES
 from bento.schemas import (
+    DecodeOptions,
     DecodeRequest,
     EncodeOptions,
     InterpolateRequest,
-    PictureOptions,
+    ManifoldRequest,
     SampleRequest,
+    SizedOptions,
 )
 from bento.settings import Settings
 from runtime import Model
@@ -75,7 +77,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    for model in (SampleRequest, DecodeRequest, InterpolateRequest, Error):
+    for model in (SampleRequest, DecodeRequest, InterpolateRequest, ManifoldRequest, Error):
         schema = model.model_json_schema(ref_template=_REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -113,14 +115,14 @@ def _paths(settings: Settings, models: Models) -> Json:
                 **_binary(MEDIA_TYPES["npy"], "application/octet-stream"),
             },
             PICTURE_REPLIES,
-            parameters=_query(PictureOptions),
+            parameters=_query(DecodeOptions),
         ),
         "/encode": _post(
             "Encode pictures",
             "The posterior's mean and log variance; with a `seed` one latent drawn from each "
             "posterior, the same for the same seed, picture and number, and its log density. "
             f"{pictures} {limits}",
-            _uploads(EncodeOptions, _upload_examples(models, "npz", draws=True)),
+            _uploads(EncodeOptions, _upload_examples(models, "npz", "encode")),
             ARRAY_REPLIES,
             parameters=_query(EncodeOptions),
         ),
@@ -128,9 +130,9 @@ def _paths(settings: Settings, models: Models) -> Json:
             "Encode and decode pictures",
             "The images of the posterior's mean, or of noise 0 where the encoder takes noise. "
             f"{pictures} {limits}",
-            _uploads(PictureOptions, _upload_examples(models, "png")),
+            _uploads(SizedOptions, _upload_examples(models, "png", "reconstruct")),
             PICTURE_REPLIES,
-            parameters=_query(PictureOptions),
+            parameters=_query(SizedOptions),
         ),
         "/interpolate": _post(
             "Images on the way from one latent to another",
@@ -140,6 +142,23 @@ def _paths(settings: Settings, models: Models) -> Json:
             PICTURE_REPLIES,
             parameters=_query(InterpolateRequest, without=("a", "b")),
             body_required=False,
+        ),
+        "/manifold": _post(
+            "A grid over a 2-D latent space",
+            "Equal steps in the prior's probability along both axes. Options may also stand in the "
+            f"query string, without a body. {limits}",
+            {"application/json": _json_body(ManifoldRequest, _manifold_examples(models))},
+            PICTURE_REPLIES,
+            parameters=_query(ManifoldRequest),
+            body_required=False,
+        ),
+        "/translate": _post(
+            "Translate pictures",
+            "The images that a network makes of pictures; a file field `mask` is white where the "
+            f"network is to act, for networks that take one. {pictures} {limits}",
+            _uploads(DecodeOptions, _upload_examples(models, "png", "translate")),
+            PICTURE_REPLIES,
+            parameters=_query(DecodeOptions),
         ),
         "/models": _get("Models served, and artifacts that failed to load", "application/json"),
         "/readyz": _get(
@@ -227,7 +246,7 @@ def _query(options: type[BaseModel], *, without: tuple[str, ...] = ()) -> list[J
             "required": False,
             "description": schema.pop("description", ""),
             "schema": schema,
-            **({"style": "form", "explode": False} if name in ("labels", "seeds") else {}),
+            **({"style": "form", "explode": False} if name in ("labels", "seeds", "size") else {}),
         }
         for name, schema in properties.items()
         if name not in without
@@ -246,6 +265,8 @@ def _json_body(schema: type[BaseModel], examples: dict[str, Json]) -> Json:
 def _sample_examples(models: Models) -> dict[str, Json]:
     examples: dict[str, Json] = {"whatever": {}}
     for model in models:
+        if not answers(model.manifest, "sample"):
+            continue
         name = model.manifest.name
         examples[f"{name}, a sheet"] = {"model": name, "n": 16, "seed": 7, "format": "png"}
         examples[f"{name}, one seed each"] = {"model": name, "seeds": [3, 1, 4], "format": "zip"}
@@ -266,7 +287,7 @@ def _decode_examples(models: Models) -> dict[str, Json]:
     return examples
 
 
-def _upload_examples(models: Models, reply: str, *, draws: bool = False) -> dict[str, Json]:
+def _upload_examples(models: Models, reply: str, request: str) -> dict[str, Json]:
     # A file cannot stand in JSON: its name does, of any picture that the reader has.
     return {
         model.manifest.name: {
@@ -274,10 +295,10 @@ def _upload_examples(models: Models, reply: str, *, draws: bool = False) -> dict
             "model": model.manifest.name,
             "format": reply,
         }
-        | ({"seed": 7} if draws and takes_noise(model.manifest) else {})
+        | ({"seed": 7} if request == "encode" and takes_noise(model.manifest) else {})
         | _some_label(model)
         for model in models
-        if answers(model.manifest, "encode")
+        if answers(model.manifest, request)
     }
 
 
@@ -286,6 +307,15 @@ def _interpolate_examples(models: Models) -> dict[str, Json]:
         model.manifest.name: {"model": model.manifest.name, "seeds": [1, 2], "steps": 8}
         | _some_label(model)
         for model in models
+        if answers(model.manifest, "sample")
+    }
+
+
+def _manifold_examples(models: Models) -> dict[str, Json]:
+    return {
+        model.manifest.name: {"model": model.manifest.name, "steps": 8} | _some_label(model)
+        for model in models
+        if answers(model.manifest, "manifold")
     }
 
 

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.bodies import BYTES, JSON, NPY, Body, in_thread, read_array, read_body, read_options
 from bento.calls import Call, Calls, call_of
-from bento.errors import error_response
+from bento.errors import RequestError, error_response
 from bento.models import Models, describe, full_name
 from bento.openapi import openapi_document
 from bento.page import page
@@ -32,11 +32,14 @@ from bento.replies import (
     posterior_bytes,
 )
 from bento.schemas import (
+    DecodeOptions,
     DecodeRequest,
     EncodeOptions,
     InterpolateRequest,
+    ManifoldRequest,
     PictureOptions,
     SampleRequest,
+    SizedOptions,
     from_strings,
 )
 from bento.settings import Settings
@@ -56,6 +59,8 @@ from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.images.encoding import MEDIA_TYPES
 from runtime.requests.checks import check_labels
+from runtime.requests.manifold import Manifold
+from runtime.requests.translate import Translate
 from runtime.sampling.streams import MAX_SEED
 
 T = TypeVar("T")
@@ -80,6 +85,8 @@ def build_app(
         "/encode": (api.encode, UPLOADS),
         "/reconstruct": (api.reconstruct, UPLOADS),
         "/interpolate": (api.interpolate, (JSON,)),
+        "/manifold": (api.manifold, (JSON,)),
+        "/translate": (api.translate, UPLOADS),
     }
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
@@ -108,7 +115,15 @@ class Routes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self.routes.get(scope["path"])
-        reply = PlainTextResponse("", 404) if route is None else route.handle
+        if route is None:
+            error = RequestError(404, "no such path: /openapi.json describes those there are")
+            reply: ASGIApp = error_response(error)
+        elif scope["method"] not in (route.methods or ()):
+            allowed = ", ".join(sorted(route.methods or ()))
+            text = f"{scope['method']} is not possible here, see the Allow header"
+            reply = error_response(RequestError(405, text, headers={"Allow": allowed}))
+        else:
+            reply = route.handle
         await reply(scope, receive, send)
 
 
@@ -148,9 +163,9 @@ class _Api:
 
         return post
 
-    def model(self, request: Request, name: str | None, *, encodes: bool = False) -> Model:
-        """The model that a request names."""
-        model = self.models.get(name, encodes=encodes)
+    def model(self, request: Request, name: str | None) -> Model:
+        """The model that a request names, which must answer it."""
+        model = self.models.get(name, request.url.path.removeprefix("/"))
         call_of(request.scope).model = model.manifest.name
         return model
 
@@ -166,10 +181,12 @@ class _Api:
             n = 1 if n is None else n
             seed = secrets.randbelow(MAX_SEED) if seed is None else seed
         call_of(request.scope).seed = seed
-        work = Sample(n, seed, asked.offset, asked.seeds, asked.labels, asked.truncation)
+        work = Sample(
+            n, seed, asked.offset, asked.seeds, asked.labels, asked.truncation, asked.size
+        )
         job = work.job(model)
         field = "seeds" if seeds else "n"
-        chosen = self.chosen_format(request, asked, model, job.count, field)
+        chosen = self.chosen_format(request, asked, model, job, field)
         shown = seeds or [seed]
         headers: dict[str, str] = {}
         if len(shown) <= _MAX_SEEDS_IN_HEADER:
@@ -188,24 +205,26 @@ class _Api:
             latents = asked.latents
         else:
             options = dict(request.query_params)
-            asked = from_strings(PictureOptions, options, self.settings.max_images)
+            asked = from_strings(DecodeOptions, options, self.settings.max_images)
             latents = read_array(body)
         model = self.model(request, asked.model)
-        work = Decode(latents, asked.labels)
+        work = Decode(latents, asked.labels, asked.seed or 0, asked.truncation, asked.size)
         job = await in_thread(latents.nbytes, work.job, model)
         self.check_count("latents", job.count)
-        chosen = self.chosen_format(request, asked, model, job.count, "latents")
+        chosen = self.chosen_format(request, asked, model, job, "latents")
         return await self.decoded(request, model, job, chosen, asked)
 
     async def encode(self, request: Request, body: Body) -> Response:
         asked, upload = await read_upload(request, body, EncodeOptions, self.settings)
-        model = self.model(request, asked.model, encodes=True)
-        spec = model.manifest.image
+        model = self.model(request, asked.model)
+        manifest = model.manifest
+        spec = await upload.spec(manifest, "encode", asked.size, self.settings)
         images = upload.room(spec, self.settings)
         job = Encode(images, asked.labels, asked.seed).job(model)
         self.check_count("images", job.count)
         chosen = choose_format(asked.format, request.headers.get("accept"), ARRAY_REPLIES)
-        values = job.count * model.manifest.latent.size
+        latent = manifest.latent
+        values = job.count * (0 if latent is None else latent.values(job.size))
         check_posterior(chosen, values, self.settings.max_reply_bytes)
         await upload.fill(images, spec, self.settings)
         call = call_of(request.scope)
@@ -221,13 +240,13 @@ class _Api:
         return Response(reply, 200, {"X-Model": full_name(model)}, MEDIA_TYPES[chosen])
 
     async def reconstruct(self, request: Request, body: Body) -> Response:
-        asked, upload = await read_upload(request, body, PictureOptions, self.settings)
-        model = self.model(request, asked.model, encodes=True)
-        spec = model.manifest.image
+        asked, upload = await read_upload(request, body, SizedOptions, self.settings)
+        model = self.model(request, asked.model)
+        spec = await upload.spec(model.manifest, "encode", asked.size, self.settings)
         images = upload.room(spec, self.settings)
-        job = Reconstruct(images, asked.labels).job(model)
+        job = Reconstruct(images, asked.labels, asked.seed or 0).job(model)
         self.check_count("images", job.count)
-        chosen = self.chosen_format(request, asked, model, job.count, "images")
+        chosen = self.chosen_format(request, asked, model, job, "images")
         await upload.fill(images, spec, self.settings)
         return await self.decoded(request, model, job, chosen, asked)
 
@@ -245,7 +264,29 @@ class _Api:
         else:
             a, b = latents
         job = Interpolate(a, b, asked.steps, asked.kind, asked.labels).job(model)
-        chosen = self.chosen_format(request, asked, model, job.count, "steps")
+        chosen = self.chosen_format(request, asked, model, job, "steps")
+        return await self.decoded(request, model, job, chosen, asked)
+
+    async def manifold(self, request: Request, body: Body) -> Response:
+        asked = await read_options(request, body, ManifoldRequest, self.settings.max_images)
+        model = self.model(request, asked.model)
+        job = Manifold(asked.steps, asked.labels, asked.seed or 0).job(model)
+        chosen = self.chosen_format(request, asked, model, job, "steps")
+        if asked.columns is None:
+            asked = asked.model_copy(update={"columns": asked.steps})
+        return await self.decoded(request, model, job, chosen, asked)
+
+    async def translate(self, request: Request, body: Body) -> Response:
+        asked, upload = await read_upload(request, body, DecodeOptions, self.settings)
+        model = self.model(request, asked.model)
+        spec = await upload.spec(model.manifest, "translate", asked.size, self.settings)
+        images = upload.room(spec, self.settings)
+        mask = await upload.open_mask(spec, self.settings)
+        work = Translate(images, mask, asked.labels, asked.seed or 0, asked.truncation)
+        job = work.job(model)
+        self.check_count("images", job.count)
+        chosen = self.chosen_format(request, asked, model, job, "images")
+        await upload.fill(images, spec, self.settings)
         return await self.decoded(request, model, job, chosen, asked)
 
     async def list_models(self, request: Request, life: Lifetime) -> Response:
@@ -270,14 +311,20 @@ class _Api:
             raise InputError(field, f"at most {limit} images a request", str(count))
 
     def chosen_format(
-        self, request: Request, asked: PictureOptions, model: Model, count: int, field: str
+        self,
+        request: Request,
+        asked: PictureOptions,
+        model: Model,
+        job: Job[UInt8Array],
+        field: str,
     ) -> str:
-        """The reply's format, once it is clear that so many images go into it."""
+        """The reply's format, once it is clear that the job's images go into it."""
+        count = job.count
         chosen = choose_format(asked.format, request.headers.get("accept"), PICTURE_REPLIES)
         streamed = is_streamed(chosen, count, model.max_batch)
         self.check_count(field, count, streamed=streamed)
         if not streamed:
-            shape, limit = model.manifest.image.shape, self.settings.max_reply_bytes
+            shape, limit = image_shape(model, job), self.settings.max_reply_bytes
             check_pictures(chosen, asked.columns, count, shape, limit, field)
         return chosen
 
@@ -337,10 +384,20 @@ class _Api:
         except BaseException:
             parts.close()
             raise
-        shape = (job.count, *model.manifest.image.shape)
+        shape = (job.count, *image_shape(model, job))
         stream = ArrayStream(first, parts, shape, self.settings.timeout_seconds, headers)
         streams.add(stream)
         return stream
+
+
+def image_shape(model: Model, job: Job[Any]) -> tuple[int, int, int]:
+    """(H, W, C) of the images that a job gives."""
+    signatures = model.manifest.signatures
+    made = signatures[job.graph].output("images")
+    if made is None:  # what it encodes is decoded again
+        made = signatures["decode"].output("images")
+    height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
+    return height, width, channels
 
 
 def _traced(job: Job[T], call: Call) -> Job[T]:

@@ -24,7 +24,8 @@ from pydantic import (
 )
 
 from runtime import InputError
-from runtime.requests.checks import MAX_COUNT
+from runtime.requests.checks import MAX_COUNT, MAX_TRUNCATION
+from runtime.requests.manifold import MAX_STEPS
 from runtime.sampling.streams import MAX_SEED
 
 PictureFormat = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
@@ -49,6 +50,8 @@ def _check_length(value: Any, info: ValidationInfo) -> Any:
 
 
 Count = Annotated[int, AfterValidator(_check_count)]
+SizePair = Annotated[list[int], Field(min_length=2, max_length=2)]
+Truncation = Annotated[float, Field(gt=0, le=MAX_TRUNCATION)]
 Seeds = Annotated[list[Seed], Field(fail_fast=True), BeforeValidator(_check_length)]
 
 
@@ -115,7 +118,33 @@ class PictureOptions(Options):
     )
 
 
-class SampleRequest(PictureOptions):
+class SizedOptions(PictureOptions):
+    """Options of what makes images of a chosen size."""
+
+    size: SizePair | None = Field(
+        default=None, description="[height, width], for models whose images may have several sizes."
+    )
+    seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
+
+
+class DecodeOptions(SizedOptions):
+    """Options of decoding and translating."""
+
+    truncation: Truncation | None = Field(
+        default=None, description="For networks that take a truncation."
+    )
+
+
+class ManifoldRequest(PictureOptions):
+    """A grid over a 2-D latent space."""
+
+    steps: int = Field(
+        default=20, ge=1, le=MAX_STEPS, description="Images along each side of the grid."
+    )
+    seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
+
+
+class SampleRequest(SizedOptions):
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`."""
 
     n: int | None = Field(
@@ -126,12 +155,12 @@ class SampleRequest(PictureOptions):
     seeds: Seeds | None = Field(
         default=None, min_length=1, description="Instead of `n`, `seed` and `offset`."
     )
-    truncation: float | None = Field(
-        default=None, gt=0, le=100, description="Draw latents from [-t, t] only."
+    truncation: Truncation | None = Field(
+        default=None, description="Draw latents from [-t, t] only."
     )
 
 
-class DecodeRequest(PictureOptions):
+class DecodeRequest(DecodeOptions):
     """Images of given latents."""
 
     latents: Annotated[Numbers, BeforeValidator(_check_length)] = Field(
@@ -141,6 +170,11 @@ class DecodeRequest(PictureOptions):
 
 class EncodeOptions(Options):
     """How the posterior is wanted."""
+
+    size: SizePair | None = Field(
+        default=None,
+        description="[height, width] to which pictures are brought; that of the first without.",
+    )
 
     seed: Seed | None = Field(
         default=None,
@@ -165,7 +199,7 @@ class InterpolateRequest(PictureOptions):
     b: Numbers | None = Field(default=None, description="The other latent.")
     steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
     kind: Literal["slerp", "lerp"] = "slerp"
-    truncation: float | None = Field(default=None, gt=0, le=100, description="With `seeds`.")
+    truncation: Truncation | None = Field(default=None, description="With `seeds`.")
 
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
@@ -180,7 +214,7 @@ def from_json(schema: type[OptionsT], values: object, max_images: int) -> Option
 
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
     """Check a query string or form; lists are separated by commas. Raises InputError."""
-    lists = {"labels", "seeds"}
+    lists = {"labels", "seeds", "size"}
     split = {name: v.split(",") if name in lists else v for name, v in values.items()}
     return _validated(schema, split, max_images, strict=False)
 

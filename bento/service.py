@@ -7,13 +7,11 @@ import sys
 from typing import Any
 
 import bentoml
-from starlette.applications import Starlette
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from bento.calls import Calls
 from bento.errors import JsonErrors
-from bento.front import ApiKey, Front, refuse
+from bento.front import ApiKey, Front, refuse, with_cors
 from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.routes import build_app
@@ -33,17 +31,16 @@ def observe() -> None:
 
 
 class FrontService(bentoml.Service[Any]):
-    """BentoML's service, with our endpoints in front of its middleware unless they are to go
-    through it, and the API key in front of both."""
+    """BentoML's service, with our endpoints in front of its middleware, the API key in front of
+    both, and CORS around everything."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        mounted = [p for p in app.paths if p != "/"] if settings.bentoml_middleware else ()
-        front = Front(JsonErrors(app), super().to_asgi(is_main), observe, mounted)
+        front: ASGIApp = Front(app, super().to_asgi(is_main), observe)
         key = settings.api_key
-        if key is None:
-            return front
-        # Around the refusals, too: they are counted, logged and have an id.
-        return ApiKey(front, key.get_secret_value(), Calls(refuse, settings, app.paths))
+        if key is not None:
+            # Around the refusals, too: they are counted, logged and have an id.
+            front = ApiKey(front, key.get_secret_value(), Calls(refuse, settings, app.paths))
+        return with_cors(front, settings.cors_origins)
 
 
 @bentoml.service(
@@ -53,9 +50,8 @@ class FrontService(bentoml.Service[Any]):
     http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
     # A backstop: the app's own limit answers first, and takes the work out of the queue.
     traffic={"timeout": settings.timeout_seconds + 5.0},
-    logging={"access": {"enabled": settings.bentoml_middleware}},
+    logging={"access": {"enabled": False}},
 )
-@bentoml.asgi_app(Starlette(routes=[Route(path, app) for path in app.paths]))
 class LatentServe:
     """Samples, decodes and encodes with every artifact of one folder."""
 

@@ -113,10 +113,10 @@ class Settings(BaseModel):
         description="One line of JSON in the log for each request (id, endpoint, status, model, n, "
         "seed, milliseconds); without it only for those that failed.",
     )
-    bentoml_middleware: bool = Field(
-        default=False,
-        description="Send requests through BentoML's own middleware too (its access log, its "
-        "request metrics, its spans), which takes more time than a small image.",
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the service from a browser, separated by commas, "
+        "or `*`; none without. Preflights are answered without an API key.",
     )
     timeout_seconds: float = Field(
         default=30.0,

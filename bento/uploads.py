@@ -1,7 +1,7 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,8 +17,9 @@ from starlette.requests import Request
 from bento.bodies import BYTES, NPY, Body, read_array, unknown_media_type, unparseable
 from bento.schemas import from_strings
 from bento.settings import Settings
-from runtime import ImageSpec, InputError
+from runtime import ImageSpec, InputError, Manifest
 from runtime.images import UInt8Array, fit, open_image
+from runtime.requests.pictures import picture_spec
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
@@ -39,6 +40,31 @@ class Upload:
 
     files: tuple[tuple[str, bytes], ...]
     array: NDArray[Any] | None = None
+    mask: bytes | None = None
+
+    async def spec(
+        self, manifest: Manifest, graph: str, size: Sequence[int] | None, settings: Settings
+    ) -> ImageSpec:
+        """The size to which the files are brought (`runtime.requests.pictures`)."""
+        picture = (1, 1)
+        if self.array is None and size is None and manifest.axes:
+            field, data = self.files[0]
+            loop = asyncio.get_running_loop()
+            try:
+                first = await loop.run_in_executor(_OPENING, _size, data, settings.max_pixels)
+            except InputError as error:
+                raise InputError(field, error.expected, error.found) from error
+            picture = first
+        return picture_spec(manifest, graph, size, picture)
+
+    async def open_mask(self, spec: ImageSpec, settings: Settings) -> NDArray[Any] | None:
+        """The mask [1, H, W, 1] of all pictures, where one was sent."""
+        if self.mask is None:
+            return None
+        grey = spec.model_copy(update={"channels": 1})
+        loop = asyncio.get_running_loop()
+        mask, _ = await loop.run_in_executor(_OPENING, _open, self.mask, grey, settings.max_pixels)
+        return mask[None]
 
     def room(self, spec: ImageSpec, settings: Settings) -> NDArray[Any]:
         """The array as it came, or an empty one [n, H, W, C] that `fill` fills: what depends on
@@ -73,6 +99,12 @@ def _open(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[UInt8Array, in
     return fit(picture, spec), picture.width * picture.height
 
 
+def _size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """A picture's height and width."""
+    picture = open_image(data, max_pixels=max_pixels)
+    return picture.height, picture.width
+
+
 def _too_many_pixels(field: str, settings: Settings, found: str) -> InputError:
     expected = f"at most {settings.max_upload_pixels} pixels in all pictures of a request"
     return InputError(field, expected, found)
@@ -85,11 +117,13 @@ async def read_upload(
     multipart form, in its plain fields."""
     options = dict(request.query_params)
     if body.kind == MULTIPART:
-        fields, files = await _read_form(request, body.content, settings.max_files)
+        fields, files, mask = await _read_form(request, body.content, settings.max_files)
         twice = sorted(fields.keys() & options.keys())
         if twice:
             raise InputError(twice[0], "one value, in the query or in the form", "both")
-        return from_strings(schema, options | fields, settings.max_images), Upload(files)
+        return from_strings(schema, options | fields, settings.max_images), Upload(
+            files, None, mask
+        )
     checked = from_strings(schema, options, settings.max_images)
     if body.kind == NPY or (body.kind == BYTES and body.content.startswith(_NPY_MAGIC)):
         return checked, Upload((), read_array(body))
@@ -103,7 +137,7 @@ class _InMemory(MultiPartParser):
 
 async def _read_form(
     request: Request, content: bytes, max_files: int
-) -> tuple[dict[str, str], tuple[tuple[str, bytes], ...]]:
+) -> tuple[dict[str, str], tuple[tuple[str, bytes], ...], bytes | None]:
     _, parameters = parse_options_header(request.headers["content-type"])
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in ("utf-8", "utf8", "us-ascii"):
@@ -125,9 +159,13 @@ async def _read_form(
         raise unparseable(MULTIPART, error.message) from None
     fields: dict[str, str] = {}
     files: list[tuple[str, bytes]] = []
+    mask: bytes | None = None
     try:
         for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
+            if isinstance(value, UploadFile) and name == "mask":
+                _check_part("mask", value)
+                mask = await value.read()
+            elif isinstance(value, UploadFile):
                 field = f"files[{len(files)}]"
                 _check_part(field, value)
                 files.append((field, await value.read()))
@@ -141,7 +179,7 @@ async def _read_form(
         raise _too_many_files(max_files)
     if not files:
         raise InputError("files", "at least one picture file", "none")
-    return fields, tuple(files)
+    return fields, tuple(files), mask
 
 
 def _check_part(field: str, part: UploadFile) -> None:

@@ -32,7 +32,7 @@ from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.speed.publishing import parser
 from benchmarks.speed.subjects import Subject, add_options, opened
 from benchmarks.speed.timing import rate
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 from runtime.engines.gpu import NO_GPU
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.tensorrt import is_installed
@@ -88,7 +88,7 @@ def run(
             share = budget.share(len(subjects) - number)
             cost = cost_of(subject)
             figures.append(host_latents(subject, session))
-            there = {spec.precision for spec in subject.manifest.decode}
+            there = subject.manifest.graphs["decode"].files
             precisions: list[Precision] = [p for p in PRECISIONS if p in there]
             for case in ordered(subject.name, precisions, batches):
                 results.append(measure(session, subject, case, cost, share))
@@ -180,7 +180,7 @@ def host_latents(subject: Subject, session: Session) -> Figure:
 
 def cost_of(subject: Subject) -> Cost:
     """FLOPs and bytes of one image."""
-    size = int(np.prod(subject.manifest.image.shape))
+    size = int(np.prod(subject.manifest.image().shape))
     if subject.network is None:
         return Cost(None, size)
     from benchmarks.speed.networks import flops

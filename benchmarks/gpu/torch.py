@@ -18,7 +18,7 @@ from benchmarks.gpu.raw import looped
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.networks import Network
 from export.modules import DecodeModule
-from runtime.artifact.manifest import Precision
+from runtime.artifact.graphs import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
 WAYS: dict[Way, str] = {

@@ -29,7 +29,7 @@ from benchmarks.gpu.cases import (
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.subjects import Subject
 from benchmarks.speed.timing import rate
-from runtime.artifact.manifest import GraphSpec, Precision
+from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.engines.cache import cache_folder
 from runtime.engines.nvidia.cuda import CudaRuntime
 from runtime.engines.nvidia.devices import Gpu
@@ -139,7 +139,7 @@ class Opener:
 
     @property
     def _spec(self) -> GraphSpec:
-        specs = self.subject.manifest.decode
+        specs = self.subject.manifest.graphs["decode"].specs
         return next(spec for spec in specs if spec.precision == self.case.precision)
 
     @property

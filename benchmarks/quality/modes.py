@@ -69,10 +69,10 @@ def main(arguments: Sequence[str]) -> None:
     if test is None:
         parser.error(f"--data: expected MNIST's test files in {options.data}")
     with served(options.subject) as model:
-        if model.manifest.image.shape != (28, 28, 3):
+        if model.manifest.image().shape != (28, 28, 3):
             parser.error(
                 f"expected a model of Stacked MNIST, 28 x 28 x 3, found "
-                f"{model.manifest.name}: {model.manifest.image.shape}"
+                f"{model.manifest.name}: {model.manifest.image().shape}"
             )
         logger.info("sampling %d images of %s", options.n, model.manifest.name)
         figures = measure(sample(model, options.n, options.seed), classifier)

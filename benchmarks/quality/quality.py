@@ -32,6 +32,7 @@ from benchmarks.report import table, write_json
 from benchmarks.results import record
 from runtime.artifact.prior import standard_normal_log_density
 from runtime.images import contact_sheet, to_picture
+from runtime.requests.encode import takes_noise
 from train import metrics
 from train.data import Dataset
 
@@ -82,7 +83,7 @@ def reconstruction(model: runtime.Model, images: Images, seed: int) -> Figures:
     of the served model; the recipe's own figure, from unrounded means, stands in its provenance.
     Of a mixture or a flow the KL divergence has no closed form: it is that of the one draw.
     """
-    posterior = None if model.manifest.encoder_takes_noise else model.encode(images)
+    posterior = None if takes_noise(model.manifest) else model.encode(images)
     draw = model.encode(images, seed=seed) if posterior is None else posterior.draw(seed)
     decoded = model.decode(draw.latents)
     if posterior is not None and model.prior is None:
@@ -154,7 +155,7 @@ def measure(
         mirrored=RECIPES[classifier.name].flip,
     )
     figures |= near
-    if model.manifest.encode and classifier.name == "mnist":
+    if "encode" in model.manifest.graphs and classifier.name == "mnist":
         figures |= reconstruction(model, test.images, seed)
     return figures, contact_sheet(rows, columns=min(SHOWN, n))
 

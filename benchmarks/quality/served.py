@@ -63,7 +63,7 @@ def by_label(model: runtime.Model, n: int, seed: int) -> dict[str, Images]:
 def data_set_of(model: runtime.Model) -> str:
     """The data set whose classifier fits the model's images; the log warns where the model was
     trained on another one."""
-    shape = model.manifest.image.shape
+    shape = model.manifest.image().shape
     for name, recipe in RECIPES.items():
         if (recipe.height, recipe.width, recipe.channels) == shape:
             data = str(model.manifest.provenance.details.get("data", name))

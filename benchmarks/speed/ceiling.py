@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 import runtime
 from benchmarks.speed.subjects import random_images
 from benchmarks.speed.timing import rate
-from runtime.artifact.manifest import GraphName
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +23,7 @@ class Target:
     """A graph of an artifact, loaded as the service loads it, in calls of so many images."""
 
     folder: Path
-    graph: GraphName
+    graph: str
     backend: str
     precision: Any
     images: int

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _kind(subject: Subject) -> str:
-    height, width, channels = subject.manifest.image.shape
+    height, width, channels = subject.manifest.image().shape
     return f"{height}x{width} {'grey' if channels == 1 else 'RGB'} ({subject.name})"
 
 

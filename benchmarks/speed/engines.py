@@ -19,7 +19,6 @@ from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.raw import openvino_static, session
 from benchmarks.speed.subjects import NETWORKS, Subject, add_options, opened
 from benchmarks.speed.timing import interleaved, paired_ratio, rate
-from runtime.artifact.manifest import GraphName
 from runtime.engines.openvino import is_installed, precisions
 from runtime.machine import cores
 
@@ -54,7 +53,7 @@ class Case:
     """One graph of one subject at one batch size."""
 
     subject: Subject
-    graph: GraphName
+    graph: str
     batch: int
 
     @property
@@ -77,10 +76,9 @@ def main(arguments: Sequence[str]) -> None:
     engines: dict[str, str] = {}
     with opened(chosen, ("dcgan32",) if chosen.quick else NETWORKS) as subjects:
         for subject in subjects:
-            graphs: list[GraphName] = ["decode", *(["encode"] if subject.manifest.encode else [])]
             with ours(subject) as models:
                 engines |= {f"{subject.name}, {name}": m.engine for name, m in models.items()}
-                for graph in graphs:
+                for graph in subject.manifest.graphs:
                     for batch in BATCHES:
                         case = Case(subject, graph, batch)
                         figures += measure(case, models, rounds, seconds, compiles)

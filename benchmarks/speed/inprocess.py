@@ -19,7 +19,6 @@ from benchmarks.figures import Bar, Figure, least
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.subjects import NETWORKS, Subject, add_options, opened, random_images
 from benchmarks.speed.timing import interleaved, medians, paired_ratio, rate
-from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import Backend, Setting, Variant
 from runtime.engines.cache import cache_folder
 from runtime.engines.registry import open_backend
@@ -85,16 +84,16 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def graphs_of(subject: Subject) -> tuple[GraphName, ...]:
-    return ("decode", "encode") if subject.manifest.encode else ("decode",)
+def graphs_of(subject: Subject) -> tuple[str, ...]:
+    return tuple(subject.manifest.graphs)
 
 
-def _name(subject: Subject, graph: GraphName, precision: str) -> str:
+def _name(subject: Subject, graph: str, precision: str) -> str:
     what = "sample" if graph == "decode" else "encode"
     return f"{subject.name} {what}, {precision}"
 
 
-def ours(model: runtime.Model, subject: Subject, graph: GraphName) -> Callable[[], int]:
+def ours(model: runtime.Model, subject: Subject, graph: str) -> Callable[[], int]:
     """The call that is measured: `Model.sample`, or `Model.encode` of images made before."""
     count = subject.fewer_if_slow(IMAGES)
     if graph == "decode":
@@ -105,7 +104,7 @@ def ours(model: runtime.Model, subject: Subject, graph: GraphName) -> Callable[[
 
 @contextmanager
 def raw_loops(
-    subject: Subject, variant: Variant, graph: GraphName
+    subject: Subject, variant: Variant, graph: str
 ) -> Iterator[dict[Loop, Callable[[float], float]]]:
     """Loops over a backend of their own: a run a core, and one run on all cores."""
     layouts = dict.fromkeys([(cores(), 1), (1, cores())])
@@ -121,7 +120,7 @@ def raw_loops(
 
 
 def _raw(
-    backend: Backend, subject: Subject, graph: GraphName, batch: int, loops: int
+    backend: Backend, subject: Subject, graph: str, batch: int, loops: int
 ) -> Callable[[float], float]:
     inputs = subject.inputs(graph, batch)
 

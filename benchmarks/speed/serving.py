@@ -26,7 +26,6 @@ from benchmarks.speed.rounds import Plan, Rounds, Work, run
 from benchmarks.speed.servers import Server
 from benchmarks.speed.subjects import Subject, add_options, opened, random_images
 from benchmarks.speed.wrk import Load
-from runtime.artifact.manifest import GraphName
 from runtime.engines.backend import graph_bytes, graph_specs
 from runtime.images.encoding import encode_npy
 from runtime.machine import cores
@@ -96,7 +95,7 @@ def prepare(
     """
     subjects = sorted(subjects, key=lambda subject: subject.name)
     subject = subjects[0]
-    encoder = next((s for s in subjects if s.manifest.encode), None)
+    encoder = next((s for s in subjects if "encode" in s.manifest.graphs), None)
     artifacts = folder / "artifacts"
     for one in subjects:
         shutil.copytree(one.folder, artifacts / one.name / str(one.manifest.version))
@@ -120,7 +119,7 @@ def prepare(
     }
     started = _servers(chosen, artifacts, settings, peer)
     connections = chosen.connections or ([8] if chosen.quick else [1, 8, 32, 128])
-    size = int(np.prod(subject.manifest.image.shape))
+    size = int(np.prod(subject.manifest.image().shape))
     single = Load("/sample", 1, '{"n":1,"seed":%d}', least_bytes=100)
     array = Load("/sample", _MANY, '{"n":64,"seed":%d,"format":"npy"}', least_bytes=_MANY * size)
     singles = [Work(subject.name, PNG, c, single) for c in connections]
@@ -132,7 +131,7 @@ def prepare(
         body = folder / "images.npy"
         body.write_bytes(encode_npy(random_images(encoder.manifest, _MANY)))
         path = f"/encode?model={encoder.name}&format=npy"
-        latent = 4 * encoder.manifest.latent.size
+        latent = 4 * encoder.manifest.graphs["encode"].outputs[0].values()
         load = Load(path, _MANY, body, "application/x-npy", least_bytes=_MANY * latent)
         work[OURS].append(Work(encoder.name, ENCODE, 8, load))
         targets[f"{encoder.name} {ENCODE}"] = _target(encoder, "encode", chosen)
@@ -173,7 +172,7 @@ def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz")
     return Server(f"benchmarks.peers.{module}", ("{port}",), ready, environment)
 
 
-def _target(subject: Subject, graph: GraphName, chosen: argparse.Namespace) -> Target:
+def _target(subject: Subject, graph: str, chosen: argparse.Namespace) -> Target:
     images = subject.fewer_if_slow(512 if chosen.quick else 2048)
     return Target(subject.folder, graph, chosen.backend, chosen.precision, images)
 

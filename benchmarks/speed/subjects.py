@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import Model
-from runtime.artifact.manifest import GraphName, Manifest, Precision, Reduced
+from runtime.artifact.graphs import Precision
+from runtime.artifact.manifest import Manifest, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines.backend import Setting, Variant
 from runtime.engines.cache import CACHE_VARIABLE, cache_folder
@@ -21,7 +22,8 @@ from runtime.engines.choice import choose
 from runtime.engines.library import EngineRequest
 from runtime.images import UInt8Array
 from runtime.machine import cores
-from runtime.requests.sample import Sample
+from runtime.requests.examples import examples_of
+from runtime.sampling.streams import Counter
 
 if TYPE_CHECKING:  # it imports torch, which `--artifact` needs not
     from benchmarks.speed.networks import Network
@@ -48,29 +50,20 @@ class Subject:
         """The reference network's, or the artifact's."""
         return self.manifest.name
 
-    def inputs(self, graph: GraphName, count: int) -> dict[str, NDArray[Any]]:
+    def inputs(self, graph: str, count: int) -> dict[str, NDArray[Any]]:
         """Ready made inputs of a graph: what `Model` would give it for seed 0."""
-        request = Sample(count, seed=0)
-        made: dict[str, Any] = {}
-        if graph == "encode":
+        made = examples_of(self.artifact, Counter(0, 0, count), graph=graph)
+        if "images" in made:
             made["images"] = random_images(self.manifest, count)
-            labelled = self.manifest.encoder_takes_labels
-        else:
-            made["latents"] = request.latents(self.artifact)
-            labelled = self.manifest.labels is not None
-        if labelled:
-            made["labels"] = request.chosen_labels(self.manifest)
         return made
 
     def fewer_if_slow(self, images: int) -> int:
         """So many images, or an eighth of them where each costs billions of operations."""
         return images // 8 if self.name in _SLOW else images
 
-    def graph_file(self, graph: GraphName) -> bytes:
+    def graph_file(self, graph: str) -> bytes:
         """The plain fp32 graph, as exported."""
-        specs = self.manifest.decode if graph == "decode" else self.manifest.encode
-        (spec,) = (spec for spec in specs if spec.precision == "fp32")
-        return self.artifact.files[spec.file]
+        return self.artifact.files[self.manifest.graphs[graph].files["fp32"]]
 
     def variant(
         self, model: Model, backend: str, precision: Precision | Literal["auto"]
@@ -90,7 +83,7 @@ class Subject:
 
 def random_images(manifest: Manifest, count: int) -> UInt8Array:
     """Noise of the model's size: an encoder's speed does not depend on what it sees."""
-    shape = (count, *manifest.image.shape)
+    shape = (count, *manifest.image().shape)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 

@@ -97,9 +97,7 @@ def infer_shapes(
         value.type.tensor_type.shape.dim[0].Clear()
     if follow_values:
         _unsqueeze_scalars(graph)
-    return onnx.shape_inference.infer_shapes(
-        graph, strict_mode=True, data_prop=follow_values
-    ).graph
+    return onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=follow_values).graph
 
 
 def _unsqueeze_scalars(model: "onnx.ModelProto") -> None:

@@ -23,6 +23,7 @@ Labels = Label | np.integer[Any] | Sequence[Label] | NDArray[Any]
 MAX_LATENT = 1e6
 """Beyond it no model has seen anything."""
 MAX_COUNT = 2**31
+MAX_TRUNCATION = 100.0
 SIZE_AXES = ("height", "width")
 """The named axes that a request's `size` gives, in its order."""
 
@@ -50,9 +51,15 @@ def check_truncation(value: object) -> float | None:
     """None, or a positive finite float."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 < value <= 100.0:
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0.0 < value <= MAX_TRUNCATION
+    ):
         return float(value)
-    raise InputError("truncation", "a number above 0 and at most 100, or none", short(value))
+    raise InputError(
+        "truncation", f"a number above 0 and at most {MAX_TRUNCATION:g}, or none", short(value)
+    )
 
 
 def check_labels(

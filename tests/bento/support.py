@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 
-from bento.errors import JsonErrors
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
@@ -37,7 +36,7 @@ async def ask_async(
     settings: dict[str, Any] | None = None,
     **request: Any,
 ) -> httpx.Response:
-    app = JsonErrors(build_app(Settings(**(settings or {})), models))
+    app = build_app(Settings(**(settings or {})), models)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.request(method, path, **request)

@@ -69,7 +69,7 @@ def test_encode_formats_agree(ask: Ask, models: Models) -> None:
 def test_every_way_to_send_pictures_agrees(ask: Ask, models: Models) -> None:
     model = models.get("tiny-vae")
     image = photo()
-    fitted = fit(image, model.manifest.image)
+    fitted = fit(image, model.manifest.image())
     expected = model.encode(fitted[None]).mean
 
     png = as_file(image)

@@ -183,12 +183,12 @@ def test_the_log_says_what_is_served_on_which_engine_and_what_is_not(server: Ser
     assert "cannot serve damaged" in log
 
 
-@pytest.mark.parametrize("middleware", ["false", "true"])
-def test_with_a_key_in_front_of_bentomls_middleware_and_behind_it(
-    artifacts: Path, tmp_path: Path, middleware: str
-) -> None:
+def test_with_a_key_and_cors(artifacts: Path, tmp_path: Path) -> None:
     key = "a key of many letters"
-    environ = {"LATENTSERVE_API_KEY": key, "LATENTSERVE_BENTOML_MIDDLEWARE": middleware}
+    environ = {
+        "LATENTSERVE_API_KEY": key,
+        "LATENTSERVE_CORS_ORIGINS": "https://a.test,https://b.test",
+    }
     own = Server(tmp_path, artifacts, environ=environ)
     try:
         assert own.readiness.status_code == 200
@@ -202,8 +202,21 @@ def test_with_a_key_in_front_of_bentomls_middleware_and_behind_it(
                 refused = client.request(method, path)
                 assert refused.status_code == status
                 assert set(refused.json()) == {"error", "field", "expected", "found"}
+            origin = {"origin": "https://b.test"}
+            allowed = client.get("/nowhere", headers=origin).headers
+            assert allowed["access-control-allow-origin"] == "https://b.test"
+            assert "X-Seed" in allowed["access-control-expose-headers"]
             told = client.get("/metrics").text
             assert 'latentserve_model_info{engine="onnxruntime' in told
             assert "/nowhere" not in told, "a series for whatever a client asks for"
+        preflight = {"origin": "https://b.test", "access-control-request-method": "POST"}
+        answered = httpx.options(f"{own.url}/sample", headers=preflight)
+        assert answered.status_code == 200
+        assert answered.headers["access-control-allow-origin"] == "https://b.test"
+        refused = httpx.get(f"{own.url}/models", headers={"origin": "https://a.test"})
+        assert refused.status_code == 401
+        assert refused.headers["access-control-allow-origin"] == "https://a.test"
+        elsewhere = preflight | {"origin": "https://c.test"}
+        assert httpx.options(f"{own.url}/sample", headers=elsewhere).status_code == 400
     finally:
         own.stop()

@@ -1,6 +1,7 @@
 """Exports of any size: named axes, noise and truncation inputs, translators, no prior."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,9 +197,9 @@ def test_a_translator(tmp_path: Path) -> None:
     ],
 )
 def test_axes_that_do_not_fit_are_refused(
-    tmp_path: Path, changes: dict[str, object], message: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    options = {"latent": LATENT, "image": IMAGE, "axes": AXES} | changes
+    options: dict[str, Any] = {"latent": LATENT, "image": IMAGE, "axes": AXES} | changes
     with pytest.raises(ExportError, match=message):
         export(decode=Decoder(), name="wrong", out=tmp_path, precisions=(), **options)
     assert not (tmp_path / "wrong" / "1").exists()
