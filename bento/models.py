@@ -196,7 +196,8 @@ class Models:
         return len(self._models)
 
     def get(self, name: str | None, request: str | None = None) -> Model:
-        """A model by `name` or `name@version`, one that answers a request; None is the first by name.
+        """A model by `name` or `name@version`, one that answers a request; None is the first by
+        name.
 
         503 while no model is loaded, InputError listing the names of those that will do.
         """

@@ -33,8 +33,8 @@ from benchmarks.speed.publishing import parser
 from benchmarks.speed.subjects import Subject, add_options, opened
 from benchmarks.speed.timing import rate
 from runtime.artifact.graphs import Precision
-from runtime.engines.gpu import NO_GPU
 from runtime.engines.nvidia import devices
+from runtime.engines.nvidia.devices import NO_GPU
 from runtime.engines.nvidia.tensorrt import is_installed
 from runtime.engines.onnxruntime import has_cuda
 from runtime.errors import EngineError

@@ -46,7 +46,7 @@ class Buffers:
         self._cuda, self._spec = cuda, spec
         self._host: dict[str, NDArray[Any]] = {}
         for tensor in (*spec.inputs, *spec.outputs):
-            shape = (batch, *tensor.shape)
+            shape = (batch, *tensor.at())
             size = prod(shape) * np.dtype(tensor.dtype).itemsize
             self.device[tensor.name] = cuda.allocate(size)
             opened.callback(cuda.free, self.device[tensor.name])
@@ -162,7 +162,7 @@ def tensorrt_loops(
     context.set_device_memory(scratch, engine.device_memory_size_v2)
     buffers = Buffers(cuda, spec, inputs, batch, opened)
     for tensor in spec.inputs:
-        context.set_input_shape(tensor.name, (batch, *tensor.shape))
+        context.set_input_shape(tensor.name, (batch, *tensor.at()))
     for name, address in buffers.device.items():
         context.set_tensor_address(name, address)
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.gpu.raw import looped
 from benchmarks.speed.engines import Measure, MissingError
-from benchmarks.speed.networks import Network
-from export.modules import DecodeModule
+from benchmarks.speed.networks import Network, graph_module
 from runtime.artifact.graphs import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
@@ -41,15 +40,16 @@ class Decoder(nn.Module):
     def __init__(self, network: Network, precision: Precision, *, channels_last: bool) -> None:
         super().__init__()
         self.dtype = _DTYPES[precision]
-        self.border = DecodeModule(network.decode, network.image)
-        inner = self.border.decoder.to(self.dtype)
+        self.graph = graph_module(network, "decode")
+        inner = self.graph.module.to(self.dtype)
         if channels_last:
             inner = inner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.border.decoder = _Reduced(inner, self.dtype)
+        self.graph.module = _Reduced(inner, self.dtype)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         # Bytes side by side are copied out in one go.
-        return self.border(latents, labels).contiguous()
+        given = (latents,) if labels is None else (latents, labels)
+        return self.graph(*given)[0].contiguous()
 
 
 class _Reduced(nn.Module):

@@ -191,7 +191,8 @@ class Frozen(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        (images,) = tensors
         logits, features = self.network(_to_float(images))
         return logits.softmax(dim=1), features
 
@@ -237,15 +238,23 @@ def to_onnx(network: Network, recipe: ClassifierRecipe) -> bytes:
     spec = GraphSpec(
         file=f"{recipe.name}.onnx",
         precision="fp32",
-        inputs=(TensorSpec(name="images", dtype="uint8", shape=shape),),
+        inputs=(TensorSpec(name="images", role="images", dtype="uint8", shape=shape),),
         outputs=(
             TensorSpec(
-                name="probabilities", dtype="float32", shape=(network.classify.out_features,)
+                name="probabilities",
+                role="mean",
+                dtype="float32",
+                shape=(network.classify.out_features,),
             ),
-            TensorSpec(name="features", dtype="float32", shape=(network.classify.in_features,)),
+            TensorSpec(
+                name="features",
+                role="mean",
+                dtype="float32",
+                shape=(network.classify.in_features,),
+            ),
         ),
     )
-    return convert.to_onnx(Frozen(network).eval(), spec)
+    return convert.to_onnx(Frozen(network).eval(), spec, {})
 
 
 def _to_float(images: Tensor) -> Tensor:

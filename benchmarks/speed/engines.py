@@ -200,14 +200,9 @@ def _torch(case: Case, *, compiles: bool) -> Measure:
         raise MissingError("no torch module is known for an artifact")
     import torch
 
-    from export.modules import DecodeModule, EncodeModule
+    from benchmarks.speed.networks import graph_module
 
-    network = case.subject.network
-    if case.graph == "decode":
-        module: torch.nn.Module = DecodeModule(network.decode, network.image)
-    else:
-        assert network.encode is not None  # noqa: S101 - the artifact has an encoder
-        module = EncodeModule(network.encode, network.image)
+    module = graph_module(case.subject.network, case.graph)
     tensors = [torch.from_numpy(a) for a in case.subject.inputs(case.graph, case.batch).values()]
     torch.set_num_threads(cores())
     call: Callable[..., Any] = module

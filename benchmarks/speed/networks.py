@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import table, write_json
 from runtime.images import ImageSpec
+
+if TYPE_CHECKING:
+    from export.modules import GraphModule
+
 
 SEED = 2024
 
@@ -266,3 +271,18 @@ def main(arguments: Sequence[str]) -> None:
     ]
     print(table(("network", "parameters", "FLOP an image"), rows))
     write_json(options.json, "networks", figures)
+
+
+def graph_module(network: Network, graph: str) -> "GraphModule":
+    """The module of a network as `export` converts it: uint8 images outside, floats inside."""
+    from export.modules import GraphModule
+    from export.options import ExportOptions
+    from export.signatures import decoder_spec, encoder_spec
+
+    options = ExportOptions(
+        name=network.name, latent=network.latent, image=network.image, labels=network.labels
+    )
+    encodes = graph == "encode" and network.encode is not None
+    spec = encoder_spec(options) if encodes else decoder_spec(options)
+    module = network.encode if encodes and network.encode is not None else network.decode
+    return GraphModule(module, spec, network.image.value_range)

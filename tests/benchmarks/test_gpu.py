@@ -267,8 +267,8 @@ def test_buffers_hold_a_batch_and_are_given_back(cuda: FakeCuda) -> None:
     spec = GraphSpec(
         file="decode.onnx",
         precision="fp32",
-        inputs=(TensorSpec(name="latents", dtype="float32", shape=(2,)),),
-        outputs=(TensorSpec(name="images", dtype="uint8", shape=(4, 4, 1)),),
+        inputs=(TensorSpec(name="latents", role="latents", dtype="float32", shape=(2,)),),
+        outputs=(TensorSpec(name="images", role="images", dtype="uint8", shape=(4, 4, 1)),),
     )
     latents = np.arange(6, dtype=np.float32).reshape(3, 2)
     with ExitStack() as opened:
@@ -330,8 +330,7 @@ def test_torchs_decoder_computes_in_its_precision_behind_the_same_border() -> No
     from torch import nn
 
     from benchmarks.gpu.torch import Decoder
-    from benchmarks.speed.networks import Network
-    from export.modules import DecodeModule
+    from benchmarks.speed.networks import Network, graph_module
 
     torch.manual_seed(0)
     layers = nn.Sequential(
@@ -339,7 +338,7 @@ def test_torchs_decoder_computes_in_its_precision_behind_the_same_border() -> No
     )
     network = Network("tiny", layers.eval(), (4,), ImageSpec(height=8, width=8, channels=3))
     latents = network.inputs(5)
-    expected = DecodeModule(network.decode, network.image)(*latents)
+    expected = graph_module(network, "decode")(*latents)[0]
     for channels_last in (False, True):
         exact = Decoder(network, "fp32", channels_last=channels_last)(*latents)
         assert exact.is_contiguous()

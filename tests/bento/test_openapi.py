@@ -77,7 +77,14 @@ def test_every_example_works(document: dict[str, Any], ask: Ask, models: Models)
                     assert reply.headers["content-type"] in operation["responses"]["200"]["content"]
                     tried.append(path)
     # /sample: one bare, two for each of three models, one by label.
-    expected = {"/sample": 8, "/decode": 3, "/encode": 1, "/reconstruct": 1, "/interpolate": 3}
+    expected = {
+        "/sample": 8,
+        "/decode": 3,
+        "/encode": 1,
+        "/reconstruct": 1,
+        "/interpolate": 3,
+        "/manifold": 1,
+    }
     assert Counter(tried) == expected
 
 
@@ -93,8 +100,9 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
             if reply.status_code == 422:
                 assert reply.json()["found"] != "an unknown field", (path, name)
     optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
-    assert optional == {"/sample", "/interpolate"}
-    for path in optional:
+    assert optional == {"/sample", "/interpolate", "/manifold"}
+    assert ask("POST", "/manifold?model=tiny-vae&steps=2").status_code == 200
+    for path in optional - {"/manifold"}:
         assert ask("POST", f"{path}?model=tiny-plain&seeds=1,2").status_code == 200
 
 

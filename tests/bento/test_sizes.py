@@ -1,0 +1,97 @@
+"""Models of any size over HTTP: size, noise, truncation, translate and manifold."""
+
+import asyncio
+import io
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from bento.models import Models
+from bento.settings import Settings
+from runtime.images.encoding import decode_npy, encode_npy
+from tests.bento.support import Ask, ask_async
+from tests.sized import write_sized
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory):
+    root = tmp_path_factory.mktemp("sized")
+    write_sized(root)
+    models = Models(Settings(artifacts=root, backend="onnxruntime", precision="fp32"))
+    models.load()
+    yield models
+    models.close()
+
+
+@pytest.fixture(scope="module")
+def ask(models: Models) -> Ask:
+    def ask(method: str, path: str, **request: Any) -> httpx.Response:
+        return asyncio.run(ask_async(models, method, path, **request))
+
+    return ask
+
+
+def png(height: int, width: int, channels: int = 3, value: int = 128) -> bytes:
+    pixels = np.full((height, width, channels), value, np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_sample_of_a_size(ask: Ask, models: Models) -> None:
+    body = {"n": 3, "seed": 5, "size": [16, 10], "truncation": 0.5, "format": "npy"}
+    images = decode_npy(ask("POST", "/sample", json=body).content)
+    expected = models.get(None).sample(3, seed=5, size=(16, 10), truncation=0.5)
+    assert np.abs(images.astype(int) - expected).max() <= 1
+    query = "/sample?n=3&seed=5&size=16,10&truncation=0.5&format=npy"
+    assert np.array_equal(decode_npy(ask("POST", query).content), images)
+    refused = ask("POST", "/sample", json={"size": [15, 10]})
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "size"
+    assert ask("POST", "/sample", json={"size": [16]}).status_code == 422
+
+
+def test_decode_takes_size_and_noise_from_the_request(ask: Ask, models: Models) -> None:
+    model = models.get(None)
+    latents = model.latents(2, seed=3, size=(6, 8))
+    reply = ask(
+        "POST",
+        "/decode?seed=3&format=npy",
+        content=encode_npy(latents),
+        headers={"content-type": "application/x-npy"},
+    )
+    found = decode_npy(reply.content)
+    assert np.abs(found.astype(int) - model.sample(2, seed=3, size=(6, 8))).max() <= 1
+
+
+def test_pictures_keep_their_size_unless_one_is_named(ask: Ask) -> None:
+    files = {"files": ("a.png", png(21, 30))}
+    reply = ask("POST", "/reconstruct", files=files, data={"format": "npy"})
+    assert decode_npy(reply.content).shape == (1, 22, 30, 3)
+    reply = ask("POST", "/encode", files=files, data={"format": "npy", "size": "8,6"})
+    assert decode_npy(reply.content).shape == (1, 2, 4, 3)
+
+
+def test_translate_with_a_mask(ask: Ask, models: Models) -> None:
+    files = {"files": ("a.png", png(12, 16)), "mask": ("m.png", png(12, 16, 1, 255))}
+    reply = ask("POST", "/translate", files=files, data={"format": "npy"})
+    assert reply.status_code == 200, reply.text
+    images = np.full((1, 12, 16, 3), 128, np.uint8)
+    expected = models.get(None).translate(images, mask=np.full((1, 12, 16, 1), 255, np.uint8))
+    assert np.abs(decode_npy(reply.content).astype(int) - expected).max() <= 1
+    missing = ask("POST", "/translate", files={"files": ("a.png", png(12, 16))})
+    assert missing.status_code == 422
+    assert missing.json()["field"] == "mask"
+
+
+def test_models_describe_axes_and_requests(ask: Ask) -> None:
+    (entry,) = ask("GET", "/models").json()["models"]
+    assert entry["axes"]["height"] == {"min": 4, "max": 64, "multiple_of": 2, "default": 8}
+    assert "translate" in entry["requests"]
+    assert "manifold" not in entry["requests"]
+    refused = ask("POST", "/manifold", json={"steps": 2})
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "model"
