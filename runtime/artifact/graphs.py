@@ -32,8 +32,10 @@ _LARGEST_DIM = 1 << 20
 def _check_dim(dim: Dim) -> Dim:
     if isinstance(dim, str):
         parse(dim)
-    elif not 1 <= dim <= _LARGEST_DIM:
-        raise ValueError(f"expected a number from 1 to {_LARGEST_DIM}, found {dim}")
+    elif dim < 1:
+        raise ValueError(f"expected a number greater than or equal to 1, found {dim}")
+    elif dim > _LARGEST_DIM:
+        raise ValueError(f"expected a number of at most {_LARGEST_DIM}, found {dim}")
     return dim
 
 

@@ -83,6 +83,11 @@ def test_engines_and_graph_forms_agree(name: str, tmp_path: Path) -> None:
 @pytest.mark.skipif("bf16" not in precisions(), reason="no bf16 on this CPU")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_bf16_keeps_to_its_tolerance(name: str, tmp_path: Path) -> None:
+    if "bf16" in read_artifact(ARTIFACTS / name).manifest.left_out:
+        # Too far off when the artifact was exported, and so it is here.
+        with pytest.raises(runtime.EngineError, match="pixels outside the tolerance"):
+            runtime.load(ARTIFACTS / name, precision="bf16", cache=tmp_path)
+        return
     with runtime.load(ARTIFACTS / name, precision="bf16", cache=tmp_path) as model:
         images = model.sample(1000, seed=11)
     with runtime.load(ARTIFACTS / name, backend="onnxruntime", precision="fp32") as model:

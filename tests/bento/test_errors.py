@@ -243,7 +243,8 @@ def test_images_of_the_wrong_size_or_model(ask: Ask) -> None:
     for path in ("/encode", "/reconstruct"):
         images = encode_npy(np.zeros((1, 8, 8, 3), np.uint8))
         reply = ask("POST", f"{path}?model=tiny-plain", content=images, headers=NPY)
-        check(reply, 422, "model", "['tiny-vae@1'] (those that can encode) | 'tiny-plain'")
+        able = f"['tiny-vae@1'] (those that can {path[1:]}) | 'tiny-plain'"
+        check(reply, 422, "model", able)
         # Without a name it is the first that can.
         grey = encode_npy(np.zeros((1, 8, 8, 1), np.uint8))
         assert ask("POST", path, content=grey, headers=NPY).headers["x-model"] == "tiny-vae@1"
