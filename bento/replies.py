@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bento.errors import RequestError
-from runtime import InputError
+from runtime import InputError, Model
+from runtime.batching.jobs import Job
 from runtime.images import UInt8Array, contact_sheet
 from runtime.images.encoding import (
     MEDIA_TYPES,
@@ -183,3 +184,21 @@ def encode_posterior(encoded: Encoded, model: str, array_format: str) -> bytes:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def image_shape(model: Model, job: Job[Any]) -> tuple[int, int, int]:
+    """(H, W, C) of the images that a job gives."""
+    signatures = model.manifest.signatures
+    made = signatures[job.graph].output("images")
+    if made is None:  # what it encodes is decoded again
+        made = signatures["decode"].output("images")
+    height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
+    return height, width, channels
+
+
+def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:
+    """Each origin with the name of its class, where the model has classes."""
+    names = model.manifest.labels
+    if labels is None or names is None:
+        return origins
+    return [{**o, "label": names[i]} for o, i in zip(origins, labels.tolist(), strict=True)]

@@ -27,9 +27,11 @@ from bento.replies import (
     choose_format,
     encode_pictures,
     encode_posterior,
+    image_shape,
     is_streamed,
     needs_origins,
     posterior_bytes,
+    with_labels,
 )
 from bento.schemas import (
     DecodeOptions,
@@ -390,24 +392,6 @@ class _Api:
         return stream
 
 
-def image_shape(model: Model, job: Job[Any]) -> tuple[int, int, int]:
-    """(H, W, C) of the images that a job gives."""
-    signatures = model.manifest.signatures
-    made = signatures[job.graph].output("images")
-    if made is None:  # what it encodes is decoded again
-        made = signatures["decode"].output("images")
-    height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
-    return height, width, channels
-
-
 def _traced(job: Job[T], call: Call) -> Job[T]:
     """The job, its stages told to the request's trace where there is one."""
     return job if call.trace is None else replace(job, timed=call.trace.stage)
-
-
-def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:
-    """Each origin with the name of its class, where the model has classes."""
-    names = model.manifest.labels
-    if labels is None or names is None:
-        return origins
-    return [{**o, "label": names[i]} for o, i in zip(origins, labels.tolist(), strict=True)]

@@ -46,6 +46,11 @@ class Upload:
         self, manifest: Manifest, graph: str, size: Sequence[int] | None, settings: Settings
     ) -> ImageSpec:
         """The size to which the files are brought (`runtime.requests.pictures`)."""
+        if self.mask is not None and manifest.graphs[graph].spec().input("mask") is None:
+            raise InputError("mask", "none: this request takes no mask", "a file")
+        if self.array is not None and size is not None and tuple(size) != self.array.shape[1:3]:
+            found = f"an array of {list(self.array.shape)}"
+            raise InputError("size", "none with an array, or its own height and width", found)
         picture = (1, 1)
         if self.array is None and size is None and manifest.axes:
             field, data = self.files[0]
@@ -63,7 +68,12 @@ class Upload:
             return None
         grey = spec.model_copy(update={"channels": 1})
         loop = asyncio.get_running_loop()
-        mask, _ = await loop.run_in_executor(_OPENING, _open, self.mask, grey, settings.max_pixels)
+        try:
+            mask, _ = await loop.run_in_executor(
+                _OPENING, _open, self.mask, grey, settings.max_pixels
+            )
+        except InputError as error:
+            raise InputError("mask", error.expected, error.found) from error
         return mask[None]
 
     def room(self, spec: ImageSpec, settings: Settings) -> NDArray[Any]:
@@ -163,6 +173,8 @@ async def _read_form(
     try:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile) and name == "mask":
+                if mask is not None:
+                    raise InputError("mask", "one file", "several")
                 _check_part("mask", value)
                 mask = await value.read()
             elif isinstance(value, UploadFile):

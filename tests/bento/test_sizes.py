@@ -82,6 +82,15 @@ def test_translate_with_a_mask(ask: Ask, models: Models) -> None:
     images = np.full((1, 12, 16, 3), 128, np.uint8)
     expected = models.get(None).translate(images, mask=np.full((1, 12, 16, 1), 255, np.uint8))
     assert np.abs(decode_npy(reply.content).astype(int) - expected).max() <= 1
+    two = [("files", ("a.png", png(12, 16))), *[("mask", ("m.png", png(4, 4, 1)))] * 2]
+    assert ask("POST", "/translate", files=two).json()["field"] == "mask"
+    damaged = {**files, "mask": ("m.png", b"no picture")}
+    assert ask("POST", "/translate", files=damaged).json()["field"] == "mask"
+    assert ask("POST", "/reconstruct", files=files).json()["field"] == "mask"
+    array = encode_npy(np.zeros((1, 12, 16, 3), np.uint8))
+    headers = {"content-type": "application/x-npy"}
+    other = ask("POST", "/encode?size=8,6", content=array, headers=headers)
+    assert other.json()["field"] == "size"
     missing = ask("POST", "/translate", files={"files": ("a.png", png(12, 16))})
     assert missing.status_code == 422
     assert missing.json()["field"] == "mask"
