@@ -19,18 +19,32 @@ class GraphCapacity:
     max_batch: int
     runners: int
     memory: int
-    _rows: dict[tuple[str, Size], int] = field(default_factory=dict[tuple[str, Size], int])
+    _known: dict[tuple[str, Size], tuple[int, int, int]] = field(
+        default_factory=dict[tuple[str, Size], tuple[int, int, int]]
+    )
 
     def rows(self, graph: str, size: Size) -> int:
         """The most rows of one run, at least 1."""
-        found = self._rows.get((graph, size))
-        if found is None:
-            fitting = self.bounds[graph].rows(self.memory // self.runners, size)
-            if len(self._rows) > 4096:  # sizes that clients made up must not fill the memory
-                self._rows.clear()
-            found = self._rows[graph, size] = max(1, min(self.max_batch, fitting))
-        return found
+        return self._measured(graph, size)[0]
 
     def bytes(self, graph: str, size: Size, rows: int) -> int:
         """Bytes that a run of so many rows holds at its peak."""
-        return self.bounds[graph].cost(rows, size).bytes
+        _, first, further = self._measured(graph, size)
+        return first + (rows - 1) * further
+
+    def _measured(self, graph: str, size: Size) -> tuple[int, int, int]:
+        """The most rows of one run, the bytes of a run of one row, and of each further row.
+
+        Asked for several times by every request, so that it is looked up, not computed.
+        """
+        found = self._known.get((graph, size))
+        if found is None:
+            bounds = self.bounds[graph]
+            first = bounds.cost(1, size).bytes
+            further = bounds.cost(2, size).bytes - first
+            fitting = bounds.rows(self.memory // self.runners, size)
+            if len(self._known) > 4096:  # sizes that clients made up must not fill the memory
+                self._known.clear()
+            found = max(1, min(self.max_batch, fitting)), first, further
+            self._known[graph, size] = found
+        return found

@@ -60,6 +60,7 @@ def decoding(
     given = conditions(
         manifest,
         "decode",
+        spec,
         size,
         labels=checked_labels(manifest, "decode", labels, count),
         truncation=checked_truncation(spec, truncation),

@@ -66,6 +66,7 @@ def encoding(
     given = conditions(
         manifest,
         "encode",
+        spec,
         size,
         labels=checked_labels(manifest, "encode", labels, count),
         noise_of=None if seed is None else Counter(seed, 0, count),

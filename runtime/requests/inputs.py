@@ -57,6 +57,7 @@ class Conditions:
 def conditions(
     manifest: Manifest,
     graph: str,
+    spec: GraphSpec,
     size: Size,
     *,
     labels: Int64Array | None = None,
@@ -65,9 +66,10 @@ def conditions(
 ) -> Conditions:
     """The conditions of a graph's rows, from checked values."""
     return Conditions(
-        manifest.graphs[graph].spec(),
+        spec,
         size,
-        noise_streams(manifest.signatures, graph),
+        # Most graphs take no noise, and this is done for every request.
+        {} if spec.input("noise") is None else noise_streams(manifest.signatures, graph),
         labels,
         NO_TRUNCATION if truncation is None else truncation,
         noise_of,

@@ -68,10 +68,13 @@ def graph_of(manifest: Manifest, name: str) -> GraphSpec:
     return graph.spec()
 
 
+_ITEM_BYTES = {"float32": 4, "int64": 8, "uint8": 1}
+
+
 def row_bytes(spec: GraphSpec, size: Size) -> int:
     """Bytes of one row's inputs and outputs."""
     tensors = (*spec.inputs, *spec.outputs)
-    return sum(t.values(size) * np.dtype(t.dtype).itemsize for t in tensors)
+    return sum(t.values(size) * _ITEM_BYTES[t.dtype] for t in tensors)
 
 
 def images_of(outputs: Tensors, start: int = 0) -> UInt8Array:

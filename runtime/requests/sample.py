@@ -1,6 +1,6 @@
 """Sample: images of a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
@@ -27,7 +28,7 @@ from runtime.requests.checks import (
 )
 from runtime.requests.inputs import conditions, drawn_labels, latent_draws, with_tensor
 from runtime.requests.request import Described, graph_of, images_of, row_bytes
-from runtime.sampling.streams import MAX_SEED, Counter, Draws
+from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Sample:
 
     def latents(self, model: Described) -> Float32Array:
         """The latents of all images: [n, *latent]."""
-        return np.asarray(self._draws(model, 0, self.counter.count))
+        spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
+        return np.asarray(self._draws(model, spec, size)(0, self.counter.count))
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
@@ -83,21 +85,25 @@ class Sample:
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
         spec, size = graph_of(manifest, "decode"), self._size(manifest)
-        truncation, counter = check_truncation(self.truncation), self.counter
+        counter, draws = self.counter, self._draws(model, spec, size)
         labels = check_labels(manifest, self.labels, counter.count)
+        drawn = spec.input("labels") if labels is None else None
+        classes = len(manifest.labels or ())
+        given = conditions(
+            manifest,
+            "decode",
+            spec,
+            size,
+            labels=labels,
+            truncation=self.truncation,
+            noise_of=counter,
+        )
 
         def rows(start: int, stop: int) -> Inputs:
-            part = counter.slice(start, stop)
-            chosen = (
-                drawn_labels(len(manifest.labels or ()), part)
-                if labels is None
-                else labels[start:stop]
-            )
-            given = conditions(
-                manifest, "decode", size, labels=chosen, truncation=truncation, noise_of=part
-            )
-            latents = self._draws(model, start, stop)
-            return with_tensor(spec, "latents", latents, given.rows(0, part.count))
+            inputs = given.rows(start, stop)
+            if drawn is not None:
+                inputs[drawn.name] = integers(counter.slice(start, stop), Stream.LABEL, classes)
+            return with_tensor(spec, "latents", draws(start, stop), inputs)
 
         return Job(
             "decode", counter.count, rows, images_of, size=size, row_bytes=row_bytes(spec, size)
@@ -112,11 +118,15 @@ class Sample:
             )
         return check_size(manifest, self.size)
 
-    def _draws(self, model: Described, start: int, stop: int) -> Draws | Float32Array:
-        truncation = check_truncation(self.truncation)
-        spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
+    def _draws(
+        self, model: Described, spec: GraphSpec, size: Size
+    ) -> Callable[[int, int], Draws | Float32Array]:
+        """The latents of images start..stop; where the graph truncates by itself, not truncated."""
+        truncation, counter, prior = check_truncation(self.truncation), self.counter, model.prior
         if spec.input("truncation") is not None:
-            truncation = None  # the graph truncates by itself
+            truncation = None
         latents = spec.input("latents")
         shape = () if latents is None else latents.at(size)
-        return latent_draws(shape, model.prior, self.counter.slice(start, stop), truncation)
+        return lambda start, stop: latent_draws(
+            shape, prior, counter.slice(start, stop), truncation
+        )

@@ -38,6 +38,7 @@ class Translate:
         given = conditions(
             manifest,
             "translate",
+            spec,
             size,
             labels=checked_labels(manifest, "translate", self.labels, count),
             truncation=checked_truncation(spec, self.truncation),
