@@ -13,9 +13,16 @@ from export.signatures import decoder_spec, encoder_spec, translator_spec
 from export.write import choose_version
 from runtime.artifact.bounds import Bounds
 from runtime.artifact.graphs import GraphSpec
-from runtime.artifact.manifest import Axis, Graph, Manifest, Parity, Provenance
+from runtime.artifact.manifest import (
+    Axis,
+    Graph,
+    Manifest,
+    Parity,
+    Provenance,
+    check_axes,
+    check_choices,
+)
 from runtime.artifact.reading import Artifact
-from runtime.artifact.size import axes_of
 from runtime.errors import ExportError
 from runtime.machine import installed_version
 
@@ -108,22 +115,12 @@ def make_draft(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> Dr
 
 def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> None:
     """What the manifest would refuse after the conversion is refused before."""
-    batches = list(options.batches)
-    if not batches or batches != sorted(set(batches)) or batches[0] < 1:
-        raise ExportError(f"batches: expected ascending sizes, found {tuple(batches)}")
-    labels = options.labels
-    if labels is not None and (not labels or len(set(labels)) != len(labels)):
-        raise ExportError(f"labels: expected distinct class names, found {tuple(labels)}")
-    tensors = [t for spec in graphs.values() for t in (*spec.inputs, *spec.outputs)]
-    for tensor in tensors:
-        for name, divisor in axes_of(tensor.shape).items():
-            if name not in options.axes:
-                raise ExportError(f"{tensor.name}: {name!r} is not among the axes")
-            if options.axes[name].multiple_of % divisor:
-                raise ExportError(
-                    f"{tensor.name}: expected {name} to be a multiple of {divisor}, found steps of "
-                    f"{options.axes[name].multiple_of}"
-                )
+    try:
+        check_choices(options.batches, options.labels)
+        for name, spec in graphs.items():
+            check_axes(name, spec, options.axes)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
     image = {"height": options.image.height, "width": options.image.width}
     for name, axis in options.axes.items():
         if name in image and axis.default != image[name]:

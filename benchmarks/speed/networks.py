@@ -282,7 +282,8 @@ def graph_module(network: Network, graph: str) -> "GraphModule":
     options = ExportOptions(
         name=network.name, latent=network.latent, image=network.image, labels=network.labels
     )
-    encodes = graph == "encode" and network.encode is not None
-    spec = encoder_spec(options) if encodes else decoder_spec(options)
-    module = network.encode if encodes and network.encode is not None else network.decode
-    return GraphModule(module, spec, network.image.value_range)
+    if graph == "decode":
+        return GraphModule(network.decode, decoder_spec(options), network.image.value_range)
+    if network.encode is None:
+        raise ValueError(f"{network.name}: expected a network with an encoder, found none")
+    return GraphModule(network.encode, encoder_spec(options), network.image.value_range)

@@ -1,7 +1,7 @@
 """The artifact's description of itself: `manifest.json` as frozen, closed pydantic models."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -129,6 +129,28 @@ class Provenance(Frozen):
     figures: dict[str, float] = Field(default_factory=dict)
 
 
+def check_choices(batches: Sequence[int], labels: Sequence[str] | None) -> None:
+    """ValueError unless the batches ascend from 1 on, and the class names, if any, are distinct."""
+    if not batches or batches[0] < 1 or list(batches) != sorted(set(batches)):
+        raise ValueError(f"batches: expected ascending sizes, found {tuple(batches)}")
+    if labels is not None and (not labels or len(set(labels)) != len(labels)):
+        raise ValueError(f"labels: expected distinct class names, found {tuple(labels)}")
+
+
+def check_axes(graph: str, spec: GraphSpec, axes: Mapping[str, Axis]) -> None:
+    """ValueError unless every axis that a signature names is declared, with steps that make all
+    its shapes whole."""
+    for tensor in (*spec.inputs, *spec.outputs):
+        for name, divisor in axes_of(tensor.shape).items():
+            if name not in axes:
+                raise ValueError(f"{graph}: {tensor.name}: axis {name!r} is not under axes")
+            if axes[name].multiple_of % divisor:
+                raise ValueError(
+                    f"{graph}: {tensor.name}: expected {name} to be a multiple of {divisor}, "
+                    f"found steps of {axes[name].multiple_of}"
+                )
+
+
 class Manifest(Frozen):
     """Everything a server must know before it opens a graph."""
 
@@ -155,10 +177,7 @@ class Manifest(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
-        if list(self.batches) != sorted(set(self.batches)):
-            raise ValueError(f"batches: expected ascending sizes, found {self.batches}")
-        if self.labels is not None and len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels: expected distinct class names")
+        check_choices(self.batches, self.labels)
         if (PRIOR in self.files) != (self.prior == "gaussian_mixture"):
             raise ValueError(
                 f"prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
@@ -171,7 +190,7 @@ class Manifest(Frozen):
                 if file not in self.files:
                     raise ValueError(f"{name}: {file} has no checksum under files")
             check_signature(name, graph.spec())
-            self._check_axes(name, graph)
+            check_axes(name, graph.spec(), self.axes)
         takes_labels = any(graph.spec().input("labels") for graph in self.graphs.values())
         if takes_labels != (self.labels is not None):
             raise ValueError(
@@ -179,19 +198,6 @@ class Manifest(Frozen):
             )
         self._check_agreement()
         return self
-
-    def _check_axes(self, name: str, graph: Graph) -> None:
-        """Every named axis is declared, its steps make all shapes whole, and inputs determine the
-        outputs' sizes or the axis is named by them alone."""
-        for tensor in (*graph.inputs, *graph.outputs):
-            for axis, divisor in axes_of(tensor.shape).items():
-                if axis not in self.axes:
-                    raise ValueError(f"{name}: {tensor.name}: axis {axis!r} is not under axes")
-                if self.axes[axis].multiple_of % divisor:
-                    raise ValueError(
-                        f"{name}: {tensor.name}: expected {axis} to be a multiple of {divisor}, "
-                        f"found steps of {self.axes[axis].multiple_of}"
-                    )
 
     def _check_agreement(self) -> None:
         """Latents have one shape in all graphs, and so have the images of a latent."""

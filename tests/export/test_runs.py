@@ -39,6 +39,12 @@ def test_a_vae_run(tmp_path: Path) -> None:
         manifest = model.manifest
         images = model.sample(5, seed=0)
         assert model.reconstruct(images).shape == images.shape == (5, 8, 8, 1)
+        latents = torch.from_numpy(model.latents(5, seed=0))
+    # The run's floats are in [0, 1], and so they were taken.
+    assert digits_vae().image.value_range == (0.0, 1.0)
+    with torch.inference_mode():
+        floats = load_run(run).decoder(latents).permute(0, 2, 3, 1).numpy()
+    assert np.abs(images - np.rint(floats * 255)).max() <= 1
     assert manifest.kind == "vae"
     assert manifest.image().shape == digits_vae().image.shape
     assert manifest.provenance.source == "python -m train digits_vae"
