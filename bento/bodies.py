@@ -1,13 +1,13 @@
 """Request bodies: bounded while they arrive, told apart by media type; JSON and `.npy` inside."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from pydantic_core import from_json as parse_json
 from starlette.requests import Request
 
 from bento.errors import RequestError
@@ -79,11 +79,24 @@ async def read_options(
 
 
 def _options_of(schema: type[OptionsT], content: bytes, max_images: int) -> OptionsT:
+    return from_json(schema, _parse_json(content), max_images)
+
+
+def _parse_json(content: bytes) -> object:
+    """JSON in UTF-8, no key twice in one object: another reader may take the other value."""
     try:
-        values = parse_json(content)
-    except ValueError as error:
+        return json.loads(content.decode(), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
         raise unparseable("JSON", str(error)) from None
-    return from_json(schema, values, max_images)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:80]!r} stands twice in an object")
+        found[name] = value
+    return found
 
 
 def read_array(body: Body) -> NDArray[Any]:

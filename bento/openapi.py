@@ -1,27 +1,20 @@
-"""The OpenAPI description, from the same pydantic models that check the requests.
+"""The OpenAPI description, from the same endpoints and pydantic models that answer the requests.
 
 Its examples name the models that are loaded, so that each of them works as it stands.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
+from bento.bodies import JSON
+from bento.endpoint import Endpoint
+from bento.endpoints import endpoints
 from bento.models import Models
-from bento.replies import ARRAY_REPLIES, PICTURE_REPLIES
-from bento.schemas import (
-    DecodeOptions,
-    DecodeRequest,
-    EncodeOptions,
-    InterpolateRequest,
-    ManifoldRequest,
-    SampleRequest,
-    SizedOptions,
-)
+from bento.schemas import LISTS
 from bento.settings import Settings
-from runtime import Model
-from runtime.images.encoding import MEDIA_TYPES
-from runtime.requests.encode import takes_noise
+from bento.uploads import MULTIPART
 from runtime.requests.request import answers
 
 Json = dict[str, Any]
@@ -30,9 +23,6 @@ API_VERSION = "1"
 """Counts changes that break clients; the package has a version of its own."""
 
 _REF = "#/components/schemas/{model}"
-# Larger latents would make the document unreadable.
-_MAX_EXAMPLE_VALUES = 512
-
 _ERRORS = {
     400: "The body cannot be parsed.",
     401: "The service has an API key, and the request does not carry it.",
@@ -60,6 +50,7 @@ class Error(BaseModel):
 def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
+    posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,7 +60,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
             "function of model, seed, i, label and truncation alone.",
         },
         "servers": [{"url": "."}],
-        "paths": _paths(settings, models),
+        "paths": posts | _gets(),
         "components": {"schemas": _schemas(), "securitySchemes": {"key": key}},
         "security": [] if settings.api_key is None else [{"key": []}],
     }
@@ -77,90 +68,18 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    for model in (SampleRequest, DecodeRequest, InterpolateRequest, ManifoldRequest, Error):
-        schema = model.model_json_schema(ref_template=_REF)
-        schemas |= schema.pop("$defs", {})
-        schemas[model.__name__] = schema
+    bodies = (endpoint.json_schema for endpoint in endpoints().values())
+    for model in (*bodies, Error):
+        if model is not None:
+            schema = model.model_json_schema(ref_template=_REF)
+            schemas |= schema.pop("$defs", {})
+            schemas[model.__name__] = schema
     return schemas
 
 
-def _paths(settings: Settings, models: Models) -> Json:
-    limits = (
-        f"At most {settings.max_images} images, {settings.max_body_bytes} bytes of body "
-        f"({settings.max_json_bytes} of JSON) and {settings.max_reply_bytes} bytes of reply "
-        "before compression."
-    )
-    pictures = (
-        "Picture files of any size are cropped and resized as in training; an `.npy` file is "
-        f"uint8 [n, H, W, C] of the exact size. At most {settings.max_files} files of "
-        f"{settings.max_pixels} pixels each, {settings.max_upload_pixels} together."
-    )
+def _gets() -> Json:
     return {
-        "/sample": _post(
-            "Sample images",
-            "Images of a seed, drawn anew or asked for again by `X-Seed`. Options may also stand "
-            f"in the query string, without a body. {limits}",
-            {"application/json": _json_body(SampleRequest, _sample_examples(models))},
-            PICTURE_REPLIES,
-            parameters=_query(SampleRequest),
-            headers={"X-Seed": _header("The seed, also where the server drew it; or the seeds.")},
-            body_required=False,
-        ),
-        "/decode": _post(
-            "Decode latents",
-            "JSON, or a float32 `.npy` file of shape [n, *latent] with its options in the query "
-            f"string. {limits}",
-            {
-                "application/json": _json_body(DecodeRequest, _decode_examples(models)),
-                **_binary(MEDIA_TYPES["npy"], "application/octet-stream"),
-            },
-            PICTURE_REPLIES,
-            parameters=_query(DecodeOptions),
-        ),
-        "/encode": _post(
-            "Encode pictures",
-            "The posterior's mean and log variance; with a `seed` one latent drawn from each "
-            "posterior, the same for the same seed, picture and number, and its log density. "
-            f"{pictures} {limits}",
-            _uploads(EncodeOptions, _upload_examples(models, "npz", "encode")),
-            ARRAY_REPLIES,
-            parameters=_query(EncodeOptions),
-        ),
-        "/reconstruct": _post(
-            "Encode and decode pictures",
-            "The images of the posterior's mean, or of noise 0 where the encoder takes noise. "
-            f"{pictures} {limits}",
-            _uploads(SizedOptions, _upload_examples(models, "png", "reconstruct")),
-            PICTURE_REPLIES,
-            parameters=_query(SizedOptions),
-        ),
-        "/interpolate": _post(
-            "Images on the way from one latent to another",
-            "Between image 0 of two seeds, or between two latents. Options but the latents may "
-            f"also stand in the query string, without a body. {limits}",
-            {"application/json": _json_body(InterpolateRequest, _interpolate_examples(models))},
-            PICTURE_REPLIES,
-            parameters=_query(InterpolateRequest, without=("a", "b")),
-            body_required=False,
-        ),
-        "/manifold": _post(
-            "A grid over a 2-D latent space",
-            "Equal steps in the prior's probability along both axes. Options may also stand in the "
-            f"query string, without a body. {limits}",
-            {"application/json": _json_body(ManifoldRequest, _manifold_examples(models))},
-            PICTURE_REPLIES,
-            parameters=_query(ManifoldRequest),
-            body_required=False,
-        ),
-        "/translate": _post(
-            "Translate pictures",
-            "The images that a network makes of pictures; a file field `mask` is white where the "
-            f"network is to act, for networks that take one. {pictures} {limits}",
-            _uploads(DecodeOptions, _upload_examples(models, "png", "translate")),
-            PICTURE_REPLIES,
-            parameters=_query(DecodeOptions),
-        ),
-        "/models": _get("Models served, and artifacts that failed to load", "application/json"),
+        "/models": _get("Models served, and artifacts that failed to load", JSON),
         "/readyz": _get(
             "200 once the models are loaded, verified and warm; 503 without any, and while an "
             "engine fails",
@@ -172,34 +91,79 @@ def _paths(settings: Settings, models: Models) -> Json:
     }
 
 
-def _post(
-    summary: str,
-    description: str,
-    content: Json,
-    formats: tuple[str, ...],
-    *,
-    parameters: list[Json] | None = None,
-    headers: Json | None = None,
-    body_required: bool = True,
-) -> Json:
-    schemas = {name: {"type": "object"} if name == "json" else _BINARY for name in formats}
+def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
+    examples: Json = {}
+    for model in models:
+        if answers(model.manifest, name):
+            made = endpoint.examples(model)
+            examples |= {title: {"value": value} for title, value in made.items()}
+    headers = {"X-Model": "name@version", **endpoint.headers}
     ok = {
-        "description": "In the format asked for.",
-        "headers": {"X-Model": _header("name@version"), **(headers or {})},
-        "content": {MEDIA_TYPES[name]: {"schema": schema} for name, schema in schemas.items()},
+        "description": "In the chosen format.",
+        "headers": {name: _header(text) for name, text in headers.items()},
+        "content": _contents(reply.media_type for reply in endpoint.replies.values()),
     }
     operation = {
-        "summary": summary,
-        "description": description,
-        "parameters": parameters or [],
-        "requestBody": {"required": body_required, "content": content},
+        "summary": endpoint.summary,
+        "description": _description(endpoint, settings),
+        "parameters": _query(endpoint.options),
+        "requestBody": {
+            "required": endpoint.needs_body,
+            "content": _bodies(endpoint, examples),
+        },
         "responses": {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items()}},
     }
     return {"post": operation}
 
 
+def _description(endpoint: Endpoint, settings: Settings) -> str:
+    text = [endpoint.description]
+    if not endpoint.needs_body:
+        text.append("Options may also stand in the query string, without a body.")
+    if MULTIPART in endpoint.reads:
+        text.append(
+            "Picture files of any size are cropped and resized as in training; an `.npy` file is "
+            f"uint8 [n, H, W, C] of the exact size. At most {settings.max_files} files of "
+            f"{settings.max_pixels} pixels each, {settings.max_upload_pixels} together."
+        )
+    text.append(
+        f"At most {settings.max_images} images, {settings.max_body_bytes} bytes of body "
+        f"({settings.max_json_bytes} of JSON) and {settings.max_reply_bytes} bytes of reply "
+        "before compression."
+    )
+    return " ".join(text)
+
+
+def _bodies(endpoint: Endpoint, examples: Json) -> Json:
+    """The body's media types. The examples are those of JSON, or of a form."""
+    content = _contents(endpoint.reads)
+    schema = endpoint.json_schema
+    if schema is not None:
+        reference = {"$ref": _REF.format(model=schema.__name__)}
+        content[JSON] = {"schema": reference, "examples": examples}
+    if MULTIPART in content:
+        properties: Json = endpoint.options.model_json_schema()["properties"]
+        form = {
+            "type": "object",
+            "properties": {"files": {"type": "array", "items": _BINARY}, **properties},
+            "required": ["files"],
+            "additionalProperties": False,
+        }
+        content[MULTIPART] = {"schema": form, "examples": examples}
+    return content
+
+
+_BINARY: Json = {"type": "string", "format": "binary"}
+
+
+def _contents(media_types: Iterable[str]) -> Json:
+    return {
+        name: {"schema": {"type": "object"} if name == JSON else _BINARY} for name in media_types
+    }
+
+
 def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json:
-    schema = {"type": "object" if media_type == "application/json" else "string"}
+    schema = {"type": "object" if media_type == JSON else "string"}
     ok = {"description": summary, "content": {media_type: {"schema": schema}}}
     failed = {str(status): _error(_ERRORS[status]) for status in errors}
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
@@ -207,36 +171,14 @@ def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json
 
 def _error(description: str) -> Json:
     schema = {"$ref": _REF.format(model="Error")}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    return {"description": description, "content": {JSON: {"schema": schema}}}
 
 
 def _header(description: str) -> Json:
     return {"description": description, "schema": {"type": "string"}}
 
 
-_BINARY: Json = {"type": "string", "format": "binary"}
-
-
-def _binary(*media_types: str) -> Json:
-    return {media_type: {"schema": _BINARY} for media_type in media_types}
-
-
-def _uploads(options: type[BaseModel], examples: dict[str, Json]) -> Json:
-    """Bodies with pictures: a form, whose plain fields may be the options, or one file."""
-    properties: Json = options.model_json_schema()["properties"]
-    form = {
-        "type": "object",
-        "properties": {"files": {"type": "array", "items": _BINARY}, **properties},
-        "required": ["files"],
-        "additionalProperties": False,
-    }
-    return {
-        "multipart/form-data": {"schema": form, "examples": _named(examples)},
-        **_binary("image/*", MEDIA_TYPES["npy"], "application/octet-stream"),
-    }
-
-
-def _query(options: type[BaseModel], *, without: tuple[str, ...] = ()) -> list[Json]:
+def _query(options: type[BaseModel]) -> list[Json]:
     """The fields of a model as query parameters."""
     properties: Json = options.model_json_schema()["properties"]
     return [
@@ -246,84 +188,8 @@ def _query(options: type[BaseModel], *, without: tuple[str, ...] = ()) -> list[J
             "required": False,
             "description": schema.pop("description", ""),
             "schema": schema,
-            **({"style": "form", "explode": False} if name in ("labels", "seeds", "size") else {}),
+            # As lists separated by commas.
+            **({"style": "form", "explode": False} if name in LISTS else {}),
         }
         for name, schema in properties.items()
-        if name not in without
     ]
-
-
-def _named(examples: dict[str, Json]) -> Json:
-    return {name: {"value": value} for name, value in examples.items()}
-
-
-def _json_body(schema: type[BaseModel], examples: dict[str, Json]) -> Json:
-    reference = {"$ref": _REF.format(model=schema.__name__)}
-    return {"schema": reference, "examples": _named(examples)}
-
-
-def _sample_examples(models: Models) -> dict[str, Json]:
-    examples: dict[str, Json] = {"whatever": {}}
-    for model in models:
-        if not answers(model.manifest, "sample"):
-            continue
-        name = model.manifest.name
-        examples[f"{name}, a sheet"] = {"model": name, "n": 16, "seed": 7, "format": "png"}
-        examples[f"{name}, one seed each"] = {"model": name, "seeds": [3, 1, 4], "format": "zip"}
-        if model.manifest.labels is not None:
-            label = model.manifest.labels[-1]
-            examples[f"{name}, by label"] = {"model": name, "labels": label, "n": 8, "seed": 7}
-    return examples
-
-
-def _decode_examples(models: Models) -> dict[str, Json]:
-    examples: dict[str, Json] = {}
-    for model in models:
-        latent, size = model.manifest.latent, model.manifest.default_size
-        if latent is not None and latent.values(size) <= _MAX_EXAMPLE_VALUES:
-            latents = [_origin(latent.at(size))]
-            example = {"model": model.manifest.name, "latents": latents, "format": "png"}
-            examples[f"{model.manifest.name}, the prior's mean"] = example | _some_label(model)
-    return examples
-
-
-def _upload_examples(models: Models, reply: str, request: str) -> dict[str, Json]:
-    # A file cannot stand in JSON: its name does, of any picture that the reader has.
-    return {
-        model.manifest.name: {
-            "files": ["picture.png"],
-            "model": model.manifest.name,
-            "format": reply,
-        }
-        | ({"seed": 7} if request == "encode" and takes_noise(model.manifest) else {})
-        | _some_label(model)
-        for model in models
-        if answers(model.manifest, request)
-    }
-
-
-def _interpolate_examples(models: Models) -> dict[str, Json]:
-    return {
-        model.manifest.name: {"model": model.manifest.name, "seeds": [1, 2], "steps": 8}
-        | _some_label(model)
-        for model in models
-        if answers(model.manifest, "sample")
-    }
-
-
-def _manifold_examples(models: Models) -> dict[str, Json]:
-    return {
-        model.manifest.name: {"model": model.manifest.name, "steps": 8} | _some_label(model)
-        for model in models
-        if answers(model.manifest, "manifold")
-    }
-
-
-def _some_label(model: Model) -> Json:
-    return {} if model.manifest.labels is None else {"labels": model.manifest.labels[0]}
-
-
-def _origin(shape: tuple[int, ...]) -> list[Any]:
-    if not shape:
-        return 0.0  # pyright: ignore[reportReturnType]
-    return [_origin(shape[1:]) for _ in range(shape[0])]

@@ -1,13 +1,16 @@
-"""What may be asked over HTTP: closed pydantic models, one for each endpoint.
+"""The options of requests, as closed pydantic models: the types and the fields that the endpoints
+share.
 
 They check form: types, bounds, unknown fields, and that no list is longer than the images that the
 service makes for one request. What depends on a model (its labels, the shape of its latents) is
-checked by `runtime`; how many images may be asked for depends on the reply's format.
+checked by `runtime`; how many images a request may have depends on the reply's format.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, cast
+from itertools import chain
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +25,26 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, core_schema
 
+from bento.replies import PICTURE_REPLIES
 from runtime import InputError
-from runtime.requests.checks import MAX_COUNT, MAX_TRUNCATION
-from runtime.requests.manifold import MAX_STEPS
+from runtime.requests.checks import MAX_TRUNCATION, short
 from runtime.sampling.streams import MAX_SEED
 
-PictureFormat = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
-ArrayFormat = Literal["json", "npy", "npz"]
+# More dimensions than any latent has; each level of lists is one.
+_MAX_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """In an annotation: a string that is one of `names`."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
 
 Seed = Annotated[int, Field(ge=0, lt=MAX_SEED)]
 
@@ -38,21 +53,38 @@ def _check_count(count: int, info: ValidationInfo) -> int:
     limit = cast(int, info.context)
     if count > limit:
         field = info.field_name or "body"
-        raise InputError(field, f"at most {limit} images a request", _told(count))
+        raise InputError(field, f"at most {limit} images a request", short(count))
     return count
 
 
-def _check_length(value: Any, info: ValidationInfo) -> Any:
+def check_length(value: Any, info: ValidationInfo) -> Any:
     """A list with one item an image: its length is looked at before its items."""
     if isinstance(value, list):
         _check_count(len(cast(list[Any], value)), info)
     return cast(Any, value)
 
 
+def _check_pair(value: Any, info: ValidationInfo) -> list[int]:
+    """Two integers: of a JSON list, or the digits of a query string."""
+    pair = cast(list[Any], value) if isinstance(value, list) else [value]
+    numbers: list[Any] = [
+        int(v) if isinstance(v, str) and v.isascii() and v.isdecimal() else v for v in pair
+    ]
+    if len(numbers) != 2 or any(type(number) is not int for number in numbers):
+        field = info.field_name or "body"
+        raise InputError(field, "[height, width], two integers", short(cast(object, value)))
+    return numbers
+
+
 Count = Annotated[int, AfterValidator(_check_count)]
-SizePair = Annotated[list[int], Field(min_length=2, max_length=2)]
+SizePair = Annotated[
+    Any,
+    PlainValidator(_check_pair),
+    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+]
+"""[height, width]; `runtime` checks which of them the model takes."""
 Truncation = Annotated[float, Field(gt=0, le=MAX_TRUNCATION)]
-Seeds = Annotated[list[Seed], Field(fail_fast=True), BeforeValidator(_check_length)]
+Seeds = Annotated[list[Seed], Field(fail_fast=True), BeforeValidator(check_length)]
 
 
 def _check_labels(value: Any) -> Any:
@@ -60,7 +92,7 @@ def _check_labels(value: Any) -> Any:
     for label in many:
         if isinstance(label, bool) or not isinstance(label, str | int):
             expected = "a class by name or index, or a list of them"
-            raise InputError("labels", expected, _told(cast(object, label)))
+            raise InputError("labels", expected, short(cast(object, label)))
     if not many:
         raise InputError("labels", "at least one label", "none")
     return cast(Any, value)
@@ -70,28 +102,44 @@ _LABEL_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer
 Labels = Annotated[
     Any,
     PlainValidator(_check_labels),
-    BeforeValidator(_check_length),
+    BeforeValidator(check_length),
     WithJsonSchema({"anyOf": [*_LABEL_SCHEMA["anyOf"], {"type": "array", "items": _LABEL_SCHEMA}]}),
 ]
 
 
-def _to_array(value: Any, info: ValidationInfo) -> NDArray[Any]:
+def _to_array(value: Any, info: ValidationInfo) -> NDArray[np.float64]:
     # Here, where the parsing is, because it may take long and belongs into the same thread.
+    field = info.field_name or "body"
+    _check_numbers(field, value)
+    try:
+        return np.array(value, np.float64)
+    except OverflowError:
+        raise InputError(field, "numbers within float64", "a larger integer") from None
+
+
+def _check_numbers(field: str, value: Any) -> None:
+    """Refuse all but nested lists of numbers before anything is allocated for them: NumPy would
+    make an array of the longest of a thousand strings."""
     expected = "nested lists of numbers, all of one length at each depth"
     if not isinstance(value, list):
-        raise InputError(info.field_name or "body", expected, _told(value))
-    try:
-        return np.asarray(cast(list[Any], value))
-    except ValueError:
-        raise InputError(info.field_name or "body", expected, "lists of several lengths") from None
+        raise InputError(field, expected, short(value))
+    level, depth = [cast(list[Any], value)], 0
+    while (kinds := set(map(type, level))) == {list}:
+        depth += 1
+        if len(set(map(len, level))) > 1 or depth > _MAX_DEPTH:
+            found = "lists of several lengths" if depth <= _MAX_DEPTH else "more depths"
+            raise InputError(field, expected, found)
+        level = list(chain.from_iterable(level))
+    if not kinds <= {int, float}:
+        raise InputError(field, expected, ", ".join(sorted(kind.__name__ for kind in kinds)))
 
 
 Numbers = Annotated[Any, PlainValidator(_to_array), WithJsonSchema({"type": "array", "items": {}})]
-"""Nested lists of numbers, as an array."""
+"""Nested lists of numbers, as an array float64. Only a JSON body holds them."""
 
 
 class Options(BaseModel):
-    """What every endpoint takes."""
+    """The options of every endpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -108,9 +156,9 @@ class Options(BaseModel):
 
 
 class PictureOptions(Options):
-    """How images are wanted."""
+    """The options of endpoints that return images."""
 
-    format: PictureFormat | None = Field(
+    format: Annotated[str, OneOf(tuple(PICTURE_REPLIES))] | None = Field(
         default=None, description="Wins over the Accept header; `png` without either."
     )
     columns: int | None = Field(
@@ -127,95 +175,30 @@ class SizedOptions(PictureOptions):
     seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
 
 
-class DecodeOptions(SizedOptions):
-    """Options of decoding and translating."""
+class NetworkOptions(SizedOptions):
+    """What a network may take beside its main input."""
 
     truncation: Truncation | None = Field(
         default=None, description="For networks that take a truncation."
     )
 
 
-class ManifoldRequest(PictureOptions):
-    """A grid over a 2-D latent space."""
-
-    steps: int = Field(
-        default=20, ge=1, le=MAX_STEPS, description="Images along each side of the grid."
-    )
-    seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
-
-
-class SampleRequest(SizedOptions):
-    """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`."""
-
-    n: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, description="How many images; 1 without."
-    )
-    seed: Seed | None = Field(default=None, description="Drawn by the server without.")
-    offset: int = Field(default=0, ge=0, lt=MAX_SEED)
-    seeds: Seeds | None = Field(
-        default=None, min_length=1, description="Instead of `n`, `seed` and `offset`."
-    )
-    truncation: Truncation | None = Field(
-        default=None, description="Draw latents from [-t, t] only."
-    )
-
-
-class DecodeRequest(DecodeOptions):
-    """Images of given latents."""
-
-    latents: Annotated[Numbers, BeforeValidator(_check_length)] = Field(
-        description="Shape [n, *latent]."
-    )
-
-
-class EncodeOptions(Options):
-    """How the posterior is wanted."""
-
-    size: SizePair | None = Field(
-        default=None,
-        description="[height, width] to which pictures are brought; that of the first without.",
-    )
-
-    seed: Seed | None = Field(
-        default=None,
-        description="Draw a latent of each posterior, with its log density, instead of its mean "
-        "and log variance. Models whose encoder takes noise need it.",
-    )
-    format: ArrayFormat | None = Field(
-        default=None,
-        description="Wins over the Accept header; `json` without either. `npy` holds the means, "
-        "`npz` the arrays `mean` and `log_variance`; with a `seed` the latents, and the arrays "
-        "`latents` and `log_density`.",
-    )
-
-
-class InterpolateRequest(PictureOptions):
-    """Images on the way between two seeds or two latents."""
-
-    seeds: Seeds | None = Field(
-        default=None, min_length=2, max_length=2, description="From image 0 of one to the other's."
-    )
-    a: Numbers | None = Field(default=None, description="One latent, instead of `seeds`.")
-    b: Numbers | None = Field(default=None, description="The other latent.")
-    steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
-    kind: Literal["slerp", "lerp"] = "slerp"
-    truncation: Truncation | None = Field(default=None, description="With `seeds`.")
-
-
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+LISTS = frozenset({"labels", "seeds", "size"})
+"""The fields whose values are lists, separated by commas in a query string or a form."""
 
 
 def from_json(schema: type[OptionsT], values: object, max_images: int) -> OptionsT:
     """Check a parsed JSON body; no type is converted to another. Raises InputError."""
     if not isinstance(values, dict):
-        raise InputError("body", "a JSON object", _told(values))
+        raise InputError("body", "a JSON object", short(values))
     return _validated(schema, cast(dict[str, object], values), max_images, strict=True)
 
 
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
     """Check a query string or form; lists are separated by commas. Raises InputError."""
-    lists = {"labels", "seeds", "size"}
-    split = {name: v.split(",") if name in lists else v for name, v in values.items()}
+    split = {name: v.split(",") if name in LISTS else v for name, v in values.items()}
     return _validated(schema, split, max_images, strict=False)
 
 
@@ -243,19 +226,4 @@ def _input_error(error: ValidationError) -> InputError:
     field = str(first["loc"][0]) + "".join(f"[{part}]" for part in first["loc"][1:])
     if first["type"] == "missing":
         return InputError(field, "a value", "none")
-    return InputError(field, first["msg"].removeprefix("Input should be "), _told(first["input"]))
-
-
-def _told(value: object) -> str:
-    """A JSON value in a few words, however large it is."""
-    match value:
-        case list():
-            return f"a list of {len(cast(list[object], value))}"
-        case dict():
-            return "an object"
-        case str() if len(value) > 80:
-            return f"{value[:77]!r}..."
-        case int() if value.bit_length() > 256:
-            return f"an integer of {value.bit_length()} bits"
-        case _:
-            return repr(value)
+    return InputError(field, first["msg"].removeprefix("Input should be "), short(first["input"]))

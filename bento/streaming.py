@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from math import prod
 from types import TracebackType
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from starlette.requests import ClientDisconnect
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bento.calls import call_of
+from runtime import Model, OverloadedError
 from runtime.images import UInt8Array
 from runtime.images.encoding import MEDIA_TYPES, npy_header
 
@@ -120,3 +122,22 @@ class ArrayStream(Response):
             body = data[start : start + _PIECE_BYTES]
             await send({"type": "http.response.body", "body": body, "more_body": True})
         life.renew()
+
+
+class Streams:
+    """The streams being sent, by model: together they keep half of its queue free for others."""
+
+    def __init__(self, queue_images: int) -> None:
+        self._queue_images = queue_images
+        # A stream leaves when nobody holds it any more.
+        self._sent: WeakKeyDictionary[Model, WeakSet[ArrayStream]] = WeakKeyDictionary()
+
+    def check(self, model: Model) -> None:
+        """OverloadedError where another stream would take too much of the queue."""
+        room = self._queue_images // (2 * model.window)
+        if len(self._sent.get(model, ())) >= max(1, room):
+            raise OverloadedError(model.queued, self._queue_images)
+
+    def add(self, model: Model, stream: ArrayStream) -> None:
+        """Count a stream, for as long as it lives."""
+        self._sent.setdefault(model, WeakSet()).add(stream)

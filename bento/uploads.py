@@ -1,10 +1,11 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from runtime import ImageSpec, InputError, Manifest
 from runtime.images import UInt8Array, fit, open_image
 from runtime.requests.pictures import picture_spec
 
+P = ParamSpec("P")
+T = TypeVar("T")
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 MULTIPART = "multipart/form-data"
@@ -36,71 +39,77 @@ _OPENING = ThreadPoolExecutor(2, "latentserve-opening")
 
 @dataclass(frozen=True)
 class Upload:
-    """Pictures as they came: files to be opened and fitted, or one array of the exact size."""
+    """Pictures as they came: files to be opened and fitted, or one array of the exact size; and a
+    mask for all of them, where one was sent."""
 
+    settings: Settings
     files: tuple[tuple[str, bytes], ...]
     array: NDArray[Any] | None = None
     mask: bytes | None = None
 
-    async def spec(
-        self, manifest: Manifest, graph: str, size: Sequence[int] | None, settings: Settings
-    ) -> ImageSpec:
-        """The size to which the files are brought (`runtime.requests.pictures`)."""
-        if self.mask is not None and manifest.graphs[graph].spec().input("mask") is None:
-            raise InputError("mask", "none: this request takes no mask", "a file")
+    async def canvas(self, manifest: Manifest, graph: str, size: Sequence[int] | None) -> "Canvas":
+        """What the pictures are opened into: the size that `graph` is given, of `size` ([height,
+        width]) or of the first picture where the artifact names these axes."""
         if self.array is not None and size is not None and tuple(size) != self.array.shape[1:3]:
             found = f"an array of {list(self.array.shape)}"
             raise InputError("size", "none with an array, or its own height and width", found)
-        picture = (1, 1)
-        if self.array is None and size is None and manifest.axes:
-            field, data = self.files[0]
-            loop = asyncio.get_running_loop()
-            try:
-                first = await loop.run_in_executor(_OPENING, _size, data, settings.max_pixels)
-            except InputError as error:
-                raise InputError(field, error.expected, error.found) from error
-            picture = first
-        return picture_spec(manifest, graph, size, picture)
-
-    async def open_mask(self, spec: ImageSpec, settings: Settings) -> NDArray[Any] | None:
-        """The mask [1, H, W, 1] of all pictures, where one was sent."""
-        if self.mask is None:
-            return None
-        grey = spec.model_copy(update={"channels": 1})
-        loop = asyncio.get_running_loop()
-        try:
-            mask, _ = await loop.run_in_executor(
-                _OPENING, _open, self.mask, grey, settings.max_pixels
-            )
-        except InputError as error:
-            raise InputError("mask", error.expected, error.found) from error
-        return mask[None]
-
-    def room(self, spec: ImageSpec, settings: Settings) -> NDArray[Any]:
-        """The array as it came, or an empty one [n, H, W, C] that `fill` fills: what depends on
-        its shape alone can be checked before any picture is opened."""
         if self.array is not None:
-            return self.array
-        pixels = len(self.files) * spec.height * spec.width
-        if pixels > settings.max_upload_pixels:
-            raise _too_many_pixels("files", settings, f"{pixels} in the model's size")
-        return np.empty((len(self.files), *spec.shape), np.uint8)
+            height, width = (*self.array.shape[1:3], 1, 1)[:2]
+        elif size is None and manifest.axes:
+            field, data = self.files[0]
+            height, width = await _in_turn(field, picture_size, data, self.settings.max_pixels)
+        else:
+            height, width = 1, 1  # the size does not depend on it
+        spec = picture_spec(manifest, graph, size, (height, width))
+        takes_mask = manifest.graphs[graph].spec().input("mask") is not None
+        if self.mask is not None and not takes_mask:
+            raise InputError("mask", "none: this request takes no mask", "a file")
+        masks = 0 if self.mask is None else 1
+        pixels = (len(self.files) + masks) * spec.height * spec.width
+        if pixels > self.settings.max_upload_pixels:
+            raise _too_many_pixels("files", self.settings, f"{pixels} in the model's size")
+        images = self.array
+        if images is None:
+            images = np.empty((len(self.files), *spec.shape), np.uint8)
+        mask = np.empty((1, spec.height, spec.width, 1), np.uint8) if masks else None
+        return Canvas(self, spec, images, mask)
 
-    async def fill(self, images: NDArray[Any], spec: ImageSpec, settings: Settings) -> None:
-        """Open the files and write them into `images`, cropped and resized as in training."""
-        loop = asyncio.get_running_loop()
-        left = settings.max_upload_pixels
+
+@dataclass(frozen=True)
+class Canvas:
+    """The images uint8 [n, H, W, C] and the mask [1, H, W, 1] of an upload. They are empty until
+    `fill`: what depends on their shapes alone is checked before any picture is opened."""
+
+    upload: Upload
+    spec: ImageSpec
+    images: NDArray[Any]
+    mask: NDArray[Any] | None
+
+    async def fill(self) -> None:
+        """Open the files and write them here, cropped and resized as in training."""
+        settings, left = self.upload.settings, self.upload.settings.max_upload_pixels
+        grey = self.spec.model_copy(update={"channels": 1})
+        work = [
+            (field, data, self.spec, self.images[i])
+            for i, (field, data) in enumerate(self.upload.files)
+        ]
+        if self.mask is not None and self.upload.mask is not None:
+            work.append(("mask", self.upload.mask, grey, self.mask[0]))
         # One at a time: requests take turns, and one that is over opens no further picture.
-        for i, (field, data) in enumerate(self.files):
-            try:
-                images[i], pixels = await loop.run_in_executor(
-                    _OPENING, _open, data, spec, settings.max_pixels
-                )
-            except InputError as error:
-                raise InputError(field, error.expected, error.found) from error
+        for field, data, spec, image in work:
+            image[:], pixels = await _in_turn(field, _open, data, spec, settings.max_pixels)
             left -= pixels
             if left < 0:
                 raise _too_many_pixels(field, settings, "more")
+
+
+async def _in_turn(field: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`call(...)` in one of the threads that open pictures; its InputError names the field."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(_OPENING, partial(call, *args, **kwargs))
+    except InputError as error:
+        raise InputError(field, error.expected, error.found) from error
 
 
 def _open(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[UInt8Array, int]:
@@ -109,7 +118,7 @@ def _open(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[UInt8Array, in
     return fit(picture, spec), picture.width * picture.height
 
 
-def _size(data: bytes, max_pixels: int) -> tuple[int, int]:
+def picture_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """A picture's height and width."""
     picture = open_image(data, max_pixels=max_pixels)
     return picture.height, picture.width
@@ -131,13 +140,12 @@ async def read_upload(
         twice = sorted(fields.keys() & options.keys())
         if twice:
             raise InputError(twice[0], "one value, in the query or in the form", "both")
-        return from_strings(schema, options | fields, settings.max_images), Upload(
-            files, None, mask
-        )
+        checked = from_strings(schema, options | fields, settings.max_images)
+        return checked, Upload(settings, files, None, mask)
     checked = from_strings(schema, options, settings.max_images)
     if body.kind == NPY or (body.kind == BYTES and body.content.startswith(_NPY_MAGIC)):
-        return checked, Upload((), read_array(body))
-    return checked, Upload((("body", body.content),))
+        return checked, Upload(settings, (), read_array(body))
+    return checked, Upload(settings, (("body", body.content),))
 
 
 class _InMemory(MultiPartParser):

@@ -19,7 +19,7 @@ from runtime.commands._output import save
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished
 from runtime.model import Model
-from runtime.requests.sample import Sample
+from runtime.requests.sample import Sample, count_of
 
 # With the artifact and the seed: what the images of one folder must have in common. A later run may
 # ask for more images.
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
     add_columns(parser)
     add_size(parser)
-    parser.add_argument("-n", type=int, help="how many (default 1)")
+    parser.add_argument("-n", type=int, help="how many (default: one, or one for each label)")
     parser.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
     parser.add_argument("--offset", type=int, default=0, help="number of the first image")
     parser.add_argument("--seeds", type=seeds, help="image 0 of each of these seeds: 0,1,4-6")
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.seeds is None:
-        args.n = 1 if args.n is None else args.n
+        args.n = count_of(args.labels) if args.n is None else args.n
         args.seed = 0 if args.seed is None else args.seed
     request = Sample(
         args.n, args.seed, args.offset, args.seeds, args.labels, args.truncation, args.size

@@ -5,8 +5,9 @@ import math
 import tokenize
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +16,36 @@ from runtime.errors import InputError
 from runtime.images import UInt8Array, to_picture
 from runtime.images.png import encode_png
 
-PictureFormat = Literal["png", "webp", "jpeg"]
-PICTURE_FORMATS: tuple[PictureFormat, ...] = ("png", "webp", "jpeg")
 
-MEDIA_TYPES = {
-    "png": "image/png",
-    "webp": "image/webp",
-    "jpeg": "image/jpeg",
+@dataclass(frozen=True)
+class PictureFormat:
+    """A format of single pictures: its media type, the suffixes of its files, the pixels that it
+    allows along one side, and Pillow's options; without these it is written here."""
+
+    media_type: str
+    suffixes: tuple[str, ...]
+    max_side: int
+    options: Mapping[str, Any] | None = None
+
+
+# WebP is lossless here, as PNG is. JPEG is lossy, but keeps the full resolution of colour.
+PICTURE_FORMATS: Mapping[str, PictureFormat] = {
+    "png": PictureFormat("image/png", (".png",), 2**31 - 1),
+    "webp": PictureFormat(
+        "image/webp", (".webp",), 16383, {"lossless": True, "quality": 20, "method": 0}
+    ),
+    "jpeg": PictureFormat(
+        "image/jpeg", (".jpg", ".jpeg"), 65500, {"quality": 92, "subsampling": 0}
+    ),
+}
+"""All that a picture format needs: the command line and the service read it here."""
+
+MEDIA_TYPES: Mapping[str, str] = {
+    **{name: kind.media_type for name, kind in PICTURE_FORMATS.items()},
     "npy": "application/x-npy",
     "npz": "application/x-npz",
     "zip": "application/zip",
     "json": "application/json",
-}
-
-# WebP is lossless here, as PNG is. JPEG is lossy, but keeps the full resolution of colour.
-_OPTIONS: dict[PictureFormat, dict[str, Any]] = {
-    "webp": {"lossless": True, "quality": 20, "method": 0},
-    "jpeg": {"quality": 92, "subsampling": 0},
 }
 
 # NumPy parses a header as Python source. These errors come from damaged headers.
@@ -53,12 +67,13 @@ _NPY_LENGTH = {b"\x01\x00": 2, b"\x02\x00": 4}
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def encode_image(image: UInt8Array, picture_format: PictureFormat = "png") -> bytes:
-    """One uint8 image [H, W, C] as a PNG or WebP (both lossless) or a JPEG."""
-    if picture_format == "png":
+def encode_image(image: UInt8Array, picture_format: str = "png") -> bytes:
+    """One uint8 image [H, W, C] in one of `PICTURE_FORMATS`."""
+    options = PICTURE_FORMATS[picture_format].options
+    if options is None:
         return encode_png(image)
     buffer = io.BytesIO()
-    to_picture(image).save(buffer, picture_format, **_OPTIONS[picture_format])
+    to_picture(image).save(buffer, picture_format, **options)
     return buffer.getvalue()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, contact_sheet, fit, open_image
 from runtime.images.encoding import (
-    PictureFormat,
+    PICTURE_FORMATS,
     decode_npy,
     encode_image,
     encode_npz,
@@ -24,12 +24,7 @@ from runtime.images.encoding import (
     npy_header,
 )
 
-_PICTURES: dict[str, PictureFormat] = {
-    ".png": "png",
-    ".webp": "webp",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-}
+_PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _REQUEST = ".request.json"
 OUTPUTS = f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs"
 

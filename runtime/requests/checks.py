@@ -239,6 +239,8 @@ def check_mask(
 
 def short(value: object) -> str:
     """A value for an error's text, never longer than a line."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict | set):
         return f"{type(value).__name__} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
     text = repr(value[:100] if isinstance(value, str) else value)

@@ -1,8 +1,10 @@
-"""The size to which pictures are brought before a graph takes them."""
+"""The sizes of pictures: what a graph is given, and what a job makes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from runtime.artifact.manifest import Manifest
+from runtime.batching.jobs import Job
 from runtime.images import ImageSpec
 from runtime.requests.checks import SIZE_AXES, check_size
 from runtime.requests.request import graph_of
@@ -26,3 +28,12 @@ def picture_spec(
     shape = manifest.image().shape if tensor is None else tensor.at(tuple(chosen.items()))
     height, width, channels = shape
     return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
+
+
+def image_shape(manifest: Manifest, job: Job[Any]) -> tuple[int, int, int]:
+    """(H, W, C) of the images that a job makes."""
+    made = graph_of(manifest, job.graph).output("images")
+    if made is None:  # what it encodes is decoded again
+        made = graph_of(manifest, "decode").output("images")
+    height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
+    return height, width, channels

@@ -130,3 +130,10 @@ class Sample:
         return lambda start, stop: latent_draws(
             shape, prior, counter.slice(start, stop), truncation
         )
+
+
+def count_of(labels: Labels | None) -> int:
+    """How many images are meant where no number is given: one, or one for each of several
+    labels."""
+    single = labels is None or isinstance(labels, int | str | np.integer)
+    return 1 if single else len(as_list("labels", labels, "one class, or one for each image"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -106,15 +107,41 @@ def test_numbers_that_are_not_finite_name_their_field(ask: Ask, number: str) -> 
         ([[1, 2, 3, 4], [1]], "lists of several lengths"),
         ("[[1, 2, 3, 4]]", "nested lists"),
         ({"a": 1}, "nested lists"),
-        ([["a", "b", "c", "d"]], "<U1"),
+        ([["a", "b", "c", "d"]], "str"),
         ([[True, False, True, False]], "bool"),
-        ([[None, 1, 1, 1]], "object"),
-        ([[10**400, 1, 1, 1]], "object"),
+        ([[True, 0.5, 0.5, 0.5]], "bool, float"),
+        ([[None, 1, 1, 1]], "NoneType"),
+        ([[10**400, 1, 1, 1]], "larger integer"),
+        (["x" * 100_000, *[""] * 1000], "str"),
+        ([[[1, 2, 3, 4]], [1, 2, 3, 4]], "lists of several lengths"),
+        ([1, [2, 3, 4]], "int, list"),
+        (json.loads("[" * 40 + "]" * 40), "more depths"),
         ([[1e30, 1, 1, 1]], "row 0"),
     ],
 )
 def test_unacceptable_latents_are_422(ask: Ask, latents: Any, found: str) -> None:
     check(ask("POST", "/decode", json={**PLAIN, "latents": latents}), 422, "latents", found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"n": 1, "n": 2}',
+        b'{"labels": [{"a": 1, "a": 1}]}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"n": 1',
+        b'{"model": "\xff"}',
+    ],
+)
+def test_json_that_is_none_or_says_two_things_is_400(ask: Ask, body: bytes) -> None:
+    check(ask("POST", "/sample", content=body, headers=JSON), 400, "body")
+
+
+@pytest.mark.parametrize("size", ["64", "64,64,64", "a,b", "6.5,8", "²,8", ""])
+def test_a_size_is_two_integers(ask: Ask, size: str) -> None:
+    reply = ask("POST", f"/sample?size={size}")
+    check(reply, 422, "size", "[height, width], two integers")
 
 
 def test_a_decode_without_latents(ask: Ask) -> None:

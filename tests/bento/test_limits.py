@@ -10,8 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
+from bento.endpoints.sample import SampleRequest
 from bento.models import Models
-from bento.schemas import SampleRequest, from_json
+from bento.schemas import from_json
 from bento.settings import read_settings, settings_table
 from runtime import InputError
 from runtime.engines.registry import engines
@@ -284,3 +285,17 @@ def test_a_misspelt_variable_is_no_setting() -> None:
 
 def test_the_docs_hold_the_settings() -> None:
     assert settings_table() in (ROOT / "docs" / "http.md").read_text("utf-8")
+
+
+def test_only_numbers_are_given_memory(ask: Ask) -> None:
+    """NumPy would make 4,000 strings as long as the longest: 1.6 GB."""
+    body = json.dumps({"model": "tiny-plain", "latents": ["x" * 100_000, *[""] * 3999]}).encode()
+    tracemalloc.start()
+    try:
+        reply = ask("POST", "/decode", content=body, headers=JSON)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert reply.status_code == 422
+    assert reply.json()["found"] == "str"
+    assert peak < 16 << 20

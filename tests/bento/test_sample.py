@@ -181,3 +181,9 @@ def test_nothing_acceptable(ask: Ask) -> None:
     assert reply.status_code == 406
     assert reply.json()["field"] == "accept"
     assert "image/webp" in reply.json()["expected"]
+
+
+@pytest.mark.parametrize("query", ["labels=0,2,1", "labels=0,2,1&n=3"])
+def test_several_labels_are_several_images(ask: Ask, query: str) -> None:
+    reply = ask("POST", f"/sample?model=tiny-conditional&seed=3&format=json&{query}").json()
+    assert [entry["label"] for entry in reply["images"]] == ["zero", "two", "one"]

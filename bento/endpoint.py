@@ -1,0 +1,59 @@
+"""What an endpoint consists of (`bento.endpoints` has them)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from bento.bodies import JSON
+from bento.exchange import Exchange
+from bento.replies import ArrayReply, PictureReply
+from bento.schemas import Options
+from runtime import Model
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One request over HTTP: how it is answered, and how it is described.
+
+    `reads`: media types of its body. `options`: what the query string or a form may hold; `json`:
+    what a JSON body may hold, where that is more. `examples(model)`: titles and bodies of requests
+    that work as they stand, for a model that answers the request. `headers`: what its replies carry
+    beside `X-Model`, described.
+    """
+
+    answer: Callable[[Exchange], Awaitable[Response]]
+    reads: tuple[str, ...]
+    options: type[Options]
+    replies: Mapping[str, PictureReply] | Mapping[str, ArrayReply]
+    summary: str
+    description: str
+    examples: Callable[[Model], dict[str, Json]]
+    json: type[Options] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def json_schema(self) -> type[Options] | None:
+        """The schema of a JSON body; None where it reads none."""
+        return (self.json or self.options) if JSON in self.reads else None
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether the query string alone is not enough."""
+        schema = self.json_schema
+        return schema is None or any(f.is_required() for f in schema.model_fields.values())
+
+
+def some_label(model: Model) -> Json:
+    """For an example: a label, where the model has classes."""
+    return {} if model.manifest.labels is None else {"labels": model.manifest.labels[0]}
+
+
+def upload_example(model: Model, **options: Any) -> dict[str, Json]:
+    """The example of an endpoint that takes pictures."""
+    # A file cannot stand in JSON: its name does, of any picture that the reader has.
+    name = model.manifest.name
+    return {name: {"files": ["picture.png"], "model": name, **options, **some_label(model)}}

@@ -1,0 +1,62 @@
+"""Images of given latents."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+from starlette.responses import Response
+
+from bento.bodies import BYTES, JSON, NPY, in_thread, read_array
+from bento.endpoint import Endpoint, Json, some_label
+from bento.exchange import Exchange
+from bento.replies import PICTURE_REPLIES
+from bento.schemas import NetworkOptions, Numbers, check_length
+from runtime import Decode, Model
+
+# Larger latents would make the description unreadable.
+_MAX_EXAMPLE_VALUES = 512
+
+
+class DecodeRequest(NetworkOptions):
+    """Images of given latents."""
+
+    latents: Annotated[Numbers, BeforeValidator(check_length)] = Field(
+        description="Shape [n, *latent]."
+    )
+
+
+async def answer(x: Exchange) -> Response:
+    if x.body.kind == JSON:
+        options = await x.options(DecodeRequest)
+        latents: Any = options.latents
+    else:
+        options = x.query(NetworkOptions)
+        latents = read_array(x.body)
+    model = x.model(options.model)
+    request = Decode(latents, options.labels, options.seed or 0, options.truncation, options.size)
+    job = await in_thread(latents.nbytes, request.job, model)
+    x.check_count("latents", job.count)
+    reply = x.picture_reply(options, model, job, "latents")
+    return await x.pictures(model, job, reply, options)
+
+
+def examples(model: Model) -> dict[str, Json]:
+    latent, size = model.manifest.latent, model.manifest.default_size
+    if latent is None or latent.values(size) > _MAX_EXAMPLE_VALUES:
+        return {}
+    name, origin = model.manifest.name, np.zeros((1, *latent.at(size))).tolist()
+    example = {"model": name, "latents": origin, "format": "png"}
+    return {f"{name}, the prior's mean": example | some_label(model)}
+
+
+ENDPOINT = Endpoint(
+    answer,
+    reads=(JSON, NPY, BYTES),
+    options=NetworkOptions,
+    json=DecodeRequest,
+    replies=PICTURE_REPLIES,
+    summary="Decode latents",
+    description="JSON, or a float32 `.npy` file of shape [n, *latent] with its options in the "
+    "query string.",
+    examples=examples,
+)

@@ -1,0 +1,47 @@
+"""A grid of images over a 2-D latent space."""
+
+from pydantic import Field
+from starlette.responses import Response
+
+from bento.bodies import JSON
+from bento.endpoint import Endpoint, Json, some_label
+from bento.exchange import Exchange
+from bento.replies import PICTURE_REPLIES
+from bento.schemas import PictureOptions, Seed
+from runtime import Model
+from runtime.requests.manifold import MAX_STEPS, Manifold
+
+
+class ManifoldRequest(PictureOptions):
+    """A grid over a 2-D latent space."""
+
+    steps: int = Field(
+        default=20, ge=1, le=MAX_STEPS, description="Images along each side of the grid."
+    )
+    seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
+
+
+async def answer(x: Exchange) -> Response:
+    options = await x.options(ManifoldRequest)
+    model = x.model(options.model)
+    job = Manifold(options.steps, options.labels, options.seed or 0).job(model)
+    if options.columns is None:
+        options = options.model_copy(update={"columns": options.steps})
+    reply = x.picture_reply(options, model, job, "steps")
+    return await x.pictures(model, job, reply, options)
+
+
+def examples(model: Model) -> dict[str, Json]:
+    name = model.manifest.name
+    return {name: {"model": name, "steps": 8} | some_label(model)}
+
+
+ENDPOINT = Endpoint(
+    answer,
+    reads=(JSON,),
+    options=ManifoldRequest,
+    replies=PICTURE_REPLIES,
+    summary="A grid over a 2-D latent space",
+    description="Equal steps in the prior's probability along both axes.",
+    examples=examples,
+)

@@ -1,0 +1,36 @@
+"""Pictures encoded and decoded again."""
+
+from starlette.responses import Response
+
+from bento.endpoint import Endpoint, Json, upload_example
+from bento.exchange import Exchange
+from bento.replies import PICTURE_REPLIES
+from bento.schemas import SizedOptions
+from bento.uploads import UPLOADS
+from runtime import Model, Reconstruct
+
+
+async def answer(x: Exchange) -> Response:
+    options, upload = await x.upload(SizedOptions)
+    model = x.model(options.model)
+    canvas = await upload.canvas(model.manifest, "encode", options.size)
+    job = Reconstruct(canvas.images, options.labels, options.seed or 0).job(model)
+    x.check_count("images", job.count)
+    reply = x.picture_reply(options, model, job, "images")
+    await canvas.fill()
+    return await x.pictures(model, job, reply, options)
+
+
+def examples(model: Model) -> dict[str, Json]:
+    return upload_example(model, format="png")
+
+
+ENDPOINT = Endpoint(
+    answer,
+    reads=UPLOADS,
+    options=SizedOptions,
+    replies=PICTURE_REPLIES,
+    summary="Encode and decode pictures",
+    description="The images of the posterior's mean, or of noise 0 where the encoder takes noise.",
+    examples=examples,
+)

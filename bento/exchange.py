@@ -1,0 +1,186 @@
+"""One request to an endpoint, from its body to its reply: the steps that the endpoints share."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bento.accept import FormatT, choose_format
+from bento.bodies import Body, in_thread, read_options
+from bento.calls import Call, call_of
+from bento.models import Models, full_name
+from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
+from bento.schemas import PictureOptions, from_strings
+from bento.settings import Settings
+from bento.streaming import ArrayStream, Streams
+from bento.uploads import Upload, read_upload
+from runtime import InputError, Model
+from runtime.batching.jobs import Job
+from runtime.images import UInt8Array
+from runtime.requests.checks import check_labels
+from runtime.requests.pictures import image_shape
+
+T = TypeVar("T")
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+Origins = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+@dataclass(eq=False)
+class Exchange:
+    """A request to endpoint `name`, and what answers it."""
+
+    name: str
+    request: Request
+    body: Body
+    settings: Settings
+    models: Models
+    streams: Streams
+
+    @property
+    def call(self) -> Call:
+        return call_of(self.request.scope)
+
+    async def options(self, schema: type[OptionsT]) -> OptionsT:
+        """The options of a JSON body, or of the query string where the body is empty."""
+        return await read_options(self.request, self.body, schema, self.settings.max_images)
+
+    def query(self, schema: type[OptionsT]) -> OptionsT:
+        """The options of the query string, where the body is something else."""
+        return from_strings(schema, dict(self.request.query_params), self.settings.max_images)
+
+    async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
+        """The pictures of the body and their options."""
+        return await read_upload(self.request, self.body, schema, self.settings)
+
+    def model(self, name: str | None) -> Model:
+        """The model that the request names, which must answer it."""
+        model = self.models.get(name, self.name)
+        self.call.model = model.manifest.name
+        return model
+
+    def check_count(self, field: str, count: int, *, streamed: bool = False) -> None:
+        """Refuse more images than one reply may have. The options alone do not say how many a
+        body holds, nor in which format they leave."""
+        limit = self.settings.max_streamed_images if streamed else self.settings.max_images
+        if count > limit:
+            raise InputError(field, f"at most {limit} images a request", str(count))
+
+    def check_bytes(self, field: str, size: int) -> None:
+        """Refuse a reply of more bytes than the settings allow, before it is made."""
+        limit = self.settings.max_reply_bytes
+        if size > limit:
+            raise InputError(field, f"at most {limit} bytes in a reply, uncompressed", str(size))
+
+    def format(self, explicit: str | None, offered: Mapping[str, FormatT]) -> FormatT:
+        """The reply's format, by the option or by the Accept header."""
+        return choose_format(explicit, self.request.headers.get("accept"), offered)
+
+    def picture_reply(
+        self, options: PictureOptions, model: Model, job: Job[UInt8Array], field: str
+    ) -> PictureReply:
+        """The format for a job's images, once it is clear that they fit into a reply.
+
+        `field` is the entry of the request that says how many there are.
+        """
+        reply = self.format(options.format, PICTURE_REPLIES)
+        streamed = is_streamed(reply, model, job)
+        self.check_count(field, job.count, streamed=streamed)
+        if not streamed:
+            height, width, channels = image_shape(model.manifest, job)
+            cells = job.count
+            if reply.max_side is not None:
+                across = min(cells, options.columns or math.ceil(math.sqrt(cells)))
+                down = math.ceil(cells / across)
+                cells = down * across
+                if max(down * height, across * width) > reply.max_side:
+                    expected = f"{reply.name} of at most {reply.max_side} pixels a side"
+                    found = f"a sheet of {across * width} x {down * height}"
+                    raise InputError("format", expected, found)
+            self.check_bytes(field, cells * height * width * channels)
+        return reply
+
+    async def run(self, model: Model, job: Job[T]) -> T:
+        """Admission, queue, engine. Cancelling this takes the work out of the queue."""
+        return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
+
+    async def pictures(
+        self,
+        model: Model,
+        job: Job[UInt8Array],
+        reply: PictureReply,
+        options: PictureOptions,
+        origins: Origins | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """The reply with a job's images. `origins()` says what made each of them; without it they
+        are numbered, and have the labels of the options."""
+        self.call.images = job.count
+        sent = {"X-Model": full_name(model), **(headers or {})}
+        if is_streamed(reply, model, job):
+            return await self._streamed(model, job, sent)
+        images = await self.run(model, job)
+
+        def numbered() -> Sequence[Mapping[str, Any]]:
+            labels = check_labels(model.manifest, options.labels, job.count)
+            return with_labels([{"index": i} for i in range(job.count)], model, labels)
+
+        def body() -> bytes:
+            made = (origins or numbered)() if reply.writes_origins else ()
+            return reply.encode(Pictures(full_name(model), images, made), options.columns)
+
+        return await self.reply(images.nbytes, reply, body, sent)
+
+    async def reply(
+        self,
+        size: int,
+        kind: PictureReply | ArrayReply,
+        body: Callable[[], bytes],
+        headers: Mapping[str, str],
+    ) -> Response:
+        """200 with `body()`, which is made of `size` bytes."""
+
+        def timed() -> bytes:
+            with self.call.encoding(kind.name):
+                return body()
+
+        return Response(await in_thread(size, timed), 200, headers, kind.media_type)
+
+    async def _streamed(
+        self, model: Model, job: Job[UInt8Array], headers: Mapping[str, str]
+    ) -> Response:
+        """The reply of more images than one run gives, begun when its first part is there: until
+        then a failure has a status of its own."""
+        self.streams.check(model)
+        parts = model.parts(self._traced(job), wait=False)
+        try:
+            first = await asyncio.wrap_future(next(parts))
+        except BaseException:
+            parts.close()
+            raise
+        shape = (job.count, *image_shape(model.manifest, job))
+        stream = ArrayStream(first, parts, shape, self.settings.timeout_seconds, headers)
+        self.streams.add(model, stream)
+        return stream
+
+    def _traced(self, job: Job[T]) -> Job[T]:
+        """The job, its stages reported to the request's trace where there is one."""
+        trace = self.call.trace
+        return job if trace is None else replace(job, timed=trace.stage)
+
+
+def is_streamed(reply: PictureReply, model: Model, job: Job[UInt8Array]) -> bool:
+    """Whether images leave as they are made: more of them than one run of the engine gives."""
+    return reply.streamed and job.count > model.max_batch
+
+
+def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:
+    """Each origin with the name of its class, where the model has classes."""
+    names = model.manifest.labels
+    if labels is None or names is None:
+        return origins
+    return [{**o, "label": names[i]} for o, i in zip(origins, labels.tolist(), strict=True)]
