@@ -26,9 +26,9 @@ from runtime import (
 )
 from runtime.artifact.reading import artifact_folders, numbered_versions
 from runtime.batching.jobs import Job
+from runtime.requests import answered, answers
 from runtime.requests.encode import takes_noise
 from runtime.requests.examples import examples_of
-from runtime.requests.request import REQUIRED_GRAPHS, answers
 from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ def describe(model: Model) -> dict[str, Any]:
         "prior": manifest.prior,
         "image": list(manifest.image().shape),
         "axes": {name: axis.model_dump() for name, axis in manifest.axes.items()},
-        "requests": [name for name in REQUIRED_GRAPHS if answers(manifest, name)],
+        "requests": answered(manifest),
         "labels": None if manifest.labels is None else list(manifest.labels),
         "can_encode": answers(manifest, "encode"),
         "encoder_takes_noise": takes_noise(manifest),

@@ -15,7 +15,7 @@ from bento.models import Models
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
-from runtime.requests.request import answers
+from runtime.requests import answers
 
 Json = dict[str, Any]
 

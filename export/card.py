@@ -18,9 +18,9 @@ from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Backend
 from runtime.images import contact_sheet
 from runtime.images.encoding import encode_image
+from runtime.requests import answered, answers
 from runtime.requests.encode import takes_noise
 from runtime.requests.examples import examples_of
-from runtime.requests.request import REQUIRED_GRAPHS, answers
 from runtime.sampling.streams import Counter
 
 CARD = "README.md"
@@ -137,7 +137,7 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     if manifest.latent is not None:
         yield "latents", f"{list(manifest.latent.shape)}, {manifest.prior.replace('_', ' ')}"
     yield "classes", ", ".join(labels) if labels else "none"
-    yield "requests", ", ".join(name for name in REQUIRED_GRAPHS if answers(manifest, name))
+    yield "requests", ", ".join(answered(manifest))
     for name, spec in manifest.signatures.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
     if takes_noise(manifest):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from export.options import ExportOptions
-from export.signatures import decoder_spec, encoder_spec, translator_spec
+from export.signatures import graph_specs
 from export.write import choose_version
 from runtime.artifact.bounds import Bounds
 from runtime.artifact.graphs import GraphSpec
@@ -85,28 +85,14 @@ class Draft:
 
 def make_draft(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> Draft:
     """Raises ExportError for modules and options that do not fit together."""
-    from export.modules import translated_shape
-
-    encodes = "encode" in modules
     if not modules:
         raise ExportError("expected at least one module: decode, encode or translate")
-    if options.encode_takes_labels and (options.labels is None or not encodes):
-        raise ExportError("encode_takes_labels: expected an encoder and labels beside it")
-    if options.encode_takes_noise and not encodes:
-        raise ExportError("encode_takes_noise: expected an encoder beside it")
     version = choose_version(options.folder, options.version)
     provenance = options.provenance or Provenance(source=_class_of(next(iter(modules.values()))))
     versions = {"python": python_version(), **_installed(_LIBRARIES), **provenance.versions}
     provenance = provenance.model_copy(update={"versions": versions})
-    graphs: dict[str, GraphSpec] = {}
     try:
-        if "decode" in modules:
-            graphs["decode"] = decoder_spec(options)
-        if encodes:
-            graphs["encode"] = encoder_spec(options)
-        if "translate" in modules:
-            made = translated_shape(modules["translate"], options)
-            graphs["translate"] = translator_spec(options, made)
+        graphs = graph_specs(options, modules)
     except ValidationError as error:
         raise _refused(error) from error
     _check_options(options, graphs)

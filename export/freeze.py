@@ -129,10 +129,12 @@ def _inputs(
         name: example_inputs(draft.graphs, name, counter, size, classes=classes)
         for name in draft.graphs
     }
-    decoder, encoder = draft.graphs.get("decode"), draft.graphs.get("encode")
+    specs = draft.graphs.items()
+    decoder = next((name for name, spec in specs if spec.input("latents")), None)
+    encoder = next((name for name, spec in specs if not spec.output("images")), None)
     if decoder is not None and encoder is not None:
-        images = run_torch(modules["decode"], inputs["decode"], decoder)["images"]
-        inputs["encode"] = {**inputs["encode"], "images": images}
+        images = run_torch(modules[decoder], inputs[decoder], draft.graphs[decoder])["images"]
+        inputs[encoder] = {**inputs[encoder], "images": images}
     return inputs
 
 

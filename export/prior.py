@@ -25,8 +25,8 @@ from runtime.images import Float32Array
 from runtime.images.encoding import encode_npz
 from runtime.machine import cores, installed_version
 from runtime.model import Model
+from runtime.requests import answers
 from runtime.requests.checks import Labels
-from runtime.requests.request import answers
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import argparse
 
 from runtime.commands._arguments import add_engine, load_model
+from runtime.requests import answered
 from runtime.requests.encode import takes_noise
-from runtime.requests.request import REQUIRED_GRAPHS, answers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
         for name, axis in manifest.axes.items():
             print(f"{name:<8} {axis}")
         print(f"labels   {', '.join(manifest.labels) if manifest.labels else 'none'}")
-        print(f"requests {', '.join(name for name in REQUIRED_GRAPHS if answers(manifest, name))}")
+        print(f"requests {', '.join(answered(manifest))}")
         if takes_noise(manifest):
             print("encoder  takes noise: encode with a seed")
         print(f"batches  {', '.join(map(str, manifest.batches))}")

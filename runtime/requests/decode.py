@@ -16,6 +16,10 @@ from runtime.requests.request import Described, graph_of, images_of, row_bytes
 from runtime.sampling.streams import Counter
 
 
+def answered_by(manifest: Manifest) -> bool:
+    return "decode" in manifest.graphs
+
+
 @dataclass(frozen=True, eq=False)
 class Decode:
     """Images of given latents [n, *latent] (and labels, for a conditional model).

@@ -21,6 +21,10 @@ Encoded = Posterior | PosteriorDraw
 T = TypeVar("T")
 
 
+def answered_by(manifest: Manifest) -> bool:
+    return "encode" in manifest.graphs
+
+
 @dataclass(frozen=True, eq=False)
 class Encode:
     """The posterior of images uint8 [n, H, W, C]; with a `seed` one latent drawn from each image's

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
@@ -20,6 +21,10 @@ from runtime.requests.decode import decoding
 from runtime.requests.request import Described, graph_of
 from runtime.sampling.paths import PathKind, interpolate
 from runtime.sampling.streams import Counter
+
+
+def answered_by(manifest: Manifest) -> bool:
+    return "decode" in manifest.graphs
 
 
 @dataclass(frozen=True, eq=False)

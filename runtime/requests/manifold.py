@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
+from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.errors import InputError
 from runtime.images import UInt8Array
 from runtime.requests.checks import Labels, check_integer, check_seed
 from runtime.requests.decode import decoding
-from runtime.requests.request import Described, answers
+from runtime.requests.request import Described
 from runtime.sampling.paths import manifold_grid
 from runtime.sampling.streams import Counter
 
 MAX_STEPS = 1000
+
+
+def answered_by(manifest: Manifest) -> bool:
+    latent = manifest.latent
+    return "decode" in manifest.graphs and latent is not None and latent.shape == (2,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +30,7 @@ class Manifold:
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        if not answers(manifest, "manifold"):
+        if not answered_by(manifest):
             shape = None if manifest.latent is None else list(manifest.latent.shape)
             raise InputError("model", "one with a 2-D latent", f"latent shape {shape}")
         grid = manifold_grid(check_integer("steps", self.steps, 1, MAX_STEPS), model.prior)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.images import Float32Array, UInt8Array
@@ -15,6 +16,10 @@ from runtime.requests.encode import encoding
 from runtime.requests.inputs import checked_labels
 from runtime.requests.request import Described, finite, graph_of
 from runtime.sampling.streams import Counter
+
+
+def answered_by(manifest: Manifest) -> bool:
+    return {"encode", "decode"} <= manifest.graphs.keys()
 
 
 @dataclass(frozen=True, eq=False)

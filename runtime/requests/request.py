@@ -1,6 +1,5 @@
 """A request: typed arguments that validate themselves once and become a job for the queue."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -34,27 +33,6 @@ class Request(Protocol[T]):
     """A request that a model answers; `job` validates it against the model."""
 
     def job(self, model: Described) -> Job[T]: ...
-
-
-REQUIRED_GRAPHS: Mapping[str, tuple[str, ...]] = {
-    "sample": ("decode",),
-    "decode": ("decode",),
-    "interpolate": ("decode",),
-    "manifold": ("decode",),
-    "encode": ("encode",),
-    "reconstruct": ("encode", "decode"),
-    "translate": ("translate",),
-}
-"""The graphs that each request runs: a model answers a request where its artifact has them."""
-
-
-def answers(manifest: Manifest, request: str) -> bool:
-    """Whether an artifact has what a request needs."""
-    if not set(REQUIRED_GRAPHS[request]) <= set(manifest.graphs):
-        return False
-    if request == "sample":
-        return manifest.prior != "none"
-    return request != "manifold" or (manifest.latent is not None and manifest.latent.shape == (2,))
 
 
 def graph_of(manifest: Manifest, name: str) -> GraphSpec:

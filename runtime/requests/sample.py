@@ -31,6 +31,10 @@ from runtime.requests.request import Described, graph_of, images_of, row_bytes
 from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
 
 
+def answered_by(manifest: Manifest) -> bool:
+    return "decode" in manifest.graphs and manifest.prior != "none"
+
+
 @dataclass(frozen=True)
 class Sample:
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`.

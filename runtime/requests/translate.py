@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import UInt8Array
@@ -12,6 +13,10 @@ from runtime.requests.checks import Labels, check_images, check_mask, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
 from runtime.requests.request import Described, graph_of, images_of, row_bytes
 from runtime.sampling.streams import Counter
+
+
+def answered_by(manifest: Manifest) -> bool:
+    return "translate" in manifest.graphs
 
 
 @dataclass(frozen=True, eq=False)

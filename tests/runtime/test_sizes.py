@@ -9,8 +9,8 @@ import pytest
 import runtime
 from runtime import ArtifactError, InputError, Limits, Model
 from runtime.artifact.reading import read_artifact
+from runtime.requests import answered, requests
 from runtime.requests.inputs import noise_streams
-from runtime.requests.request import REQUIRED_GRAPHS, answers
 from runtime.sampling.streams import Counter, normals
 from tests.sized import write_sized
 from tests.tiny import write_artifact
@@ -127,12 +127,9 @@ def test_translate_doubles_images_and_reads_the_mask(model: Model) -> None:
 
 
 def test_requests_follow_from_the_graphs(model: Model, tmp_path: Path) -> None:
-    answered = {name for name in REQUIRED_GRAPHS if answers(model.manifest, name)}
-    assert answered == set(REQUIRED_GRAPHS) - {"manifold"}
+    assert set(answered(model.manifest)) == set(requests()) - {"manifold"}
     plain = read_artifact(write_artifact(tmp_path, "vae")).manifest
-    assert {name for name in REQUIRED_GRAPHS if answers(plain, name)} == set(REQUIRED_GRAPHS) - {
-        "translate"
-    }
+    assert set(answered(plain)) == set(requests()) - {"translate"}
 
 
 def test_without_a_prior_latents_are_decoded_and_never_sampled(tmp_path: Path) -> None:
