@@ -2,16 +2,14 @@
 
 import os
 import re
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.speed.servers import Server, running
 from tests.docs.blocks import (
     NEEDS,
     PAGES,
@@ -37,41 +35,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(clone: Path) -> Iterator[str]:
     """The address of `make serve` in the clean copy, its environment made from nothing."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"127.0.0.1:{port}"
-    # The service must find the copy's artifacts, not what another test points to.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
-    environment["LATENTSERVE_CACHE"] = os.environ["LATENTSERVE_CACHE"]
-    process = subprocess.Popen(
-        ["make", "serve", f"PORT={port}"],  # noqa: S607
-        cwd=clone,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
+    made = Server(
+        ("make", "serve", "PORT={port}"),
+        environment={"PYTHONPATH": ""},  # what `make serve` installs must be enough
+        folder=clone,
+        start_seconds=INSTALL_SECONDS,
     )
-    try:
-        _wait_until_ready(process, address)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str) -> None:
-    give_up = time.monotonic() + INSTALL_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            if httpx.get(f"http://{address}/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    output = process.communicate()[0].decode()
-    pytest.fail(f"`make serve` was not ready within {INSTALL_SECONDS:.0f} s:\n{output[-4000:]}")
+    with running(made) as started:
+        yield f"127.0.0.1:{started.port}"
 
 
 def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> None:
