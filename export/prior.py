@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from export.card import NEIGHBOURS, SHEET, sample_sheet
 from export.variants import with_variants, without_variants
 from export.write import choose_version, write
-from runtime.artifact.golden import REDUCED_IMAGES
 from runtime.artifact.manifest import PRIOR, REDUCED, Manifest, Reduced
 from runtime.artifact.prior import Mixture, standard_normal_log_density
 from runtime.artifact.reading import Artifact, read_artifact
@@ -50,7 +49,6 @@ def add_prior(
     precisions: Sequence[Reduced] = REDUCED,
     figures: Mapping[str, float] | None = None,
     neighbours: bytes | None = None,
-    compared: int = REDUCED_IMAGES,
 ) -> Path:
     """Write the next version of an artifact that has an encoder, its prior a mixture of so many
     normals, fitted to its training images uint8 [n, H, W, C]; return its folder.
@@ -61,8 +59,8 @@ def add_prior(
 
     Figures and the sheet of nearest neighbours were of other samples: they are replaced by
     `figures` and `neighbours`, and left out without them. Variants in reduced precision are
-    compared anew, on `compared` of the mixture's latents (`export.variants`). A signature is not
-    carried over. Raises ExportError where there is no encoder, or too few images.
+    compared anew, on the mixture's latents (`export.variants`). A signature is not carried over.
+    Raises ExportError where there is no encoder, or too few images.
     """
     read = read_artifact(artifact)
     if not answers(read.manifest, "reconstruct"):
@@ -98,7 +96,7 @@ def add_prior(
         files.pop(NEIGHBOURS, None)
     else:
         files[NEIGHBOURS] = neighbours
-    return write(read.folder.parent, with_variants(drawn, precisions, images=compared))
+    return write(read.folder.parent, with_variants(drawn, precisions))
 
 
 def fit(latents: Float32Array, components: int, seed: int = 0) -> Mixture:
@@ -159,12 +157,7 @@ def _described(
             "figures": dict(figures),
         }
     )
-    return manifest.model_copy(
-        update={
-            "provenance": provenance,
-            "prior": "gaussian_mixture",
-        }
-    )
+    return manifest.model_copy(update={"provenance": provenance, "prior": "gaussian_mixture"})
 
 
 def _opened(artifact: Artifact) -> Model:

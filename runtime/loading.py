@@ -1,6 +1,7 @@
 """`load`: from an artifact on the disk to a model that is ready to sample."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -50,19 +51,8 @@ def load(
     """
     verified = read_artifact(artifact, signed_by=signed_by)
     limits = limits or Limits()
-    cache = cache or cache_folder()
-
     request = EngineRequest(backend, precision, device)
-    settings = partial(limits.setting, verified.manifest)
-    try:
-        chosen = choose(verified, request, settings, cache)
-    except EngineError as error:
-        if backend != "auto" or not devices.gpus():
-            raise
-        # A plan that is damaged, or turned out wrong, or has no room: it is not the only way.
-        logger.warning("going on with %s alone: %s", REFERENCE.engine, error)
-        request = EngineRequest(REFERENCE.engine, precision, device)
-        chosen = choose(verified, request, settings, cache)
+    chosen = _choose(verified, request, limits, cache or cache_folder())
     engine, setting = chosen.backend, chosen.setting
     try:
         capacity = _capacity(verified, limits, chosen)
@@ -86,6 +76,19 @@ def load(
         model.runners, model.max_batch,
     )  # fmt: skip
     return model
+
+
+def _choose(verified: Artifact, request: EngineRequest, limits: Limits, cache: Path) -> Chosen:
+    """The fastest engine; the reference alone where a GPU's fails and no engine was named."""
+    settings = partial(limits.setting, verified.manifest)
+    try:
+        return choose(verified, request, settings, cache)
+    except EngineError as error:
+        if request.backend != "auto" or not devices.gpus():
+            raise
+        # A plan that is damaged, gives wrong images or has no room is not the only way.
+        logger.warning("going on with %s alone: %s", REFERENCE.engine, error)
+        return choose(verified, replace(request, backend=REFERENCE.engine), settings, cache)
 
 
 def _capacity(artifact: Artifact, limits: Limits, chosen: Chosen) -> GraphCapacity | None:

@@ -17,28 +17,35 @@ from pathlib import Path
 
 import psutil
 
+from runtime.engines.cache import CACHE_VARIABLE
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
-"""Until a start counts as failed."""
+"""Until a start counts as failed, unless the server says otherwise."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is started: `module` run by `python -m`, `{port}` in its arguments replaced."""
+    """How a server is started: `command` in `folder`, with `{port}` in it replaced.
 
-    module: str
-    arguments: tuple[str, ...]
+    It is ready when its path `ready` answers 200. Of its user's settings (`LATENTSERVE_...`) it
+    gets the cache alone, and those in `environment`.
+    """
+
+    command: tuple[str, ...]
     ready: str = "/readyz"
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: str = sys.executable
+    folder: Path = ROOT
+    start_seconds: float = READY_SECONDS
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that is ready."""
+    """A server that is ready; `log` holds what it printed."""
 
     port: int
-    process: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
     ready_seconds: float
 
     @property
@@ -48,59 +55,63 @@ class Running:
     def resident_megabytes(self) -> float:
         """Resident memory of the server's process and all its descendants."""
         total = 0
-        for process in _family(self.process):
+        for process in family(self.process):
             with suppress(psutil.NoSuchProcess):
                 total += process.memory_info().rss
         return total / 1e6
+
+
+def bentoml_serve(
+    *service: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
+) -> Server:
+    """`bentoml serve`, of the service that pyproject.toml names where none is given."""
+    where = ("--host", "127.0.0.1", "--port", "{port}")
+    command = (python, "-m", "bentoml", "serve", *service, *where)
+    return Server(command, environment=environment or {})
 
 
 def ours(
     artifacts: Path, settings: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> Server:
     """The service as users start it, over a folder of artifacts."""
-    return Server(
-        "bentoml",
-        (
-            *("serve", "bento.service:LatentServe"),
-            *("--host", "127.0.0.1", "--port", "{port}"),
-        ),
-        environment={"LATENTSERVE_ARTIFACTS": str(artifacts.resolve()), **(settings or {})},
-        python=python,
-    )
+    environment = {"LATENTSERVE_ARTIFACTS": str(artifacts.resolve()), **(settings or {})}
+    return bentoml_serve(environment=environment, python=python)
 
 
 @contextmanager
 def running(server: Server) -> Iterator[Running]:
     """Start a server, wait until it is ready, and end all its processes afterwards, whatever
     happens; RuntimeError with the end of its log where it does not become ready."""
-    port = _free_port()
-    command = [server.python, "-m", server.module, *server.arguments]
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
+    port = free_port()
+    command = [part.format(port=port) for part in server.command]
+    with tempfile.TemporaryDirectory(prefix="latentserve-server-") as home:
+        log = Path(home) / "server.log"
         began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603 - our own servers
-            [part.format(port=port) for part in command],
-            cwd=ROOT,
-            env=_environment(server),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with log.open("wb") as out:
+            process = subprocess.Popen(  # noqa: S603 - our own servers
+                command,
+                cwd=server.folder,
+                env=_environment(server, home),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
             try:
-                _wait_until_ready(process, f"http://127.0.0.1:{port}{server.ready}", began)
+                _wait_until_ready(server, process, f"http://127.0.0.1:{port}{server.ready}")
             except RuntimeError as error:
-                log.seek(0)
-                raise RuntimeError(f"{server.arguments}: {error}\n{log.read()[-2000:]}") from None
-            yield Running(port, process.pid, time.perf_counter() - began)
+                said = log.read_text("utf-8", errors="replace")[-4000:]
+                raise RuntimeError(f"{' '.join(command)}: {error}\n{said}") from None
+            yield Running(port, process, log, time.perf_counter() - began)
         finally:
             stop(process)
 
 
-def stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
     """End a process and its descendants: politely, then each by itself, then by force."""
     # Listed while their parent lives; some are in sessions of their own, out of killpg's reach.
-    alive = _family(process.pid)
+    alive = family(process)
     rest = alive[:1]
     for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0)):
         for one in rest:
@@ -112,33 +123,45 @@ def stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
         process.wait(1.0)
 
 
-def _family(process: int) -> list[psutil.Process]:
+def family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The process and its descendants; none where it has ended."""
     try:
-        root = psutil.Process(process)
-        return [root, *root.children(recursive=True)]
+        root = psutil.Process(process.pid)
+        return [root, *root.children(recursive=True)] if process.poll() is None else []
     except psutil.NoSuchProcess:
         return []
 
 
-def _environment(server: Server) -> dict[str, str]:
-    # This checkout's packages, whatever is installed.
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    quiet = {"BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": path}
-    return {**os.environ, **quiet, **server.environment}
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody uses now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, began: float) -> None:
+def _environment(server: Server, home: str) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LATENTSERVE_") or name == CACHE_VARIABLE
+    }
+    own = {
+        "BENTOML_DO_NOT_TRACK": "True",
+        # BentoML's folder of metrics is one for all its services there, emptied at each start.
+        "BENTOML_HOME": home,
+        # Its folder's packages, whatever is installed.
+        "PYTHONPATH": str(server.folder),
+    }
+    return {**inherited, **own, **server.environment}
+
+
+def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]", url: str) -> None:
+    give_up = time.perf_counter() + server.start_seconds
     while not _is_ready(url):
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with status {process.returncode}")
-        if time.perf_counter() - began > READY_SECONDS:
-            raise RuntimeError(f"the server was not ready within {READY_SECONDS:.0f} s")
+        if time.perf_counter() > give_up:
+            raise RuntimeError(f"the server was not ready within {server.start_seconds:.0f} s")
         time.sleep(0.01)
 
 

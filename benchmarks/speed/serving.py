@@ -9,6 +9,7 @@ and the ratios to it are taken within the round.
 
 import argparse
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from benchmarks.speed import servers, wrk
 from benchmarks.speed.ceiling import Target
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.rounds import Plan, Rounds, Work, run
-from benchmarks.speed.servers import Server
+from benchmarks.speed.servers import Server, bentoml_serve
 from benchmarks.speed.subjects import Subject, add_options, opened, random_images
 from benchmarks.speed.wrk import Load
 from runtime.engines.backend import graph_bytes, graph_specs
@@ -155,21 +156,15 @@ def _servers(
     """Ours first; the peers unless the options leave them out."""
     started = {OURS: servers.ours(artifacts, settings), BARE: _python("bare", peer)}
     if not chosen.no_peers:
-        started[NAIVE] = _bentoml("naive:Naive", peer)
-        started[ADAPTIVE] = _bentoml("adaptive:Adaptive", peer)
+        for name, service in ((NAIVE, "naive:Naive"), (ADAPTIVE, "adaptive:Adaptive")):
+            started[name] = bentoml_serve(f"benchmarks.peers.{service}", environment=peer)
         started[LITSERVE] = _python("lightning", peer, ready="/health")
     return started
 
 
-def _bentoml(service: str, environment: Mapping[str, str]) -> Server:
-    where = ("--host", "127.0.0.1", "--port", "{port}")
-    return Server(
-        "bentoml", ("serve", f"benchmarks.peers.{service}", *where), environment=environment
-    )
-
-
 def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz") -> Server:
-    return Server(f"benchmarks.peers.{module}", ("{port}",), ready, environment)
+    command = (sys.executable, "-m", f"benchmarks.peers.{module}", "{port}")
+    return Server(command, ready, environment)
 
 
 def _target(subject: Subject, graph: str, chosen: argparse.Namespace) -> Target:

@@ -10,21 +10,21 @@ import pytest
 from benchmarks.speed import servers
 from benchmarks.speed.servers import Server, running
 
-STATIC = Server("http.server", ("--bind", "127.0.0.1", "{port}"), ready="/")
+STATIC = Server((sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"), ready="/")
 
 
 def test_a_server_runs_until_the_block_ends() -> None:
     with running(STATIC) as started:
-        assert psutil.pid_exists(started.process)
+        assert psutil.pid_exists(started.process.pid)
         assert started.resident_megabytes() > 1
         assert 0 < started.ready_seconds < servers.READY_SECONDS
-    assert not psutil.pid_exists(started.process)
+    assert not psutil.pid_exists(started.process.pid)
 
 
 def test_a_server_is_ended_on_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), running(STATIC) as started:
         _ = 1 / 0
-    assert not psutil.pid_exists(started.process)
+    assert not psutil.pid_exists(started.process.pid)
 
 
 def test_children_that_ignore_the_polite_signal_are_ended() -> None:
@@ -36,12 +36,12 @@ def test_children_that_ignore_the_polite_signal_are_ended() -> None:
         "http.server.test(http.server.SimpleHTTPRequestHandler, bind='127.0.0.1', "
         "port=int(sys.argv[1]))"
     )
-    port = servers._free_port()
+    port = servers.free_port()
     process = subprocess.Popen([sys.executable, "-c", code, str(port)], cwd=servers.ROOT)
-    while len(servers._family(process.pid)) < 2:
+    while len(servers.family(process)) < 2:
         time.sleep(0.05)
     time.sleep(0.5)
-    family = servers._family(process.pid)
+    family = servers.family(process)
     servers.stop(process)
     assert len(family) == 2
     assert not any(one.is_running() for one in family)
@@ -49,5 +49,6 @@ def test_children_that_ignore_the_polite_signal_are_ended() -> None:
 
 def test_a_server_that_does_not_start_tells_its_last_words() -> None:
     words = r"(?s)ended with status 1.*No module named nothing"
-    with pytest.raises(RuntimeError, match=words), running(Server("nothing", ())):
+    nothing = Server((sys.executable, "-m", "nothing"))
+    with pytest.raises(RuntimeError, match=words), running(nothing):
         pass

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.speed.servers import Running, ours, running
 from bento.models import Models
 from bento.settings import Settings
-from tests.bento.support import Ask, Server, ask_async
+from tests.bento.support import FP32, Ask, ask_async
 from tests.tiny import write_artifact
 
 
@@ -48,7 +49,6 @@ def ask(models: Models) -> Ask:
 
 
 @pytest.fixture(scope="session")
-def server(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("home"), artifacts)
-    yield running
-    running.stop()
+def server(artifacts: Path) -> Iterator[Running]:
+    with running(ours(artifacts, FP32)) as started:
+        yield started

@@ -17,8 +17,9 @@ import schemathesis
 from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
+from benchmarks.speed.servers import Running, ours, running
 from tests.bento.malformed import malformed
-from tests.bento.support import Server
+from tests.bento.support import FP32
 from tests.reliability.scenarios import serving_process
 from tests.tiny import write_artifact
 
@@ -30,7 +31,7 @@ GROWTH = 60e6
 Statuses = Counter[tuple[str, int]]
 
 
-def fuzz_malformed(server: Server, count: int, seed: int = 0) -> Statuses:
+def fuzz_malformed(server: Running, count: int, seed: int = 0) -> Statuses:
     """So many malformed requests; AssertionError tells one that is answered with 5xx or not."""
     found: Statuses = Counter()
     with httpx.Client(base_url=server.url, timeout=SECONDS) as client:
@@ -48,7 +49,7 @@ def fuzz_malformed(server: Server, count: int, seed: int = 0) -> Statuses:
     return found
 
 
-def fuzz_described(server: Server, count: int, seed: int = 0) -> Statuses:
+def fuzz_described(server: Running, count: int, seed: int = 0) -> Statuses:
     """About so many cases over all operations, half of them by the description, half against
     it."""
     found: Statuses = Counter()
@@ -66,7 +67,7 @@ def fuzz_described(server: Server, count: int, seed: int = 0) -> Statuses:
 
 
 def _run(
-    server: Server,
+    server: Running,
     operation: Any,
     mode: GenerationMode,
     count: int,
@@ -102,8 +103,8 @@ def main() -> None:
         folder = Path(name)
         for kind in ("plain", "conditional", "vae"):
             write_artifact(folder / "artifacts", kind)  # pyright: ignore[reportArgumentType]
-        server = Server(folder, folder / "artifacts", environ={"LATENTSERVE_CACHE": name})
-        try:
+        settings = {**FP32, "LATENTSERVE_CACHE": name}
+        with running(ours(folder / "artifacts", settings)) as server:
             worker, held = serving_process(server), []
             for i in range(10):
                 share = chosen.count // 20
@@ -114,8 +115,6 @@ def main() -> None:
                 print(f"{found.total()} cases, {held[-1] / 1e6:.0f} MB held", flush=True)
             assert worker.is_running(), server.log.read_text()[-3000:]
             assert held[-1] - held[0] < GROWTH, held
-        finally:
-            server.stop()
     for (kind, status), count in sorted(found.items()):
         print(f"{kind:<40} {status} {count:>8}")
 

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from tests.bento.support import BENTOML, ROOT, Server
+from benchmarks.speed.servers import bentoml_serve, running
+from tests.bento.support import FP32, ROOT
 from tests.tiny import write_artifact
 
 
@@ -26,11 +28,11 @@ def test_a_bento_serves_from_an_empty_folder(tmp_path: Path) -> None:
     home.mkdir()
     empty.mkdir()
 
-    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    environment = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     done = subprocess.run(
-        [*BENTOML, "build", "--output", "tag"],
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
         cwd=source,
-        env=environment,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
     )
@@ -45,10 +47,7 @@ def test_a_bento_serves_from_an_empty_folder(tmp_path: Path) -> None:
     }
 
     shutil.rmtree(source)
-    server = Server(home, None, bento="latentserve:latest", folder=empty)
-    try:
-        assert server.readiness.status_code == 200, server.log.read_text()
+    built_service = bentoml_serve("latentserve:latest", environment={**environment, **FP32})
+    with running(replace(built_service, folder=empty)) as server:
         reply = httpx.post(f"{server.url}/sample", json={"seed": 1})
         assert reply.headers["x-model"] == "tiny-vae@1"
-    finally:
-        server.stop()

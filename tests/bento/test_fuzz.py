@@ -1,16 +1,16 @@
 """A few hundred cases of each kind of fuzzing; `make fuzz` runs 20,000."""
 
+from benchmarks.speed.servers import Running
 from tests.bento.fuzz import fuzz_described, fuzz_malformed
-from tests.bento.support import Server
 
 
-def test_malformed_requests(server: Server) -> None:
+def test_malformed_requests(server: Running) -> None:
     statuses = fuzz_malformed(server, 300)
     assert statuses.total() == 300
     assert {status for _, status in statuses} >= {200, 400, 415, 422}
 
 
-def test_cases_from_the_description(server: Server) -> None:
+def test_cases_from_the_description(server: Running) -> None:
     statuses = fuzz_described(server, 300)
     assert statuses.total() > 100
     assert {status for _, status in statuses} >= {200, 422}

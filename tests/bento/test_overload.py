@@ -4,8 +4,9 @@ costs nothing, and nobody else is held up."""
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +25,11 @@ from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.requests.request import Described
 from tests.bento.support import ask_async
+from tests.runtime.fakes import Recorder
 
 FOUR = {"model": "tiny-plain", "n": 4}
 NPY = {"content-type": "application/x-npy"}
 PICTURE = encode_image(np.zeros((8, 8, 1), np.uint8))
-
-
-class Watch:
-    """An observer that counts images: those the engine has run, and those taken out, by reason."""
-
-    def __init__(self) -> None:
-        self.ran: list[tuple[str, int]] = []
-        self.rejections: list[tuple[int, str]] = []
-        self.waiting = threading.Event()
-
-    def queued(self, graph: str, images: int) -> None:
-        if images == 4:
-            self.waiting.set()
-
-    def taken(self, graph: str, images: int, waited: object) -> None:
-        pass
-
-    def failed(self, graph: str, images: int) -> None:
-        pass
-
-    def run(self, graph: str, images: int, seconds: float) -> None:
-        self.ran.append((graph, images))
-
-    def rejected(self, graph: str, images: int, reason: str) -> None:
-        self.rejections.append((images, reason))
 
 
 class Stuck:
@@ -91,14 +68,14 @@ def busy(model: Model) -> Iterator[None]:
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch()
+def recorder() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def narrow(artifacts: Path, watch: Watch) -> Iterator[Models]:
+def narrow(artifacts: Path, recorder: Recorder) -> Iterator[Models]:
     """Models whose queues hold 4 images."""
-    loaded = Models(Settings(artifacts=artifacts, queue_images=4), lambda name: watch)
+    loaded = Models(Settings(artifacts=artifacts, queue_images=4), lambda name: recorder)
     loaded.load()
     yield loaded
     loaded.close()
@@ -119,7 +96,7 @@ def test_a_full_queue_is_429_with_retry_after(narrow: Models) -> None:
     assert len(waiting.result(10)) == 4
 
 
-def test_a_late_request_is_504_and_leaves_the_queue(narrow: Models, watch: Watch) -> None:
+def test_a_late_request_is_504_and_leaves_the_queue(narrow: Models, recorder: Recorder) -> None:
     model = narrow.get("tiny-plain")
     settings = {"timeout_seconds": 0.2}
     with busy(model):
@@ -127,14 +104,14 @@ def test_a_late_request_is_504_and_leaves_the_queue(narrow: Models, watch: Watch
         assert late.status_code == 504
         assert late.json()["error"] == "not finished in the allowed time"
         assert model.queued == 0
-        assert watch.rejections == [(4, "cancelled")]
+        assert recorder.of("rejected") == [(4, "cancelled")]
     # Only what held the runners was run, and the place of the late request is free again.
-    assert sum(images for _, images in watch.ran) == model.runners
+    assert recorder.images_run() == model.runners
     assert len(model.submit(Sample(4, 1), wait=False).result(10)) == 4
 
 
-async def ask_and_leave(models: Models, body: dict[str, Any], leaving: threading.Event) -> int:
-    """The status of a POST /sample whose client leaves when the event is set."""
+async def ask_and_leave(models: Models, body: dict[str, Any], leaving: Callable[[], bool]) -> int:
+    """The status of a POST /sample whose client leaves when `leaving` returns."""
     scope = {
         "type": "http",
         "method": "POST",
@@ -148,7 +125,7 @@ async def ask_and_leave(models: Models, body: dict[str, Any], leaving: threading
     async def receive() -> Any:
         if incoming:
             return incoming.pop()
-        assert await asyncio.to_thread(leaving.wait, 10)
+        assert await asyncio.to_thread(leaving)
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -159,13 +136,14 @@ async def ask_and_leave(models: Models, body: dict[str, Any], leaving: threading
     return sent[0]["status"]
 
 
-def test_a_client_that_leaves_takes_its_work_along(narrow: Models, watch: Watch) -> None:
+def test_a_client_that_leaves_takes_its_work_along(narrow: Models, recorder: Recorder) -> None:
     model = narrow.get("tiny-plain")
     with busy(model):
-        assert asyncio.run(ask_and_leave(narrow, FOUR, watch.waiting)) == 499
+        queued = partial(recorder.wait_for, "queued", 4)
+        assert asyncio.run(ask_and_leave(narrow, FOUR, queued)) == 499
         assert model.queued == 0
-        assert watch.rejections == [(4, "cancelled")]
-    assert sum(images for _, images in watch.ran) == model.runners
+        assert recorder.of("rejected") == [(4, "cancelled")]
+    assert recorder.images_run() == model.runners
 
 
 class SlowPictures:
@@ -241,7 +219,7 @@ def test_a_request_that_is_over_opens_no_further_picture(
 )
 def test_a_refused_reconstruction_has_run_nothing(
     narrow: Models,
-    watch: Watch,
+    recorder: Recorder,
     query: str,
     settings: dict[str, Any],
     headers: dict[str, str],
@@ -257,4 +235,4 @@ def test_a_refused_reconstruction_has_run_nothing(
         reply = asyncio.run(ask_async(narrow, "POST", path, settings=settings, **request))
         assert reply.status_code == status, reply.text
         assert reply.json()["field"] == field
-    assert watch.ran == []
+    assert recorder.of("run") == []

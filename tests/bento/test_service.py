@@ -7,21 +7,22 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from benchmarks.speed.servers import Running, ours, running
 from bento.models import Models
 from bento.settings import Settings
 from runtime import EngineError, Model
-from tests.bento.support import ROOT, Server
+from tests.bento.support import FP32, ROOT
 from tests.tiny import write_artifact
 
 
-def test_ready_with_one_damaged_artifact(server: Server) -> None:
-    assert server.readiness.status_code == 200
+def test_ready_with_one_damaged_artifact(server: Running) -> None:
     reply = httpx.get(f"{server.url}/models").json()
     assert [model["name"] for model in reply["models"]] == [
         "tiny-conditional",
@@ -39,7 +40,7 @@ def test_ready_with_one_damaged_artifact(server: Server) -> None:
     assert reply["models"][0]["labels"] == ["zero", "one", "two"]
 
 
-def test_http_equals_in_process(server: Server, models: Models) -> None:
+def test_http_equals_in_process(server: Running, models: Models) -> None:
     body = {"model": "tiny-vae", "n": 64, "seed": 7, "format": "npy"}
     reply = httpx.post(f"{server.url}/sample", json=body)
     assert reply.headers["x-model"] == "tiny-vae@1"
@@ -49,7 +50,7 @@ def test_http_equals_in_process(server: Server, models: Models) -> None:
     assert np.abs(images - models.get("tiny-vae").sample(64, seed=7)).max() <= 1
 
 
-def test_what_bentoml_answers_itself(server: Server) -> None:
+def test_what_bentoml_answers_itself(server: Running) -> None:
     missing = httpx.get(f"{server.url}/nowhere")
     assert missing.status_code == 404
     assert missing.json()["error"].startswith("no such path")
@@ -68,7 +69,7 @@ def test_what_bentoml_answers_itself(server: Server) -> None:
     assert "/sample" in httpx.get(f"{server.url}/docs.json").json()["paths"]
 
 
-def test_a_chunked_body_over_the_limit(server: Server) -> None:
+def test_a_chunked_body_over_the_limit(server: Running) -> None:
     def endless() -> object:
         for _ in range(64):
             yield b" " * (1 << 20)
@@ -82,7 +83,7 @@ def test_a_chunked_body_over_the_limit(server: Server) -> None:
     assert httpx.get(f"{server.url}/livez").status_code == 200
 
 
-def test_a_client_that_leaves_is_done_with_at_once(server: Server) -> None:
+def test_a_client_that_leaves_is_done_with_at_once(server: Running) -> None:
     head = (
         "POST /decode HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
         "content-length: 100\r\n\r\n{"
@@ -97,7 +98,7 @@ def test_a_client_that_leaves_is_done_with_at_once(server: Server) -> None:
     raise AssertionError(server.log.read_text("utf-8"))
 
 
-def test_concurrent_clients_get_their_own_images(server: Server, models: Models) -> None:
+def test_concurrent_clients_get_their_own_images(server: Running, models: Models) -> None:
     names = ["tiny-plain", "tiny-conditional", "tiny-vae"]
     bodies = [
         {"model": names[i % 3], "n": 1 + i % 37, "seed": i, "offset": i % 5, "format": "npy"}
@@ -153,19 +154,15 @@ def test_a_model_is_served_once_it_is_warm(
 
 def test_without_a_loadable_model_it_is_not_ready(tmp_path: Path) -> None:
     (write_artifact(tmp_path / "artifacts", "plain") / "manifest.json").unlink()
-    home = tmp_path / "home"
-    home.mkdir()
-    lone = Server(home, tmp_path / "artifacts")
-    try:
-        assert lone.readiness.status_code == 503
-        assert "no model is loaded" in lone.readiness.json()["error"]
-        assert httpx.get(f"{lone.url}/livez").status_code == 200
-        assert httpx.post(f"{lone.url}/sample", json={}).status_code == 503
-        (failed,) = httpx.get(f"{lone.url}/models").json()["failed"]
+    alone = replace(ours(tmp_path / "artifacts", FP32), ready="/livez")
+    with running(alone) as server:
+        ready = httpx.get(f"{server.url}/readyz")
+        assert ready.status_code == 503
+        assert "no model is loaded" in ready.json()["error"]
+        assert httpx.post(f"{server.url}/sample", json={}).status_code == 503
+        (failed,) = httpx.get(f"{server.url}/models").json()["failed"]
         assert failed["name"] == "tiny-plain"
         assert str(tmp_path) not in failed["error"]
-    finally:
-        lone.stop()
 
 
 def test_what_the_service_imports() -> None:
@@ -177,21 +174,20 @@ def test_what_the_service_imports() -> None:
     assert not heavy & set(printed.split())
 
 
-def test_the_log_says_what_is_served_on_which_engine_and_what_is_not(server: Server) -> None:
+def test_the_log_says_what_is_served_on_which_engine_and_what_is_not(server: Running) -> None:
     log = server.log.read_text("utf-8")
     assert "loaded tiny-vae@1: onnxruntime" in log
     assert "cannot serve damaged" in log
 
 
-def test_with_a_key_and_cors(artifacts: Path, tmp_path: Path) -> None:
+def test_with_a_key_and_cors(artifacts: Path) -> None:
     key = "a key of many letters"
-    environ = {
+    settings = {
+        **FP32,
         "LATENTSERVE_API_KEY": key,
         "LATENTSERVE_CORS_ORIGINS": "https://a.test,https://b.test",
     }
-    own = Server(tmp_path, artifacts, environ=environ)
-    try:
-        assert own.readiness.status_code == 200
+    with running(ours(artifacts, settings)) as own:
         for path in ("/models", "/metrics", "/", "/nowhere"):
             assert httpx.get(f"{own.url}{path}").status_code == 401, path
         with httpx.Client(base_url=own.url, headers={"authorization": f"Bearer {key}"}) as client:
@@ -218,5 +214,3 @@ def test_with_a_key_and_cors(artifacts: Path, tmp_path: Path) -> None:
         assert refused.headers["access-control-allow-origin"] == "https://a.test"
         elsewhere = preflight | {"origin": "https://c.test"}
         assert httpx.options(f"{own.url}/sample", headers=elsewhere).status_code == 400
-    finally:
-        own.stop()

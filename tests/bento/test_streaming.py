@@ -21,7 +21,8 @@ from bento.routes import build_app
 from bento.settings import Settings
 from runtime import EngineError
 from tests.bento.support import Ask, ask_async
-from tests.bento.test_overload import Watch, busy
+from tests.bento.test_overload import busy
+from tests.runtime.fakes import Recorder
 
 MANY = {"model": "tiny-plain", "n": 300, "seed": 5, "format": "npy"}
 WAIT = 20.0  # seconds; only ever reached when something is broken
@@ -47,14 +48,14 @@ def listening(models: Models, **settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch()
+def recorder() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def own(artifacts: Path, watch: Watch) -> Iterator[Models]:
+def own(artifacts: Path, recorder: Recorder) -> Iterator[Models]:
     """Models that a test may break."""
-    loaded = Models(Settings(artifacts=artifacts), lambda name: watch)
+    loaded = Models(Settings(artifacts=artifacts), lambda name: recorder)
     loaded.load()
     yield loaded
     loaded.close()
@@ -127,7 +128,7 @@ def test_a_stream_that_fails_is_cut(own: Models, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_stream_whose_first_part_fails_has_a_status_and_leaves_nothing(
-    own: Models, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    own: Models, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = own.get("tiny-plain")
     honest, runs = model._backend.run, iter(range(1000))
@@ -145,7 +146,7 @@ def test_a_stream_whose_first_part_fails_has_a_status_and_leaves_nothing(
     assert reply.status_code == 500
     wait_until(lambda: model.queued == 0)
     # Its other parts were taken out, or failed like the first.
-    assert sum(images for images, _ in watch.rejections) + sum(n for _, n in watch.ran) < 300
+    assert sum(n for n, _ in recorder.of("rejected")) + recorder.images_run() < 300
 
 
 def test_streams_leave_half_of_the_queue_to_others(artifacts: Path) -> None:
@@ -166,7 +167,7 @@ def test_streams_leave_half_of_the_queue_to_others(artifacts: Path) -> None:
     narrow.close()
 
 
-def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> None:
+def test_a_client_that_leaves_stops_the_stream(own: Models, recorder: Recorder) -> None:
     def left() -> float:
         labels = {"endpoint": "/sample", "model": "tiny-plain", "status": "499"}
         return REGISTRY.get_sample_value("latentserve_requests_total", labels) or 0.0
@@ -178,9 +179,9 @@ def test_a_client_that_leaves_stops_the_stream(own: Models, watch: Watch) -> Non
             assert reply.status_code == 200
             next(reply.iter_bytes())
         wait_until(lambda: own.get("tiny-plain").queued == 0)
-        made = sum(images for _, images in watch.ran)
+        made = recorder.images_run()
         time.sleep(0.2)
-        assert sum(images for _, images in watch.ran) <= made + 64 * 8
+        assert recorder.images_run() <= made + 64 * 8
         assert made < 900_000
         wait_until(lambda: left() == before + 1)
 

@@ -65,9 +65,9 @@ def run_block(block: Block, folder: Path, replacements: dict[str, str], seconds:
         command = [sys.executable, "-c", code]
     else:
         command = ["bash", "-euo", "pipefail", "-c", code]
-    # `python` in a block is the interpreter that runs the tests; `-c` puts `folder` on its path.
+    # `python` in a block is the interpreter that runs the tests; `folder` holds its packages.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "BENTOML_DO_NOT_TRACK": "True"}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds
     )

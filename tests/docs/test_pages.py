@@ -2,22 +2,19 @@
 
 import os
 import re
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.speed.servers import Server, running
 from tests.docs.blocks import (
     NEEDS,
     PAGES,
     ROOT,
     RUN,
-    Block,
     copy_repository,
     read_blocks,
     run_block,
@@ -37,41 +34,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(clone: Path) -> Iterator[str]:
     """The address of `make serve` in the clean copy, its environment made from nothing."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"127.0.0.1:{port}"
-    # The service must find the copy's artifacts, not what another test points to.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
-    environment["LATENTSERVE_CACHE"] = os.environ["LATENTSERVE_CACHE"]
-    process = subprocess.Popen(
-        ["make", "serve", f"PORT={port}"],  # noqa: S607
-        cwd=clone,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
+    made = Server(
+        ("make", "serve", "PORT={port}"),
+        environment={"PYTHONPATH": ""},  # what `make serve` installs must be enough
+        folder=clone,
+        start_seconds=INSTALL_SECONDS,
     )
-    try:
-        _wait_until_ready(process, address)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str) -> None:
-    give_up = time.monotonic() + INSTALL_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            if httpx.get(f"http://{address}/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    output = process.communicate()[0].decode()
-    pytest.fail(f"`make serve` was not ready within {INSTALL_SECONDS:.0f} s:\n{output[-4000:]}")
+    with running(made) as started:
+        yield f"127.0.0.1:{started.port}"
 
 
 def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> None:
@@ -116,15 +86,15 @@ def test_make_serve_passes_the_folder(
     assert f"LATENTSERVE_ARTIFACTS='{folder}'" in printed
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_every_code_block_runs(block: Block, server: str, clone: Path) -> None:
-    # In the order of the pages and in one folder: blocks may build on one another.
-    if block.needs == "data":
-        pytest.skip("needs a data set: make docs-check DATA=...")
-    if block.needs == "serve":
-        assert "make serve" in block.code  # what the fixture `server` did
-        return
-    run_block(block, clone, {"127.0.0.1:3000": server}, 300)
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
+def test_every_code_block_runs(page: str, server: str, clone: Path) -> None:
+    # A page at a time, in one folder: its blocks build on one another, whichever tests are chosen
+    # and whichever process runs them. Those that need a data set: make docs-check DATA=...
+    for block in BLOCKS:
+        if block.page == page and block.needs == "serve":
+            assert "make serve" in block.code  # what the fixture `server` did
+        elif block.page == page and block.needs == "":
+            run_block(block, clone, {"127.0.0.1:3000": server}, 300)
 
 
 def test_every_block_says_truly_what_it_is() -> None:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import runtime
+from benchmarks.speed.servers import Running, ours, running
 from runtime.artifact.reading import artifact_folders
 from runtime.machine import cores, cpu_model
-from tests.bento.support import ROOT, Server
+from tests.bento.support import FP32, ROOT
 from tests.reliability import scenarios
 from tests.reliability.load import Expected
 
@@ -38,7 +39,8 @@ def main() -> None:
         expected = Expected(models)
         for model in models:
             model.close()
-        environ = {
+        settings = {
+            **FP32,
             "LATENTSERVE_CACHE": str(cache),
             "LATENTSERVE_REQUEST_LOG": "true",
             # Two hundred clients that decode and compare replies leave the server little time.
@@ -47,14 +49,10 @@ def main() -> None:
         for title, (text, run) in SCENARIOS.items():
             if chosen.only and title not in chosen.only:
                 continue
-            server = Server(Path(name), None, environ=environ)
-            try:
+            with running(ours(ROOT / "artifacts", settings)) as server:
                 figures = run(server, expected, soak_seconds)
                 if server.process.poll() is None:
                     assert not scenarios.listening_elsewhere(server)
-            finally:
-                if server.process.poll() is None:
-                    server.stop()
             found = section(title, text, figures)
             print(found, flush=True)
             write_page({**read_sections(), title: found})
@@ -82,7 +80,7 @@ def section(title: str, text: str, figures: Mapping[str, object]) -> str:
     return f"## {title}\n\n{text}\n\n{where}\n\n| measure | found |\n| --- | --- |\n{rows}\n"
 
 
-Run = Callable[[Server, Expected, float], scenarios.Figures]
+Run = Callable[[Running, Expected, float], scenarios.Figures]
 SCENARIOS: dict[str, tuple[str, Run]] = {
     "Correctness": (
         "200 clients send requests with mixed models, sizes, labels, seeds, offsets and lossless "

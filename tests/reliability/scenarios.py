@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import httpx
 import psutil
 
-from tests.bento.support import Server
+from benchmarks.speed.servers import Running
 from tests.reliability.load import Expected, Tally, clients
 
 Figures = Mapping[str, object]
@@ -23,11 +23,11 @@ RETURN_SECONDS = 15.0
 10 s for processes that ended, and the service then starts in about 3 s."""
 
 
-def run_clients(server: Server, expected: Expected, count: int, seconds: float) -> Tally:
+def run_clients(server: Running, expected: Expected, count: int, seconds: float) -> Tally:
     return asyncio.run(clients(server.url, expected, count, seconds))
 
 
-def correctness(server: Server, expected: Expected, count: int, seconds: float) -> Figures:
+def correctness(server: Running, expected: Expected, count: int, seconds: float) -> Figures:
     """Every lossless reply to many mixed clients is what `runtime` gives in process."""
     tally = run_clients(server, expected, count, seconds)
     assert set(tally.outcomes) == {"right"}, (tally.outcomes, tally.problems[:3])
@@ -41,7 +41,7 @@ def correctness(server: Server, expected: Expected, count: int, seconds: float) 
 
 
 def termination(
-    server: Server, expected: Expected, count: int, seconds: float, model: str, images: int
+    server: Running, expected: Expected, count: int, seconds: float, model: str, images: int
 ) -> Figures:
     """SIGTERM under load, and in the middle of a stream of so many images, which take seconds: what
     was accepted is answered whole, nothing is cut, and the service ends.
@@ -109,7 +109,7 @@ class Stream(threading.Thread):
         self.is_whole = found == length
 
 
-def killing(server: Server, kills: int, within: float = RETURN_SECONDS) -> Figures:
+def killing(server: Running, kills: int, within: float = RETURN_SECONDS) -> Figures:
     """SIGKILL of the serving process: the supervisor starts another, which answers. The socket is
     the supervisor's, so that who connects meanwhile waits, and is not refused."""
     body = {"n": 1, "seed": 1}
@@ -126,13 +126,13 @@ def killing(server: Server, kills: int, within: float = RETURN_SECONDS) -> Figur
     return {"kills": kills, "seconds to the next reply, maximum": round(max(waited), 2)}
 
 
-def serving_process(server: Server) -> psutil.Process:
+def serving_process(server: Running) -> psutil.Process:
     """The process that listens and runs the engines; the one that supervises it is its parent."""
     children = psutil.Process(server.process.pid).children(recursive=True)
     return max(children, key=lambda process: process.memory_info().rss)
 
 
-def _answers(server: Server, body: Mapping[str, object], seconds: float) -> bool:
+def _answers(server: Running, body: Mapping[str, object], seconds: float) -> bool:
     try:
         return httpx.post(f"{server.url}/sample", json=body, timeout=seconds).status_code == 200
     except httpx.HTTPError:
@@ -140,7 +140,7 @@ def _answers(server: Server, body: Mapping[str, object], seconds: float) -> bool
 
 
 def soak(
-    server: Server, expected: Expected, count: int, seconds: float, periods: int = 10
+    server: Running, expected: Expected, count: int, seconds: float, periods: int = 10
 ) -> Figures:
     """Mixed load for long: memory, open files and threads stay where they are after the first of
     the periods."""
@@ -169,7 +169,7 @@ def soak(
     }
 
 
-def listening_elsewhere(server: Server) -> list[str]:
+def listening_elsewhere(server: Running) -> list[str]:
     """Addresses other than the loopback on which a process of the service listens."""
     supervisor = psutil.Process(server.process.pid)
     found: list[str] = []

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.speed.servers import Running, ours, running
 from bento.models import Models
 from bento.settings import Settings
-from tests.bento.support import Server
+from tests.bento.support import FP32
 from tests.reliability import scenarios
 from tests.reliability.load import Expected
 from tests.tiny import write_artifact
 
-ENVIRON = {"LATENTSERVE_REQUEST_LOG": "true"}
+SETTINGS = {**FP32, "LATENTSERVE_REQUEST_LOG": "true"}
 
 # They start processes and load the machine: one after the other.
 pytestmark = pytest.mark.xdist_group("reliability")
@@ -36,25 +37,23 @@ def expected(artifacts: Path) -> Expected:
 
 
 @pytest.fixture
-def server(artifacts: Path, tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path, artifacts, environ=ENVIRON)
-    yield running
-    if running.process.poll() is None:
-        running.stop()
+def server(artifacts: Path) -> Iterator[Running]:
+    with running(ours(artifacts, SETTINGS)) as started:
+        yield started
 
 
-def test_correctness_and_soak(server: Server, expected: Expected) -> None:
+def test_correctness_and_soak(server: Running, expected: Expected) -> None:
     assert scenarios.correctness(server, expected, 40, 4)["wrong or swapped replies"] == 0
     scenarios.soak(server, expected, 8, 6, periods=3)
     assert scenarios.listening_elsewhere(server) == []
 
 
-def test_termination(server: Server, expected: Expected) -> None:
+def test_termination(server: Running, expected: Expected) -> None:
     assert (
         scenarios.termination(server, expected, 16, 3, "tiny-plain", 400_000)["incomplete replies"]
         == 0
     )
 
 
-def test_killing(server: Server) -> None:
+def test_killing(server: Running) -> None:
     scenarios.killing(server, 1, within=60.0)

@@ -53,22 +53,42 @@ class ShortBackend(FakeBackend):
 
 
 class Recorder:
+    """An observer that keeps what it is called with: the callback's name, images, and more."""
+
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
+        self._added = threading.Condition()
+
+    def of(self, callback: str) -> list[tuple[Any, ...]]:
+        """What one callback was called with, in order."""
+        return [event[1:] for event in self.events if event[0] == callback]
+
+    def images_run(self) -> int:
+        return sum(images for (images,) in self.of("run"))
+
+    def wait_for(self, *event: Any) -> bool:
+        """Whether this event was recorded, now or soon."""
+        with self._added:
+            return self._added.wait_for(lambda: event in self.events, WAIT)
+
+    def _add(self, *event: Any) -> None:
+        with self._added:
+            self.events.append(event)
+            self._added.notify_all()
 
     def queued(self, graph: str, images: int) -> None:
-        self.events.append(("queued", images))
+        self._add("queued", images)
 
     def taken(self, graph: str, images: int, waited: Sequence[float]) -> None:
         assert all(seconds >= 0 for seconds in waited)
-        self.events.append(("taken", images, len(waited)))
+        self._add("taken", images, len(waited))
 
     def failed(self, graph: str, images: int) -> None:
-        self.events.append(("failed", images))
+        self._add("failed", images)
 
     def run(self, graph: str, images: int, seconds: float) -> None:
         assert seconds >= 0
-        self.events.append(("run", images))
+        self._add("run", images)
 
     def rejected(self, graph: str, images: int, reason: str) -> None:
-        self.events.append(("rejected", images, reason))
+        self._add("rejected", images, reason)

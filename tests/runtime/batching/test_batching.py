@@ -21,16 +21,6 @@ from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
 def batcher(backend: FakeBackend, recorder: Recorder) -> Iterator[Batcher]:
     made = Batcher(backend, FixedCapacity(8), queue_images=64, runners=1, observer=recorder)
     yield made

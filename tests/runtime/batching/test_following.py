@@ -18,16 +18,6 @@ from tests.runtime.fakes import WAIT, FakeBackend, Recorder
 
 
 @pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
 def batcher(backend: FakeBackend, recorder: Recorder) -> Iterator[Batcher]:
     made = Batcher(backend, FixedCapacity(8), queue_images=8, runners=1, observer=recorder)
     yield made
@@ -91,9 +81,8 @@ def test_a_full_queue_neither_refuses_nor_blocks_it(
     assert first.result(WAIT) == [(i, 4.0 * i) for i in range(4)]
     assert len(full.result(WAIT)) == 8
     assert batcher.queued == 0
-    queued = [images for what, images, *_ in recorder.events if what == "queued"]
-    assert queued == [4, 8, 4]
-    assert [e for e in recorder.events if e[0] == "rejected"] == [("rejected", 1, "overloaded")]
+    assert recorder.of("queued") == [(4,), (8,), (4,)]
+    assert recorder.of("rejected") == [(1, "overloaded")]
 
 
 def test_it_is_cancelled_with_the_first(
@@ -111,8 +100,7 @@ def test_it_is_cancelled_with_the_first(
     batcher.close()
     assert batcher.queued == 0
     assert [len(batch) for batch in backend.batches] == [4, 4]
-    rejected = [e for e in recorder.events if e[0] == "rejected"]
-    assert sorted(rejected) == [("rejected", 3, "cancelled"), ("rejected", 4, "cancelled")]
+    assert sorted(recorder.of("rejected")) == [(3, "cancelled"), (4, "cancelled")]
 
 
 def test_cancelled_during_the_first_run_it_is_never_made(
@@ -123,7 +111,7 @@ def test_cancelled_during_the_first_run_it_is_never_made(
     backend.gate.set()
     batcher.close()
     assert [len(batch) for batch in backend.batches] == [4]
-    assert [e for e in recorder.events if e[0] == "rejected"] == [("rejected", 4, "cancelled")]
+    assert recorder.of("rejected") == [(4, "cancelled")]
 
 
 def test_its_failure_is_the_requests_failure(
@@ -143,8 +131,7 @@ def test_its_failure_is_the_requests_failure(
     with pytest.raises(EngineError, match="decode failed: out of registers"):
         future.result(WAIT)
     assert batcher.submit(twice(np.arange(1))).result(WAIT) == [(0, 0.0)]
-    rejected = [e for e in recorder.events if e[0] == "rejected"]
-    assert rejected == [("rejected", 2, "failed"), ("rejected", 4, "failed")]
+    assert recorder.of("rejected") == [(2, "failed"), (4, "failed")]
 
 
 def test_closing_finishes_it(backend: FakeBackend) -> None:
