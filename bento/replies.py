@@ -188,10 +188,10 @@ def _json(value: object) -> bytes:
 
 def image_shape(model: Model, job: Job[Any]) -> tuple[int, int, int]:
     """(H, W, C) of the images that a job gives."""
-    signatures = model.manifest.signatures
-    made = signatures[job.graph].output("images")
+    graphs = model.manifest.graphs
+    made = graphs[job.graph].output("images")
     if made is None:  # what it encodes is decoded again
-        made = signatures["decode"].output("images")
+        made = graphs["decode"].output("images")
     height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
     return height, width, channels
 

@@ -185,9 +185,9 @@ class JobQueue:
         so that a huge job leaves room for others and fits into an empty queue."""
         job = entry.job
         entry.window = min(self._max_images, 4 * self._capacity.rows(job.graph, job.size))
-        entry.row_bytes = job.row_bytes
-        if self._max_bytes is not None and job.row_bytes:
-            entry.row_bytes = min(job.row_bytes, self._max_bytes)
+        entry.row_bytes = self._capacity.row_bytes(job.graph, job.size)
+        if self._max_bytes is not None and entry.row_bytes:
+            entry.row_bytes = min(entry.row_bytes, self._max_bytes)
             entry.window = min(entry.window, self._max_bytes // entry.row_bytes)
 
     def _count(self, entry: Entry, images: int) -> None:

@@ -6,10 +6,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.graphs import Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
-from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.errors import InputError, NotFiniteError
@@ -57,7 +56,7 @@ def answers(manifest: Manifest, request: str) -> bool:
     return request != "manifold" or (manifest.latent is not None and manifest.latent.shape == (2,))
 
 
-def graph_of(manifest: Manifest, name: str) -> GraphSpec:
+def graph_of(manifest: Manifest, name: str) -> Signature:
     """The signature of a graph; InputError where the artifact has no such graph."""
     graph = manifest.graphs.get(name)
     if graph is None:
@@ -65,16 +64,7 @@ def graph_of(manifest: Manifest, name: str) -> GraphSpec:
         raise InputError(
             "model", expected.get(name, f"one that can {name}"), f"{manifest.name}, which has none"
         )
-    return graph.spec()
-
-
-_ITEM_BYTES = {"float32": 4, "int64": 8, "uint8": 1}
-
-
-def row_bytes(spec: GraphSpec, size: Size) -> int:
-    """Bytes of one row's inputs and outputs."""
-    tensors = (*spec.inputs, *spec.outputs)
-    return sum(t.values(size) * _ITEM_BYTES[t.dtype] for t in tensors)
+    return graph
 
 
 def images_of(outputs: Tensors, start: int = 0) -> UInt8Array:
