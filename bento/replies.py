@@ -93,9 +93,9 @@ class Pictures:
     origins: Sequence[Mapping[str, Any]] | None = None
 
 
-def is_streamed(picture_format: str, count: int, max_batch: int) -> bool:
+def is_streamed(picture_format: str, model: Model, job: Job[Any]) -> bool:
     """Whether images leave as they are made: arrays of more images than one engine run gives."""
-    return picture_format == "npy" and count > max_batch
+    return picture_format == "npy" and job.count > model.run_rows(job)
 
 
 def needs_origins(picture_format: str) -> bool:

@@ -323,7 +323,7 @@ class _Api:
         """The reply's format, once it is clear that the job's images go into it."""
         count = job.count
         chosen = choose_format(asked.format, request.headers.get("accept"), PICTURE_REPLIES)
-        streamed = is_streamed(chosen, count, model.max_batch)
+        streamed = is_streamed(chosen, model, job)
         self.check_count(field, count, streamed=streamed)
         if not streamed:
             shape, limit = image_shape(model, job), self.settings.max_reply_bytes
@@ -359,7 +359,7 @@ class _Api:
         call = call_of(request.scope)
         call.images = job.count
         sent = {"X-Model": full_name(model), **(headers or {})}
-        if is_streamed(chosen, job.count, model.max_batch):
+        if is_streamed(chosen, model, job):
             return await self.streamed(model, _traced(job, call), sent)
         images = await self.run(call, model, job)
 
@@ -377,7 +377,7 @@ class _Api:
         a failure has a status of its own."""
         streams = self.streams.setdefault(model, WeakSet())
         # Streams together keep half of the queue free for others.
-        room = self.settings.queue_images // (2 * model.window)
+        room = self.settings.queue_images // (2 * model.window(job))
         if len(streams) >= max(1, room):
             raise OverloadedError(model.queued, self.settings.queue_images)
         parts = model.parts(job, wait=False)

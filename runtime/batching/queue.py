@@ -1,5 +1,5 @@
-"""The bounded queue, and the one owner of its state: only its methods change an `Entry`, and each
-public method takes the lock itself.
+"""The bounded queue, and the one owner of its state: only its methods, and those of its `Room`,
+change an `Entry`, and each public method takes the lock itself.
 
 Jobs that find the queue full stand in line, first come, first served. A job larger than a batch
 gives a slice and goes to the back, so it never starves small ones, and counts only by its window.
@@ -57,7 +57,7 @@ class JobQueue:
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._left = threading.Condition(self._lock)
+        self._freed = threading.Condition(self._lock)
 
     @property
     def images(self) -> int:
@@ -84,7 +84,7 @@ class JobQueue:
                     self._leave(entry)
                     self._observer.rejected(job.graph, job.count, "overloaded")
                     raise overload
-                self._left.wait()
+                self._freed.wait()
         return entry.future
 
     def enqueue(self, job: Job[T]) -> Future[T]:
@@ -185,7 +185,7 @@ class JobQueue:
         """Let in from the line whoever fits, in order."""
         while self._line and not self._room.lacks(self._line[0]):
             self._join_queue(self._line.popleft())
-            self._left.notify_all()
+            self._freed.notify_all()
 
     def _join_queue(self, entry: Entry) -> None:
         entry.where = self._queue
@@ -200,7 +200,7 @@ class JobQueue:
             return
         entry.where.remove(entry)
         if entry.where is self._line:
-            self._left.notify_all()
+            self._freed.notify_all()
         else:
             self._room.add(entry, -entry.weight)
             self._work.notify()  # a smaller one may be first now, for which there is memory
@@ -211,26 +211,22 @@ class JobQueue:
         if not self._queue:
             return None
         job = self._queue[0].job
-        room = self._share(job)
-        if self._capacity.memory is not None:
-            left = self._capacity.memory - self._running_bytes
-            room = fitting_rows(self._capacity, job.graph, job.size, room, left)
-            if not room and self._running_images:
-                return None  # the end of a run leaves more
-            room = max(1, room)
+        most = self._fitting(job)
+        if not most:
+            return None
         slices: list[Slice] = []
         others: list[Entry] = []
         images = 0
-        while self._queue and images < room:
+        while self._queue and images < most:
             entry = self._queue.popleft()
             if entry.job.graph != job.graph or entry.job.size != job.size:
                 others.append(entry)
                 continue
-            rows, before = min(room - images, entry.remaining), entry.weight
+            rows, weight = min(most - images, entry.remaining), entry.weight
             slices.append(Slice(entry, entry.taken, entry.taken + rows))
             images += rows
             entry.taken += rows
-            self._room.add(entry, entry.weight - before)
+            self._room.add(entry, entry.weight - weight)
             if entry.remaining:
                 self._queue.append(entry)
             else:
@@ -241,6 +237,16 @@ class JobQueue:
         self._running_bytes += held
         self._admit()
         return Batch(slices, images, held)
+
+    def _fitting(self, job: Job[Any]) -> int:
+        """How many rows like this job's may run now; 0 where a run has to end first."""
+        rows = self._share(job)
+        if self._capacity.memory is None:
+            return rows
+        left = self._capacity.memory - self._running_bytes
+        fitting = fitting_rows(self._capacity, job.graph, job.size, rows, left)
+        # A row that is larger than all there is runs alone.
+        return fitting if fitting or self._running_images else 1
 
     def _share(self, first: Job[Any]) -> int:
         most = self._capacity.rows(first.graph, first.size)

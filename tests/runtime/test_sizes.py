@@ -161,6 +161,9 @@ def test_memory_bounds_the_rows_of_a_run(tmp_path: Path) -> None:
     with runtime.load(folder, backend="onnxruntime", limits=limits) as model:
         assert [len(part) for part in model.stream(7, seed=1, size=(64, 64))] == [3, 3, 1]
         assert [len(part) for part in model.stream(16, seed=1, size=(4, 4))] == [16]
+        large = runtime.Sample(7, 1, size=(64, 64)).job(model)
+        assert (model.run_rows(large), model.window(large)) == (3, 9)
+        assert model.run_rows(runtime.Sample(7, 1, size=(4, 4)).job(model)) == model.max_batch
     limits = Limits(runners=1, memory=bounds.cost(1, size).bytes - 1)
     with runtime.load(folder, backend="onnxruntime", limits=limits) as model:
         assert model.sample(1, seed=1, size=(32, 32)).shape == (1, 32, 32, 3)
