@@ -155,7 +155,7 @@ class Exchange:
     ) -> Response:
         """The reply of more images than one run gives, begun when its first part is there: until
         then a failure has a status of its own."""
-        self.streams.check(model)
+        self.streams.check(model, job)
         parts = model.parts(self._traced(job), wait=False)
         try:
             first = await asyncio.wrap_future(next(parts))
@@ -175,7 +175,7 @@ class Exchange:
 
 def is_streamed(reply: PictureReply, model: Model, job: Job[UInt8Array]) -> bool:
     """Whether images leave as they are made: more of them than one run of the engine gives."""
-    return reply.streamed and job.count > model.max_batch
+    return reply.streamed and job.count > model.run_rows(job)
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

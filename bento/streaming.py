@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from bento.calls import call_of
 from runtime import Model, OverloadedError
+from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.images.encoding import MEDIA_TYPES, npy_header
 
@@ -132,9 +133,9 @@ class Streams:
         # A stream leaves when nobody holds it any more.
         self._sent: WeakKeyDictionary[Model, WeakSet[ArrayStream]] = WeakKeyDictionary()
 
-    def check(self, model: Model) -> None:
+    def check(self, model: Model, job: Job[UInt8Array]) -> None:
         """OverloadedError where another stream would take too much of the queue."""
-        room = self._queue_images // (2 * model.window)
+        room = self._queue_images // (2 * model.window(job))
         if len(self._sent.get(model, ())) >= max(1, room):
             raise OverloadedError(model.queued, self._queue_images)
 

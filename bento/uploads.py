@@ -61,7 +61,7 @@ class Upload:
         else:
             height, width = 1, 1  # the size does not depend on it
         spec = picture_spec(manifest, graph, size, (height, width))
-        takes_mask = manifest.graphs[graph].spec().input("mask") is not None
+        takes_mask = manifest.graphs[graph].input("mask") is not None
         if self.mask is not None and not takes_mask:
             raise InputError("mask", "none: this request takes no mask", "a file")
         masks = 0 if self.mask is None else 1

@@ -85,7 +85,7 @@ def sample_sheet(artifact: Artifact, backend: Backend) -> bytes | None:
     PNG in about a square; with few classes, one column each. None where it gives no images."""
     manifest = artifact.manifest
     main, image = manifest.main_graph, manifest.image()
-    spec = manifest.graphs[main].spec()
+    spec = manifest.graphs[main]
     if not spec.gives_pixels:
         return None
     columns = min(_MAX_COLUMNS, max(2, _SHEET_PIXELS // image.width))
@@ -138,7 +138,7 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
         yield "latents", f"{list(manifest.latent.shape)}, {manifest.prior.replace('_', ' ')}"
     yield "classes", ", ".join(labels) if labels else "none"
     yield "requests", ", ".join(answered(manifest))
-    for name, spec in manifest.signatures.items():
+    for name, spec in manifest.graphs.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
     if takes_noise(manifest):
         yield "encoder", "takes noise: latents and their log density"

@@ -75,7 +75,7 @@ def with_variants(
     manifest = artifact.manifest
     main, size = manifest.main_graph, manifest.smallest_size
     graph = manifest.graphs[main]
-    if not precisions or not graph.spec().gives_pixels:
+    if not precisions or not graph.gives_pixels:
         return artifact
     images = affordable(artifact.bounds[main], images, size)
     left_out: dict[Precision, str] = {}
@@ -173,7 +173,7 @@ def _compare(artifact: Artifact, candidates: Sequence[_Candidate], images: int) 
 
 def _extremes(artifact: Artifact) -> Iterator[dict[str, NDArray[Any]]]:
     manifest = artifact.manifest
-    latents = manifest.graphs[manifest.main_graph].spec().input("latents")
+    latents = manifest.graphs[manifest.main_graph].input("latents")
     if latents is None:
         return
     rows, size = min(_EXTREMES, manifest.max_batch), manifest.smallest_size

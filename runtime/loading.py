@@ -12,8 +12,9 @@ from runtime.artifact.reading import Artifact, read_artifact
 from runtime.batching.capacity import GraphCapacity
 from runtime.engines.backend import REFERENCE
 from runtime.engines.cache import cache_folder
-from runtime.engines.choice import Chosen, Measured, choose, choose_anew
+from runtime.engines.choice import Chosen, choose, choose_anew
 from runtime.engines.library import Device, EngineRequest
+from runtime.engines.measuring import Measured
 from runtime.engines.nvidia import devices
 from runtime.errors import EngineError
 from runtime.limits import Limits

@@ -139,7 +139,7 @@ class Model:
         job = self._job(work)
         ahead: deque[Future[T]] = deque()
         try:
-            rows = self._capacity.rows(job.graph, job.size)
+            rows = self.run_rows(job)
             for start in range(0, job.count, rows):
                 part = job.part(start, min(start + rows, job.count))
                 if start == 0:
@@ -256,10 +256,14 @@ class Model:
                     inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
                     list(pool.map(self._backend.run, [graph] * self.runners, inputs))
 
-    @property
-    def window(self) -> int:
-        """Images that `parts` has submitted at a time, at most."""
-        return (2 * self.runners + 1) * self.max_batch
+    def run_rows(self, job: Job[Any]) -> int:
+        """How many of a job's rows ride in one engine run, at most: `max_batch`, or as many as fit
+        into memory where images of the job's size are large."""
+        return self._capacity.rows(job.graph, job.size)
+
+    def window(self, job: Job[Any]) -> int:
+        """Images of a job that `parts` has submitted at a time, at most."""
+        return (2 * self.runners + 1) * self.run_rows(job)
 
     @property
     def queued(self) -> int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.size import Size
 
@@ -59,6 +61,11 @@ class Bounds:
         one = self.cost(1, size).bytes
         each = max(1, self.cost(2, size).bytes - one)
         return max(0, 1 + (memory - one) // each)
+
+    def row_bytes(self, size: Size = ()) -> int:
+        """Bytes of one row's inputs and outputs."""
+        tensors = (*self._spec.inputs, *self._spec.outputs)
+        return sum(t.values(size) * np.dtype(t.dtype).itemsize for t in tensors)
 
     def _measured(self, rows: int, size: Size) -> Cost:
         with self._lock:

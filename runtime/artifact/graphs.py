@@ -66,22 +66,19 @@ class TensorSpec(Frozen):
         return math.prod(self.at(size))
 
 
-@dataclass(frozen=True)
-class GraphSpec:
-    """One ONNX file of a graph: its name in the artifact, its signature and its arithmetic."""
+class Signature:
+    """What a graph takes and gives, the same in all its files. Every request reads it."""
 
-    file: str
-    precision: Precision
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
     def input(self, role: Role) -> TensorSpec | None:
         """The first input of a role."""
-        return next((tensor for tensor in self.inputs if tensor.role == role), None)
+        return _first(self.inputs, role)
 
     def output(self, role: Role) -> TensorSpec | None:
         """The first output of a role."""
-        return next((tensor for tensor in self.outputs if tensor.role == role), None)
+        return _first(self.outputs, role)
 
     @property
     def gives_pixels(self) -> bool:
@@ -89,8 +86,25 @@ class GraphSpec:
         return all(tensor.dtype == "uint8" for tensor in self.outputs)
 
 
+def _first(tensors: tuple[TensorSpec, ...], role: Role) -> TensorSpec | None:
+    for tensor in tensors:
+        if tensor.role == role:
+            return tensor
+    return None
+
+
 @dataclass(frozen=True)
-class _Signature:
+class GraphSpec(Signature):
+    """One ONNX file of a graph: its name in the artifact, its arithmetic and its signature."""
+
+    file: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class _Roles:
     """The roles that a graph of some name takes and gives."""
 
     needs: Role
@@ -98,14 +112,14 @@ class _Signature:
     gives: tuple[tuple[Role, ...], ...]
 
 
-SIGNATURES: dict[str, _Signature] = {
-    "decode": _Signature("latents", ("labels", "truncation", "noise"), (("images",),)),
-    "encode": _Signature(
+SIGNATURES: dict[str, _Roles] = {
+    "decode": _Roles("latents", ("labels", "truncation", "noise"), (("images",),)),
+    "encode": _Roles(
         "images",
         ("labels", "noise"),
         (("mean", "log_variance"), ("latents", "log_density")),
     ),
-    "translate": _Signature("images", ("mask", "labels", "truncation", "noise"), (("images",),)),
+    "translate": _Roles("images", ("mask", "labels", "truncation", "noise"), (("images",),)),
 }
 """The graphs that the runtime knows. Only noise may occur several times."""
 
@@ -113,7 +127,7 @@ _DTYPES: dict[Role, Dtype] = {"labels": "int64", "images": "uint8", "mask": "uin
 _SCALARS: tuple[Role, ...] = ("labels", "truncation", "log_density")
 
 
-def check_signature(graph: str, spec: GraphSpec) -> None:
+def check_signature(graph: str, spec: Signature) -> None:
     """ValueError unless the tensors of a graph are of the roles that its name promises."""
     known = SIGNATURES.get(graph)
     if known is None:

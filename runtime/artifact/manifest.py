@@ -11,6 +11,7 @@ from runtime.artifact.graphs import (
     GraphSpec,
     Precision,
     Role,
+    Signature,
     TensorSpec,
     check_signature,
 )
@@ -82,7 +83,7 @@ class Axis(Frozen):
         return f"from {self.min} to {self.max}{step}"
 
 
-class Graph(Frozen):
+class Graph(Frozen, Signature):
     """One network of the artifact: what it takes and gives, and an ONNX file a precision."""
 
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=64)
@@ -137,7 +138,7 @@ def check_choices(batches: Sequence[int], labels: Sequence[str] | None) -> None:
         raise ValueError(f"labels: expected distinct class names, found {tuple(labels)}")
 
 
-def check_axes(graph: str, spec: GraphSpec, axes: Mapping[str, Axis]) -> None:
+def check_axes(graph: str, spec: Signature, axes: Mapping[str, Axis]) -> None:
     """ValueError unless every axis that a signature names is declared, with steps that make all
     its shapes whole."""
     for tensor in (*spec.inputs, *spec.outputs):
@@ -189,9 +190,9 @@ class Manifest(Frozen):
             for file in graph.files.values():
                 if file not in self.files:
                     raise ValueError(f"{name}: {file} has no checksum under files")
-            check_signature(name, graph.spec())
-            check_axes(name, graph.spec(), self.axes)
-        takes_labels = any(graph.spec().input("labels") for graph in self.graphs.values())
+            check_signature(name, graph)
+            check_axes(name, graph, self.axes)
+        takes_labels = any(graph.input("labels") for graph in self.graphs.values())
         if takes_labels != (self.labels is not None):
             raise ValueError(
                 "labels: expected class names where, and only where, a graph takes labels"
@@ -220,13 +221,8 @@ class Manifest(Frozen):
     @property
     def main_graph(self) -> str:
         """The graph whose speed and pixels choose the engine: the first that gives images."""
-        pixels = (name for name, graph in self.graphs.items() if graph.spec().gives_pixels)
+        pixels = (name for name, graph in self.graphs.items() if graph.gives_pixels)
         return next(pixels, next(iter(self.graphs)))
-
-    @property
-    def signatures(self) -> dict[str, GraphSpec]:
-        """The fp32 file of every graph."""
-        return {name: graph.spec() for name, graph in self.graphs.items()}
 
     @property
     def latent(self) -> TensorSpec | None:

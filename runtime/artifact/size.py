@@ -6,6 +6,7 @@ A dimension of a tensor is a number, or an expression of one named axis: `height
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 Dim = int | str
 Size = tuple[tuple[str, int], ...]
@@ -26,7 +27,7 @@ def parse(dim: str) -> tuple[int, str, int]:
 def evaluate(shape: Iterable[Dim], size: Size) -> tuple[int, ...]:
     """The shape at a size, all numbers. The axes' `multiple_of` makes divisions exact."""
     if not size:  # nothing but numbers: the usual case, asked for by every request
-        return tuple(int(dim) for dim in shape)
+        return cast(tuple[int, ...], tuple(shape))
     values = dict(size)
     result: list[int] = []
     for dim in shape:

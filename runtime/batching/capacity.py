@@ -1,20 +1,21 @@
-"""How many rows one engine run takes, and how many bytes."""
+"""How many rows one engine run takes, and how many bytes rows hold."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runtime.artifact.bounds import Bounds
 from runtime.artifact.size import Size
 
 
 class Capacity(Protocol):
-    """What an engine run may hold. Called for every batch: quick, and never raises."""
+    """What rows hold, and an engine run may. Called for every request: quick, and never raises."""
 
     @property
     def memory(self) -> int | None:
-        """Bytes that all runs in flight may hold together; None: not limited."""
+        """Bytes that all runs in flight, and all requests that wait, may each hold together; None:
+        not limited."""
         ...
 
     def rows(self, graph: str, size: Size) -> int:
@@ -23,6 +24,10 @@ class Capacity(Protocol):
 
     def bytes(self, graph: str, size: Size, rows: int) -> int:
         """Bytes that a run of so many rows holds at its peak. More rows never hold fewer."""
+        ...
+
+    def row_bytes(self, graph: str, size: Size) -> int:
+        """Bytes of one row's inputs and outputs, which a request holds while it waits."""
         ...
 
 
@@ -39,6 +44,9 @@ class FixedCapacity:
     def bytes(self, graph: str, size: Size, rows: int) -> int:
         return 0
 
+    def row_bytes(self, graph: str, size: Size) -> int:
+        return 0
+
 
 @dataclass(frozen=True)
 class GraphCapacity:
@@ -52,24 +60,25 @@ class GraphCapacity:
     max_batch: int
     runners: int
     memory: int
-    _known: dict[tuple[str, Size], tuple[int, int, int]] = field(
-        default_factory=dict[tuple[str, Size], tuple[int, int, int]]
+    _known: dict[tuple[str, Size], "_Measures"] = field(
+        default_factory=dict[tuple[str, Size], "_Measures"]
     )
 
     def rows(self, graph: str, size: Size) -> int:
         """The most rows of one run, at least 1."""
-        return self._measured(graph, size)[0]
+        return self._measured(graph, size).rows
 
     def bytes(self, graph: str, size: Size, rows: int) -> int:
         """Bytes that a run of so many rows holds at its peak."""
-        _, first, further = self._measured(graph, size)
-        return first + (rows - 1) * further
+        found = self._measured(graph, size)
+        return found.first + (rows - 1) * found.further
 
-    def _measured(self, graph: str, size: Size) -> tuple[int, int, int]:
-        """The most rows of one run, the bytes of a run of one row, and of each further row.
+    def row_bytes(self, graph: str, size: Size) -> int:
+        """Bytes of one row's inputs and outputs."""
+        return self._measured(graph, size).row
 
-        Asked for several times by every request, so that it is looked up, not computed.
-        """
+    def _measured(self, graph: str, size: Size) -> "_Measures":
+        # Asked for several times by every request: looked up, not computed.
         found = self._known.get((graph, size))
         if found is None:
             bounds = self.bounds[graph]
@@ -78,9 +87,20 @@ class GraphCapacity:
             fitting = bounds.rows(self.memory // self.runners, size)
             if len(self._known) > 4096:  # sizes that clients made up must not fill the memory
                 self._known.clear()
-            found = max(1, min(self.max_batch, fitting)), first, further
+            rows = max(1, min(self.max_batch, fitting))
+            found = _Measures(rows, first, further, bounds.row_bytes(size))
             self._known[graph, size] = found
         return found
+
+
+class _Measures(NamedTuple):
+    """The most rows of one run; the bytes of a run of one row, of each further row, and of one
+    row's inputs and outputs."""
+
+    rows: int
+    first: int
+    further: int
+    row: int
 
 
 def fitting_rows(capacity: Capacity, graph: str, size: Size, rows: int, left: int) -> int:

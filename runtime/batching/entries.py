@@ -1,4 +1,5 @@
-"""What stands in the queue, and what a runner takes from it. Only the queue changes an entry."""
+"""What stands in the queue, and what a runner takes from it. Only the queue, and its `Room`, change
+an entry."""
 
 import time
 from collections import deque
@@ -53,7 +54,7 @@ class Slice:
         return self.stop - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     """Slices of one graph and one size, and the bytes that their run may hold."""
 

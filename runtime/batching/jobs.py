@@ -20,8 +20,8 @@ class Job(Generic[T]):
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread.
     `finish(outputs, start)` turns the outputs of all rows into the result; `start` is the number
-    of the first row. Rows run together only with rows of the same graph and `size`. `row_bytes` is
-    what one row's inputs and outputs hold while the job waits and runs. `timed` follows the job.
+    of the first row. Rows run together only with rows of the same graph and `size`. `timed` follows
+    the job.
 
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
@@ -32,7 +32,6 @@ class Job(Generic[T]):
     rows: Callable[[int, int], Inputs]
     finish: Callable[[Tensors, int], T]
     size: Size = ()
-    row_bytes: int = 0
     timed: Timed | None = None
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0

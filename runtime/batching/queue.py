@@ -1,5 +1,5 @@
-"""The bounded queue, and the one owner of its state: only its methods change an `Entry`, and each
-public method takes the lock itself.
+"""The bounded queue, and the one owner of its state: only its methods, and those of its `Room`,
+change an `Entry`, and each public method takes the lock itself.
 
 Jobs that find the queue full stand in line, first come, first served. A job larger than a batch
 gives a slice and goes to the back, so it never starves small ones, and counts only by its window.
@@ -19,8 +19,9 @@ import numpy as np
 from runtime.batching.capacity import Capacity, fitting_rows
 from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.jobs import Job
+from runtime.batching.room import Room
 from runtime.engines.backend import Tensors
-from runtime.errors import EngineError, OverloadedError
+from runtime.errors import EngineError
 from runtime.observer import SafeObserver
 
 T = TypeVar("T")
@@ -45,26 +46,23 @@ class JobQueue:
     ) -> None:
         self._capacity = capacity
         self._observer = observer
-        self._max_images = max_images
-        self._max_bytes = max_bytes
+        self._room = Room(capacity, max_images, max_bytes)
         self._runners = runners
         self._whole_batches = whole_batches
         self._queue: deque[Entry] = deque()
         self._line: deque[Entry] = deque()
         self._cancelled: deque[Entry] = deque()
-        self._images = 0
-        self._bytes = 0
         self._running_images = 0
         self._running_bytes = 0
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._freed = threading.Condition(self._lock)
 
     @property
     def images(self) -> int:
         """Images waiting, a large job counted by its window."""
-        return self._images
+        return self._room.images
 
     @property
     def oldest(self) -> float:
@@ -77,22 +75,24 @@ class JobQueue:
     def submit(self, job: Job[T], *, wait: bool) -> Future[T]:
         """Put a job into the queue. Where that is full, block until it has room or, without
         `wait`, raise OverloadedError."""
+        entry = self._watched(job)
         with self._lock:
-            entry = self._arrive(job)
+            self._arrive(entry)
             while entry.where is self._line:
                 if not wait:
-                    overload = self._overload()
+                    overload = self._room.overload(self._line[0])
                     self._leave(entry)
                     self._observer.rejected(job.graph, job.count, "overloaded")
                     raise overload
-                self._room.wait()
-        return self._watched(entry)
+                self._freed.wait()
+        return entry.future
 
     def enqueue(self, job: Job[T]) -> Future[T]:
         """Put a job into the queue, or in line for it where that is full."""
+        entry = self._watched(job)
         with self._lock:
-            entry = self._arrive(job)
-        return self._watched(entry)
+            self._arrive(entry)
+        return entry.future
 
     def follow(self, entry: Entry, job: Job[Any]) -> None:
         """Go on with the job that follows an entry's finished one: into the queue, full or not."""
@@ -104,7 +104,7 @@ class JobQueue:
             entry.job, entry.arrived = job, time.monotonic()
             entry.taken = entry.done = 0
             entry.outputs = None
-            self._measure(entry)
+            self._room.measure(entry)
             self._join_queue(entry)
 
     def take(self) -> Batch | None:
@@ -169,55 +169,28 @@ class JobQueue:
 
     # What follows is called under the lock, apart from `_watched` and `_note_cancelled`.
 
-    def _arrive(self, job: Job[Any]) -> Entry:
-        """Join the line, and leave it at once for the queue where there is room."""
+    def _arrive(self, entry: Entry) -> None:
+        """Into the queue where there is room and nobody waits for it, else in line."""
         if self._closed:
             raise EngineError("the model is closed: load it again")
         self._drop_cancelled()
-        entry = Entry(job, Future(), where=self._line)
-        self._measure(entry)
-        self._line.append(entry)
-        self._admit()
-        return entry
-
-    def _measure(self, entry: Entry) -> None:
-        """Set what an entry counts for: at most four batches and never more than the queue holds,
-        so that a huge job leaves room for others and fits into an empty queue."""
-        job = entry.job
-        entry.window = min(self._max_images, 4 * self._capacity.rows(job.graph, job.size))
-        entry.row_bytes = job.row_bytes
-        if self._max_bytes is not None and job.row_bytes:
-            entry.row_bytes = min(job.row_bytes, self._max_bytes)
-            entry.window = min(entry.window, self._max_bytes // entry.row_bytes)
-
-    def _count(self, entry: Entry, images: int) -> None:
-        self._images += images
-        self._bytes += images * entry.row_bytes
+        self._room.measure(entry)
+        if self._line or self._room.lacks(entry):
+            entry.where = self._line
+            self._line.append(entry)
+        else:
+            self._join_queue(entry)
 
     def _admit(self) -> None:
         """Let in from the line whoever fits, in order."""
-        while self._line and self._overflow(self._line[0]) is None:
+        while self._line and not self._room.lacks(self._line[0]):
             self._join_queue(self._line.popleft())
-            self._room.notify_all()
-
-    def _overflow(self, entry: Entry) -> str | None:
-        """The limit that keeps an entry out."""
-        images = entry.weight
-        if self._images + images > self._max_images:
-            return "images"
-        if self._max_bytes is None or self._bytes + images * entry.row_bytes <= self._max_bytes:
-            return None
-        return "bytes"
-
-    def _overload(self) -> OverloadedError:
-        if self._max_bytes is not None and self._overflow(self._line[0]) == "bytes":
-            return OverloadedError(self._bytes, self._max_bytes, "bytes")
-        return OverloadedError(self._images, self._max_images)
+            self._freed.notify_all()
 
     def _join_queue(self, entry: Entry) -> None:
         entry.where = self._queue
         self._queue.append(entry)
-        self._count(entry, entry.weight)
+        self._room.add(entry, entry.weight)
         self._observer.queued(entry.job.graph, entry.job.count)
         self._work.notify()
 
@@ -227,9 +200,9 @@ class JobQueue:
             return
         entry.where.remove(entry)
         if entry.where is self._line:
-            self._room.notify_all()
+            self._freed.notify_all()
         else:
-            self._count(entry, -entry.weight)
+            self._room.add(entry, -entry.weight)
             self._work.notify()  # a smaller one may be first now, for which there is memory
         entry.where = None
         self._admit()
@@ -238,26 +211,22 @@ class JobQueue:
         if not self._queue:
             return None
         job = self._queue[0].job
-        room = self._share(job)
-        if self._capacity.memory is not None:
-            left = self._capacity.memory - self._running_bytes
-            room = fitting_rows(self._capacity, job.graph, job.size, room, left)
-            if not room and self._running_images:
-                return None  # the end of a run leaves more
-            room = max(1, room)
+        most = self._fitting(job)
+        if not most:
+            return None
         slices: list[Slice] = []
         others: list[Entry] = []
         images = 0
-        while self._queue and images < room:
+        while self._queue and images < most:
             entry = self._queue.popleft()
             if entry.job.graph != job.graph or entry.job.size != job.size:
                 others.append(entry)
                 continue
-            rows, before = min(room - images, entry.remaining), entry.weight
+            rows, weight = min(most - images, entry.remaining), entry.weight
             slices.append(Slice(entry, entry.taken, entry.taken + rows))
             images += rows
             entry.taken += rows
-            self._count(entry, entry.weight - before)
+            self._room.add(entry, entry.weight - weight)
             if entry.remaining:
                 self._queue.append(entry)
             else:
@@ -268,6 +237,16 @@ class JobQueue:
         self._running_bytes += held
         self._admit()
         return Batch(slices, images, held)
+
+    def _fitting(self, job: Job[Any]) -> int:
+        """How many rows like this job's may run now; 0 where a run has to end first."""
+        rows = self._share(job)
+        if self._capacity.memory is None:
+            return rows
+        left = self._capacity.memory - self._running_bytes
+        fitting = fitting_rows(self._capacity, job.graph, job.size, rows, left)
+        # A row that is larger than all there is runs alone.
+        return fitting if fitting or self._running_images else 1
 
     def _share(self, first: Job[Any]) -> int:
         most = self._capacity.rows(first.graph, first.size)
@@ -283,11 +262,13 @@ class JobQueue:
                 there += entry.remaining
         return min(most, -(-there // self._runners))
 
-    def _watched(self, entry: Entry) -> Future[Any]:
+    def _watched(self, job: Job[Any]) -> Entry:
+        """A new entry, whose future tells when it is cancelled."""
+        entry = Entry(job, Future())
         # Weakly, or entry and future would hold each other, and the images, until a collection.
         watched = weakref.ref(entry)
         entry.future.add_done_callback(lambda future: self._note_cancelled(watched(), future))
-        return entry.future
+        return entry
 
     def _note_cancelled(self, entry: Entry | None, future: Future[Any]) -> None:
         """Take a cancelled job out there and then, if the lock is free, and soon otherwise.

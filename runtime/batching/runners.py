@@ -67,14 +67,15 @@ class Runners:
         for piece in batch.slices:
             job = piece.entry.job
             try:
-                rows = job.rows(job.first + piece.start, job.first + piece.stop)
-                parts.append(rows if self._backend.draws else arrays(rows))
+                parts.append(job.rows(job.first + piece.start, job.first + piece.stop))
                 good.append(piece)
             except Exception as error:  # one bad member fails alone
                 self._fail(piece.entry, error)
         if not good:
             return
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
+        if not self._backend.draws:
+            inputs = arrays(inputs)  # here, so that the engine's time is the engine's alone
         images = sum(piece.rows for piece in good)
         began = time.monotonic()
         outputs = self._engine(batch.graph, inputs, images, _destination(good))
@@ -116,7 +117,10 @@ class Runners:
     def _deliver(self, piece: Slice, outputs: Tensors) -> None:
         """Put a slice's outputs in their place; with the last of them the job is finished."""
         entry, job = piece.entry, piece.entry.job
-        if piece.rows < job.count or any(array.base is not None for array in outputs.values()):
+        if piece.rows == job.count:
+            # A view would hold the whole batch, or the engine's own memory.
+            outputs = {n: a if a.base is None else a.copy() for n, a in outputs.items()}
+        else:
             place = self._queue.place(entry, outputs)
             for name, array in outputs.items():
                 rows = place[name][piece.start : piece.stop]

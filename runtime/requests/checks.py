@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.graphs import Signature, TensorSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size, axes_of, solve
 from runtime.errors import InputError
@@ -30,16 +30,14 @@ SIZE_AXES = ("height", "width")
 
 def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
     """`value` as an int in [low, high]; bools and floats are refused."""
-    expected = what or f"an integer from {low} to {high}"
-    if isinstance(value, bool):
-        raise InputError(field, expected, short(value))
     try:
-        number = operator.index(value)  # pyright: ignore[reportArgumentType]
+        number = None if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
     except TypeError:
-        raise InputError(field, expected, short(value)) from None
-    if not low <= number <= high:
-        raise InputError(field, expected, short(number))
-    return number
+        number = None
+    if number is not None and low <= number <= high:
+        return number
+    expected = what or f"an integer from {low} to {high}"
+    raise InputError(field, expected, short(value if number is None else number))
 
 
 def check_seed(field: str, value: object) -> int:
@@ -200,7 +198,7 @@ def _agreed(
 
 
 def check_images(
-    field: str, images: NDArray[Any], spec: GraphSpec, manifest: Manifest
+    field: str, images: NDArray[Any], spec: Signature, manifest: Manifest
 ) -> tuple[UInt8Array, Size]:
     """Images as uint8 [n, H, W, C], n >= 1, of a size that the graph takes, and that size."""
     tensor = spec.input("images")
@@ -217,7 +215,7 @@ def check_images(
 
 
 def check_mask(
-    field: str, mask: NDArray[Any] | None, spec: GraphSpec, size: Size, count: int
+    field: str, mask: NDArray[Any] | None, spec: Signature, size: Size, count: int
 ) -> UInt8Array | None:
     """A mask for each image, uint8 [n, H, W, 1]; None where the graph takes none."""
     tensor = spec.input("mask")

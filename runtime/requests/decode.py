@@ -12,7 +12,7 @@ from runtime.engines.backend import Inputs
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_latents, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
-from runtime.requests.request import Described, graph_of, images_of, row_bytes
+from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import Counter
 
 
@@ -74,4 +74,4 @@ def decoding(
     def rows(start: int, stop: int) -> Inputs:
         return with_tensor(spec, "latents", latents(start, stop), given.rows(start, stop))
 
-    return Job("decode", count, rows, images_of, size=size, row_bytes=row_bytes(spec, size))
+    return Job("decode", count, rows, images_of, size)

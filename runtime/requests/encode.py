@@ -12,7 +12,7 @@ from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions, with_tensor
-from runtime.requests.request import Described, finite, graph_of, row_bytes
+from runtime.requests.request import Described, finite, graph_of
 from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.sampling.streams import MAX_SEED, Counter
 
@@ -79,11 +79,11 @@ def encoding(
     def rows(start: int, stop: int) -> Inputs:
         return with_tensor(spec, "images", checked[start:stop], given.rows(start, stop))
 
-    return Job("encode", count, rows, finish, size=size, row_bytes=row_bytes(spec, size))
+    return Job("encode", count, rows, finish, size)
 
 
 def takes_noise(manifest: Manifest) -> bool:
     """Whether the encoder turns noise from N(0, I) into latents of the posterior (a flow): it
     returns these and their log density, not a mean and a log variance."""
     graph = manifest.graphs.get("encode")
-    return graph is not None and graph.spec().output("log_density") is not None
+    return graph is not None and graph.output("log_density") is not None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.graphs import Signature, TensorSpec
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
 from runtime.images import UInt8Array
@@ -26,7 +26,7 @@ _COARSE = 8
 
 
 def example_inputs(
-    graphs: Mapping[str, GraphSpec],
+    graphs: Mapping[str, Signature],
     graph: str,
     counter: Counter,
     size: Size,
@@ -68,7 +68,7 @@ def examples_of(
     """`example_inputs` of a model's graph: its main one, at the default size, without others."""
     manifest = model.manifest
     return example_inputs(
-        manifest.signatures,
+        manifest.graphs,
         graph or manifest.main_graph,
         counter,
         manifest.default_size if size is None else size,

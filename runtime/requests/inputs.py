@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec, Role, TensorSpec
+from runtime.artifact.graphs import Role, Signature, TensorSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
@@ -27,7 +27,7 @@ class Conditions:
     `noise_of` says of which seed and number the noise of each row is; without it noise is 0.
     """
 
-    spec: GraphSpec
+    spec: Signature
     size: Size
     streams: Mapping[str, int]
     labels: Int64Array | None
@@ -57,7 +57,7 @@ class Conditions:
 def conditions(
     manifest: Manifest,
     graph: str,
-    spec: GraphSpec,
+    spec: Signature,
     size: Size,
     *,
     labels: Int64Array | None = None,
@@ -69,14 +69,14 @@ def conditions(
         spec,
         size,
         # Most graphs take no noise, and this is done for every request.
-        {} if spec.input("noise") is None else noise_streams(manifest.signatures, graph),
+        {} if spec.input("noise") is None else noise_streams(manifest.graphs, graph),
         labels,
         NO_TRUNCATION if truncation is None else truncation,
         noise_of,
     )
 
 
-def noise_streams(graphs: Mapping[str, GraphSpec], graph: str) -> dict[str, int]:
+def noise_streams(graphs: Mapping[str, Signature], graph: str) -> dict[str, int]:
     """The random stream of each noise input of a graph, by name.
 
     The posterior's noise has a stream of its own; all further noise inputs of the artifact are
@@ -97,7 +97,7 @@ def noise_streams(graphs: Mapping[str, GraphSpec], graph: str) -> dict[str, int]
     return {tensor: stream for (name, tensor), stream in streams.items() if name == graph}
 
 
-def with_tensor(spec: GraphSpec, role: Role, values: Any, rest: Inputs) -> Inputs:
+def with_tensor(spec: Signature, role: Role, values: Any, rest: Inputs) -> Inputs:
     """The inputs of a graph with the tensor of a role added, in the signature's order."""
     tensor = spec.input(role)
     given = dict(rest) if tensor is None else {**rest, tensor.name: values}
@@ -109,7 +109,7 @@ def checked_labels(
 ) -> Int64Array | None:
     """Labels [count] of a graph that takes them, which must be given; InputError where it does not
     and some are."""
-    spec = manifest.graphs[graph].spec()
+    spec = manifest.graphs[graph]
     if spec.input("labels") is not None:
         return check_labels(manifest, labels, count, required=True)
     if labels is not None and manifest.labels is not None:
@@ -117,7 +117,7 @@ def checked_labels(
     return check_labels(manifest, labels, count)
 
 
-def checked_truncation(spec: GraphSpec, truncation: float | None) -> float | None:
+def checked_truncation(spec: Signature, truncation: float | None) -> float | None:
     """The truncation of a request that draws no latents: only a graph's own input takes one."""
     if truncation is not None and spec.input("truncation") is None:
         raise InputError("truncation", "none: the latents are given", short(truncation))

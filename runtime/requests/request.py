@@ -5,10 +5,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.graphs import Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
-from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.errors import InputError, NotFiniteError
@@ -35,7 +34,7 @@ class Request(Protocol[T]):
     def job(self, model: Described) -> Job[T]: ...
 
 
-def graph_of(manifest: Manifest, name: str) -> GraphSpec:
+def graph_of(manifest: Manifest, name: str) -> Signature:
     """The signature of a graph; InputError where the artifact has no such graph."""
     graph = manifest.graphs.get(name)
     if graph is None:
@@ -43,16 +42,7 @@ def graph_of(manifest: Manifest, name: str) -> GraphSpec:
         raise InputError(
             "model", expected.get(name, f"one that can {name}"), f"{manifest.name}, which has none"
         )
-    return graph.spec()
-
-
-_ITEM_BYTES = {"float32": 4, "int64": 8, "uint8": 1}
-
-
-def row_bytes(spec: GraphSpec, size: Size) -> int:
-    """Bytes of one row's inputs and outputs."""
-    tensors = (*spec.inputs, *spec.outputs)
-    return sum(t.values(size) * _ITEM_BYTES[t.dtype] for t in tensors)
+    return graph
 
 
 def images_of(outputs: Tensors, start: int = 0) -> UInt8Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.graphs import Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
@@ -27,7 +27,7 @@ from runtime.requests.checks import (
     check_truncation,
 )
 from runtime.requests.inputs import conditions, drawn_labels, latent_draws, with_tensor
-from runtime.requests.request import Described, graph_of, images_of, row_bytes
+from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
 
 
@@ -109,9 +109,7 @@ class Sample:
                 inputs[drawn.name] = integers(counter.slice(start, stop), Stream.LABEL, classes)
             return with_tensor(spec, "latents", draws(start, stop), inputs)
 
-        return Job(
-            "decode", counter.count, rows, images_of, size=size, row_bytes=row_bytes(spec, size)
-        )
+        return Job("decode", counter.count, rows, images_of, size)
 
     def _size(self, manifest: Manifest) -> Size:
         if manifest.prior == "none":
@@ -123,7 +121,7 @@ class Sample:
         return check_size(manifest, self.size)
 
     def _draws(
-        self, model: Described, spec: GraphSpec, size: Size
+        self, model: Described, spec: Signature, size: Size
     ) -> Callable[[int, int], Draws | Float32Array]:
         """The latents of images start..stop; where the graph truncates by itself, not truncated."""
         truncation, counter, prior = check_truncation(self.truncation), self.counter, model.prior

@@ -11,7 +11,7 @@ from runtime.engines.backend import Inputs
 from runtime.images import UInt8Array
 from runtime.requests.checks import Labels, check_images, check_mask, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
-from runtime.requests.request import Described, graph_of, images_of, row_bytes
+from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import Counter
 
 
@@ -56,4 +56,4 @@ class Translate:
                 inputs[tensor.name] = mask[start:stop]
             return with_tensor(spec, "images", images[start:stop], inputs)
 
-        return Job("translate", count, rows, images_of, size=size, row_bytes=row_bytes(spec, size))
+        return Job("translate", count, rows, images_of, size)

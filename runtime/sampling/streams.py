@@ -21,6 +21,7 @@ MAX_SEED = 2**53
 """Seeds are integers in [0, 2^53): JSON numbers represent these exactly."""
 
 _WORDS_PER_BLOCK = 4
+_WORD = 2**64 - 1
 
 
 class Stream(IntEnum):
@@ -136,27 +137,23 @@ def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
 def _bits(seed: int, stream: int, first: int, count: int, values: int) -> NDArray[np.uint64]:
     blocks = -(-values // _WORDS_PER_BLOCK)
     # Counters are 256 bits wide: Python's integers carry `first * blocks` without overflow.
-    words = _words(seed | (stream << 64), first * blocks, count * blocks)
+    words = _words((seed, stream), first * blocks, count * blocks)
     return words.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :values]
 
 
 _local = threading.local()
 
 
-def _words(key: int, counter: int, blocks: int) -> NDArray[np.uint64]:
-    """The words of `blocks` blocks that follow a counter."""
+def _words(key: tuple[int, int], counter: int, blocks: int) -> NDArray[np.uint64]:
+    """The words of `blocks` blocks that follow a counter below 2^128."""
     # One generator per thread, whose state is set for each call. A new generator would read entropy
     # from the system that it does not need, which takes longer than drawing a latent.
     generator: np.random.Philox | None = getattr(_local, "philox", None)
     if generator is None:
         generator = _local.philox = np.random.Philox(key=0)
-        _local.state = generator.state
+        _local.state = generator.state | {"buffer": (0,) * _WORDS_PER_BLOCK}
     state: Any = _local.state
-    state["state"] = {"counter": _limbs(counter, 4), "key": _limbs(key, 2)}
+    # Words of 64 bits, the least significant first; numpy reads plain integers fastest.
+    state["state"] = {"counter": (counter & _WORD, counter >> 64, 0, 0), "key": key}
     generator.state = state  # with the empty buffer of a new generator
     return generator.random_raw(blocks * _WORDS_PER_BLOCK)
-
-
-def _limbs(number: int, count: int) -> NDArray[np.uint64]:
-    """A number as 64-bit words, the least significant first."""
-    return np.array([number >> 64 * i & 0xFFFF_FFFF_FFFF_FFFF for i in range(count)], np.uint64)

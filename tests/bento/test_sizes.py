@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ from PIL import Image
 
 from bento.models import Models
 from bento.settings import Settings
+from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import decode_npy, encode_npy
+from runtime.machine import cores
 from tests.bento.support import Ask, ask_async
 from tests.sized import write_sized
 
@@ -52,6 +55,24 @@ def test_sample_of_a_size(ask: Ask, models: Models) -> None:
     assert refused.status_code == 422
     assert refused.json()["field"] == "size"
     assert ask("POST", "/sample", json={"size": [16]}).status_code == 422
+
+
+def test_large_images_stream_from_fewer_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = read_artifact(write_sized(tmp_path)).bounds["decode"]
+    room = bounds.cost(3, (("height", 64), ("width", 64))).bytes
+    # A model takes half of what is free, and each of its runners an equal share of that.
+    monkeypatch.setattr("runtime.limits.free_memory", lambda: 2 * room * min(8, cores()))
+    models = Models(Settings(artifacts=tmp_path, backend="onnxruntime", precision="fp32"))
+    models.load()
+    limits = {"max_images": 4, "max_streamed_images": 7}
+    status: dict[int, int] = {}
+    for side in (4, 64):  # more images than are allowed unless they are streamed
+        body = {"n": 7, "seed": 1, "size": [side, side], "format": "npy"}
+        reply = asyncio.run(ask_async(models, "POST", "/sample", json=body, settings=limits))
+        status[side] = reply.status_code
+    models.close()
+    assert status == {4: 422, 64: 200}
+    assert decode_npy(reply.content).shape == (7, 64, 64, 3)
 
 
 def test_decode_takes_size_and_noise_from_the_request(ask: Ask, models: Models) -> None:

@@ -11,6 +11,7 @@ from export.engine import build_engines, parse_buckets
 from export.plan import EngineOptions, build_plan
 from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import artifact_folders, read_artifact
+from runtime.engines.backend import graph_specs
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.plans import Bucket, PlanKey, find
 from runtime.engines.nvidia.tensorrt import (
@@ -54,7 +55,7 @@ def test_shipped_artifacts_become_engines(name: str, precision: Precision, tmp_p
     built = list(build_engines(artifact, options(precision), tmp_path))
     assert [b.error for b in built] == [None] * len(built)
     assert len(built) == 2 * len(manifest.graphs)
-    for name, spec in manifest.signatures.items():
+    for name, spec in graph_specs(manifest, "fp32").items():
         file = spec.file
         if name == "decode" and precision != "fp32":
             file = f"decode.{precision}.onnx"

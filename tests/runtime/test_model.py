@@ -10,6 +10,7 @@ import pytest
 import runtime
 from runtime import Decode, Encode, InputError, Interpolate, Limits, Model, Reconstruct, Sample
 from runtime.artifact.reading import read_artifact
+from runtime.batching.capacity import FixedCapacity
 from runtime.engines.onnxruntime import open_reference
 from runtime.sampling.streams import Counter, Stream, normals
 from tests.runtime.fakes import WAIT, FakeBackend, Recorder
@@ -111,6 +112,20 @@ def test_leaving_a_stream_cancels_what_is_ahead(artifacts: Path) -> None:
         assert model.queued == 0
         backend.gate.set()
     assert ("rejected", 4, "cancelled") in recorder.events
+
+
+def test_a_stream_has_no_more_than_its_window_under_way(artifacts: Path) -> None:
+    artifact = read_artifact(artifacts / "tiny-plain")
+    backend, recorder = FakeBackend(open_reference(artifact)), Recorder()
+    capacity = FixedCapacity(3)  # fewer than a batch: as where images are large
+    with Model(
+        artifact, backend, batch=4, runners=2, capacity=capacity, observer=recorder
+    ) as model:
+        job = Sample(1000, 1).job(model)
+        parts = model.parts(job)
+        assert next(parts).result(WAIT).shape[0] == model.run_rows(job) == 3
+        assert sum(e[1] for e in recorder.events if e[0] == "queued") == model.window(job) == 15
+        parts.close()
 
 
 def test_streaming_takes_no_memory_for_labels(conditional: Model) -> None:

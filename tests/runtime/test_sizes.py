@@ -38,7 +38,7 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
 
 
 def test_noise_inputs_have_streams_of_their_own(model: Model) -> None:
-    assert noise_streams(model.manifest.signatures, "decode") == {"coarse": 16, "fine": 17}
+    assert noise_streams(model.manifest.graphs, "decode") == {"coarse": 16, "fine": 17}
     job = runtime.Sample(3, seed=9, offset=2, size=(4, 6)).job(model)
     rows = job.rows(1, 3)
     counter = Counter(9, 3, 2)
@@ -139,6 +139,15 @@ def test_without_a_prior_latents_are_decoded_and_never_sampled(tmp_path: Path) -
         assert model.decode(np.zeros((1, 2, 4, 6), np.float32)).shape == (1, 8, 12, 3)
 
 
+def test_a_row_holds_its_inputs_and_outputs(model: Model, tmp_path: Path) -> None:
+    bounds = read_artifact(write_sized(tmp_path)).bounds["decode"]
+    for size in ((4, 4), (16, 10)):
+        job = runtime.Sample(3, seed=1, size=size).job(model)
+        inputs = [np.asarray(values) for values in job.rows(0, 3).values()]
+        held = sum(array.nbytes for array in inputs) + model.sample(3, seed=1, size=size).nbytes
+        assert 3 * bounds.row_bytes(job.size) == held
+
+
 def test_memory_bounds_the_rows_of_a_run(tmp_path: Path) -> None:
     folder = write_sized(tmp_path)
     bounds = read_artifact(folder).bounds["decode"]
@@ -149,6 +158,9 @@ def test_memory_bounds_the_rows_of_a_run(tmp_path: Path) -> None:
     with runtime.load(folder, backend="onnxruntime", limits=limits) as model:
         assert [len(part) for part in model.stream(7, seed=1, size=(64, 64))] == [3, 3, 1]
         assert [len(part) for part in model.stream(16, seed=1, size=(4, 4))] == [16]
+        large = runtime.Sample(7, 1, size=(64, 64)).job(model)
+        assert (model.run_rows(large), model.window(large)) == (3, 9)
+        assert model.run_rows(runtime.Sample(7, 1, size=(4, 4)).job(model)) == model.max_batch
     limits = Limits(runners=1, memory=bounds.cost(1, size).bytes - 1)
     with runtime.load(folder, backend="onnxruntime", limits=limits) as model:
         assert model.sample(1, seed=1, size=(32, 32)).shape == (1, 32, 32, 3)

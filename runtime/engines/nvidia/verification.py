@@ -83,7 +83,7 @@ def _inputs(
     inputs = examples_of(artifact, counter, graph=graph)
     main = manifest.main_graph
     images = spec.input("images")
-    made = manifest.graphs[main].spec().output("images")
+    made = manifest.graphs[main].output("images")
     if main != graph and images is not None and made is not None and made.shape == images.shape:
         drawn = examples_of(artifact, counter, graph=main)
         inputs[images.name] = _in_parts(reference, main, drawn, manifest.max_batch)[made.name]

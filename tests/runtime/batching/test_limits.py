@@ -1,7 +1,6 @@
 """Sizes that do not mix, and bytes: what the queue holds and what runs hold together."""
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,17 @@ from numpy.typing import NDArray
 
 from runtime.artifact.size import Size
 from runtime.batching.batcher import Batcher
-from runtime.batching.capacity import Capacity, FixedCapacity, fitting_rows
+from runtime.batching.capacity import Capacity, fitting_rows
 from runtime.batching.jobs import Job
 from runtime.errors import OverloadedError
 from tests.runtime.fakes import WAIT, FakeBackend
 
-SMALL: Size = (("height", 1),)
-LARGE: Size = (("height", 10),)
+
+def of_height(height: int) -> Size:
+    return (("height", height),)
+
+
+SMALL, LARGE = of_height(1), of_height(10)
 
 
 class PixelCapacity:
@@ -31,11 +34,14 @@ class PixelCapacity:
     def bytes(self, graph: str, size: Size, rows: int) -> int:
         return rows * dict(size)["height"]
 
+    def row_bytes(self, graph: str, size: Size) -> int:
+        return dict(size)["height"]
 
-def job(first: float, count: int, size: Size = SMALL, row_bytes: int = 0) -> Job[NDArray[Any]]:
+
+def job(first: float, count: int, size: Size = SMALL) -> Job[NDArray[Any]]:
     numbers = np.arange(first, first + count, dtype=np.float32)[:, None]
     finish = lambda outputs, start: outputs["y"]  # noqa: E731
-    return Job("decode", count, lambda a, b: {"x": numbers[a:b]}, finish, size, row_bytes)
+    return Job("decode", count, lambda a, b: {"x": numbers[a:b]}, finish, size)
 
 
 def batcher_of(
@@ -68,17 +74,17 @@ def test_sizes_do_not_mix_and_have_their_own_batches() -> None:
 
 def test_a_queue_full_of_bytes_refuses_and_says_so() -> None:
     backend = FakeBackend()
-    batcher = batcher_of(backend, FixedCapacity(8), queue_bytes=100)
+    batcher = batcher_of(backend, PixelCapacity(), queue_bytes=100)
     hold(backend, batcher, job(-1, 1))
-    waiting = batcher.submit(job(0, 9, row_bytes=10))
+    waiting = batcher.submit(job(0, 9, LARGE))
     with pytest.raises(OverloadedError, match=r"holds 90 bytes .* limit is 100: .*queue_bytes"):
-        batcher.submit(job(0, 2, row_bytes=10), wait=False)
-    batcher.submit(job(0, 1, row_bytes=10), wait=False)
-    batcher.submit(job(0, 40), wait=False)  # of no bytes
+        batcher.submit(job(0, 2, LARGE), wait=False)
+    batcher.submit(job(0, 1, LARGE), wait=False)
+    batcher.submit(job(0, 40, of_height(0)), wait=False)  # of no bytes
     with pytest.raises(OverloadedError, match="images and its limit is 64"):
-        batcher.submit(job(0, 32), wait=False)
+        batcher.submit(job(0, 32, of_height(0)), wait=False)
     assert waiting.cancel()
-    batcher.submit(job(0, 3, row_bytes=30), wait=False)
+    batcher.submit(job(0, 3, of_height(30)), wait=False)
     backend.gate.set()
     batcher.close()
 
@@ -86,15 +92,15 @@ def test_a_queue_full_of_bytes_refuses_and_says_so() -> None:
 @pytest.mark.parametrize("row_bytes", [30, 1000])
 def test_a_job_larger_than_the_queue_counts_by_its_window(row_bytes: int) -> None:
     backend = FakeBackend()
-    batcher = batcher_of(backend, FixedCapacity(8), queue_bytes=100)
+    batcher = batcher_of(backend, PixelCapacity(), queue_bytes=100)
     hold(backend, batcher, job(-1, 1))
-    huge = batcher.submit(job(0, 50, row_bytes=row_bytes), wait=False)
+    huge = batcher.submit(job(0, 50, of_height(row_bytes)), wait=False)
     assert batcher.queued == max(1, 100 // row_bytes)
     with pytest.raises(OverloadedError, match="bytes"):
-        batcher.submit(job(0, 1, row_bytes=20), wait=False)
+        batcher.submit(job(0, 1, of_height(20)), wait=False)
     backend.gate.set()
     assert len(huge.result(WAIT)) == 50
-    batcher.submit(job(0, 1, row_bytes=100), wait=False).result(WAIT)
+    batcher.submit(job(0, 1, of_height(100)), wait=False).result(WAIT)
     batcher.close()
 
 
@@ -168,7 +174,7 @@ def test_many_threads_many_sizes_within_memory() -> None:
         for i in range(20):
             count = (k * 7 + i) % 11 + 1
             made = job(1000, count, LARGE) if (k + i) % 2 else job(0, count)
-            assert len(batcher.submit(replace(made, row_bytes=k)).result(WAIT)) == count
+            assert len(batcher.submit(made).result(WAIT)) == count
 
     threads = [threading.Thread(target=client, args=(k,)) for k in range(6)]
     for thread in threads:

@@ -16,11 +16,12 @@ import pytest
 import runtime
 from runtime import EngineError, InputError
 from runtime.artifact.reading import Artifact, read_artifact
-from runtime.engines import choice
+from runtime.engines import choice, measuring
 from runtime.engines.backend import REFERENCE, Backend, Inputs, Setting, Tensors, Variant
 from runtime.engines.cache import cache_folder, recall, remember
-from runtime.engines.choice import Chosen, Measured, choose, choose_anew
+from runtime.engines.choice import Chosen, choose, choose_anew
 from runtime.engines.library import EngineRequest
+from runtime.engines.measuring import Measured
 from runtime.engines.openvino import is_installed, precisions
 from runtime.engines.registry import candidates, engines, open_backend
 
@@ -73,7 +74,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             )
             return by_engine[name or "onnxruntime"]
 
-        monkeypatch.setattr(choice, "_speed", speed)
+        monkeypatch.setattr(measuring, "_speed", speed)
 
     return speeds
 
@@ -203,7 +204,7 @@ def test_the_winner_stays_open_and_the_others_are_closed(
     count = events.count
     assert count(("opened", "openvino")) == count(("closed", "openvino")) + 1
     assert count(("opened", "onnxruntime")) == count(("closed", "onnxruntime"))
-    assert len(found.backend.run("decode", choice._inputs(artifact, 0, 4))["images"]) == 4
+    assert len(found.backend.run("decode", measuring._inputs(artifact, 0, 4))["images"]) == 4
     found.backend.close()
 
 
@@ -299,7 +300,7 @@ def test_slow_networks_are_compared_on_fewer_images(artifact: Artifact, tmp_path
             return super().run(graph, inputs)
 
     slow = {REFERENCE: Slow(open_backend(artifact, REFERENCE, SETTING, tmp_path), 0)}
-    (measured,) = choice.measure(artifact, [REFERENCE], slow, SETTING, seconds=0.01)  # pyright: ignore[reportArgumentType]
+    (measured,) = measuring.measure(artifact, [REFERENCE], slow, SETTING, seconds=0.01)  # pyright: ignore[reportArgumentType]
     assert measured.images < 100
     assert sum(ran) < 400
 
