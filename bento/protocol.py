@@ -1,0 +1,249 @@
+"""HTTP/1.1 as uvicorn parses it, within limits that uvicorn does not have.
+
+uvicorn reads a head of any size and for any time, and keeps for ever what a client does not read.
+Here a head is bounded in bytes, fields and seconds, a client that takes nothing is cut, and so is
+every connection a while after the service was told to stop. What is not HTTP is answered as every
+error is: by JSON, with an id.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from bento.calls import count_refused
+from bento.errors import RequestError
+from bento.settings import Settings
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one connection may take."""
+
+    url_bytes: int = 8 << 10
+    head_bytes: int = 32 << 10
+    fields: int = 100
+    head_seconds: float = 10.0
+    stalled_seconds: float = 30.0
+    shutdown_seconds: float = 10.0
+    connections: int = 1024
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Bounds":
+        return cls(
+            head_seconds=min(cls.head_seconds, settings.timeout_seconds),
+            stalled_seconds=settings.timeout_seconds,
+            shutdown_seconds=settings.shutdown_seconds,
+            connections=settings.max_connections,
+        )
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, bounds: Bounds, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.bounds = bounds
+        # Bytes of the present head, or of the trailers; and those that the parser holds back.
+        self._head = self._fields = self._unreported = 0
+        self._between = True  # no head of a request is complete whose body is still to come
+        self._refusal: RequestError | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._sending_timer: asyncio.TimerHandle | None = None
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.connections:
+            self._make_room()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._sending_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Let the reply under way end, for so long."""
+        super().shutdown()
+        self.loop.call_later(self.bounds.shutdown_seconds, self.transport.abort)
+
+    def _make_room(self) -> None:
+        """End the connection that has waited longest for a request; this one where none does."""
+        others = cast("set[BoundedProtocol]", self.connections) - {self}
+        idle = [c for c in others if c._between and c._is_idle()]
+        (min(idle, key=BoundedProtocol._waiting_until) if idle else self).transport.abort()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _waiting_until(self) -> float:
+        timer = self._head_timer or self.timeout_keep_alive_task
+        return 0.0 if timer is None else timer.when()
+
+    # What comes in
+
+    def data_received(self, data: bytes) -> None:
+        self._unreported += len(data)
+        if self._between:
+            self._await_head()
+        super().data_received(data)
+        if self._unreported > self.bounds.head_bytes and not self.transport.is_closing():
+            self._refusal = _too_large_a_head(self.bounds)
+            self.send_400_response("")
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.bounds.head_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self._is_idle():
+            return  # a reply is under way; what comes after it is timed then
+        if self._unreported or self._head:
+            seconds = self.bounds.head_seconds
+            self._refusal = RequestError(408, f"the head did not arrive in {seconds:g} s")
+            self.send_400_response("")
+        elif self.timeout_keep_alive_task is None:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = self._fields = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._unreported = 0
+        self._head = len(self.url)
+        if self._head > self.bounds.url_bytes:
+            expected = f"at most {self.bounds.url_bytes} bytes"
+            error = RequestError(414, "the URL is too long", field="url", expected=expected)
+            self._refuse(error)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unreported = 0
+        self._head += len(name) + len(value) + 4  # ": " and the line's end
+        self._fields += 1
+        if self._head > self.bounds.head_bytes or self._fields > self.bounds.fields:
+            self._refuse(_too_large_a_head(self.bounds))
+        if self._between:
+            super().on_header(name, value)
+        # Else it is a trailer: the request is being answered with the headers that it began with.
+
+    def on_headers_complete(self) -> None:
+        self._between = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unreported = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        self._unreported = self._head = 0
+        super().on_message_complete()
+
+    def _refuse(self, error: RequestError) -> None:
+        """From inside the parser, which ends with a parser's error."""
+        self._refusal = error
+        raise httptools.HttpParserError(str(error))
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return False  # there are no WebSockets here: the request is answered without
+
+    def _unsupported_upgrade_warning(self) -> None:
+        pass  # no line in the log that any client can write
+
+    # What goes out
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, with `_refusal` where that says why, and close."""
+        error = self._refusal or RequestError(
+            400, "the request cannot be parsed", field="request", expected="HTTP/1.1"
+        )
+        if not self._is_idle() and (self.cycle.response_started or not self.cycle.more_body):
+            # A reply to what came before is under way: it is the last.
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            self.flow.pause_reading()
+            if self.cycle.response_started and self.cycle.more_body:
+                self.transport.close()
+            return
+        body = json.dumps(error.body).encode()
+        head = [STATUS_LINE[error.status]]
+        for name, value in (
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-request-id", count_refused(error.status).encode()),
+            (b"connection", b"close"),
+        ):
+            head += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*head, b"\r\n", body]))
+        self.transport.close()
+        self._watch_sending()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._watch_sending()
+        if not self._between and not self.transport.is_closing():
+            # Answered before its body was there: the rest is read and dropped, but not for ever.
+            self.loop.call_later(self.bounds.head_seconds, self._end_unread, self.cycle)
+
+    def _end_unread(self, cycle: object) -> None:
+        if self.cycle is cycle and not self._between:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_sending()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._sending_timer is not None:
+            self._sending_timer.cancel()
+            self._sending_timer = None
+
+    def _watch_sending(self) -> None:
+        """End the connection where its client takes nothing for `stalled_seconds`."""
+        if self._sending_timer is not None:
+            self._sending_timer.cancel()
+        left = self.transport.get_write_buffer_size()
+        self._sending_timer = self.loop.call_later(
+            self.bounds.stalled_seconds, self._check_sending, left
+        )
+
+    def _check_sending(self, before: int) -> None:
+        self._sending_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left and left >= before:
+            self.transport.abort()
+        elif left:
+            self._watch_sending()
+
+
+def _too_large_a_head(bounds: Bounds) -> RequestError:
+    expected = f"at most {bounds.fields} fields of {bounds.head_bytes} bytes together"
+    return RequestError(431, "the headers are too large", field="headers", expected=expected)
+
+
+def bounded(settings: Settings) -> Any:
+    """The protocol class for uvicorn's `http` setting."""
+    return partial(BoundedProtocol, Bounds.of(settings))
+
+
+def install(settings: Settings) -> None:
+    """Make it the protocol that uvicorn chooses: BentoML makes uvicorn's configuration, and has no
+    setting for that."""
+    auto.AutoHTTPProtocol = bounded(settings)
