@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from bento.calls import call_of
 from bento.errors import RequestError
 from bento.schemas import from_json, from_strings
 from bento.settings import Settings
@@ -23,6 +24,10 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 JSON = "application/json"
 NPY = "application/x-npy"
 BYTES = "application/octet-stream"
+
+# For each byte of a JSON text: what its values take as Python's objects while they are checked
+# (`{},` is 72 bytes), and as an array afterwards (`0,` is 8).
+_PARSING_BYTES, _ARRAY_BYTES = 24, 4
 
 # Below this, work costs less than handing it to a thread.
 _SMALL_BYTES = 16 << 10
@@ -39,14 +44,23 @@ class Body:
 async def read_body(request: Request, accepted: tuple[str, ...], settings: Settings) -> Body:
     """The whole body, where its media type is one of `accepted` (`image/*` for any picture).
 
-    415 for another type, before anything is read; 413 for more bytes than the settings allow,
-    whatever Content-Length says. No type at all is JSON where that is accepted.
+    415 for another type or a compressed body, before anything is read; 413 for more bytes than the
+    settings allow, whatever Content-Length says. No type at all is JSON where that is accepted.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if JSON in accepted and (not kind or kind.endswith("+json")):
         kind = JSON
     if kind not in accepted and f"{kind.partition('/')[0]}/*" not in accepted:
         raise unknown_media_type(kind, accepted)
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise RequestError(
+            415,
+            "a compressed body is not read here",
+            field="content-encoding",
+            expected="no content coding",
+            found=coding[:80],
+        )
     limit = settings.max_body_bytes
     if kind == JSON:
         limit = min(limit, settings.max_json_bytes)
@@ -58,9 +72,10 @@ async def _read(request: Request, limit: int) -> bytes:
     if stated.isdecimal() and int(stated) > limit:
         raise _too_large(limit, f"{stated} bytes")
     chunks: list[bytes] = []
-    size = 0
+    size, holding = 0, call_of(request.scope).holding
     async for chunk in request.stream():
         size += len(chunk)
+        holding.take(len(chunk))
         if size > limit:
             raise _too_large(limit, "more")
         chunks.append(chunk)
@@ -75,7 +90,10 @@ async def read_options(
         return from_strings(schema, dict(request.query_params), max_images)
     if request.scope["query_string"]:
         raise InputError("query", "options in the JSON body or in the query, not both", "both")
-    return await in_thread(len(body.content), _options_of, schema, body.content, max_images)
+    size, holding = len(body.content), call_of(request.scope).holding
+    holding.take(_ARRAY_BYTES * size)
+    with holding.meanwhile(_PARSING_BYTES * size):
+        return await in_thread(size, _options_of, schema, body.content, max_images)
 
 
 def _options_of(schema: type[OptionsT], content: bytes, max_images: int) -> OptionsT:

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento.errors import RequestError, error_response
+from bento.budget import Budget, Holding
+from bento.errors import RequestError, error_response, try_again
 from bento.metrics import series
 from bento.settings import Settings
 from bento.tracing import Trace
@@ -26,6 +27,7 @@ _KEY = "latentserve.call"
 # Random numbers cost a call of the system each; an id need only be nobody else's.
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()
+_PIECE_BYTES = 256 << 10
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -41,6 +43,8 @@ class Call:
     images: int = 0
     seed: int | None = None
     trace: Trace | None = None
+    # What the request and its reply hold in memory; counted by `Calls`.
+    holding: Holding = field(default_factory=lambda: Holding(Budget(1 << 62), ""))
 
     @contextmanager
     def encoding(self, kind: str) -> Generator[None]:
@@ -75,6 +79,7 @@ class Calls:
     ) -> None:
         self.app, self.paths = app, paths
         self.limit, self.logs = settings.max_requests, settings.request_log
+        self.budget = Budget(settings.memory_bytes)
         self.in_flight = 0
         self._find_tracer = find_tracer
 
@@ -89,6 +94,7 @@ class Calls:
             return
         path = scope["path"]
         call = Call(_request_id(scope), path if path in self.paths else "other")
+        call.holding = Holding(self.budget, client_of(scope))
         scope[_KEY] = call
         if self.tracer is not None:
             call.trace = Trace(self.tracer, scope, f"{scope['method']} {call.endpoint}")
@@ -97,7 +103,8 @@ class Calls:
             if message["type"] == "http.response.start":
                 call.status = str(message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", call.id.encode())]
-            await send(message)
+            for part in _pieces(message):
+                await send(part)
 
         self.in_flight += 1
         try:
@@ -109,6 +116,7 @@ class Calls:
             call.status = "cut"
             raise
         finally:
+            call.holding.release()
             self.in_flight -= 1
             self._tell(call)
 
@@ -136,18 +144,42 @@ class Calls:
             call.trace.end({f"latentserve.{k}": v for k, v in told.items()}, failed=failed)
 
 
+def client_of(scope: Scope) -> str:
+    """The address that a request came from."""
+    return scope["client"][0] if scope.get("client") else ""
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """A long body in pieces: the server takes the next when most of the last has left, so that the
+    request is under way, and counted, until its client has read it."""
+    body = message.get("body", b"")
+    if len(body) <= _PIECE_BYTES:
+        yield message
+        return
+    view = memoryview(body)
+    for start in range(0, len(body), _PIECE_BYTES):
+        more = message.get("more_body", False) or start + _PIECE_BYTES < len(body)
+        yield {**message, "body": view[start : start + _PIECE_BYTES], "more_body": more}
+
+
+def count_refused(status: int) -> str:
+    """Count and log what was refused before it was a request, and return an id for it."""
+    call = Call(_new_id(), "other", status=str(status))
+    series("requests", call.endpoint, "", call.status).inc()
+    logger.info(json.dumps({"request": call.id, "endpoint": call.endpoint, "status": call.status}))
+    return call.id
+
+
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value):
             return value.decode("ascii")
+    return _new_id()
+
+
+def _new_id() -> str:
     return f"{_PROCESS}{next(_numbers):08x}"
 
 
 def _too_many(limit: int) -> RequestError:
-    return RequestError(
-        429,
-        "too many requests at once, try again",
-        expected=f"at most {limit} at a time",
-        found="more",
-        headers={"Retry-After": "1"},
-    )
+    return try_again("too many requests at once, try again", f"at most {limit} at a time", "more")

@@ -49,6 +49,12 @@ class RequestError(Exception):
         super().__init__(error)
 
 
+def try_again(error: str, expected: str, found: str) -> RequestError:
+    """429: there is no room for the request now."""
+    headers = {"Retry-After": "1"}
+    return RequestError(429, error, expected=expected, found=found, headers=headers)
+
+
 def error_body(
     error: str, field: str | None = None, expected: str | None = None, found: str | None = None
 ) -> dict[str, str | None]:
@@ -68,12 +74,9 @@ def error_response(error: Exception, request: str = "-") -> Response:
             body = error_body(str(error), error.field, error.expected, error.found)
             return JSONResponse(body, 422)
         case OverloadedError():
-            body = error_body(
-                "the queue is full, try again",
-                expected=f"at most {error.limit} {error.unit} waiting",
-                found=str(error.queued),
-            )
-            return JSONResponse(body, 429, {"Retry-After": "1"})
+            expected = f"at most {error.limit} {error.unit} waiting"
+            full = try_again("the queue is full, try again", expected, str(error.queued))
+            return JSONResponse(full.body, full.status, full.headers)
         case TimeoutError():
             return JSONResponse(error_body("not finished in the allowed time"), 504)
         case ClientDisconnect():

@@ -12,13 +12,14 @@ from starlette.responses import Response
 
 from bento.accept import FormatT, choose_format
 from bento.bodies import Body, in_thread, read_options
-from bento.calls import Call, call_of
+from bento.calls import Call, call_of, client_of
 from bento.models import Models, full_name
+from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
 from bento.schemas import PictureOptions, from_strings
 from bento.settings import Settings
 from bento.streaming import ArrayStream, Streams
-from bento.uploads import Upload, read_upload
+from bento.uploads import Canvas, Upload, read_upload
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
@@ -40,6 +41,7 @@ class Exchange:
     settings: Settings
     models: Models
     streams: Streams
+    opening: Opening
 
     @property
     def call(self) -> Call:
@@ -57,6 +59,17 @@ class Exchange:
         """The pictures of the body and their options."""
         return await read_upload(self.request, self.body, schema, self.settings)
 
+    async def canvas(
+        self, upload: Upload, model: Model, graph: str, size: Sequence[int] | None
+    ) -> Canvas:
+        """What an upload is opened into by `fill`, of the size that the graph is given."""
+        return await upload.canvas(model.manifest, graph, size, self.call.holding)
+
+    async def fill(self, canvas: Canvas) -> None:
+        """Open the pictures of an upload, when it is their turn."""
+        client = client_of(self.request.scope)
+        await canvas.fill(self.opening, client, self.settings.max_pixels)
+
     def model(self, name: str | None) -> Model:
         """The model that the request names, which must answer it."""
         model = self.models.get(name, self.name)
@@ -70,11 +83,13 @@ class Exchange:
         if count > limit:
             raise InputError(field, f"at most {limit} images a request", str(count))
 
-    def check_bytes(self, field: str, size: int) -> None:
-        """Refuse a reply of more bytes than the settings allow, before it is made."""
+    def hold_reply(self, field: str, size: int) -> None:
+        """Refuse a reply of more bytes than the settings allow, before it is made; and hold the
+        memory for it: what it is made of, and the body."""
         limit = self.settings.max_reply_bytes
         if size > limit:
             raise InputError(field, f"at most {limit} bytes in a reply, uncompressed", str(size))
+        self.call.holding.take(2 * size)
 
     def format(self, explicit: str | None, offered: Mapping[str, FormatT]) -> FormatT:
         """The reply's format, by the option or by the Accept header."""
@@ -101,7 +116,7 @@ class Exchange:
                     expected = f"{reply.name} of at most {reply.max_side} pixels a side"
                     found = f"a sheet of {across * width} x {down * height}"
                     raise InputError("format", expected, found)
-            self.check_bytes(field, cells * height * width * channels)
+            self.hold_reply(field, cells * height * width * channels)
         return reply
 
     async def run(self, model: Model, job: Job[T]) -> T:
@@ -156,14 +171,17 @@ class Exchange:
         """The reply of more images than one run gives, begun when its first part is there: until
         then a failure has a status of its own."""
         self.streams.check(model, job)
+        shape = image_shape(model.manifest, job)
+        self.call.holding.take(model.window(job) * math.prod(shape))
         parts = model.parts(self._traced(job), wait=False)
         try:
             first = await asyncio.wrap_future(next(parts))
         except BaseException:
             parts.close()
             raise
-        shape = (job.count, *image_shape(model.manifest, job))
-        stream = ArrayStream(first, parts, shape, self.settings.timeout_seconds, headers)
+        stream = ArrayStream(
+            first, parts, (job.count, *shape), self.settings.timeout_seconds, headers
+        )
         self.streams.add(model, stream)
         return stream
 

@@ -30,13 +30,14 @@ def build_app(
 
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
-    streams = Streams(settings.queue_images)
+    streams, opening = Streams(settings.queue_images), Opening(settings.opening_pixels)
 
     def posting(name: str, endpoint: Endpoint) -> Handler:
         async def post(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
             life.end_with_client(request.receive)
-            return await endpoint.answer(Exchange(name, request, body, settings, models, streams))
+            x = Exchange(name, request, body, settings, models, streams, opening)
+            return await endpoint.answer(x)
 
         return post
 

@@ -14,6 +14,7 @@ from bento.errors import JsonErrors
 from bento.front import ApiKey, Front, refuse, with_cors
 from bento.metrics import ModelObserver, metrics
 from bento.models import Models
+from bento.protocol import install
 from bento.routes import build_app
 from bento.settings import read_settings
 from bento.tracing import find_tracer
@@ -35,6 +36,7 @@ class FrontService(bentoml.Service[Any]):
     both, and CORS around everything."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        install(settings)
         front: ASGIApp = Front(app, super().to_asgi(is_main), observe)
         key = settings.api_key
         if key is not None:

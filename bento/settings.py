@@ -86,13 +86,15 @@ class Settings(BaseModel):
     max_pixels: int = Field(
         default=MAX_PIXELS,
         ge=1,
-        description="Pixels of one uploaded picture; more is 422.",
+        description="Pixels of one uploaded picture; more is 422. Two are opened at a time, each "
+        "in up to 18 bytes a pixel (WebP; a progressive JPEG 9, others 8).",
     )
     max_upload_pixels: int = Field(
         default=100_000_000,
         ge=1,
         description="Pixels of all pictures of one request, as sent or as the model sees them; "
-        "more is 422.",
+        "more is 422. Pictures are opened one after another; those in the model's size are held "
+        "together, in 3 bytes a pixel: 300 MB.",
     )
     max_reply_bytes: int = Field(
         default=64 << 20,
@@ -102,6 +104,24 @@ class Settings(BaseModel):
     )
     queue_images: int = Field(
         default=4096, ge=1, description="Images waiting for one model; beyond it 429."
+    )
+    memory_bytes: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        description="Bytes that requests and replies hold in memory, all together, half of them "
+        "for one address; beyond it 429. The first 256 KiB of each are not counted.",
+    )
+    opening_pixels: int = Field(
+        default=400_000_000,
+        ge=1,
+        description="Pixels of all pictures that wait to be opened, half of them for one address; "
+        "beyond it 429. The first million of each request is not counted.",
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=2,
+        description="Connections at once; beyond it the one that has waited longest for a request "
+        "is closed.",
     )
     max_requests: int = Field(
         default=1024,
@@ -123,7 +143,14 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description="Seconds for one request, reading it included; then 504, and its work is "
-        "taken out of the queue. A stream has as long for each of its parts, and is cut then.",
+        "taken out of the queue. A stream has as long for each of its parts. A reply of which its "
+        "client takes nothing for so long is cut.",
+    )
+    shutdown_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that replies under way have when the service is stopped.",
     )
 
 

@@ -21,8 +21,6 @@ from runtime.images.encoding import MEDIA_TYPES, npy_header
 
 logger = logging.getLogger(__name__)
 
-# A slow client is told from one that stands still by such pieces.
-_PIECE_BYTES = 256 << 10
 _PATIENCE_SECONDS = 0.5
 
 
@@ -50,6 +48,11 @@ class Lifetime:
         """As many seconds again, from now on."""
         if not self._left:
             self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    def suspend(self) -> None:
+        """No limit until `renew`."""
+        if not self._left:
+            self._limit.reschedule(None)
 
     async def _watch(self, receive: Receive) -> None:
         await receive()
@@ -80,8 +83,8 @@ class ArrayStream(Response):
     """An `.npy` reply whose rows leave part by part, in flat memory.
 
     Its length is told beforehand, so a stream that fails after its headers reaches the client as a
-    broken transfer, never as a shorter array. A client that leaves, or that takes less than a piece
-    in `seconds`, cancels what is still to be made.
+    broken transfer, never as a shorter array. A client that leaves cancels what is still to be
+    made; `seconds` are for each part's making.
     """
 
     def __init__(
@@ -118,10 +121,9 @@ class ArrayStream(Response):
             self.rest.close()
 
     async def _send(self, send: Send, life: Lifetime, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE_BYTES):
-            life.renew()
-            body = data[start : start + _PIECE_BYTES]
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        # How long a client may take nothing is the server's to watch (`bento.protocol`).
+        life.suspend()
+        await send({"type": "http.response.body", "body": data, "more_body": True})
         life.renew()
 
 

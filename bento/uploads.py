@@ -1,11 +1,11 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from bento.bodies import BYTES, NPY, Body, read_array, unknown_media_type, unparseable
+from bento.budget import Holding
+from bento.calls import call_of
+from bento.opening import Opening
 from bento.schemas import from_strings
 from bento.settings import Settings
 from runtime import ImageSpec, InputError, Manifest
-from runtime.images import UInt8Array, fit, open_image
+from runtime.images import UInt8Array, fit, open_image, upright_size
 from runtime.requests.pictures import picture_spec
 
-P = ParamSpec("P")
-T = TypeVar("T")
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 MULTIPART = "multipart/form-data"
@@ -31,10 +32,6 @@ UPLOADS = (MULTIPART, "image/*", NPY, BYTES)
 """The media types of a body with pictures."""
 
 _NPY_MAGIC = b"\x93NUMPY"
-
-# Threads of their own, so that no other request's reply waits behind pictures; few, for a large
-# picture takes some hundred megabytes while it is opened.
-_OPENING = ThreadPoolExecutor(2, "latentserve-opening")
 
 
 @dataclass(frozen=True)
@@ -47,32 +44,64 @@ class Upload:
     array: NDArray[Any] | None = None
     mask: bytes | None = None
 
-    async def canvas(self, manifest: Manifest, graph: str, size: Sequence[int] | None) -> "Canvas":
+    async def canvas(
+        self, manifest: Manifest, graph: str, size: Sequence[int] | None, holding: Holding
+    ) -> "Canvas":
         """What the pictures are opened into: the size that `graph` is given, of `size` ([height,
         width]) or of the first picture where the artifact names these axes."""
         if self.array is not None and size is not None and tuple(size) != self.array.shape[1:3]:
             found = f"an array of {list(self.array.shape)}"
             raise InputError("size", "none with an array, or its own height and width", found)
-        if self.array is not None:
-            height, width = (*self.array.shape[1:3], 1, 1)[:2]
-        elif size is None and manifest.axes:
-            field, data = self.files[0]
-            height, width = await _in_turn(field, picture_size, data, self.settings.max_pixels)
-        else:
-            height, width = 1, 1  # the size does not depend on it
-        spec = picture_spec(manifest, graph, size, (height, width))
-        takes_mask = manifest.graphs[graph].input("mask") is not None
-        if self.mask is not None and not takes_mask:
-            raise InputError("mask", "none: this request takes no mask", "a file")
-        masks = 0 if self.mask is None else 1
-        pixels = (len(self.files) + masks) * spec.height * spec.width
-        if pixels > self.settings.max_upload_pixels:
-            raise _too_many_pixels("files", self.settings, f"{pixels} in the model's size")
-        images = self.array
+        files = list(self.files)
+        if self.mask is not None:
+            if manifest.graphs[graph].input("mask") is None:
+                raise InputError("mask", "none: this request takes no mask", "a file")
+            files.append(("mask", self.mask))
+        pictures = await asyncio.to_thread(self._read_headers, files) if files else []
+        first = (*self.array.shape[1:3], 1, 1)[:2] if self.array is not None else pictures[0].size
+        spec = picture_spec(manifest, graph, size, first)
+        self._check_pixels("files", len(files) * spec.height * spec.width)
+        images, mask = self.array, None
         if images is None:
+            holding.take(len(self.files) * prod(spec.shape))
             images = np.empty((len(self.files), *spec.shape), np.uint8)
-        mask = np.empty((1, spec.height, spec.width, 1), np.uint8) if masks else None
-        return Canvas(self, spec, images, mask)
+        if self.mask is not None:
+            mask = np.empty((1, spec.height, spec.width, 1), np.uint8)
+        return Canvas(spec, images, mask, tuple(pictures))
+
+    def _read_headers(self, files: list[tuple[str, bytes]]) -> list["Picture"]:
+        """The files' own sizes, and so whether there are too many pixels in them."""
+        pictures: list[Picture] = []
+        for field, data in files:
+            with naming(field):
+                opened = open_image(data, max_pixels=self.settings.max_pixels)
+            pictures.append(Picture(field, data, upright_size(opened)))
+            self._check_pixels(field, sum(picture.pixels for picture in pictures))
+        return pictures
+
+    def _check_pixels(self, field: str, pixels: int) -> None:
+        limit = self.settings.max_upload_pixels
+        if pixels > limit:
+            expected = f"at most {limit} pixels in all pictures of a request"
+            raise InputError(field, expected, f"{pixels}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file whose header was read; `size` is its (height, width)."""
+
+    field: str
+    data: bytes
+    size: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
+    def open(self, spec: ImageSpec, max_pixels: int) -> UInt8Array:
+        """Its pixels, cropped and resized as in training."""
+        with naming(self.field):
+            return fit(open_image(self.data, max_pixels=max_pixels), spec)
 
 
 @dataclass(frozen=True)
@@ -80,53 +109,30 @@ class Canvas:
     """The images uint8 [n, H, W, C] and the mask [1, H, W, 1] of an upload. They are empty until
     `fill`: what depends on their shapes alone is checked before any picture is opened."""
 
-    upload: Upload
     spec: ImageSpec
     images: NDArray[Any]
     mask: NDArray[Any] | None
+    pictures: tuple[Picture, ...]
 
-    async def fill(self) -> None:
-        """Open the files and write them here, cropped and resized as in training."""
-        settings, left = self.upload.settings, self.upload.settings.max_upload_pixels
-        grey = self.spec.model_copy(update={"channels": 1})
-        work = [
-            (field, data, self.spec, self.images[i])
-            for i, (field, data) in enumerate(self.upload.files)
-        ]
-        if self.mask is not None and self.upload.mask is not None:
-            work.append(("mask", self.upload.mask, grey, self.mask[0]))
-        # One at a time: requests take turns, and one that is over opens no further picture.
-        for field, data, spec, image in work:
-            image[:], pixels = await _in_turn(field, _open, data, spec, settings.max_pixels)
-            left -= pixels
-            if left < 0:
-                raise _too_many_pixels(field, settings, "more")
+    async def fill(self, opening: Opening, client: str, max_pixels: int) -> None:
+        """Open the pictures and write them here, one at a time: requests take turns, and one that
+        is over opens no further picture."""
+        places = [(self.spec, image) for image in self.images]
+        if self.mask is not None:
+            places.append((self.spec.model_copy(update={"channels": 1}), self.mask[0]))
+        with opening.admitted(client, sum(picture.pixels for picture in self.pictures)):
+            # Without files, the array was sent as it is.
+            for picture, (spec, image) in zip(self.pictures, places, strict=False):
+                image[:] = await opening.run(picture.pixels, picture.open, spec, max_pixels)
 
 
-async def _in_turn(field: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`call(...)` in one of the threads that open pictures; its InputError names the field."""
-    loop = asyncio.get_running_loop()
+@contextmanager
+def naming(field: str) -> Generator[None]:
+    """InputErrors from inside name the request's field."""
     try:
-        return await loop.run_in_executor(_OPENING, partial(call, *args, **kwargs))
+        yield
     except InputError as error:
         raise InputError(field, error.expected, error.found) from error
-
-
-def _open(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[UInt8Array, int]:
-    """One picture in the model's size, and its pixels before."""
-    picture = open_image(data, max_pixels=max_pixels)
-    return fit(picture, spec), picture.width * picture.height
-
-
-def picture_size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """A picture's height and width."""
-    picture = open_image(data, max_pixels=max_pixels)
-    return picture.height, picture.width
-
-
-def _too_many_pixels(field: str, settings: Settings, found: str) -> InputError:
-    expected = f"at most {settings.max_upload_pixels} pixels in all pictures of a request"
-    return InputError(field, expected, found)
 
 
 async def read_upload(
@@ -136,6 +142,7 @@ async def read_upload(
     multipart form, in its plain fields."""
     options = dict(request.query_params)
     if body.kind == MULTIPART:
+        call_of(request.scope).holding.take(len(body.content))  # the parts are copies
         fields, files, mask = await _read_form(request, body.content, settings.max_files)
         twice = sorted(fields.keys() & options.keys())
         if twice:

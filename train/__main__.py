@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from runtime.images import MAX_PIXELS
 from train import checkpoint
 from train.data import load
 from train.errors import TrainError
@@ -40,7 +41,13 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
             seed=own.seed if options.seed is None else options.seed,
             shards=max(own.shards, processes.count) if options.shards is None else options.shards,
         )
-        data = load(recipe.source, options.data, recipe.image, download=options.download)
+        data = load(
+            recipe.source,
+            options.data,
+            recipe.image,
+            download=options.download,
+            max_pixels=options.max_pixels,
+        )
         metrics = train(
             recipe,
             data,
@@ -79,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        default=MAX_PIXELS,
+        help=f"leave out larger pictures (default {MAX_PIXELS})",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
     parser.add_argument("--steps", type=_positive, help="instead of the recipe's (or run's) own")
     parser.add_argument("--seed", type=int, help="instead of the recipe's (or run's) own")

@@ -38,15 +38,15 @@ class EncodeOptions(Options):
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(EncodeOptions)
     model = x.model(options.model)
-    canvas = await upload.canvas(model.manifest, "encode", options.size)
+    canvas = await x.canvas(upload, model, "encode", options.size)
     job = Encode(canvas.images, options.labels, options.seed).job(model)
     x.check_count("images", job.count)
     reply = x.format(options.format, ARRAY_REPLIES)
     latent = model.manifest.latent
     values = job.count * (0 if latent is None else latent.values(job.size))
     size = values * reply.value_bytes
-    x.check_bytes("images", size)
-    await canvas.fill()
+    x.hold_reply("images", size)
+    await x.fill(canvas)
     x.call.images, x.call.seed = job.count, options.seed
     encoded, name = await x.run(model, job), full_name(model)
     return await x.reply(size, reply, lambda: reply.encode(encoded, name), {"X-Model": name})

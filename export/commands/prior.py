@@ -12,7 +12,7 @@ from export.importers.run import training_images
 from export.prior import COMPONENTS, add_prior
 from export.report import report
 from runtime.artifact.reading import read_artifact
-from runtime.images.files import load_images
+from runtime.images.reading import load_images
 from runtime.requests.pictures import picture_spec
 
 

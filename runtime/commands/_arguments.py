@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runtime.images import UInt8Array
-from runtime.images.files import OUTPUTS, check_output, load_images
+from runtime.images import MAX_PIXELS, UInt8Array
+from runtime.images.files import OUTPUTS, Output
+from runtime.images.reading import load_images
 from runtime.loading import Limits, load
 from runtime.model import Model
 from runtime.requests.checks import Label
@@ -42,7 +43,7 @@ def load_model(args: argparse.Namespace, signed_by: Path | None = None) -> Model
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", type=_output, required=True, help=OUTPUTS)
+    parser.add_argument("-o", "--out", type=Output.at, required=True, help=OUTPUTS)
     parser.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
 
 
@@ -51,7 +52,15 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", type=Path, nargs="+", help="picture files, folders, or one .npy")
+    parser.add_argument(
+        "images", type=Path, nargs="+", help="picture files, folders or zips of them, or one .npy"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        help=f"refuse larger pictures (default {MAX_PIXELS})",
+    )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +79,8 @@ def read_pictures(
     model: Model, graph: str, args: argparse.Namespace
 ) -> tuple[UInt8Array, list[str]]:
     """The pictures of a command, of a size that a graph takes, and their names."""
-    return load_images(args.images, partial(picture_spec, model.manifest, graph, args.size))
+    spec_of = partial(picture_spec, model.manifest, graph, args.size)
+    return load_images(args.images, spec_of, max_pixels=args.max_pixels)
 
 
 def positive(text: str) -> int:
@@ -91,9 +101,3 @@ def seeds(text: str) -> list[int]:
 
 def _labels(text: str) -> list[Label]:
     return [part.strip() for part in text.split(",")]
-
-
-def _output(text: str) -> Path:
-    path = Path(text)
-    check_output(path)  # before a model is loaded
-    return path

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    args.out.check_arrays()
     with load_model(args) as model:
         images, names = read_pictures(model, "encode", args)
         request = Encode(images, args.labels, args.seed)

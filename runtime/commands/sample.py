@@ -63,14 +63,14 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
     if args.out.suffix != "":
         if args.resume:
             expected = "a folder: only there single images are finished"
-            raise InputError("--continue", expected, f"{args.out}")
+            raise InputError("--continue", expected, f"{args.out.path}")
         return 0
     same = {name: getattr(args, name) for name in _SAME}
     same |= {"seed": args.seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
-    begin_folder(args.out, same, resume=args.resume)
+    begin_folder(args.out.path, same, resume=args.resume)
     if not args.resume:
         return 0
-    done = count_finished(args.out, _names(model, request))
+    done = count_finished(args.out.path, _names(model, request))
     print(f"{done} of {request.counter.count} images are there", file=sys.stderr)
     return done
 

@@ -33,8 +33,7 @@ def run(args: argparse.Namespace) -> None:
         mask = None
         if args.mask is not None:
             height, width = images.shape[1:3]
-            mask = fit(open_image(args.mask), ImageSpec(height=height, width=width, channels=1))[
-                None
-            ]
+            grey = ImageSpec(height=height, width=width, channels=1)
+            mask = fit(open_image(args.mask, max_pixels=args.max_pixels), grey)[None]
         request = Translate(images, mask, args.labels, args.seed)
         save(args, model.batches(request), len(images), names)

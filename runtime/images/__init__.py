@@ -3,15 +3,13 @@
 Training and serving share the names of this module. Importing it loads nothing else of the runtime.
 """
 
+from runtime.images.fitting import fit
+from runtime.images.opening import FORMATS, MAX_PIXELS, open_image, upright_size
 from runtime.images.pixels import (
-    FORMATS,
-    MAX_PIXELS,
     Float32Array,
     ImageSpec,
     UInt8Array,
     contact_sheet,
-    fit,
-    open_image,
     to_float,
     to_picture,
     to_uint8,
@@ -29,4 +27,5 @@ __all__ = [
     "to_float",
     "to_picture",
     "to_uint8",
+    "upright_size",
 ]

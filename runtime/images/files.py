@@ -1,10 +1,12 @@
-"""Read images from files and write them; the suffix of the name chooses the format."""
+"""Write images into files; the suffix of the name chooses the format."""
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import islice, takewhile
 from pathlib import Path
@@ -14,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.images import ImageSpec, UInt8Array, contact_sheet, fit, open_image
+from runtime.images import UInt8Array, contact_sheet
 from runtime.images.encoding import (
     PICTURE_FORMATS,
-    decode_npy,
     encode_image,
     encode_npz,
     encode_zip,
@@ -26,17 +27,39 @@ from runtime.images.encoding import (
 
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _REQUEST = ".request.json"
-OUTPUTS = f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs"
+_SLASHES = tuple({"/", os.sep})
+OUTPUTS = (
+    f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs (its name "
+    "without a suffix, or with a slash behind it)"
+)
 
 
-def check_output(out: Path) -> None:
-    """Raise InputError for a suffix without a format, before any work is done."""
-    if out.suffix.lower() not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
-        raise InputError("out", f"one of {OUTPUTS}", f"{out.name!r}")
+@dataclass(frozen=True)
+class Output:
+    """Where images go: a file, whose suffix chooses its format, or a folder (`suffix` is "")."""
+
+    path: Path
+    suffix: str
+
+    @classmethod
+    def at(cls, place: str | Path) -> "Output":
+        """A folder if the name has no suffix or ends with a slash, or if it is one already. Raises
+        InputError for a suffix without a format, before any work is done."""
+        path = Path(place)
+        is_folder = str(place).endswith(_SLASHES) or path.is_dir()
+        suffix = "" if is_folder else path.suffix.lower()
+        if suffix not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
+            raise InputError("out", f"one of {OUTPUTS}", f"{path.name!r}")
+        return cls(path, suffix)
+
+    def check_arrays(self) -> None:
+        """Raise InputError where named arrays cannot be written."""
+        if self.suffix != ".npz":
+            raise InputError("out", "a file ending in .npz", f"{str(self.path)!r}")
 
 
 def save_images(
-    out: Path,
+    out: Output | Path,
     batches: Iterable[UInt8Array],
     n: int,
     *,
@@ -53,15 +76,15 @@ def save_images(
     and distinct. An `.npz` also holds `arrays()`, beside `images`. A file is complete or absent,
     because it is renamed at the end. Raises InputError if the system cannot write.
     """
-    check_output(out)
-    distinct = _distinct(names or map(_number, range(n)))
-    suffix = out.suffix.lower()
+    out = Output.at(out) if isinstance(out, Path) else out
+    distinct = _distinct(names or map(numbered, range(n)))
+    suffix = out.suffix
     if suffix == "":
         for name, image in zip(islice(distinct, done, None), _each(batches), strict=True):
-            with _renamed(out / f"{name}.png") as file:
+            with _renamed(out.path / f"{name}.png") as file:
                 file.write(encode_image(image))
         return
-    with _renamed(out) as file:
+    with _renamed(out.path) as file:
         if suffix == ".npy":
             _write_npy(file, batches, n)
         elif suffix == ".npz":
@@ -97,44 +120,15 @@ def count_finished(out: Path, names: Iterable[str]) -> int:
     return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
 
 
-def save_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def save_arrays(out: Output, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as an `.npz` file, which is complete or absent."""
-    if out.suffix.lower() != ".npz":
-        raise InputError("out", "a file ending in .npz", f"{out.name!r}")
-    with _renamed(out) as file:
+    out.check_arrays()
+    with _renamed(out.path) as file:
         file.write(encode_npz(arrays))
 
 
-def load_images(
-    paths: Sequence[Path], spec_of: Callable[[tuple[int, int]], ImageSpec]
-) -> tuple[UInt8Array, list[str]]:
-    """Read picture files, folders of them, or one `.npy` of the exact size: [n, H, W, C] and names.
-
-    Pictures are cropped and resized as in training (`runtime.images.fit`), to what `spec_of` gives
-    for the (height, width) of the first.
-    """
-    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
-        images = decode_npy(_read(paths[0]), str(paths[0]))
-        return images, [_number(i) for i in range(len(images) if images.ndim else 0)]
-    files: list[Path] = []
-    for path in paths:
-        files += sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
-    first = open_image(files[0])
-    spec = spec_of((first.height, first.width))
-    images = [fit(first, spec), *(fit(open_image(file), spec) for file in files[1:])]
-    return np.stack(images), [file.stem for file in files]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError("images", "a readable file", f"{path} ({error.strerror})") from None
-
-
-def _number(i: int) -> str:
+def numbered(i: int) -> str:
+    """The name of image i of many that have none."""
     return f"{i:06d}"
 
 

@@ -1,39 +1,18 @@
-"""Pixel conventions: the one crop, resize and value range that training and serving share.
+"""Pixel conventions: the sizes and value ranges that training and serving share.
 
 Shapes: H height, W width, C channels (1 grey, 3 RGB). Callers hold uint8 pixels.
 """
 
-import io
 import math
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from runtime.errors import InputError
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
-
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""The formats that Pillow may open: plain pictures, not EPS, which starts another program."""
-
-# EXIF orientation -> the operation that turns the picture upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-MAX_PIXELS = 16_000_000
-"""Default limit of the pixels of one opened image: a small file can declare a huge picture."""
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -65,80 +44,6 @@ class ImageSpec(BaseModel):
     def mode(self) -> str:
         """Pillow's name for this kind of image: "L" or "RGB"."""
         return "L" if self.channels == 1 else "RGB"
-
-
-def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open and fully decode one image file.
-
-    Raises InputError if the bytes are not a readable image, or if it has more than `max_pixels`
-    pixels. The size is read from the header, before any pixel is decoded.
-    """
-    what = source.name if isinstance(source, Path) else f"{len(source)} bytes"
-    try:
-        opened = source if isinstance(source, Path) else io.BytesIO(source)
-        image = Image.open(opened, formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise InputError(
-                "image",
-                f"at most {max_pixels} pixels",
-                f"{image.width} x {image.height} = {image.width * image.height}",
-            )
-        image.load()
-    except FileNotFoundError:
-        raise InputError("image", "an existing file", str(source)) from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        reason = type(error).__name__ if isinstance(source, bytes) else str(error)
-        raise InputError(
-            "image", "a readable image file (PNG, JPEG, WebP, ...)", f"{what} ({reason})"
-        ) from error
-    except (ValueError, EOFError, IndexError, TypeError, ZeroDivisionError, OverflowError) as error:
-        # Pillow's parsers raise these for some damaged files.
-        raise InputError(
-            "image", "an undamaged image file", f"{what} ({type(error).__name__})"
-        ) from error
-    return image
-
-
-def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
-    """Convert any image to the model's size: uint8 [H, W, C].
-
-    The image is turned upright by its EXIF tag, laid over black where it is transparent, converted
-    to grey or RGB, centre-cropped to the model's aspect ratio, and resized: by area averaging to
-    shrink, by Lanczos to enlarge.
-    """
-    image = _upright(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    elif image.mode.startswith(("I", "F")):
-        image = _to_eight_bit(image)
-    image = image.convert(spec.mode)
-    size = (spec.width, spec.height)
-    if image.size != size:
-        shrinks = image.width >= spec.width and image.height >= spec.height
-        image = ImageOps.fit(
-            image, size, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
-        )
-    return np.asarray(image, dtype=np.uint8).reshape(spec.shape)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # Pillow's exif_transpose also rewrites the whole EXIF block, which fails in many ways if it is
-    # damaged. The pixels may be good even then, so only the tag is read.
-    try:
-        turn = _TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit and float pictures at 255 when it converts them, so scale them first.
-    pixels = np.array(image, dtype=np.float32)
-    top = 65535.0 if image.mode.startswith("I") else max(float(pixels.max(initial=1.0)), 1.0)
-    pixels *= 255.0 / top
-    np.clip(np.rint(pixels, out=pixels), 0, 255, out=pixels)
-    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def to_float(images: UInt8Array, spec: ImageSpec) -> Float32Array:

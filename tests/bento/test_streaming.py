@@ -17,6 +17,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from bento.models import Models
+from bento.protocol import bounded
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime import EngineError
@@ -31,8 +32,9 @@ WAIT = 20.0  # seconds; only ever reached when something is broken
 @contextmanager
 def listening(models: Models, **settings: Any) -> Iterator[str]:
     """The app behind a real socket: what a broken transfer is, only a socket shows."""
+    own = Settings(**settings)
     config = uvicorn.Config(
-        build_app(Settings(**settings), models), lifespan="off", log_level="critical"
+        build_app(own, models), http=bounded(own), lifespan="off", log_level="critical"
     )
     server = uvicorn.Server(config)
     with socket.socket() as listener:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from runtime.images import ImageSpec
 from train.data import mnist
 from train.data.dataset import Dataset, Splits
-from train.data.source import source
+from train.data.source import Options, source
 
 SEED = 0
 
@@ -41,7 +41,7 @@ def binarised(data: Dataset) -> Dataset:
 
 
 @source("mnist-binarised")
-def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     """Grey training images, to be drawn anew at every step, and a fixed draw of the test images."""
-    splits = mnist.load(path, spec, download)
+    splits = mnist.load(path, spec, options)
     return Splits(splits.train, binarised(splits.test) if splits.test else None)

@@ -6,11 +6,11 @@ import numpy as np
 
 from runtime.images import ImageSpec
 from train.data.dataset import Dataset, Splits
-from train.data.source import source
+from train.data.source import Options, source
 
 
 @source("digits")
-def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     """Every fifth image is held out."""
     from sklearn.datasets import load_digits  # imported late: it is slow and only tests need it
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from runtime.images import ImageSpec
 from train.data.dataset import Splits
 from train.data.images import load_images
-from train.data.source import needed, source
+from train.data.source import Options, needed, source
 from train.errors import DataError
 
 _CIFAR10 = (
@@ -15,36 +15,39 @@ _CIFAR10 = (
 
 
 @source("cifar10")
-def load_cifar10(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
-    return _folder(path, spec, download, name="cifar10", licence=_CIFAR10)
+def load_cifar10(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
+    return _folder(path, spec, options, name="cifar10", licence=_CIFAR10)
 
 
 @source("cifar10-frogs")
-def load_frogs(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
-    return _folder(path, spec, download, name="cifar10-frogs", licence=_CIFAR10, only="frog")
+def load_frogs(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
+    return _folder(path, spec, options, name="cifar10-frogs", licence=_CIFAR10, only="frog")
 
 
 @source("images")
-def load_own(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
-    return _folder(path, spec, download, name="images", licence="as given by the images' owner")
+def load_own(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
+    return _folder(path, spec, options, name="images", licence="as given by the images' owner")
 
 
 def _folder(
     path: Path | None,
     spec: ImageSpec,
-    download: bool,
+    options: Options,
     *,
     name: str,
     licence: str,
     only: str | None = None,
 ) -> Splits:
     path = needed(path, "a folder or zip of images")
-    if download:
+    if options.download:
         raise DataError(f"{name}: --download: only MNIST can be fetched; give --data instead")
     if only is not None or _is_split(path):
         # The usual layout of a released set: train.zip (or train/) beside test.zip.
         path = next((p for p in (path / "train.zip", path / "train") if p.exists()), path)
-    return Splits(load_images(path, spec, name=name, licence=licence, only=only))
+    images = load_images(
+        path, spec, name=name, licence=licence, only=only, max_pixels=options.max_pixels
+    )
+    return Splits(images)
 
 
 def _is_split(path: Path) -> bool:

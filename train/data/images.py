@@ -1,64 +1,68 @@
 """Folders and zips of images of any size, mode and aspect; sub-folders give the classes."""
 
 import logging
-import lzma
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import unicodedata
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from runtime import images as pixels
 from runtime.errors import InputError
-from runtime.images import ImageSpec
+from runtime.images import FORMATS, MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image
+from runtime.images.guards import is_picture
+from runtime.images.opening import max_file_bytes
+from runtime.images.trees import Tree, first_few, open_tree
 from train.data.dataset import Dataset
 from train.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_MAX_FILE_BYTES = 64_000_000
-"""A compressed zip member can unpack to any size; no picture we train on is larger than this."""
-
-
-_MAX_PIXELS = 200_000_000
-"""One's own pictures may be larger than what a server takes from strangers."""
-
 
 def load_images(
-    path: Path, spec: ImageSpec, *, name: str, licence: str, only: str | None = None
+    path: Path,
+    spec: ImageSpec,
+    *,
+    name: str,
+    licence: str,
+    only: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """Read every image under a folder or in a zip, each brought to `spec` by `runtime.images.fit`.
 
-    A top folder that wraps everything is passed through; below it, the first level of folders
-    gives the classes in sorted order (no folders: one class, "image"). `only` keeps one class.
-    Files that are not readable images are named and counted in the log and left out, other files
-    beside the class folders (README.txt) are named.
+    A top folder that wraps everything is passed through; below it, the first level of folders with
+    images gives the classes in sorted order (no folders: one class, "image"). `only` keeps one
+    class. Files that are not readable images, or have more than `max_pixels` pixels, are named and
+    counted in the log and left out; so are folders without an image, and files beside the classes.
 
     Raises DataError where the path is missing, the class is unknown, images lie both beside and
     inside class folders, or no image is readable.
     """
-    images, labels, unreadable = [], [], 0
-    with _large_pictures(), _open_tree(path) as (files, read):
-        by_class = _by_class(path, files)
-        if only is not None:
-            if only not in by_class:
-                raise DataError(
-                    f"{path}: expected a folder {only!r}, found {', '.join(by_class) or 'nothing'}"
-                )
-            by_class = {only: by_class[only]}
-        for label, members in enumerate(by_class.values()):
-            for file in members:
-                try:
-                    picture = pixels.open_image(read(file), max_pixels=_MAX_PIXELS)
-                    images.append(pixels.fit(picture, spec))
-                except (InputError, DataError) as error:
-                    unreadable += 1
-                    logger.warning("left out %s: %s", file, error)
+    images: list[UInt8Array] = []
+    labels: list[int] = []
+    classes: list[str] = []
+    try:
+        with open_tree(path) as tree:
+            by_class = _by_class(path, tree)
+            if only is not None:
+                if only not in by_class:
+                    found = ", ".join(by_class) or "nothing"
+                    raise DataError(f"{path}: expected a folder {only!r}, found {found}")
+                by_class = {only: by_class[only]}
+            unreadable = len(tree.left_out)
+            for file, reason in tree.left_out:
+                logger.warning("left out %s: %s", file, reason)
+            for label, members in by_class.items():
+                pictures, failed = _read(tree, members, spec, max_pixels)
+                unreadable += failed
+                if pictures:
+                    images += pictures
+                    labels += [len(classes)] * len(pictures)
+                    classes.append(_text(label))
                 else:
-                    labels.append(label)
+                    logger.warning("%s: left out %s: no readable image in it", path, label)
+    except InputError as error:
+        raise DataError(str(error)) from error
     if unreadable:
         logger.warning(
             "%s: %d of %d files are not readable images and were left out",
@@ -68,122 +72,80 @@ def load_images(
         )
     if not images:
         raise DataError(f"{path}: expected at least one readable image, found none")
+    _tell_similar(path, classes)
     return Dataset(
         name=name,
         images=np.stack(images),
         labels=np.array(labels, dtype=np.int64),
-        classes=tuple(by_class),
+        classes=tuple(classes),
         licence=licence,
     )
 
 
-@contextmanager
-def _large_pictures() -> Iterator[None]:
-    # Pillow's own bound is lower than ours, which `open_image` checks before it decodes.
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+def _read(
+    tree: Tree, files: list[PurePosixPath], spec: ImageSpec, max_pixels: int
+) -> tuple[list[UInt8Array], int]:
+    """The files that are readable images, brought to size, and the number of the others."""
+    images: list[UInt8Array] = []
+    for file in files:
+        try:
+            data = tree.read(file, max_file_bytes(max_pixels))
+            images.append(fit(open_image(data, max_pixels=max_pixels), spec))
+        except InputError as error:
+            logger.warning("left out %s: %s", file, error)
+    return images, len(files) - len(images)
 
 
-_Tree = tuple[list[PurePosixPath], Callable[[PurePosixPath], bytes]]
-
-
-@contextmanager
-def _open_tree(path: Path) -> Iterator[_Tree]:
-    """The files of a folder or zip, sorted, and a function that reads one of them."""
-    if path.is_dir():
-        found = (PurePosixPath(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
-        yield _visible(found), lambda file: _limited(file, path / file)
-    elif zipfile.is_zipfile(path):
-        with _open_zip(path) as archive:
-            members = {PurePosixPath(i.filename): i for i in archive.infolist() if not i.is_dir()}
-            yield _visible(members), lambda file: _unpacked(archive, members[file])
-    else:
-        found_text = "a file that is not a zip" if path.exists() else "nothing"
-        raise DataError(f"{path}: expected a folder or a zip of images, found {found_text}")
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: expected a complete zip, found {error}") from error
-
-
-def _visible(files: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    # Desktop systems leave .DS_Store, Thumbs.db and __MACOSX behind.
-    return sorted(
-        file
-        for file in files
-        if not any(part.startswith((".", "__MACOSX")) for part in file.parts)
-        and file.name != "Thumbs.db"
-    )
-
-
-def _limited(file: PurePosixPath, path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise DataError(f"{file}: expected at most {_MAX_FILE_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: {error}") from error
-
-
-_DAMAGED = (
-    zipfile.BadZipFile,  # a wrong checksum
-    zlib.error,
-    lzma.LZMAError,
-    UnicodeDecodeError,  # in the member's name
-    EOFError,
-    RuntimeError,  # an encrypted member; NotImplementedError: an unknown compression
-    OSError,
-)
-
-
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    if member.file_size > _MAX_FILE_BYTES:
-        raise DataError(f"{member.filename}: expected at most {_MAX_FILE_BYTES} bytes")
-    try:
-        return archive.read(member)
-    except _DAMAGED as error:
-        raise DataError(f"{member.filename}: {error}") from error
-
-
-def _by_class(path: Path, files: list[PurePosixPath]) -> dict[str, list[PurePosixPath]]:
+def _by_class(path: Path, tree: Tree) -> dict[str, list[PurePosixPath]]:
     """Files by class name. One folder around everything is a wrapper if it holds folders."""
+    pictures = [file for file in tree.files if _is_picture(tree, file)] or tree.files
     depth = 0
-    pictures = [file for file in files if _is_picture(file)] or files
     while (
         pictures
         and all(len(file.parts) > depth + 2 for file in pictures)
         and len({file.parts[depth] for file in pictures}) == 1
     ):
         depth += 1
-    grouped: dict[str, list[PurePosixPath]] = {}
-    for file in files:
+    grouped: dict[str, list[PurePosixPath]] = defaultdict(list)
+    for file in tree.files:
         inside = len(file.parts) > depth + 1 and file.parts[:depth] == pictures[0].parts[:depth]
-        grouped.setdefault(file.parts[depth] if inside else "", []).append(file)
-    if "" in grouped:
-        if len(grouped) > 1:
-            beside = grouped.pop("")
-            loose = [file for file in beside if _is_picture(file)]
-            if not loose:
-                logger.warning("%s: left out beside the class folders: %s", path, _names(beside))
-                return grouped
-            raise DataError(
-                f"{path}: expected images only inside class folders ({', '.join(grouped)}), "
-                f"found {len(loose)} beside them, such as {loose[0]}"
-            )
-        grouped = {"image": grouped.pop("")}
-    return grouped
+        grouped[file.parts[depth] if inside else ""].append(file)
+    # Other folders, such as one of annotations, are no classes.
+    known = set(pictures)
+    beside = {name for name, files in grouped.items() if name and known.isdisjoint(files)}
+    loose = [file for file in grouped[""] if file in known]
+    classes = {name: grouped[name] for name in grouped if name and name not in beside}
+    if classes and loose:
+        raise DataError(
+            f"{path}: expected images only inside class folders ({first_few(classes)}), "
+            f"found {len(loose)} beside them, such as {loose[0]}"
+        )
+    others = [file for name in beside for file in grouped[name]]
+    if classes:
+        others += grouped[""]
+    elif loose:
+        classes = {"image": grouped[""]}
+    if others:
+        logger.warning("%s: left out beside the images: %s", path, first_few(sorted(others)))
+    return classes
 
 
-def _is_picture(file: PurePosixPath) -> bool:
-    """By its name: what it holds is seen when it is read."""
-    return Image.registered_extensions().get(file.suffix.lower()) in pixels.FORMATS
+def _is_picture(tree: Tree, file: PurePosixPath) -> bool:
+    """By its name, or else by its first bytes; all of it is seen when it is read."""
+    if Image.registered_extensions().get(file.suffix.lower()) in FORMATS:
+        return True
+    return is_picture(tree.head(file))
 
 
-def _names(files: list[PurePosixPath]) -> str:
-    return ", ".join(map(str, files))
+def _text(name: str) -> str:
+    """A folder's name as text that can be written: its bytes need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _tell_similar(path: Path, classes: list[str]) -> None:
+    similar: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        similar[unicodedata.normalize("NFC", name).casefold()].append(name)
+    for names in similar.values():
+        if len(names) > 1:
+            logger.warning("%s: %s are classes of their own", path, " and ".join(names))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from runtime.images import ImageSpec
 from runtime.writing import write_whole
 from train.data.dataset import Dataset, Splits
-from train.data.source import needed, source
+from train.data.source import Options, needed, source
 from train.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ _TIMEOUT_SECONDS = 30
 
 
 @source("mnist")
-def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     folder = needed(path, "the folder of the four MNIST files")
-    if download:
+    if options.download:
         download_mnist(folder, MIRRORS)
     return load_mnist(folder)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.images import ImageSpec
 from train.data.dataset import Dataset, Splits
-from train.data.source import source
+from train.data.source import Options, source
 
 SIDE = 32
 """Pixels."""
@@ -76,5 +76,5 @@ def load_shapes() -> Splits:
 
 
 @source("shapes")
-def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     return load_shapes()

@@ -1,14 +1,25 @@
 """The register of data sources: each is a function from `--data` to splits, named by `@source`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.images import ImageSpec
+from runtime.images import MAX_PIXELS, ImageSpec
 from train.data.dataset import Splits
 from train.errors import DataError
 
-Source = Callable[[Path | None, ImageSpec, bool], Splits]
-"""`--data`, the images that the recipe wants, and whether missing files may be downloaded."""
+
+@dataclass(frozen=True)
+class Options:
+    """How a source may read: whether missing files may be downloaded, and the pixels of the largest
+    picture that is opened."""
+
+    download: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+Source = Callable[[Path | None, ImageSpec, Options], Splits]
+"""`--data`, the images that the recipe wants, and how they may be read."""
 
 SOURCES: dict[str, Source] = {}
 """Every data source by the name that recipes give."""
@@ -24,12 +35,19 @@ def source(name: str) -> Callable[[Source], Source]:
     return register
 
 
-def load(source: str, path: Path | None, spec: ImageSpec, *, download: bool = False) -> Splits:
+def load(
+    source: str,
+    path: Path | None,
+    spec: ImageSpec,
+    *,
+    download: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
     """Load the data set `source` from `path`; every image has the size and channels of `spec`.
 
     Raises DataError where the path is needed and missing, or its content is not as expected.
     """
-    splits = SOURCES[source](path, spec, download)
+    splits = SOURCES[source](path, spec, Options(download, max_pixels))
     found = splits.train.images.shape[1:]
     if found != spec.shape:
         raise DataError(f"{source}: expected images {spec.shape}, found {found}")

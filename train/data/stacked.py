@@ -11,7 +11,7 @@ import numpy as np
 from runtime.images import ImageSpec
 from train.data import mnist
 from train.data.dataset import Dataset, Splits
-from train.data.source import source
+from train.data.source import Options, source
 
 
 def stack(digits: Dataset, count: int, seed: int) -> Dataset:
@@ -27,8 +27,8 @@ def stack(digits: Dataset, count: int, seed: int) -> Dataset:
 
 
 @source("stacked-mnist")
-def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
+def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     """As many pictures as MNIST has, drawn once: the seeds are part of the data set."""
-    digits = mnist.load(path, spec, download)
+    digits = mnist.load(path, spec, options)
     test = digits.test and stack(digits.test, len(digits.test.images), seed=1)
     return Splits(stack(digits.train, len(digits.train.images), seed=0), test)

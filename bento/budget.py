@@ -1,0 +1,62 @@
+"""Bytes in memory: what all requests and their replies hold, together."""
+
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from bento.errors import try_again
+
+_FREE = 256 << 10
+"""Bytes of each request that are not counted: whatever large requests hold, a small one is
+answered. How many requests there are at once has a limit of its own."""
+
+
+class Budget:
+    """So many bytes for a process; half of them for the requests of one address."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._by_client: Counter[str] = Counter()
+
+    def take(self, client: str, size: int) -> None:
+        """RequestError 429 where there is no room for so many more bytes."""
+        share = self._by_client[client] + size
+        if size > 0 and (share > self.limit // 2 or self.held + size > self.limit):
+            raise try_again(
+                "requests and replies hold too many bytes in memory, try again",
+                f"at most {self.limit} bytes, and half of them for one address",
+                f"{share} for this address" if share > self.limit // 2 else "more",
+            )
+        self.held += size
+        self._by_client[client] = share
+        if not share:
+            del self._by_client[client]
+
+
+class Holding:
+    """What one request holds of a budget, until `release`."""
+
+    def __init__(self, budget: Budget, client: str) -> None:
+        self._budget, self._client = budget, client
+        self._size = self._counted = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more. RequestError 429 where there is no room for them."""
+        counted = max(0, self._size + size - _FREE)
+        self._budget.take(self._client, counted - self._counted)
+        self._size, self._counted = self._size + size, counted
+
+    @contextmanager
+    def meanwhile(self, size: int) -> Generator[None]:
+        """Hold so many bytes more inside."""
+        self.take(size)
+        try:
+            yield
+        finally:
+            self.take(-size)
+
+    def release(self) -> None:
+        """Nothing is held any more."""
+        self._budget.take(self._client, -self._counted)
+        self._size = self._counted = 0

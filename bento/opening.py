@@ -1,0 +1,99 @@
+"""Opening clients' pictures: a few at a time, admitted by their pixels.
+
+A large picture takes some tenths of a second and some hundred megabytes while it is decoded.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from bento.errors import try_again
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREADS = 2
+_FREE_PIXELS = 1_000_000
+"""Of each request: whatever large pictures wait, a small one is opened."""
+_PIXELS_A_SECOND = 20e6
+"""Which picture is next: that which arrived first, each second of work counted as one of waiting,
+so that small pictures pass large ones, and none waits for ever. A slow estimate favours small
+pictures."""
+
+
+class Opening:
+    """The threads that decode pictures, and who may use them. For one event loop."""
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+        # Threads of their own, so that no other request's reply waits behind pictures.
+        self._threads = ThreadPoolExecutor(_THREADS, "latentserve-opening")
+        self._free = _THREADS
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self._pixels: Counter[str] = Counter()
+
+    @contextmanager
+    def admitted(self, client: str, pixels: int) -> Generator[None]:
+        """Inside, a request's pictures of so many pixels wait or are opened. RequestError 429
+        where those of all clients are too many, or this one's more than half of the limit."""
+        counted = max(0, pixels - _FREE_PIXELS)
+        everyone, own = self._pixels.total(), self._pixels[client]
+        limit = self.max_pixels
+        # Pictures alone are always admitted: those of one request have a limit of their own.
+        if counted and (
+            (everyone and everyone + counted > limit) or (own and own + counted > limit // 2)
+        ):
+            raise try_again(
+                "too many pictures wait to be opened, try again",
+                f"at most {limit} pixels, and half of them for one address",
+                f"{own + counted} for this address, {everyone + counted} in all",
+            )
+        self._pixels[client] += counted
+        try:
+            yield
+        finally:
+            self._pixels[client] -= counted
+            if not self._pixels[client]:
+                del self._pixels[client]
+
+    async def run(self, pixels: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`call(...)`, which works on a picture of so many pixels, in one of the threads."""
+        await self._turn(time.monotonic() + pixels / _PIXELS_A_SECOND)
+        work = self._threads.submit(partial(call, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        # A cancelled request gives its turn on only when the thread has ended its picture.
+        work.add_done_callback(lambda _: self._pass_on(loop))
+        return await asyncio.wrap_future(work)
+
+    def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(self._next)
+
+    async def _turn(self, key: float) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (key, next(self._numbers), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._next()  # it was given the turn, and does not take it
+            raise
+
+    def _next(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
