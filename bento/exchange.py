@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from bento.accept import FormatT, choose_format
 from bento.bodies import Body, in_thread, read_options
-from bento.calls import Call, call_of, client_of
+from bento.calls import Call, call_of
 from bento.models import Models, full_name
 from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
 from bento.schemas import PictureOptions, from_strings
 from bento.settings import Settings
 from bento.streaming import ArrayStream, Streams
-from bento.uploads import Canvas, Upload, read_upload
+from bento.uploads import Upload, read_upload
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
@@ -57,18 +57,7 @@ class Exchange:
 
     async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
         """The pictures of the body and their options."""
-        return await read_upload(self.request, self.body, schema, self.settings)
-
-    async def canvas(
-        self, upload: Upload, model: Model, graph: str, size: Sequence[int] | None
-    ) -> Canvas:
-        """What an upload is opened into by `fill`, of the size that the graph is given."""
-        return await upload.canvas(model.manifest, graph, size, self.call.holding)
-
-    async def fill(self, canvas: Canvas) -> None:
-        """Open the pictures of an upload, when it is their turn."""
-        client = client_of(self.request.scope)
-        await canvas.fill(self.opening, client, self.settings.max_pixels)
+        return await read_upload(self.request, self.body, schema, self.settings, self.opening)
 
     def model(self, name: str | None) -> Model:
         """The model that the request names, which must answer it."""

@@ -14,7 +14,11 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http import auto
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from bento.calls import count_refused
 from bento.errors import RequestError
@@ -82,7 +86,8 @@ class BoundedProtocol(HttpToolsProtocol):
         (min(idle, key=BoundedProtocol._waiting_until) if idle else self).transport.abort()
 
     def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete
 
     def _waiting_until(self) -> float:
         timer = self._head_timer or self.timeout_keep_alive_task

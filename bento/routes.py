@@ -16,6 +16,7 @@ from bento.errors import RequestError, error_response
 from bento.exchange import Exchange
 from bento.models import Models, describe
 from bento.openapi import openapi_document
+from bento.opening import Opening
 from bento.page import page
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams

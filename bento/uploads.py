@@ -1,6 +1,5 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ImageFile import ImageFile
 from pydantic import BaseModel
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -17,12 +17,12 @@ from starlette.requests import Request
 
 from bento.bodies import BYTES, NPY, Body, read_array, unknown_media_type, unparseable
 from bento.budget import Holding
-from bento.calls import call_of
+from bento.calls import call_of, client_of
 from bento.opening import Opening
 from bento.schemas import from_strings
 from bento.settings import Settings
 from runtime import ImageSpec, InputError, Manifest
-from runtime.images import UInt8Array, fit, open_image, upright_size
+from runtime.images import fit, open_image, upright_size
 from runtime.requests.pictures import picture_spec
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
@@ -35,73 +35,64 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
+class Room:
+    """Where one request's pictures are opened: in whose turn, and within which limits."""
+
+    settings: Settings
+    opening: Opening
+    holding: Holding
+    client: str
+
+    async def open(self, field: str, data: bytes) -> ImageFile:
+        """Read a picture's header."""
+        with naming(field):
+            pixels = self.settings.max_pixels
+            return await self.opening.run(0, open_image, data, max_pixels=pixels)
+
+    def check_pixels(self, field: str, pixels: int, what: str = "") -> None:
+        """Refuse more pixels than one request may have."""
+        limit = self.settings.max_upload_pixels
+        if pixels > limit:
+            expected = f"at most {limit} pixels in all pictures of a request"
+            raise InputError(field, expected, f"{pixels}{what}")
+
+
+@dataclass(frozen=True)
 class Upload:
     """Pictures as they came: files to be opened and fitted, or one array of the exact size; and a
     mask for all of them, where one was sent."""
 
-    settings: Settings
+    room: Room
     files: tuple[tuple[str, bytes], ...]
     array: NDArray[Any] | None = None
     mask: bytes | None = None
 
-    async def canvas(
-        self, manifest: Manifest, graph: str, size: Sequence[int] | None, holding: Holding
+    async def canvas(self, manifest: Manifest, graph: str, size: Sequence[int] | None) -> "Canvas":
+        """What the pictures are opened into: of the size that `graph` is given, by `size`
+        ([height, width]) or by the first picture where the artifact names these axes."""
+        if self.mask is not None and manifest.graphs[graph].input("mask") is None:
+            raise InputError("mask", "none: this request takes no mask", "a file")
+        if self.array is not None:
+            if size is not None and tuple(size) != self.array.shape[1:3]:
+                found = f"an array of {list(self.array.shape)}"
+                raise InputError("size", "none with an array, or its own height and width", found)
+            lengths = (*self.array.shape[1:3], 1, 1)
+            spec = picture_spec(manifest, graph, size, (lengths[0], lengths[1]))
+            return self._canvas(spec, self.array, ())
+        first: tuple[ImageFile, ...] = ()
+        if size is None and manifest.axes:
+            first = (await self.room.open(*self.files[0]),)
+        spec = picture_spec(manifest, graph, size, upright_size(first[0]) if first else (1, 1))
+        count = len(self.files) + (self.mask is not None)
+        self.room.check_pixels("files", count * spec.height * spec.width, " in the model's size")
+        self.room.holding.take(len(self.files) * prod(spec.shape))
+        return self._canvas(spec, np.empty((len(self.files), *spec.shape), np.uint8), first)
+
+    def _canvas(
+        self, spec: ImageSpec, images: NDArray[Any], opened: tuple[ImageFile, ...]
     ) -> "Canvas":
-        """What the pictures are opened into: the size that `graph` is given, of `size` ([height,
-        width]) or of the first picture where the artifact names these axes."""
-        if self.array is not None and size is not None and tuple(size) != self.array.shape[1:3]:
-            found = f"an array of {list(self.array.shape)}"
-            raise InputError("size", "none with an array, or its own height and width", found)
-        files = list(self.files)
-        if self.mask is not None:
-            if manifest.graphs[graph].input("mask") is None:
-                raise InputError("mask", "none: this request takes no mask", "a file")
-            files.append(("mask", self.mask))
-        pictures = await asyncio.to_thread(self._read_headers, files) if files else []
-        first = (*self.array.shape[1:3], 1, 1)[:2] if self.array is not None else pictures[0].size
-        spec = picture_spec(manifest, graph, size, first)
-        self._check_pixels("files", len(files) * spec.height * spec.width)
-        images, mask = self.array, None
-        if images is None:
-            holding.take(len(self.files) * prod(spec.shape))
-            images = np.empty((len(self.files), *spec.shape), np.uint8)
-        if self.mask is not None:
-            mask = np.empty((1, spec.height, spec.width, 1), np.uint8)
-        return Canvas(spec, images, mask, tuple(pictures))
-
-    def _read_headers(self, files: list[tuple[str, bytes]]) -> list["Picture"]:
-        """The files' own sizes, and so whether there are too many pixels in them."""
-        pictures: list[Picture] = []
-        for field, data in files:
-            with naming(field):
-                opened = open_image(data, max_pixels=self.settings.max_pixels)
-            pictures.append(Picture(field, data, upright_size(opened)))
-            self._check_pixels(field, sum(picture.pixels for picture in pictures))
-        return pictures
-
-    def _check_pixels(self, field: str, pixels: int) -> None:
-        limit = self.settings.max_upload_pixels
-        if pixels > limit:
-            expected = f"at most {limit} pixels in all pictures of a request"
-            raise InputError(field, expected, f"{pixels}")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture file whose header was read; `size` is its (height, width)."""
-
-    field: str
-    data: bytes
-    size: tuple[int, int]
-
-    @property
-    def pixels(self) -> int:
-        return self.size[0] * self.size[1]
-
-    def open(self, spec: ImageSpec, max_pixels: int) -> UInt8Array:
-        """Its pixels, cropped and resized as in training."""
-        with naming(self.field):
-            return fit(open_image(self.data, max_pixels=max_pixels), spec)
+        mask = None if self.mask is None else np.empty((1, spec.height, spec.width, 1), np.uint8)
+        return Canvas(self, spec, images, mask, opened)
 
 
 @dataclass(frozen=True)
@@ -109,21 +100,33 @@ class Canvas:
     """The images uint8 [n, H, W, C] and the mask [1, H, W, 1] of an upload. They are empty until
     `fill`: what depends on their shapes alone is checked before any picture is opened."""
 
+    upload: Upload
     spec: ImageSpec
     images: NDArray[Any]
     mask: NDArray[Any] | None
-    pictures: tuple[Picture, ...]
+    opened: tuple[ImageFile, ...]
 
-    async def fill(self, opening: Opening, client: str, max_pixels: int) -> None:
-        """Open the pictures and write them here, one at a time: requests take turns, and one that
-        is over opens no further picture."""
-        places = [(self.spec, image) for image in self.images]
-        if self.mask is not None:
+    async def fill(self) -> None:
+        """Open the files and write them here, cropped and resized as in training.
+
+        One at a time: requests take turns, and one that is over opens no further picture.
+        """
+        room, files = self.upload.room, list(self.upload.files)
+        places = [(self.spec, image) for image in self.images] if files else []
+        if self.mask is not None and self.upload.mask is not None:
+            files.append(("mask", self.upload.mask))
             places.append((self.spec.model_copy(update={"channels": 1}), self.mask[0]))
-        with opening.admitted(client, sum(picture.pixels for picture in self.pictures)):
-            # Without files, the array was sent as it is.
-            for picture, (spec, image) in zip(self.pictures, places, strict=False):
-                image[:] = await opening.run(picture.pixels, picture.open, spec, max_pixels)
+        opened, pixels = list(self.opened), 0
+        for i, (field, data) in enumerate(files):
+            if i == len(opened):
+                opened.append(await room.open(field, data))
+            pixels += opened[i].width * opened[i].height
+            room.check_pixels(field, pixels)
+        with room.opening.admitted(room.client, pixels):
+            for (field, _), picture, (spec, image) in zip(files, opened, places, strict=True):
+                with naming(field):
+                    size = picture.width * picture.height
+                    image[:] = await room.opening.run(size, fit, picture, spec)
 
 
 @contextmanager
@@ -136,23 +139,25 @@ def naming(field: str) -> Generator[None]:
 
 
 async def read_upload(
-    request: Request, body: Body, schema: type[OptionsT], settings: Settings
+    request: Request, body: Body, schema: type[OptionsT], settings: Settings, opening: Opening
 ) -> tuple[OptionsT, Upload]:
     """The pictures of a body and their options, which stand in the query string or, in a
     multipart form, in its plain fields."""
     options = dict(request.query_params)
+    holding = call_of(request.scope).holding
+    room = Room(settings, opening, holding, client_of(request.scope))
     if body.kind == MULTIPART:
-        call_of(request.scope).holding.take(len(body.content))  # the parts are copies
+        holding.take(len(body.content))  # the parts are copies
         fields, files, mask = await _read_form(request, body.content, settings.max_files)
         twice = sorted(fields.keys() & options.keys())
         if twice:
             raise InputError(twice[0], "one value, in the query or in the form", "both")
         checked = from_strings(schema, options | fields, settings.max_images)
-        return checked, Upload(settings, files, None, mask)
+        return checked, Upload(room, files, None, mask)
     checked = from_strings(schema, options, settings.max_images)
     if body.kind == NPY or (body.kind == BYTES and body.content.startswith(_NPY_MAGIC)):
-        return checked, Upload(settings, (), read_array(body))
-    return checked, Upload(settings, (("body", body.content),))
+        return checked, Upload(room, (), read_array(body))
+    return checked, Upload(room, (("body", body.content),))
 
 
 class _InMemory(MultiPartParser):

@@ -38,7 +38,7 @@ class EncodeOptions(Options):
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(EncodeOptions)
     model = x.model(options.model)
-    canvas = await x.canvas(upload, model, "encode", options.size)
+    canvas = await upload.canvas(model.manifest, "encode", options.size)
     job = Encode(canvas.images, options.labels, options.seed).job(model)
     x.check_count("images", job.count)
     reply = x.format(options.format, ARRAY_REPLIES)
@@ -46,7 +46,7 @@ async def answer(x: Exchange) -> Response:
     values = job.count * (0 if latent is None else latent.values(job.size))
     size = values * reply.value_bytes
     x.hold_reply("images", size)
-    await x.fill(canvas)
+    await canvas.fill()
     x.call.images, x.call.seed = job.count, options.seed
     encoded, name = await x.run(model, job), full_name(model)
     return await x.reply(size, reply, lambda: reply.encode(encoded, name), {"X-Model": name})

@@ -13,11 +13,11 @@ from runtime import Model, Reconstruct
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(SizedOptions)
     model = x.model(options.model)
-    canvas = await x.canvas(upload, model, "encode", options.size)
+    canvas = await upload.canvas(model.manifest, "encode", options.size)
     job = Reconstruct(canvas.images, options.labels, options.seed or 0).job(model)
     x.check_count("images", job.count)
     reply = x.picture_reply(options, model, job, "images")
-    await x.fill(canvas)
+    await canvas.fill()
     return await x.pictures(model, job, reply, options)
 
 

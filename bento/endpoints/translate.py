@@ -14,14 +14,14 @@ from runtime.requests.translate import Translate
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(NetworkOptions)
     model = x.model(options.model)
-    canvas = await x.canvas(upload, model, "translate", options.size)
+    canvas = await upload.canvas(model.manifest, "translate", options.size)
     request = Translate(
         canvas.images, canvas.mask, options.labels, options.seed or 0, options.truncation
     )
     job = request.job(model)
     x.check_count("images", job.count)
     reply = x.picture_reply(options, model, job, "images")
-    await x.fill(canvas)
+    await canvas.fill()
     return await x.pictures(model, job, reply, options)
 
 
