@@ -24,6 +24,9 @@ from bento.calls import count_refused
 from bento.errors import RequestError
 from bento.settings import Settings
 
+_STALLED_AT_THE_END = 2.0
+"""Seconds for which a client may take nothing once the service was told to stop."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -34,7 +37,7 @@ class Bounds:
     fields: int = 100
     head_seconds: float = 10.0
     stalled_seconds: float = 30.0
-    shutdown_seconds: float = 10.0
+    shutdown_seconds: float = 20.0
     connections: int = 1024
 
     @classmethod
@@ -56,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Bytes of the present head, or of the trailers; and those that the parser holds back.
         self._head = self._fields = self._unreported = 0
         self._between = True  # no head of a request is complete whose body is still to come
+        self._stalled_seconds = bounds.stalled_seconds
         self._refusal: RequestError | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._sending_timer: asyncio.TimerHandle | None = None
@@ -75,9 +79,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Let the reply under way end, for so long."""
+        """Let the reply under way end: for so long, and while its client takes it."""
         super().shutdown()
         self.loop.call_later(self.bounds.shutdown_seconds, self.transport.abort)
+        self._stalled_seconds = min(self._stalled_seconds, _STALLED_AT_THE_END)
+        if self.transport.get_write_buffer_size():
+            self._watch_sending()
 
     def _make_room(self) -> None:
         """End the connection that has waited longest for a request; this one where none does."""
@@ -225,9 +232,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._sending_timer is not None:
             self._sending_timer.cancel()
         left = self.transport.get_write_buffer_size()
-        self._sending_timer = self.loop.call_later(
-            self.bounds.stalled_seconds, self._check_sending, left
-        )
+        self._sending_timer = self.loop.call_later(self._stalled_seconds, self._check_sending, left)
 
     def _check_sending(self, before: int) -> None:
         self._sending_timer = None

@@ -147,10 +147,11 @@ class Settings(BaseModel):
         "client takes nothing for so long is cut.",
     )
     shutdown_seconds: float = Field(
-        default=10.0,
+        default=20.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that replies under way have when the service is stopped.",
+        description="Seconds that replies under way have when the service is stopped; a "
+        "client that takes nothing then is cut after 2 s.",
     )
 
 
