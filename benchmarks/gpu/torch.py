@@ -20,12 +20,6 @@ from benchmarks.speed.networks import Network, graph_module
 from runtime.artifact.graphs import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
-WAYS: dict[Way, str] = {
-    "eager": "torch eager",
-    "channels-last": "torch channels-last",
-    "compile": "torch.compile",
-    "CUDA graph": "torch CUDA graph",
-}
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _SIDE = 8192

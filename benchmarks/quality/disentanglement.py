@@ -96,5 +96,4 @@ def main(arguments: Sequence[str]) -> None:
         middle = np.array([[len(values) // 2 for values in FACTORS.values()]])
         centre = encoded(run, draw(middle))[0][0]
         _picture(options.out, traversals(run, centre), information, divergence)
-    if options.record is not None:
-        record.write(options.record, options.run, figures)
+    record.write(options.record, options.run, figures)

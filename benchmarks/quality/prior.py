@@ -129,8 +129,7 @@ def main(arguments: Sequence[str]) -> None:
         to_picture(picture).save(options.out)
     subject = {"artifact": artifact.parent.name, "classifier": {"sha256": classifier.sha256}}
     write_json(options.json, "prior", figures, subject)
-    if options.record is not None:
-        record.write(options.record, options.subject, figures)
+    record.write(options.record, options.subject, figures)
 
 
 def _copied(subject: str, folder: Path) -> Path:

@@ -59,8 +59,6 @@ class IBuilderConfig(Protocol):
     progress_monitor: Any
     hardware_compatibility_level: Any
 
-    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...
-    def set_flag(self, flag: Any) -> None: ...
     def clear_flag(self, flag: Any) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache: ...
@@ -130,8 +128,6 @@ class TensorRT(Protocol):
     """USER_MANAGED."""
     HardwareCompatibilityLevel: Any
     """NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY."""
-    MemoryPoolType: Any
-    """WORKSPACE."""
     NetworkDefinitionCreationFlag: Any
     """STRONGLY_TYPED."""
     TensorIOMode: Any

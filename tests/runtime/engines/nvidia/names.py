@@ -37,7 +37,6 @@ ENUMERATIONS = {
     "HardwareCompatibilityLevel": ("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"),
     "ILogger": ("Severity", "log"),
     "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
-    "MemoryPoolType": ("WORKSPACE",),
     "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),
     "TensorIOMode": ("INPUT", "OUTPUT"),
 }
