@@ -55,7 +55,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
                 verbose=False,
             )
         model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
-    except Exception as error:  # the exporter raises many kinds; the first cause tells the most
+    except Exception as error:  # the exporter raises many kinds; the first cause says the most
         raise ExportError(
             f"{spec.file}: torch cannot convert the module to ONNX: {_first_cause(error)} "
             "(forward must be free of Python control flow that depends on values or on the "

@@ -58,15 +58,15 @@ def build_plan(
     log, said = logger_of(key.flavor)
     said.clear()
     builder = library.Builder(log)
-    # Precision lives in the graph: TensorRT 11 knows nothing else, and 10 is told so.
+    # The graph sets the precision: TensorRT 11 has no other way, TensorRT 10 needs the flag.
     strongly = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly)
     parser = library.OnnxParser(network, log)
     if not parser.parse(_prepared(data, key.bucket)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        told = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors) or "; ".join(said)
-        raise EngineError(f"{key.flavor} {key.version} cannot parse {spec.file}: {told}")
-    check_border(network, library, spec, key.bucket)
+        reasons = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors) or "; ".join(said)
+        raise EngineError(f"{key.flavor} {key.version} cannot parse {spec.file}: {reasons}")
+    check_network(network, library, spec, key.bucket)
     config = builder.create_builder_config()
     if key.flavor == "tensorrt-rtx":
         _set_capability(config, key.capability)
@@ -91,11 +91,11 @@ def build_plan(
     return bytes(plan)  # pyright: ignore[reportArgumentType]
 
 
-def check_border(
+def check_network(
     network: INetworkDefinition, library: TensorRT, spec: GraphSpec, bucket: Bucket
 ) -> None:
-    """EngineError unless the parsed network takes and gives what the manifest says, at this batch:
-    engines silently keep what a parser makes of a graph."""
+    """EngineError unless the parsed network has the inputs and outputs of the manifest, at this
+    batch: an engine silently keeps what the parser made of the graph."""
     types = data_types(library)
     batch = bucket.largest if bucket.is_static else -1
     for side, count, get, expected in (

@@ -184,11 +184,11 @@ def _resume(
     its steps, those to come among them."""
     recorded, record = _read_record(out)
     # More (or fewer) steps are the one change that a run survives, of those that change weights.
-    asked, had = (
+    given, recorded_before = (
         RECIPE_JSON.dump_python(recipe, mode="json")
         for recipe in (training.recipe, replace(recorded, steps=training.recipe.steps))
     )
-    if changed := differences(asked, had):
+    if changed := differences(given, recorded_before):
         settings = ", ".join(
             f"{n} {theirs!r} (here {ours!r})" for n, (ours, theirs) in changed.items()
         )

@@ -42,7 +42,7 @@ class Processes:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def device(self, name: str) -> str:
-        """The device that `--device` means for this process: a GPU each, where they are asked for.
+        """The device that `--device` means for this process: with `cuda`, one GPU per process.
 
         Raises RunError for one GPU of several processes.
         """

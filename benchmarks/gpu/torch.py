@@ -28,8 +28,8 @@ _WARM_RUNS = 3
 
 
 class Decoder(nn.Module):
-    """A network that computes in `precision` behind the border of artifacts: latents float32
-    [B, *latent] (and labels int64 [B]) -> images uint8 [B, H, W, C]."""
+    """A network that computes in `precision`, with inputs and outputs as artifacts have: latents
+    float32 [B, *latent] (and labels int64 [B]) -> images uint8 [B, H, W, C]."""
 
     def __init__(self, network: Network, precision: Precision, *, channels_last: bool) -> None:
         super().__init__()

@@ -135,7 +135,7 @@ def measure(
     model: runtime.Model, classifier: Classifier, attribute: str, kinds: Kinds, seed: int
 ) -> Figures:
     """Shares of results that are recognised as b, and that are besides in the upper half of b by
-    the attribute. `control`: the same with samples of a that the attribute does not tell apart,
+    the attribute. `control`: the same with samples of a whose attribute is random,
     so that chance alone moves b."""
     generator = np.random.default_rng(seed)
     pairs = [(a, b) for a in range(len(kinds.all)) for b in range(len(kinds.all)) if a != b]

@@ -50,7 +50,7 @@ def traversals(run: TrainedRun, centre: NDArray) -> NDArray[np.float32]:
 
 
 def _picture(path: Path, images: NDArray, information: NDArray, divergence: NDArray) -> None:
-    """Traversals, the dimension that says most on top, beside what each tells of the factors."""
+    """Traversals, most informative dimension first, beside its information about each factor."""
     plt = pyplot()
     order = np.argsort(-divergence)
     figure, (left, right) = plt.subplots(

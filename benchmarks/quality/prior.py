@@ -116,9 +116,9 @@ def main(arguments: Sequence[str]) -> None:
                     n=options.n,
                     seeds=range(options.seeds),
                 )
-                told = fitted.manifest.provenance.details["prior"]
-    figures |= {"components": told["components"], "log_density_mixture": told["log_density"]}
-    figures["log_density_normal"] = told["log_density_standard_normal"]
+                fit = fitted.manifest.provenance.details["prior"]
+    figures |= {"components": fit["components"], "log_density_mixture": fit["log_density"]}
+    figures["log_density_normal"] = fit["log_density_standard_normal"]
     rows = [
         (words, *(figures.get(f"{key}_{prior}") for prior in ("mixture", "normal", "posterior")))
         for key, words in ROWS.items()

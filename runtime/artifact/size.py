@@ -25,7 +25,7 @@ def parse(dim: str) -> tuple[int, str, int]:
 
 def evaluate(shape: Iterable[Dim], size: Size) -> tuple[int, ...]:
     """The shape at a size, all numbers. The axes' `multiple_of` makes divisions exact."""
-    if not size:  # nothing but numbers: the usual case, asked for by every request
+    if not size:  # only numbers: the usual case, evaluated for every request
         return tuple(int(dim) for dim in shape)
     values = dict(size)
     result: list[int] = []

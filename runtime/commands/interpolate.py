@@ -1,4 +1,4 @@
-"""Draw the images on the way from one seed's image to another's."""
+"""Draw images on the path between the latents of two seeds."""
 
 import argparse
 

@@ -1,1 +1,1 @@
-"""What can be asked of a model: one file a request."""
+"""The requests that a model answers: one file per request."""

@@ -1,6 +1,6 @@
 """One pair of networks and one budget, 3,000 batches of 64: losses and techniques.
 
-What differs from `mnist_gan` is what a recipe is named for, and what its paper asks for with it:
+A recipe differs from `mnist_gan` in what it is named for, and in what its paper prescribes with it:
 no momentum where the critic is far ahead or penalised.
 """
 
