@@ -219,8 +219,8 @@ ROWS = (
             "this budget, so there is nothing for packing to cure; "
             "relativistic pairs are nearest to even. What is missing to 0.03 is legibility: all "
             "three digits are beyond doubt (`sure`) in {stacked_pacgan_0[sure]:.0%} to "
-            "{stacked_r3gan_0[sure]:.0%} of the samples, and misread digits shift the counts. Wider "
-            "networks and more steps are needed"
+            "{stacked_r3gan_0[sure]:.0%} of the samples, and misread digits shift the counts. "
+            "Wider networks and more steps are needed"
         ),
     ),
     Row(

@@ -16,8 +16,8 @@ ROWS = (
             "classifier, against as many training images (`real`: as many test images). "
             "`as asked`: 1,000 samples a label, the share recognised as the label asked for. The "
             "curve: what bounding the latents (`sample(truncation=…)`) trades. The sheets are not "
-            "chosen (`python -m runtime sample … -n 50 --columns 10`, seed 0), the second one with a "
-            "class a column."
+            "chosen (`python -m runtime sample … -n 50 --columns 10`, seed 0), the second one with "
+            "a class a column."
         ),
         records=("cifar10_dcgan_0", "cifar10_biggan_0", "cifar10_biggan_full_0"),
         figures=(
