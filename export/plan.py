@@ -53,7 +53,8 @@ def build_plan(
     *,
     progress: bool = False,
 ) -> bytes:
-    """The serialized engine of one ONNX file for one bucket; EngineError with TensorRT's words."""
+    """The serialized engine of one ONNX file for one bucket; EngineError with TensorRT's
+    messages."""
     library = import_tensorrt(key.flavor)
     log, said = logger_of(key.flavor)
     said.clear()
@@ -118,8 +119,8 @@ def _set_capability(config: IBuilderConfig, capability: str) -> None:
 
 
 def _prepared(data: bytes, bucket: Bucket) -> bytes:
-    """The graph as TensorRT takes it: casts right behind inputs of bytes, with which it does
-    nothing else, and a batch that is known while it is built, where the bucket is one size."""
+    """The graph as TensorRT accepts it: uint8 inputs are cast at once, as it supports no other use
+    of them; and the batch is fixed if the bucket is one size."""
     model = onnx.load_model_from_string(data)
     graph = model.graph
     del graph.value_info[:]
@@ -138,8 +139,8 @@ def _prepared(data: bytes, bucket: Bucket) -> bytes:
 
 @contextmanager
 def _timing_cache(config: Any, cache: Path, key: PlanKey) -> Iterator[None]:
-    """What was timed for one plan is reused for the next, and by the next build: it is quicker, and
-    chooses the same kernels."""
+    """Reuse the timings of earlier plans and builds: the next build is quicker and chooses the same
+    kernels."""
     path = cache / "timing" / f"{key.flavor}-{key.version}-sm{key.capability}.cache"
     try:
         known = path.read_bytes()

@@ -52,8 +52,8 @@ def reduce_precision(data: bytes, precision: Reduced) -> bytes:
 
 def emulate(data: bytes, precision: Reduced) -> bytes:
     """What `reduce_precision` gave, for engines without such arithmetic: every tensor is float32,
-    rounded to `precision` where it is made, as by units that multiply in `precision` and add in
-    float32."""
+    rounded to `precision` where it is made, as on hardware that multiplies in `precision` and adds
+    in float32."""
     model = onnx.load_model_from_string(data)
     reduced = _TYPES[precision]
     rounded = {name for name, kind in _types(model).items() if kind == reduced}
@@ -103,7 +103,7 @@ def _image_nodes(model: ModelProto) -> Iterator[NodeProto]:
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
-    """One place for constants instead of two."""
+    """Turn Constant nodes into initializers."""
     nodes: list[NodeProto] = []
     constants = list(model.graph.initializer)
     for node in model.graph.node:
@@ -193,7 +193,7 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 
 def _replace(model: ModelProto, nodes: list[NodeProto], constants: list[TensorProto]) -> None:
-    """Other nodes and, of these constants, those that are used."""
+    """Replace the nodes, and keep those of the constants that they use."""
     graph = model.graph
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in constants if tensor.name in used]

@@ -1,4 +1,4 @@
-"""The signatures of an export's graphs, from what the modules take and give."""
+"""The signatures of an export's graphs, from its options."""
 
 from export.options import ExportOptions
 from runtime.artifact.graphs import Dtype, GraphSpec, Role, TensorSpec, check_signature

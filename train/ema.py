@@ -1,4 +1,4 @@
-"""Averaged weights: the generator that is kept is the mean of the recent ones."""
+"""Averaged weights: the generator that is kept is the mean of recent ones."""
 
 import copy
 

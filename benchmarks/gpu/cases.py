@@ -1,4 +1,4 @@
-"""What the GPU benchmark measures, in which order, and what becomes of it: figures, shares, bars.
+"""What the GPU benchmark measures, in which order, and its figures, shares and bars.
 
 Nothing here needs a GPU.
 """

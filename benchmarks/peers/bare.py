@@ -1,8 +1,8 @@
 """Our runtime behind nothing but uvicorn: what the transport alone costs.
 
-No validation, no errors, no metrics: a ceiling for the service, not a way to serve. What the engine
-is comes from the service's own variables, LATENTSERVE_BACKEND and LATENTSERVE_PRECISION; the
-artifact from PEER_ARTIFACT.
+No validation, no errors, no metrics: a ceiling for the service, not a way to serve. The engine is
+set by the service's variables, LATENTSERVE_BACKEND and LATENTSERVE_PRECISION, the artifact by
+PEER_ARTIFACT.
 
 `python -m benchmarks.peers.bare PORT`
 """

@@ -1,4 +1,4 @@
-"""What is measured is what is served: an artifact, or a run's export, sampled through `runtime`."""
+"""Models for measurements: an artifact, or a run's export, sampled through `runtime` as served."""
 
 import argparse
 import logging

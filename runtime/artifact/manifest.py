@@ -83,7 +83,7 @@ class Axis(Frozen):
 
 
 class Graph(Frozen):
-    """One network of the artifact: what it takes and gives, and an ONNX file a precision."""
+    """One network of the artifact: its signature, and an ONNX file per precision."""
 
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=64)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
@@ -121,7 +121,7 @@ class Parity(Frozen):
 
 
 class Provenance(Frozen):
-    """Where the weights come from; `details` and `figures` are each recipe's own."""
+    """Where the weights come from; `details` and `figures` depend on the recipe."""
 
     source: str
     details: dict[str, Any] = Field(default_factory=dict)

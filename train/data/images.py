@@ -181,7 +181,7 @@ def _by_class(path: Path, files: list[PurePosixPath]) -> dict[str, list[PurePosi
 
 
 def _is_picture(file: PurePosixPath) -> bool:
-    """By its name: what it holds is seen when it is read."""
+    """By the file's name; its content is checked when it is read."""
     return Image.registered_extensions().get(file.suffix.lower()) in pixels.FORMATS
 
 

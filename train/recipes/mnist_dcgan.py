@@ -78,7 +78,7 @@ def mnist_dcgan_sparse() -> Recipe:
 @recipe
 def mnist_dcgan_odd_kernel() -> Recipe:
     """5 x 5, the size of Radford et al. (2016): more weights than 4 x 4, and a discriminator that
-    ends in features of 4 x 4 instead of 3 x 3, so that not the grid alone differs."""
+    ends in features of 4 x 4 instead of 3 x 3, so more than the grid differs."""
     return variant(
         mnist_dcgan(),
         "kernels of side 5, which the stride of 2 does not divide",

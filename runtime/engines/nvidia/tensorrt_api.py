@@ -1,7 +1,7 @@
-"""Exactly what is called of TensorRT, as types: its bindings ship none.
+"""The part of TensorRT that we call, as types: its bindings ship none.
 
-One description serves TensorRT 10.13 and later, 11, and TensorRT for RTX. The tests hold every name
-here against the real bindings of each, as far as they are installed; they cannot run them.
+One description serves TensorRT 10.13 and later, 11, and TensorRT for RTX. The tests check that
+the installed bindings have every name here; they cannot run them.
 """
 
 from collections.abc import Sequence
@@ -116,7 +116,7 @@ class Runtime(Protocol):
 
 
 class TensorRT(Protocol):
-    """The module, of either flavor. What enumerations have of what is used stands below them."""
+    """The module of either flavor. Below each enumeration: the members that we use."""
 
     __version__: str
     ILogger: Any
