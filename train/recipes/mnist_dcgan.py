@@ -40,20 +40,12 @@ def mnist_dcgan() -> Recipe:
 
 @recipe
 def mnist_dcgan_linear_end() -> Recipe:
-    return variant(
-        mnist_dcgan(),
-        "no tanh at the generator's end",
-        network={"tanh": False},
-    )
+    return variant(mnist_dcgan(), "no tanh at the generator's end", network={"tanh": False})
 
 
 @recipe
 def mnist_dcgan_uniform_prior() -> Recipe:
-    return variant(
-        mnist_dcgan(),
-        "latents uniform in [-1, 1] instead of normal",
-        prior="uniform",
-    )
+    return variant(mnist_dcgan(), "latents uniform in [-1, 1] instead of normal", prior="uniform")
 
 
 @recipe
