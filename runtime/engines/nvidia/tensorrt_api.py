@@ -57,7 +57,6 @@ class ITimingCache(Protocol):
 
 class IBuilderConfig(Protocol):
     progress_monitor: Any
-    hardware_compatibility_level: Any
 
     def clear_flag(self, flag: Any) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
@@ -126,8 +125,6 @@ class TensorRT(Protocol):
     DataType: Any
     ExecutionContextAllocationStrategy: Any
     """USER_MANAGED."""
-    HardwareCompatibilityLevel: Any
-    """NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY."""
     NetworkDefinitionCreationFlag: Any
     """STRONGLY_TYPED."""
     TensorIOMode: Any

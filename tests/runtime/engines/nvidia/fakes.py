@@ -229,9 +229,6 @@ class FakeTensorRT(ModuleType):
     class ExecutionContextAllocationStrategy(IntEnum):
         STATIC, USER_MANAGED = range(2)
 
-    class HardwareCompatibilityLevel(IntEnum):
-        NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY = range(3)
-
     class NetworkDefinitionCreationFlag(IntEnum):
         STRONGLY_TYPED = 1
 
@@ -287,7 +284,6 @@ class FakeParser:
 
 class FakeConfig:
     progress_monitor: Any = None
-    hardware_compatibility_level = FakeTensorRT.HardwareCompatibilityLevel.NONE
 
     def __init__(self) -> None:
         self.flags = {FakeTensorRT.BuilderFlag.TF32}
@@ -344,7 +340,6 @@ class FakeBuilder:
         self.library.built += 1
         note = {
             "flags": sorted(config.flags),
-            "hardware": config.hardware_compatibility_level,
             "profiles": [profile.shapes for profile in config.profiles],
         }
         header = json.dumps(note).encode()
