@@ -126,7 +126,7 @@ def _first_cause(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the messages of torch's exporter; failures are exceptions."""
-    # For all loggers: torch sets its own up anew while it exports, so theirs cannot be muted.
+    # For all loggers: torch sets its own up again while it exports, so theirs cannot be muted.
     disabled = logging.root.manager.disable
     logging.disable(max(disabled, logging.ERROR))
     try:

@@ -147,7 +147,7 @@ def _timing_cache(config: Any, cache: Path, key: PlanKey) -> Iterator[None]:
     except OSError:
         known = b""
     if not config.set_timing_cache(config.create_timing_cache(known), False) and known:
-        logger.info("%s is damaged, or of another machine: timing anew", path)
+        logger.info("%s is damaged, or of another machine: timing again", path)
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
     timed = config.get_timing_cache()

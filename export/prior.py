@@ -59,7 +59,7 @@ def add_prior(
 
     Figures and the sheet of nearest neighbours were of other samples: they are replaced by
     `figures` and `neighbours`, and left out without them. Variants in reduced precision are
-    compared anew, on the mixture's latents (`export.variants`). A signature is not carried over.
+    compared again, on the mixture's latents (`export.variants`). A signature is not carried over.
     Raises ExportError where there is no encoder, or too few images.
     """
     read = read_artifact(artifact)

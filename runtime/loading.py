@@ -117,7 +117,7 @@ def tune(
     cache: Path | None = None,
     latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
-    """Measure anew, and thoroughly, what `load` with the same arguments chooses from, over so many
+    """Measure again, and thoroughly, what `load` with the same arguments chooses from, over so many
     latents; the choice is remembered, and every variant's figures are returned."""
     verified = read_artifact(artifact)
     return choose_anew(

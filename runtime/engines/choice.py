@@ -1,7 +1,7 @@
 """Which engine, arithmetic and graph form run an artifact here: measured once, then remembered.
 
 No rule knows this beforehand: it depends on the network, the processor, its instruction sets and
-the libraries' versions. So each variant that this machine can run is held against the reference
+the libraries' versions. So each variant that this machine can run is compared with the reference
 (pixels first: a fast variant outside the tolerance is not chosen) and timed as it will be used,
 `runners` runs at once at the largest batch.
 """

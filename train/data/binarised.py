@@ -42,6 +42,6 @@ def binarised(data: Dataset) -> Dataset:
 
 @source("mnist-binarised")
 def load(path: Path | None, spec: ImageSpec, download: bool) -> Splits:
-    """Grey training images, to be drawn anew at every step, and a fixed draw of the test images."""
+    """Grey training images, drawn binary at every step, and a fixed draw of the test images."""
     splits = mnist.load(path, spec, download)
     return Splits(splits.train, binarised(splits.test) if splits.test else None)
