@@ -1,4 +1,4 @@
-"""What command lines say, as values; argparse tells of what is none."""
+"""Types of command-line arguments; argparse reports the errors that they raise."""
 
 import argparse
 import json

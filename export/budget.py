@@ -1,4 +1,4 @@
-"""How much an export compares: as many images as their cost allows."""
+"""How many images an export compares, limited by their cost."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ _MEMORY_SHARE = 3
 
 
 def affordable(bounds: Bounds, wanted: int, size: Size) -> int:
-    """How many images of those wanted one step may make at a size, at least 1."""
+    """How many of the wanted images one step may make at a size, at least 1."""
     each = max(1, bounds.cost(1, size).multiply_adds)
     return max(1, min(wanted, MULTIPLY_ADDS // each))
 

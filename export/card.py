@@ -81,8 +81,8 @@ features.
 
 
 def sample_sheet(artifact: Artifact, backend: Backend) -> bytes | None:
-    """What the main graph makes of seeded inputs (images 0.. of seed 0, where it samples), as one
-    PNG in about a square; with few classes, one column each. None where it gives no images."""
+    """The main graph's images of seeded inputs (images 0.. of seed 0, where it samples), as one PNG
+    in about a square; with few classes, one column each. None where it gives no images."""
     manifest = artifact.manifest
     main, image = manifest.main_graph, manifest.image()
     spec = manifest.graphs[main]

@@ -55,7 +55,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
                 verbose=False,
             )
         model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
-    except Exception as error:  # the exporter raises many kinds; the first cause tells the most
+    except Exception as error:  # the exporter raises many kinds; the first cause says the most
         raise ExportError(
             f"{spec.file}: torch cannot convert the module to ONNX: {_first_cause(error)} "
             "(forward must be free of Python control flow that depends on values or on the "
@@ -125,8 +125,8 @@ def _first_cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch's exporter says on the way; what matters comes as an exception."""
-    # For all loggers: torch sets its own up anew while it exports, so theirs cannot be muted.
+    """Silence the messages of torch's exporter; failures are exceptions."""
+    # For all loggers: torch sets its own up again while it exports, so theirs cannot be muted.
     disabled = logging.root.manager.disable
     logging.disable(max(disabled, logging.ERROR))
     try:

@@ -34,7 +34,7 @@ _LIBRARIES = ("latentserve", "torch", "onnx", "onnxscript", "onnxruntime", "nump
 
 @dataclass(frozen=True)
 class Draft:
-    """What is known before the modules are converted; `graphs`: what each takes and gives."""
+    """What is known before the modules are converted; `graphs`: their signatures."""
 
     options: ExportOptions
     version: int
@@ -100,7 +100,7 @@ def make_draft(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> Dr
 
 
 def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> None:
-    """What the manifest would refuse after the conversion is refused before."""
+    """Refuse before the conversion what the manifest would refuse after it."""
     try:
         check_choices(options.batches, options.labels)
         for name, spec in graphs.items():

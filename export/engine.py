@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Built:
-    """One plan: where it is kept, or why it is not."""
+    """One plan: its path, or why it was not kept."""
 
     graph: str
     bucket: Bucket
@@ -143,7 +143,7 @@ def _key(
 
 
 def parse_buckets(batches: Sequence[int], dynamic: Sequence[int] | None) -> tuple[Bucket, ...]:
-    """Buckets from what a command line says: sizes, or (smallest, best, largest)."""
+    """Buckets from command-line arguments: sizes, or (smallest, best, largest)."""
     if dynamic is not None:
         smallest, best, largest = dynamic
         return (Bucket(largest, smallest, best),)

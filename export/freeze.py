@@ -43,7 +43,7 @@ _LARGE = 1_000_000_000
 
 
 def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
-    """Everything but the card, which `export.write` adds.
+    """The artifact without its card, which `export.write` adds.
 
     Raises ExportError where a module does not keep to its signature (`export.export`).
     """
@@ -121,8 +121,7 @@ def _golden_inputs(
 def _inputs(
     draft: Draft, modules: Mapping[str, GraphModule], count: int, seed: int, size: Size
 ) -> dict[str, Tensors]:
-    """Seeded inputs of every graph. Where a latent's images are decoded, its encoder is given
-    these."""
+    """Seeded inputs of every graph. An encoder beside a decoder gets the decoded images."""
     classes = len(draft.options.labels or ())
     counter = Counter(seed, 0, count)
     inputs: dict[str, Tensors] = {

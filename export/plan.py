@@ -53,20 +53,21 @@ def build_plan(
     *,
     progress: bool = False,
 ) -> bytes:
-    """The serialized engine of one ONNX file for one bucket; EngineError with TensorRT's words."""
+    """The serialized engine of one ONNX file for one bucket; EngineError with TensorRT's
+    messages."""
     library = import_tensorrt(key.flavor)
     log, said = logger_of(key.flavor)
     said.clear()
     builder = library.Builder(log)
-    # Precision lives in the graph: TensorRT 11 knows nothing else, and 10 is told so.
+    # The graph sets the precision: TensorRT 11 has no other way, TensorRT 10 needs the flag.
     strongly = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly)
     parser = library.OnnxParser(network, log)
     if not parser.parse(_prepared(data, key.bucket)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        told = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors) or "; ".join(said)
-        raise EngineError(f"{key.flavor} {key.version} cannot parse {spec.file}: {told}")
-    check_border(network, library, spec, key.bucket)
+        reasons = "; ".join(f"{e.node_name()}: {e.desc()}" for e in errors) or "; ".join(said)
+        raise EngineError(f"{key.flavor} {key.version} cannot parse {spec.file}: {reasons}")
+    check_network(network, library, spec, key.bucket)
     config = builder.create_builder_config()
     if key.flavor == "tensorrt-rtx":
         _set_capability(config, key.capability)
@@ -91,11 +92,11 @@ def build_plan(
     return bytes(plan)  # pyright: ignore[reportArgumentType]
 
 
-def check_border(
+def check_network(
     network: INetworkDefinition, library: TensorRT, spec: GraphSpec, bucket: Bucket
 ) -> None:
-    """EngineError unless the parsed network takes and gives what the manifest says, at this batch:
-    engines silently keep what a parser makes of a graph."""
+    """EngineError unless the parsed network has the inputs and outputs of the manifest, at this
+    batch: an engine silently keeps what the parser made of the graph."""
     types = data_types(library)
     batch = bucket.largest if bucket.is_static else -1
     for side, count, get, expected in (
@@ -118,8 +119,8 @@ def _set_capability(config: IBuilderConfig, capability: str) -> None:
 
 
 def _prepared(data: bytes, bucket: Bucket) -> bytes:
-    """The graph as TensorRT takes it: casts right behind inputs of bytes, with which it does
-    nothing else, and a batch that is known while it is built, where the bucket is one size."""
+    """The graph as TensorRT accepts it: uint8 inputs are cast at once, as it supports no other use
+    of them; and the batch is fixed if the bucket is one size."""
     model = onnx.load_model_from_string(data)
     graph = model.graph
     del graph.value_info[:]
@@ -138,15 +139,15 @@ def _prepared(data: bytes, bucket: Bucket) -> bytes:
 
 @contextmanager
 def _timing_cache(config: Any, cache: Path, key: PlanKey) -> Iterator[None]:
-    """What was timed for one plan is reused for the next, and by the next build: it is quicker, and
-    chooses the same kernels."""
+    """Reuse the timings of earlier plans and builds: the next build is quicker and chooses the same
+    kernels."""
     path = cache / "timing" / f"{key.flavor}-{key.version}-sm{key.capability}.cache"
     try:
         known = path.read_bytes()
     except OSError:
         known = b""
     if not config.set_timing_cache(config.create_timing_cache(known), False) and known:
-        logger.info("%s is damaged, or of another machine: timing anew", path)
+        logger.info("%s is damaged, or of another machine: timing again", path)
         config.set_timing_cache(config.create_timing_cache(b""), False)
     yield
     timed = config.get_timing_cache()

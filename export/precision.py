@@ -1,7 +1,7 @@
 """A decoder's graph in reduced precision: what engines of strong types (TensorRT 11) run as fp16 or
 bf16.
 
-The border stays what users hold: latents float32 in, grey levels computed in float32 and given as
+Inputs and outputs stay the same: latents float32 in, grey levels computed in float32 and given as
 uint8. Between the two every float32 tensor becomes float16 or bfloat16. The graphs have passed
 `check_graph`, so there are no subgraphs and no operators but the allowed ones.
 """
@@ -25,13 +25,14 @@ _FLOAT = TensorProto.FLOAT
 _BF16_OPSET = 22
 
 # From floats to bytes there is nothing but these, each with one input that is not a constant.
-_BORDER_OPS = "Add Cast Clip Div Identity Mul Reshape Round Sub Transpose"
+_IMAGE_OPS = "Add Cast Clip Div Identity Mul Reshape Round Sub Transpose"
 # Inputs that are float32 whatever the others are: `roi` and `scales`.
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}
 
 
 def reduce_precision(data: bytes, precision: Reduced) -> bytes:
-    """The ONNX file `data` of a decoder, computing in `precision` between its borders.
+    """The ONNX file `data` of a decoder, computing in `precision` from its inputs to the nodes that
+    convert its result to images.
 
     bf16 graphs hold transposed convolutions as plain ones: TensorRT builds no others in bf16.
     Raises ExportError for a graph of which nothing would be reduced.
@@ -42,17 +43,17 @@ def reduce_precision(data: bytes, precision: Reduced) -> bytes:
         for opset in model.opset_import:
             opset.version = max(opset.version, _BF16_OPSET)
     _constants_to_initializers(model)
-    border = {node.output[0] for node in _border(model)}
-    if len(border) == len(model.graph.node):
+    kept = {node.output[0] for node in _image_nodes(model)}
+    if len(kept) == len(model.graph.node):
         raise ExportError("there is no arithmetic between latents and images to reduce")
-    _Reduction(model, _TYPES[precision], border).apply()
+    _Reduction(model, _TYPES[precision], kept).apply()
     return model.SerializeToString(deterministic=True)
 
 
 def emulate(data: bytes, precision: Reduced) -> bytes:
     """What `reduce_precision` gave, for engines without such arithmetic: every tensor is float32,
-    rounded to `precision` where it is made, as by units that multiply in `precision` and add in
-    float32."""
+    rounded to `precision` where it is made, as on hardware that multiplies in `precision` and adds
+    in float32."""
     model = onnx.load_model_from_string(data)
     reduced = _TYPES[precision]
     rounded = {name for name, kind in _types(model).items() if kind == reduced}
@@ -79,7 +80,7 @@ def with_levels(data: bytes) -> bytes:
     """The same decoder with a second output, `LEVELS`: its grey levels before they are rounded.
     Bytes hide what is not finite."""
     model = onnx.load_model_from_string(data)
-    source = next((node.input[0] for node in _border(model) if node.op_type == "Round"), None)
+    source = next((node.input[0] for node in _image_nodes(model) if node.op_type == "Round"), None)
     if source is None:
         raise ExportError("expected a Round before the images become bytes, found none")
     model.graph.node.append(helper.make_node("Identity", [source], [LEVELS]))
@@ -87,12 +88,12 @@ def with_levels(data: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def _border(model: ModelProto) -> Iterator[NodeProto]:
+def _image_nodes(model: ModelProto) -> Iterator[NodeProto]:
     """The nodes that turn the network's floats into images, the last first."""
     constants = {tensor.name for tensor in model.graph.initializer}
     producers = {output: node for node in model.graph.node for output in node.output}
     name = model.graph.output[0].name
-    while name in producers and producers[name].op_type in _BORDER_OPS.split():
+    while name in producers and producers[name].op_type in _IMAGE_OPS.split():
         node = producers[name]
         varying = [source for source in node.input if source and source not in constants]
         if len(varying) != 1:
@@ -102,7 +103,7 @@ def _border(model: ModelProto) -> Iterator[NodeProto]:
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
-    """One place for constants instead of two."""
+    """Turn Constant nodes into initializers."""
     nodes: list[NodeProto] = []
     constants = list(model.graph.initializer)
     for node in model.graph.node:
@@ -122,11 +123,11 @@ def _constants_to_initializers(model: ModelProto) -> None:
 class _Reduction:
     """One graph, tensor by tensor."""
 
-    def __init__(self, model: ModelProto, reduced: int, border: set[str]) -> None:
+    def __init__(self, model: ModelProto, reduced: int, kept: set[str]) -> None:
         self._model = model
         self._dtype = helper.tensor_dtype_to_np_dtype(reduced)
         self._reduced = reduced
-        self._border = border
+        self._kept = kept
         self._types = _types(model)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._lowered: dict[str, TensorProto] = {}
@@ -138,8 +139,8 @@ class _Reduction:
             for name in self._inputs
         ]
         for node in self._model.graph.node:
-            if node.output[0] in self._border:
-                nodes += self._border_node(node)
+            if node.output[0] in self._kept:
+                nodes += self._float32_node(node)
             else:
                 nodes.append(self._inner_node(node))
         _replace(self._model, nodes, [*self._constants.values(), *self._lowered.values()])
@@ -161,10 +162,10 @@ class _Reduction:
                 attribute.i = self._reduced
         return node
 
-    def _border_node(self, node: NodeProto) -> list[NodeProto]:
+    def _float32_node(self, node: NodeProto) -> list[NodeProto]:
         casts: list[NodeProto] = []
         for position, name in enumerate(node.input):
-            inner = name not in self._border and name not in self._constants
+            inner = name not in self._kept and name not in self._constants
             if inner and self._types.get(name) == _FLOAT:
                 node.input[position] = f"{name}.float32"
                 casts.append(helper.make_node("Cast", [name], [node.input[position]], to=_FLOAT))
@@ -192,7 +193,7 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 
 def _replace(model: ModelProto, nodes: list[NodeProto], constants: list[TensorProto]) -> None:
-    """Other nodes and, of these constants, those that are used."""
+    """Replace the nodes, and keep those of the constants that they use."""
     graph = model.graph
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in constants if tensor.name in used]

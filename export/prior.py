@@ -59,7 +59,7 @@ def add_prior(
 
     Figures and the sheet of nearest neighbours were of other samples: they are replaced by
     `figures` and `neighbours`, and left out without them. Variants in reduced precision are
-    compared anew, on the mixture's latents (`export.variants`). A signature is not carried over.
+    compared again, on the mixture's latents (`export.variants`). A signature is not carried over.
     Raises ExportError where there is no encoder, or too few images.
     """
     read = read_artifact(artifact)
@@ -100,9 +100,9 @@ def add_prior(
 
 
 def fit(latents: Float32Array, components: int, seed: int = 0) -> Mixture:
-    """The mixture of `components` normals, each with a full covariance, that makes latents
-    [n, *latent] likeliest: expectation maximisation from k-means++ centres, until a step gains
-    less than 0.001 nats a latent."""
+    """The mixture of `components` normals, each with a full covariance, that fits latents [n,
+    *latent] best: expectation maximisation from k-means++ centres, until a step gains less than
+    0.001 nats a latent."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture

@@ -1,4 +1,4 @@
-"""What a command prints of the artifact that it wrote."""
+"""What a command prints about the artifact that it wrote."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The signatures of an export's graphs, from what the modules take and give."""
+"""The signatures of an export's graphs, from its options."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -27,8 +27,8 @@ from runtime.sampling.streams import Counter
 logger = logging.getLogger(__name__)
 
 _SEED = 4
-# Beside latents as they are drawn: nearly the mean of the prior, and so far out that no value of
-# 10^15 lies there. Only what is finite is asked of these.
+# Extreme latents: nearly the mean of the prior, and farther out than 1 value in 10^15. Their images
+# must only be finite.
 _STRONGEST_TRUNCATION, _FARTHEST = 0.01, 8.0
 _EXTREMES = 64
 

@@ -93,7 +93,7 @@ def _choose(verified: Artifact, request: EngineRequest, limits: Limits, cache: P
 
 
 def _capacity(artifact: Artifact, limits: Limits, chosen: Chosen) -> GraphCapacity | None:
-    """How many rows ride in one run; EngineError where not one row of the smallest size fits."""
+    """How many rows are in one run; EngineError if not one row of the smallest size fits."""
     if chosen.variant.device == "cuda":
         return None  # lanes take their memory when they are opened, as much as there is
     memory, size = limits.bytes, artifact.manifest.smallest_size
@@ -118,7 +118,7 @@ def tune(
     cache: Path | None = None,
     latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
-    """Measure anew, and thoroughly, what `load` with the same arguments chooses from, over so many
+    """Measure again, and thoroughly, what `load` with the same arguments chooses from, over so many
     latents; the choice is remembered, and every variant's figures are returned."""
     verified = read_artifact(artifact)
     return choose_anew(

@@ -55,7 +55,7 @@ class Model:
         capacity: Capacity | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """`capacity` says how many rows of each graph and size ride in one run (without it `batch`
+        """`capacity` says how many rows of each graph and size are in one run (without it `batch`
         of any), and how many bytes requests may hold."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior

@@ -1,4 +1,4 @@
-"""All that the runtime knows of metrics: a few callbacks, called from its own threads."""
+"""The interface for metrics: a few callbacks, called from the runtime's threads."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Told what happens to the work of one model. Must be thread-safe, quick, and not raise."""
+    """Receives the events of one model. Must be thread-safe, quick, and not raise."""
 
     def queued(self, graph: str, images: int) -> None:
         """A request of so many images entered the queue."""

@@ -73,8 +73,8 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
 
 
 def _again(given: list[str], out: Path) -> str:
-    """The command that goes on. Before its first checkpoint there is nothing to resume: the same
-    command begins anew."""
+    """The command that resumes the run. Before the first checkpoint, the same command starts
+    again."""
     resume = ["--resume"] if checkpoint.steps(out / "checkpoints") else []
     return shlex.join(["python", "-m", "train", *(a for a in given if a != "--resume"), *resume])
 

@@ -23,7 +23,7 @@ CUTOUT = 0.5
 
 
 def augment(images: Tensor, policy: Sequence[Augmentation]) -> Tensor:
-    """Apply the named changes in order, each drawn anew for every image."""
+    """Apply the named changes in order, each drawn again for every image."""
     for name in policy:
         images = _CHANGES[name](images)
     return images

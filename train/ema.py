@@ -1,4 +1,4 @@
-"""Averaged weights: the generator that is kept is the mean of the recent ones."""
+"""Averaged weights: the generator that is kept is the mean of recent ones."""
 
 import copy
 
@@ -14,7 +14,7 @@ class AveragedWeights:
     at most (1 + step) / (10 + step), so that early averages forget the random start.
 
     Batch norm's running statistics are averaged with the weights. Those of the averaged weights
-    themselves, collected anew, gave no other Fréchet distance (four recipes, within 2%).
+    themselves, collected again, gave no other Fréchet distance (four recipes, within 2%).
     """
 
     def __init__(self, module: nn.ModuleDict, decay: float) -> None:

@@ -27,6 +27,6 @@ class DivergedError(TrainError):
         self.loss = loss
         self.value = value
         super().__init__(
-            f"step {step}: {loss!r} is {value}. Resuming would repeat it: train anew with a "
+            f"step {step}: {loss!r} is {value}. Resuming would repeat it: train again with a "
             "lower learning rate, or in fp32 where the recipe uses bf16."
         )

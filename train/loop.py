@@ -90,7 +90,7 @@ def train(
 
 
 def _follow(training: Training, last: int, stop: threading.Event) -> None:
-    """A step for each of the first process's, which alone writes."""
+    """Take the same steps as the first process, which alone writes files."""
     while training.step < last and not training.processes.any(stop.is_set()):
         training.advance()
 
@@ -126,8 +126,7 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C, and a polite end (SIGTERM), into an event: half a step must never reach a
-    checkpoint."""
+    """Turn Ctrl-C and SIGTERM into an event: half a step must never reach a checkpoint."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # Python delivers signals to the main thread only
@@ -142,8 +141,8 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _commit() -> dict[str, str]:
-    """The commit of the code that trains, where it is a git checkout: read before the first step,
-    for the checkout may move on under a long run."""
+    """The commit of the code that trains, if it is a git checkout. Read before the first step: the
+    checkout may change during a long run."""
     git = shutil.which("git")
     if git is None:
         return {}
@@ -164,7 +163,7 @@ def recorded_recipe(out: Path) -> Recipe:
 
 
 def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
-    """run.json: its recipe, and all of it."""
+    """The recipe in run.json, and its whole content."""
     try:
         record = json.loads((out / "run.json").read_text())
         recipe = RECIPE_JSON.validate_python(record["recipe"])
@@ -184,11 +183,11 @@ def _resume(
     its steps, those to come among them."""
     recorded, record = _read_record(out)
     # More (or fewer) steps are the one change that a run survives, of those that change weights.
-    asked, had = (
+    given, recorded_before = (
         RECIPE_JSON.dump_python(recipe, mode="json")
         for recipe in (training.recipe, replace(recorded, steps=training.recipe.steps))
     )
-    if changed := differences(asked, had):
+    if changed := differences(given, recorded_before):
         settings = ", ".join(
             f"{n} {theirs!r} (here {ours!r})" for n, (ours, theirs) in changed.items()
         )
@@ -223,7 +222,7 @@ def _resume(
 
 
 def _forget(log: Path, step: int) -> None:
-    """Drop what a run that was cut off has logged after the step that it goes on from."""
+    """Delete the log lines after `step`: an interrupted run wrote them after its checkpoint."""
     logged = log.read_text() if log.exists() else ""
     kept = [line for line in logged.splitlines(keepends=True) if line.endswith("}\n")]
     kept = [line for line in kept if json.loads(line)["step"] <= step]

@@ -140,7 +140,8 @@ def discriminator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_relativistic(real: Tensor, fake: Tensor) -> Tensor:
-    """E[-log sigmoid(D(G(z)) - D(x))]: the same pairs, turned round. R3GAN, eq. 2."""
+    """E[-log sigmoid(D(G(z)) - D(x))]: the same pairs, with real and generated exchanged. R3GAN,
+    eq. 2."""
     return functional.softplus(real - fake).mean()
 
 

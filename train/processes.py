@@ -20,7 +20,8 @@ from train.errors import RunError
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many this one is. The first leads: it alone writes the run's folder."""
+    """The rank of this process and the number of processes. Only the first writes the run's
+    folder."""
 
     rank: int = 0
     count: int = 1
@@ -42,7 +43,7 @@ class Processes:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def device(self, name: str) -> str:
-        """The device that `--device` means for this process: a GPU each, where they are asked for.
+        """The device that `--device` means for this process: with `cuda`, one GPU per process.
 
         Raises RunError for one GPU of several processes.
         """
@@ -65,8 +66,8 @@ class Processes:
             tensor.copy_(summed.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in one of them: all stop at the same step, or some would wait
-        for ever."""
+        """Whether the flag is set in any process: all must stop at the same step, or some would
+        wait forever."""
         raised = torch.tensor([float(flag)])
         self.sum_([raised])
         return raised.item() > 0
@@ -77,9 +78,8 @@ ALONE = Processes()
 
 @contextmanager
 def joined(meet: str = "env://") -> Iterator[Processes]:
-    """The processes that torchrun has started, or this one alone without torchrun.
-
-    `meet` is where they find each other, as `init_process_group` takes it.
+    """The processes that torchrun has started, or this one alone without torchrun. `meet` is the
+    `init_method` of `init_process_group`.
     """
     if not dist.is_torchelastic_launched():
         yield ALONE

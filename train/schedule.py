@@ -26,12 +26,12 @@ def _shuffle(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(size)
 
 
-def one_cycle(step: int, steps: int, rise: float = 0.3, start: float = 1 / 25) -> float:
-    """Factor on the learning rate: cosine from `start` up to 1, then cosine down to 0.
+def one_cycle(step: int, steps: int) -> float:
+    """Factor on the learning rate: by cosines from 1/25 up to 1 in 30% of the steps, then to 0.
 
     Smith and Topin (2018), arXiv:1708.07120, with cosine instead of linear ramps.
     """
-    top = max(1.0, rise * steps)
+    top = max(1.0, 0.3 * steps)
     if step < top:
-        return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / top))
+        return 1 / 25 + 24 / 25 * 0.5 * (1 - math.cos(math.pi * step / top))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - top) / max(1.0, steps - top))))

@@ -65,7 +65,7 @@ class Training:
 
     @property
     def model(self) -> nn.ModuleDict:
-        """What is kept of the run: averaged weights where the recipe asks, else the last ones."""
+        """What is kept of the run: averaged weights if the recipe says so, else the last ones."""
         return self.average.module if self.average is not None else self.objective.model
 
     def advance(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the GPU benchmark measures, in which order, and what becomes of it: figures, shares, bars.
+"""What the GPU benchmark measures, in which order, and its figures, shares and bars.
 
 Nothing here needs a GPU.
 """
@@ -138,7 +138,7 @@ def take_turns(
     rounds: int,
     seconds: float,
 ) -> Result:
-    """Time the variants in turns; one that fails is told and left, and never stops the others."""
+    """Time the variants in turns; one that fails is noted, and never stops the others."""
     found: Rounds = {name: [] for name in variants}
     for _ in range(rounds):
         for name, measure in variants.items():
@@ -146,12 +146,12 @@ def take_turns(
                 try:
                     found[name].append(measure(seconds))
                 except Exception as error:  # of any of five libraries
-                    missing[name] = told(error)
+                    missing[name] = reason_of(error)
                     del found[name]
     return Result(case, found, missing)
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why a variant is missing, in a line."""
     lines = str(error).strip().splitlines() or ["without a word"]
     if isinstance(error, MissingError):
@@ -159,7 +159,7 @@ def told(error: Exception) -> str:
     return f"FAILED: {type(error).__name__}: {lines[0]}"[:160]
 
 
-def tell(result: Result, card: Card, cost: Cost) -> Iterator[Figure]:
+def figures_of(result: Result, card: Card, cost: Cost) -> Iterator[Figure]:
     """Every variant of a case: images a second, the ratio to plain torch, shares of the card."""
     case, baseline = result.case, result.rates.get(BASELINE)
     for name, rates in result.rates.items():

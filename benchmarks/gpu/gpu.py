@@ -3,8 +3,8 @@
 From latents in host memory to uint8 images in host memory, on the same network.
 
 The variants of a case (a network, a precision, a batch size) take turns. What is not installed is
-left out and named; cases for which the time is over are named too. The order is that of what they
-tell, so a shorter run is the beginning of a longer one.
+left out and named; cases for which the time is over are named too. The most
+informative come first, so a shorter run is the beginning of a longer one.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from benchmarks.gpu.cases import (
     Card,
     Cost,
     Result,
+    figures_of,
     judge,
     ordered,
-    tell,
-    told,
+    reason_of,
 )
 from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.speed.publishing import parser
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
 def run(
     chosen: argparse.Namespace, session: Session, budget: Budget, batches: Sequence[int]
 ) -> None:
-    """Every case of every network, each network in its share of the time; then all is told."""
+    """Every case of every network, each network in its share of the time; then the report."""
     results: list[Result] = []
     figures: list[Figure] = list(session.card.figures())
     networks = ("vae32",) if chosen.quick else ("dcgan32", "dcgan64", "vae32", "resnet32")
@@ -92,8 +92,8 @@ def run(
             precisions: list[Precision] = [p for p in PRECISIONS if p in there]
             for case in ordered(subject.name, precisions, batches):
                 results.append(measure(session, subject, case, cost, share))
-                figures += tell(results[-1], session.card, cost)
-                # Written each time: a run that is ended early still tells what it found.
+                figures += figures_of(results[-1], session.card, cost)
+                # Written each time: a run that is ended early still reports what it found.
                 write_figures(chosen.json, "gpu", figures + session.built, about(session))
         names = [subject.name for subject in subjects]
     backends = [backend for backend, reason in session.left_out.items() if not reason]
@@ -129,9 +129,9 @@ def about(session: Session) -> dict[str, Any]:
     }
 
 
-def missing(backend: Backend, asked: Sequence[str] | None) -> str:
+def missing(backend: Backend, chosen: Sequence[str] | None) -> str:
     """Why a backend is left out; empty where it is not."""
-    if asked is not None and backend not in asked:
+    if chosen is not None and backend not in chosen:
         return "left out: not among --backends"
     if backend == "onnxruntime":
         try:
@@ -140,7 +140,7 @@ def missing(backend: Backend, asked: Sequence[str] | None) -> str:
             return str(error)
     if not is_installed(backend):
         return f"{backend} is not installed (extra {backend})"
-    if backend == "tensorrt-rtx" and asked is None and is_installed("tensorrt"):
+    if backend == "tensorrt-rtx" and chosen is None and is_installed("tensorrt"):
         # Both libraries define the same symbols: one process is for one of them.
         return "left out beside tensorrt: --backends tensorrt-rtx measures it"
     return ""
@@ -155,13 +155,13 @@ def card(session: Session) -> Card:
 
         matrix = {precision: matrix_peak(precision, session.rounds) for precision in PRECISIONS}
     except Exception as error:  # no torch, one without CUDA, or a card that another one uses
-        reasons["matrix"] = told(error)
+        reasons["matrix"] = reason_of(error)
     try:
         from benchmarks.gpu.raw import copy_speeds
 
         copy_in, copy_out = copy_speeds(session.cuda, session.rounds)
     except EngineError as error:
-        reasons["copy"] = told(error)
+        reasons["copy"] = reason_of(error)
         copy_in = copy_out = None
     return Card(session.gpu.name, matrix, copy_in, copy_out, reasons)
 

@@ -1,4 +1,4 @@
-"""Engines on a GPU driven directly, as their documentation shows: what ours is compared with.
+"""Engines on a GPU called directly, as their documentation shows: the comparison for ours.
 
 Each loop runs one ready made batch again and again, in page-locked memory, on one stream, and
 throws the images away.

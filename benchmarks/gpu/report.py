@@ -100,11 +100,11 @@ def _measured_any(group: Group) -> bool:
 
 def _reasons(group: Group) -> list[str]:
     """Why there are dashes, each reason once."""
-    told: dict[str, list[str]] = {}
+    batches_of: dict[str, list[str]] = {}
     for batch in sorted(group):
         for variant, reason in group[batch].missing.items():
-            told.setdefault(f"{variant}: {reason}", []).append(str(batch))
-    lines = [f"- {text} (batch {', '.join(batches)})" for text, batches in told.items()]
+            batches_of.setdefault(f"{variant}: {reason}", []).append(str(batch))
+    lines = [f"- {text} (batch {', '.join(batches)})" for text, batches in batches_of.items()]
     return ["", *lines] if lines else []
 
 

@@ -20,12 +20,6 @@ from benchmarks.speed.networks import Network, graph_module
 from runtime.artifact.graphs import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
-WAYS: dict[Way, str] = {
-    "eager": "torch eager",
-    "channels-last": "torch channels-last",
-    "compile": "torch.compile",
-    "CUDA graph": "torch CUDA graph",
-}
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 _SIDE = 8192
@@ -34,8 +28,8 @@ _WARM_RUNS = 3
 
 
 class Decoder(nn.Module):
-    """A network that computes in `precision` behind the border of artifacts: latents float32
-    [B, *latent] (and labels int64 [B]) -> images uint8 [B, H, W, C]."""
+    """A network that computes in `precision`, with inputs and outputs as artifacts have: latents
+    float32 [B, *latent] (and labels int64 [B]) -> images uint8 [B, H, W, C]."""
 
     def __init__(self, network: Network, precision: Precision, *, channels_last: bool) -> None:
         super().__init__()

@@ -23,8 +23,8 @@ from benchmarks.gpu.cases import (
     Case,
     Cost,
     Result,
+    reason_of,
     take_turns,
-    told,
 )
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.subjects import Subject
@@ -104,7 +104,7 @@ def measure(session: Session, subject: Subject, case: Case, cost: Cost, budget: 
                 for call in variants.values():
                     call(0.0)  # untimed: memory is claimed, kernels are chosen or compiled
             except Exception as error:  # of any of five libraries; the others go on
-                reasons |= dict.fromkeys(names, told(error))
+                reasons |= dict.fromkeys(names, reason_of(error))
                 logger.info("  %s: %s", names[0], reasons[names[0]])
             else:
                 timed |= variants

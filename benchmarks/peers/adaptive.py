@@ -1,7 +1,7 @@
 """BentoML with adaptive batching (https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html).
 
 A batchable endpoint takes one parameter and gives no bytes of its own kind, so, as documented for
-other signatures, a service in front takes requests and asks the batching one.
+other signatures, a service in front receives requests and calls the batching one.
 
 `bentoml serve benchmarks.peers.adaptive:Adaptive`
 """

@@ -1,8 +1,8 @@
 """Our runtime behind nothing but uvicorn: what the transport alone costs.
 
-No validation, no errors, no metrics: a ceiling for the service, not a way to serve. What the engine
-is comes from the service's own variables, LATENTSERVE_BACKEND and LATENTSERVE_PRECISION; the
-artifact from PEER_ARTIFACT.
+No validation, no errors, no metrics: a ceiling for the service, not a way to serve. The engine is
+set by the service's variables, LATENTSERVE_BACKEND and LATENTSERVE_PRECISION, the artifact by
+PEER_ARTIFACT.
 
 `python -m benchmarks.peers.bare PORT`
 """
@@ -35,10 +35,10 @@ class App:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        asked = json.loads(body)
-        future = self.model.submit(runtime.Sample(asked["n"], asked["seed"]), wait=False)
+        request = json.loads(body)
+        future = self.model.submit(runtime.Sample(request["n"], request["seed"]), wait=False)
         images = await asyncio.wrap_future(future)
-        if asked.get("format") == "npy":
+        if request.get("format") == "npy":
             await _reply(send, b"application/x-npy", encode_npy(images))
         else:
             await _reply(send, b"image/png", encode_image(images[0]))

@@ -1,6 +1,6 @@
-"""What a user of another server writes anyway: a session, latents of a seed, a PNG.
+"""What a user of another server writes too: a session, latents of a seed, a PNG.
 
-The environment tells the peers what to serve: PEER_GRAPH is the ONNX file, PEER_CORES how many
+Environment variables say what the peers serve: PEER_GRAPH is the ONNX file, PEER_CORES how many
 cores they may use, PEER_CLASSES how many classes the graph knows, if any.
 """
 

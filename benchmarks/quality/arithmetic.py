@@ -7,7 +7,6 @@ reads the digit and the pixels give the attribute, so that results can be counte
 Shapes: N samples, Z latent size, K classes, T trials.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 import runtime
 from benchmarks.plot import pyplot
 from benchmarks.quality.judge import Classifier, load_classifier
-from benchmarks.quality.served import Images, sample, served
+from benchmarks.quality.served import Images, parser, sample, served
 from benchmarks.quality.verdicts import SURE, Figures
 from benchmarks.report import table
 from benchmarks.results import record
@@ -136,7 +135,7 @@ def measure(
     model: runtime.Model, classifier: Classifier, attribute: str, kinds: Kinds, seed: int
 ) -> Figures:
     """Shares of results that are recognised as b, and that are besides in the upper half of b by
-    the attribute. `control`: the same with samples of a that the attribute does not tell apart,
+    the attribute. `control`: the same with samples of a whose attribute is random,
     so that chance alone moves b."""
     generator = np.random.default_rng(seed)
     pairs = [(a, b) for a in range(len(kinds.all)) for b in range(len(kinds.all)) if a != b]
@@ -188,26 +187,23 @@ def draw(path: Path, model: runtime.Model, kinds: dict[str, Kinds], seed: int) -
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks arithmetic ARTIFACT_OR_RUN`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks arithmetic", description=__doc__)
-    parser.add_argument("subject", help="an unconditional artifact of MNIST, or a run")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="draw some results there, PNG")
-    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
-    options = parser.parse_args(arguments)
+    subject = "an unconditional artifact of MNIST, or a run"
+    options = parser("arithmetic", __doc__, subject=subject)
+    options.add_argument("--out", type=Path, help="draw some results there, PNG")
+    chosen = options.parse_args(arguments)
     classifier = load_classifier("mnist")
-    with served(options.subject) as model:
-        latents = model.latents(SAMPLES, seed=options.seed)
-        images = sample(model, SAMPLES, options.seed)
+    with served(chosen.subject) as model:
+        latents = model.latents(SAMPLES, seed=chosen.seed)
+        images = sample(model, SAMPLES, chosen.seed)
         shown = legible_class(images, classifier)
         kinds = {
             name: sorted_by(name, latents, images, shown, classifier.classes) for name in ATTRIBUTES
         }
         figures: Figures = {}
         for attribute, kind in kinds.items():
-            figures |= measure(model, classifier, attribute, kind, options.seed)
-        if options.out is not None:
-            draw(options.out, model, kinds, options.seed)
+            figures |= measure(model, classifier, attribute, kind, chosen.seed)
+        if chosen.out is not None:
+            draw(chosen.out, model, kinds, chosen.seed)
         name = model.manifest.name
     print(table((f"{name}, {TRIALS} trials a pair", "share"), list(figures.items())))
-    if options.record is not None:
-        record.write(options.record, options.subject, figures)
+    record.write(chosen.record, chosen.subject, figures)

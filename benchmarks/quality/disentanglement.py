@@ -50,7 +50,7 @@ def traversals(run: TrainedRun, centre: NDArray) -> NDArray[np.float32]:
 
 
 def _picture(path: Path, images: NDArray, information: NDArray, divergence: NDArray) -> None:
-    """Traversals, the dimension that says most on top, beside what each tells of the factors."""
+    """Traversals, most informative dimension first, beside its information about each factor."""
     plt = pyplot()
     order = np.argsort(-divergence)
     figure, (left, right) = plt.subplots(
@@ -96,5 +96,4 @@ def main(arguments: Sequence[str]) -> None:
         middle = np.array([[len(values) // 2 for values in FACTORS.values()]])
         centre = encoded(run, draw(middle))[0][0]
         _picture(options.out, traversals(run, centre), information, divergence)
-    if options.record is not None:
-        record.write(options.record, options.run, figures)
+    record.write(options.record, options.run, figures)

@@ -53,10 +53,10 @@ def nearest(images: Images, train: Images) -> tuple[NDArray[np.int64], float]:
 
 def seen_to_unseen(images: Images, train: Images, test: Images, *, mirrored: bool) -> float:
     """Mean distance in pixels of the nearest training image over that of the nearest test image,
-    among as many of each, from the first half of the training images (so that the other half can
-    be asked for the same). 1 where a model does not know which of them it was trained on; lower by
-    the share of copies that are found among so many, `mirrored` ones too. Unlike a distance alone
-    it does not fall for samples that are merely smooth."""
+    among as many of each, from the first half of the training images (the other half then gives
+    the same figure of real images). 1 where samples are no nearer to the training images; lower by
+    the share of copies among the samples, `mirrored` ones too. A distance alone is also small for
+    samples that are merely smooth."""
     size = min(len(train) // 2, len(test))
     known = [
         np.concatenate([part, part[:, :, ::-1]]) if mirrored else part

@@ -5,7 +5,6 @@ images. Paths follow the great circle (`slerp`), as `Model.interpolate` does; th
 (`lerp`) stands beside it.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 
 import runtime
 from benchmarks.quality.judge import Classifier, load_classifier
-from benchmarks.quality.served import Images, data_set_of, served, trained_on
+from benchmarks.quality.served import Images, data_set_of, parser, served, trained_on
 from benchmarks.quality.verdicts import SURE, Figures
 from benchmarks.report import table
 from benchmarks.results import record
@@ -70,19 +69,15 @@ def measure(model: runtime.Model, classifier: Classifier, seed: int) -> tuple[Fi
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks interpolation ARTIFACT_OR_RUN`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks interpolation", description=__doc__)
-    parser.add_argument("subject", help="an unconditional artifact, or a run")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write some paths there, PNG")
-    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
-    options = parser.parse_args(arguments)
-    with served(options.subject) as model:
+    options = parser("interpolation", __doc__, subject="an unconditional artifact, or a run")
+    options.add_argument("--out", type=Path, help="write some paths there, PNG")
+    chosen = options.parse_args(arguments)
+    with served(chosen.subject) as model:
         classifier = load_classifier(data_set_of(model))
-        figures, shown = measure(model, classifier, options.seed)
+        figures, shown = measure(model, classifier, chosen.seed)
         name = model.manifest.name
     print(table((f"{name}, {PATHS} paths of {STEPS}", "value"), list(figures.items())))
-    if options.out is not None:
+    if chosen.out is not None:
         sheet = contact_sheet(np.concatenate(shown), STEPS)
-        to_picture(sheet.repeat(2, axis=0).repeat(2, axis=1)).save(options.out)
-    if options.record is not None:
-        record.write(options.record, options.subject, figures)
+        to_picture(sheet.repeat(2, axis=0).repeat(2, axis=1)).save(chosen.out)
+    record.write(chosen.record, chosen.subject, figures)

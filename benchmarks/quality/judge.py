@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "classifiers"
 SECOND = "-second"
 """Ends the name of a data set's second judge: the same recipe from another seed. It gives no
-features, so what it recognises is told apart from what the Fréchet distance is measured in."""
+features, so its accuracy is independent of the features of the Fréchet distance."""
 BATCH = 256
 
 

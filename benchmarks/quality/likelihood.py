@@ -115,5 +115,4 @@ def main(arguments: Sequence[str]) -> None:
     print(table((f"{run.name}, nats an image", "value"), list(figures.items())))
     subject = {"run": run.name, "data": test.checksum, "k": options.k, "seed": options.seed}
     write_json(options.json, "likelihood", figures, subject)
-    if options.record is not None:
-        record.write(options.record, options.run, figures)
+    record.write(options.record, options.run, figures)

@@ -38,5 +38,4 @@ def main(arguments: Sequence[str]) -> None:
     print(table((f"{options.run.name}, {SIDE} x {SIDE}", "value"), list(figures.items())))
     if options.out is not None:
         to_picture(contact_sheet(images, SIDE)).save(options.out)
-    if options.record is not None:
-        record.write(options.record, options.run, figures)
+    record.write(options.record, options.run, figures)

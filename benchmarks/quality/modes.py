@@ -5,16 +5,14 @@ pictures, as many, stand beside the samples: what the classifier and chance leav
 of a KL of 0.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.judge import Classifier, load_classifier, subject
-from benchmarks.quality.served import Images, sample, served
+from benchmarks.quality.served import Images, parser, sample, served
 from benchmarks.quality.verdicts import SURE
 from benchmarks.report import table, write_json
 from benchmarks.results import record
@@ -56,32 +54,25 @@ def measure(images: Images, classifier: Classifier) -> dict[str, float]:
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks modes ARTIFACT_OR_RUN --data PATH`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks modes", description=__doc__)
-    parser.add_argument("subject", help="an artifact's folder, a name under artifacts/, or a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the MNIST files")
-    parser.add_argument("--n", type=int, default=26_000, help="images to sample (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
-    options = parser.parse_args(arguments)
+    options = parser("modes", __doc__, data="the MNIST files", n=26_000)
+    chosen = options.parse_args(arguments)
     classifier = load_classifier("mnist")
-    test = load_mnist(options.data).test
+    test = load_mnist(chosen.data).test
     if test is None:
-        parser.error(f"--data: expected MNIST's test files in {options.data}")
-    with served(options.subject) as model:
+        options.error(f"--data: expected MNIST's test files in {chosen.data}")
+    with served(chosen.subject) as model:
         if model.manifest.image().shape != (28, 28, 3):
-            parser.error(
+            options.error(
                 f"expected a model of Stacked MNIST, 28 x 28 x 3, found "
                 f"{model.manifest.name}: {model.manifest.image().shape}"
             )
-        logger.info("sampling %d images of %s", options.n, model.manifest.name)
-        figures = measure(sample(model, options.n, options.seed), classifier)
+        logger.info("sampling %d images of %s", chosen.n, model.manifest.name)
+        figures = measure(sample(model, chosen.n, chosen.seed), classifier)
         measured = subject(model, [classifier], test=test.checksum)
-    real = measure(stack(test, options.n, options.seed).images, classifier)
+    real = measure(stack(test, chosen.n, chosen.seed).images, classifier)
     rows = [(words, figures[name], real[name]) for name, words in ROWS.items()]
-    print(table((f"{measured['artifact']}, n = {options.n}", "samples", "real images"), rows))
-    figures = {"n": options.n, "seed": options.seed} | figures
+    print(table((f"{measured['artifact']}, n = {chosen.n}", "samples", "real images"), rows))
+    figures = {"n": chosen.n, "seed": chosen.seed} | figures
     figures |= {f"{name}_real": value for name, value in real.items()}
-    write_json(options.json, "modes", figures, measured)
-    if options.record is not None:
-        record.write(options.record, Path(options.subject), figures)
+    write_json(chosen.json, "modes", figures, measured)
+    record.write(chosen.record, chosen.subject, figures)

@@ -116,9 +116,9 @@ def main(arguments: Sequence[str]) -> None:
                     n=options.n,
                     seeds=range(options.seeds),
                 )
-                told = fitted.manifest.provenance.details["prior"]
-    figures |= {"components": told["components"], "log_density_mixture": told["log_density"]}
-    figures["log_density_normal"] = told["log_density_standard_normal"]
+                fit = fitted.manifest.provenance.details["prior"]
+    figures |= {"components": fit["components"], "log_density_mixture": fit["log_density"]}
+    figures["log_density_normal"] = fit["log_density_standard_normal"]
     rows = [
         (words, *(figures.get(f"{key}_{prior}") for prior in ("mixture", "normal", "posterior")))
         for key, words in ROWS.items()
@@ -129,8 +129,7 @@ def main(arguments: Sequence[str]) -> None:
         to_picture(picture).save(options.out)
     subject = {"artifact": artifact.parent.name, "classifier": {"sha256": classifier.sha256}}
     write_json(options.json, "prior", figures, subject)
-    if options.record is not None:
-        record.write(options.record, options.subject, figures)
+    record.write(options.record, options.subject, figures)
 
 
 def _copied(subject: str, folder: Path) -> Path:

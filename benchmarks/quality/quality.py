@@ -6,7 +6,6 @@ estimators. Every figure that depends on the number of images stands beside the 
 images, taken at the same number.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,15 @@ from benchmarks.quality.distances import (
     set_distances,
 )
 from benchmarks.quality.judge import Classifier, load_second, subject
-from benchmarks.quality.served import Images, by_label, data_set_of, sample, served, trained_on
+from benchmarks.quality.served import (
+    Images,
+    by_label,
+    data_set_of,
+    parser,
+    sample,
+    served,
+    trained_on,
+)
 from benchmarks.quality.verdicts import Figures, accuracy, as_asked, by_second, recognised
 from benchmarks.report import table, write_json
 from benchmarks.results import record
@@ -202,33 +209,27 @@ def _real(figures: Figures) -> Figures:
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks quality ARTIFACT_OR_RUN --data PATH`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks quality", description=__doc__)
-    parser.add_argument("subject", help="an artifact's folder, a name under artifacts/, or a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real data set")
-    parser.add_argument("--n", type=int, default=10_000, help="images to sample (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
+    options = parser("quality", __doc__, data="the real data set", n=10_000)
+    options.add_argument(
         "--only",
         help="compare with real images of this class (default: the one trained on, if one)",
     )
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
-    parser.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
-    options = parser.parse_args(arguments)
-    with served(options.subject) as model:
+    options.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
+    chosen = options.parse_args(arguments)
+    with served(chosen.subject) as model:
         name = data_set_of(model)
-        classifier, second = load_or_train(name, options.data), load_second(name)
-        train, test = load_data(name, options.data)
-        only = options.only or trained_on(model, classifier.classes)
+        classifier, second = load_or_train(name, chosen.data), load_second(name)
+        train, test = load_data(name, chosen.data)
+        only = chosen.only or trained_on(model, classifier.classes)
         if only not in (None, *classifier.classes):
-            parser.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
+            options.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
         figures, sheet = measure(
             model,
             classifier,
             train,
             test,
-            n=options.n,
-            seed=options.seed,
+            n=chosen.n,
+            seed=chosen.seed,
             only=only,
             second=second,
         )
@@ -236,11 +237,10 @@ def main(arguments: Sequence[str]) -> None:
         checksums = {"train": train.checksum, "test": test.checksum}
         measured = subject(model, judges, **checksums, only=only)
     print(_printed(measured["artifact"], only, figures))
-    if options.out is not None:
-        to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(options.out)
-    write_json(options.json, "quality", figures, measured)
-    if options.record is not None:
-        record.write(options.record, options.subject, figures)
+    if chosen.out is not None:
+        to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(chosen.out)
+    write_json(chosen.json, "quality", figures, measured)
+    record.write(chosen.record, chosen.subject, figures)
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:

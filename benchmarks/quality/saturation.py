@@ -1,8 +1,8 @@
 """The generator's gradient under the minimax and the non-saturating loss, from the runs' own logs.
 
-Goodfellow et al. (2014), arXiv:1406.2661, section 3: early in training the discriminator tells
-every sample from a real image, log(1 - D(G(z))) is flat there, and the generator learns little;
--log D(G(z)) is steep exactly there. Both runs share networks, data and seed.
+Goodfellow et al. (2014), arXiv:1406.2661, section 3: early in training the discriminator
+separates samples from real images with confidence. There log(1 - D(G(z))) is flat and the generator
+learns little, while -log D(G(z)) is steep. Both runs share networks, data and seed.
 """
 
 import argparse

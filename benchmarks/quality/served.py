@@ -1,5 +1,6 @@
-"""What is measured is what is served: an artifact, or a run's export, sampled through `runtime`."""
+"""Models for measurements: an artifact, or a run's export, sampled through `runtime` as served."""
 
+import argparse
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,28 @@ logger = logging.getLogger(__name__)
 
 Images = NDArray[np.uint8]
 """[n, H, W, C]"""
+
+
+def parser(
+    name: str,
+    description: str | None,
+    *,
+    subject: str = "an artifact's folder, a name under artifacts/, or a run",
+    data: str | None = None,
+    n: int | None = None,
+) -> argparse.ArgumentParser:
+    """The options that measurements of what is served share. `data` says which data set they read:
+    these have --json as well; `n`: how many images they make unless --n says otherwise."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=description)
+    made.add_argument("subject", help=subject)
+    if data is not None:
+        made.add_argument("--data", type=Path, required=True, help=f"folder of {data}")
+        made.add_argument("--json", type=Path, help="write the figures there")
+    if n is not None:
+        made.add_argument("--n", type=int, default=n, help="images of a set (%(default)s)")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
+    return made
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def draw(path: Path, rows: Sequence[tuple[str, Images]]) -> None:
 
 
 def _name(subject: str, model: runtime.Model) -> str:
-    """A run by its folder, which tells its seed too; an artifact by its name."""
+    """A run by its folder, whose name holds its seed; an artifact by its name."""
     return Path(subject).name if (Path(subject) / "run.json").is_file() else model.manifest.name
 
 

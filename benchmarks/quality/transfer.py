@@ -39,7 +39,7 @@ def labelled(model: runtime.Model, n: int, seed: int) -> Dataset:
 
 @torch.no_grad()
 def accuracy(network: Network, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
-    """The share of images [n, H, W, C] whose label the network tells."""
+    """The share of images [n, H, W, C] whose label the network predicts."""
     right = 0
     for start in range(0, len(images), BATCH):
         batch = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
@@ -65,15 +65,15 @@ def main(arguments: Sequence[str]) -> None:
     train, test = load_data("mnist", options.data)
     recipe = replace(RECIPES["mnist"], steps=options.steps)
 
-    def told(data: Dataset) -> float:
+    def trained_on(data: Dataset) -> float:
         return accuracy(fit(recipe, data, options.seed, bf16=False), test.images, test.labels)
 
-    real = told(some(train, options.n))
+    real = trained_on(some(train, options.n))
     rows: list[tuple[str, float]] = [("real training images", real)]
     for name, subject in zip(options.record or options.subjects, options.subjects, strict=True):
         with served(subject) as model:
             data = labelled(model, options.n, options.seed)
-        found = told(data)
+        found = trained_on(data)
         rows.append((data.name, found))
         if options.record is not None:
             figures = {"train_on_generated": found, "train_on_real": real}

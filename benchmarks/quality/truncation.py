@@ -6,7 +6,6 @@ that is served (`sample(truncation=t)`: each value within [-t, t]), measured on 
 `runtime`, in the features of the frozen classifier.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from benchmarks.plot import OTHERS, OURS, pyplot
 from benchmarks.quality.classifier import load_data, load_or_train
 from benchmarks.quality.distances import real_images
 from benchmarks.quality.judge import Classifier, subject
-from benchmarks.quality.served import data_set_of, sample, served, trained_on
+from benchmarks.quality.served import data_set_of, parser, sample, served, trained_on
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from train import metrics
@@ -117,26 +116,20 @@ def _plot(panel: Any, x: Sequence[float], y: Sequence[float]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks truncation ARTIFACT_OR_RUN --data PATH`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks truncation", description=__doc__)
-    parser.add_argument("subject", help="an artifact's folder, a name under artifacts/, or a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the real data set")
-    parser.add_argument("--n", type=int, default=10_000, help="images a point (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--record", metavar="NAME", help="keep a run's figures for docs/results.md")
-    parser.add_argument("--out", type=Path, help="draw the curve there, PNG")
-    options = parser.parse_args(arguments)
-    with served(options.subject) as model:
+    options = parser("truncation", __doc__, data="the real data set", n=10_000)
+    options.add_argument("--out", type=Path, help="draw the curve there, PNG")
+    chosen = options.parse_args(arguments)
+    with served(chosen.subject) as model:
         name = data_set_of(model)
-        classifier = load_or_train(name, options.data)
-        train, test = load_data(name, options.data)
+        classifier = load_or_train(name, chosen.data)
+        train, test = load_data(name, chosen.data)
         only = trained_on(model, classifier.classes)
         train_images, test_images = real_images(train, only), real_images(test, only)
-        if (most := min(len(train_images), len(test_images))) < options.n:
-            parser.error(f"--n: expected at most the {most} test images, found {options.n}")
-        _, real = classifier(train_images[: options.n])
-        points = measure(model, classifier, real, n=options.n, seed=options.seed)
-        _, others = classifier(test_images[: options.n])
+        if (most := min(len(train_images), len(test_images))) < chosen.n:
+            options.error(f"--n: expected at most the {most} test images, found {chosen.n}")
+        _, real = classifier(train_images[: chosen.n])
+        points = measure(model, classifier, real, n=chosen.n, seed=chosen.seed)
+        _, others = classifier(test_images[: chosen.n])
         checksums = {"train": train.checksum, "test": test.checksum}
         measured = subject(model, [classifier], **checksums, only=only)
     bound = _point(None, others, real)
@@ -144,10 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     rows.append(("real test images", bound.frechet, bound.density, bound.coverage))
     print(table(("truncation", "Fréchet distance", "density", "coverage"), rows))
     figures = figures_of(points)
-    write_json(
-        options.json, "truncation", {"n": options.n, "seed": options.seed} | figures, measured
-    )
-    if options.out is not None:
-        draw(options.out, f"{measured['artifact']}: {options.n:,} samples a point", points, bound)
-    if options.record is not None:
-        record.write(options.record, Path(options.subject), figures)
+    write_json(chosen.json, "truncation", {"n": chosen.n, "seed": chosen.seed} | figures, measured)
+    if chosen.out is not None:
+        draw(chosen.out, f"{measured['artifact']}: {chosen.n:,} samples a point", points, bound)
+    record.write(chosen.record, chosen.subject, figures)

@@ -1,4 +1,4 @@
-"""What a judge says of samples: how sure it is, which classes it sees, whether as asked."""
+"""A judge's verdict on samples: how sure it is, which classes it sees, whether labels match."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -45,11 +45,14 @@ def read(name: str) -> Record | None:
     return Record(content["run"], tuple(Measurement(**found) for found in content["measurements"]))
 
 
-def write(name: str, subject: str | Path, figures: Mapping[str, float]) -> None:
-    """Record figures of a run's folder, or of an artifact, measured by this process's own command.
+def write(name: str | None, subject: str | Path, figures: Mapping[str, float]) -> None:
+    """Record figures of a run's folder, or of an artifact, measured by this process's own command;
+    nothing without a name.
 
     What other commands have measured of the same subject stays, unless all of it is measured anew.
     """
+    if name is None:
+        return
     described = _described(Path(subject))
     found = Measurement(command(), dict(figures))
     earlier = read(name)

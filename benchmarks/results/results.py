@@ -22,7 +22,7 @@ what `python -m train RECIPE --data PATH --out runs/RUN` wrote, the recipe's opt
 its table. What has no record says "not run".
 
 - `frechet`: Fréchet distance of 10,000 samples to as many training images in the features of a
-  small frozen classifier (`benchmarks/quality/classifiers`); real test images have 0.03 on MNIST.
+  small frozen classifier (`benchmarks/quality/classifiers`).
   `density`, `coverage`, `precision`, `recall`: in the same features. `… real`: of real test images.
 - `sure`: the share of samples of which the classifier is at least 0.9 sure; `as asked`: the share
   that it recognises as the label asked for.
@@ -104,7 +104,7 @@ def _run(name: str, record: Record | None, figures: Sequence[str]) -> tuple[str,
 
 
 def _command(record: Record) -> str:
-    """The recipe with what `python -m train` must be told to train it so again."""
+    """The recipe with the options of `python -m train` that train it so again."""
     changed = _changed(record)
     options = [f" --{name} {changed[name][0]}" for name in _OPTIONS if name in changed]
     return record.run["recipe"]["name"] + "".join(options)

@@ -2,7 +2,7 @@
 
 All variants do the same work (float latents in, uint8 images out, or back) on the same seeded
 inputs and the same cores, in interleaved rounds. The ratios are to the plain export on ONNX Runtime
-as it comes: what `torch.onnx` and five lines give.
+with its defaults: what `torch.onnx` and five lines give.
 """
 
 from collections import deque
@@ -155,7 +155,7 @@ def _judged(case: Case, name: str, rates: list[float], baseline: list[float]) ->
 
 
 def has_bf16() -> bool:
-    """Whether this CPU computes in bfloat16 (AVX512-BF16 or AMX), as OpenVINO tells it."""
+    """Whether this CPU computes in bfloat16 (AVX512-BF16 or AMX), as OpenVINO reports it."""
     return is_installed() and "bf16" in precisions()
 
 

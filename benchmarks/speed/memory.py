@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--http", type=int, help="images over HTTP (50000; 4096 quick)")
     chosen = options.parse_args(arguments)
     streamed = chosen.stream or (100_000 if chosen.quick else 1_000_000)
-    asked = chosen.http or (4096 if chosen.quick else 50_000)
+    downloaded = chosen.http or (4096 if chosen.quick else 50_000)
     figures: list[Figure] = []
     with opened(chosen, ("vae32",)) as subjects:
         for subject in subjects:
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str]) -> None:
             figures.append(watch.figure(f"{subject.name} stream({streamed})"))
             # The service looks for `<name>/<version>` in its folder.
             with servers.running(servers.ours(subject.folder.parent.parent)) as started:
-                watch = download(started, subject.name, asked)
-            figures.append(watch.figure(f"{subject.name} POST /sample n={asked} npy"))
+                watch = download(started, subject.name, downloaded)
+            figures.append(watch.figure(f"{subject.name} POST /sample n={downloaded} npy"))
     publish(
         chosen,
         "memory",

@@ -2,7 +2,7 @@
 
 The words are in `performance.md` beside this module. There `{engines}` stands for the record of
 `python -m benchmarks engines --record` as a table, `{engines[a figure's name].ratio:.2f}` for one
-of its numbers.
+of its numbers, `{engines.subject[rounds]}` for a setting that it was measured with.
 """
 
 import argparse
@@ -18,11 +18,13 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 
 
 class Recorded(dict[str, Figure]):
-    """The figures of one record by name; as text, how they were measured and a table."""
+    """The figures of one record by name, and the settings of the run, `subject`; as text, how they
+    were measured and a table."""
 
     def __init__(self, path: Path) -> None:
         content = json.loads(path.read_text())
         super().__init__({k: figure_of(v) for k, v in content["figures"].items()})
+        self.subject = content["subject"]
         where = content["environment"]
         self.measured = (
             f"`{content['command']}`, {where['cpu']}, {where['cores']} cores, "

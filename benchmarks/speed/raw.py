@@ -1,4 +1,4 @@
-"""Engines driven directly, as their documentation shows: what others are compared with."""
+"""Engines called directly, as their documentation shows: the comparison for ours."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,7 @@
 """Rounds of loads on servers of which only one runs at a time.
 
 In each round every server is started, checked, warmed up, measured and ended, and the in-process
-ceiling is measured before and after ours and after the others. A load that fails is told as such
+ceiling is measured before and after ours and after the others. A load that fails is reported
 and never counted; a server that fails never stops the others.
 """
 
@@ -63,7 +63,7 @@ class Plan:
 
 
 def run(plan: Plan) -> Rounds:
-    """All rounds; a server that fails is told and left, never stops the others."""
+    """All rounds; a server that fails is reported and skipped, never stops the others."""
     found = Rounds()
     # No two requests of a whole run ask for the same image.
     numbers = count(1_000_000, 1_000_000)

@@ -1,5 +1,4 @@
-"""Servers as processes of their own: started on a free port of the loopback, ready, and surely gone
-afterwards."""
+"""Servers as separate processes: started on a free loopback port, ready, and always ended."""
 
 import os
 import signal

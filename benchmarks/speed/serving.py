@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     with opened(chosen, usual) as subjects, tempfile.TemporaryDirectory() as folder:
         plan, engine = prepare(chosen, subjects, Path(folder))
         found = run(plan)
-    figures = told(plan, found)
+    figures = figures_of(plan, found)
     if chosen.artifact is not None or chosen.precision != "fp32":
         figures = [replace(figure, bar=None) for figure in figures]
     publish(
@@ -91,8 +91,8 @@ def prepare(
 ) -> tuple[Plan, str]:
     """The servers and loads of the options, and the engine that all of them use.
 
-    Single images and arrays are asked of the first subject by name, which is the one that the
-    service takes where a request names none; the encoder is the first that there is.
+    Single images and arrays are sampled from the first subject by name, the service's default
+    model. Of the subjects with an encoder, the first is measured.
     """
     subjects = sorted(subjects, key=lambda subject: subject.name)
     subject = subjects[0]
@@ -172,7 +172,7 @@ def _target(subject: Subject, graph: str, chosen: argparse.Namespace) -> Target:
     return Target(subject.folder, graph, chosen.backend, chosen.precision, images)
 
 
-def told(plan: Plan, found: Rounds) -> list[Figure]:
+def figures_of(plan: Plan, found: Rounds) -> list[Figure]:
     """The figures of all rounds: each load on each server, then ours against others, then p99."""
     figures: list[Figure] = []
     loads = dict.fromkeys(one for several in plan.work.values() for one in several)

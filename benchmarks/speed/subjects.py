@@ -68,7 +68,7 @@ class Subject:
     def variant(
         self, model: Model, backend: str, precision: Precision | Literal["auto"]
     ) -> Variant:
-        """What `load` chose for `model`, asked for again with the same arguments."""
+        """What `load` chose for `model`, chosen again with the same arguments."""
         threads = max(1, cores() // model.runners)
         setting = Setting(model.runners, threads, model.max_batch)
         request = EngineRequest(backend, precision)

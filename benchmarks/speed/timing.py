@@ -1,4 +1,4 @@
-"""Timing for machines that others use too: variants take turns, and only medians are told.
+"""Timing for machines that others use too: variants take turns, and only medians are reported.
 
 A machine's speed drifts by tens of percent within minutes, so figures of different minutes say
 nothing about each other. Variants are timed in rounds (A B C, A B C, …); ratios are taken within a

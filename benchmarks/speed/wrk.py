@@ -109,10 +109,10 @@ def run(url: str, load: Load, connections: int, seconds: int, first: int) -> Res
             )
         except subprocess.TimeoutExpired:
             raise LoadError(f"wrk did not end within {limit} s") from None
-    return parse(finished.stdout, load, told=finished.stderr)
+    return parse(finished.stdout, load, stderr=finished.stderr)
 
 
-def parse(output: str, load: Load, told: str = "") -> Result:
+def parse(output: str, load: Load, stderr: str = "") -> Result:
     """The figures of wrk's output, as the script's `done` writes them; LoadError for a failed run.
 
     wrk ends its connections in the middle of their last requests, which counts as no error. A
@@ -120,7 +120,7 @@ def parse(output: str, load: Load, told: str = "") -> Result:
     """
     lines = [line for line in output.splitlines() if line.startswith(_MARK)]
     if not lines:
-        raise LoadError(f"wrk gave no figures: {(told or output).strip()[-300:]!r}")
+        raise LoadError(f"wrk gave no figures: {(stderr or output).strip()[-300:]!r}")
     figures: dict[str, Any] = json.loads(lines[-1].removeprefix(_MARK))
     kinds = ("connect", "read", "write", "status", "timeout")
     errors = [f"{figures[kind]} {kind}" for kind in kinds if figures[kind]]

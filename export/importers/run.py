@@ -76,9 +76,9 @@ def _imported(
 
 
 def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
-    """The training images [n, H, W, C] of a run's artifact, from where its data set lies; drawn
-    binary where it was trained so. ExportError where it is no run's, or they are not there, or are
-    others."""
+    """The training images [n, H, W, C] of a run's artifact, from the data set's folder; binary if
+    it was trained on binary images. Raises ExportError if the artifact is not of a run, or if its
+    images are missing or differ."""
     _find_train()
     from pydantic import ValidationError
 

@@ -1,7 +1,7 @@
 """What one run of a graph costs: the bytes alive at its peak, and its multiply-adds.
 
 Computed from the checked graph alone, by ONNX's shape inference at a batch and a size, before
-anything is allocated. It decides how many rows ride in one run, how many images an export compares,
+anything is allocated. It decides how many rows are in one run, how many images an export compares,
 and what a load or a request refuses.
 """
 
@@ -57,7 +57,7 @@ class Bounds:
         )
 
     def rows(self, memory: int, size: Size = ()) -> int:
-        """How many rows fit into so many bytes; 0 where not even one does."""
+        """How many rows fit into so many bytes; 0 if not even one does."""
         one = self.cost(1, size).bytes
         each = max(1, self.cost(2, size).bytes - one)
         return max(0, 1 + (memory - one) // each)

@@ -1,4 +1,4 @@
-"""The one list of what a graph may contain, and the one function that checks a graph against it.
+"""The list of what a graph may contain, and the function that checks a graph against it.
 
 The exporter calls `check_graph` before it writes a file, the runtime before any engine library
 sees one: creating an engine session already executes parts of the graph (constant folding).

@@ -1,4 +1,4 @@
-"""What the graphs of an artifact take and give: tensors with roles, and the graphs we know.
+"""The signatures of an artifact's graphs: tensors with roles, and the graphs we know.
 
 Which requests an artifact answers follows from the names of its graphs.
 """
@@ -82,7 +82,7 @@ class Signature:
 
     @property
     def gives_pixels(self) -> bool:
-        """Whether its outputs are images, which bear reduced precision; numbers stay exact."""
+        """Whether its outputs are images: only these may have reduced precision."""
         return all(tensor.dtype == "uint8" for tensor in self.outputs)
 
 

@@ -122,7 +122,7 @@ class Parity(Frozen):
 
 
 class Provenance(Frozen):
-    """Where the weights come from; `details` and `figures` are each recipe's own."""
+    """Where the weights come from; `details` and `figures` depend on the recipe."""
 
     source: str
     details: dict[str, Any] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Reading an artifact: everything is verified, held as bytes, and only then handed on.
+"""Reading an artifact: everything is verified and held as bytes before it is used.
 
 The engine gets the very bytes that were hashed, so nothing can change between check and use.
 Checksums find accidents, not attackers: whoever can write the folder can rewrite them. Signatures
@@ -49,8 +49,8 @@ class Artifact:
 
     @property
     def prior(self) -> Mixture | None:
-        """The mixture that its latents are drawn from; None: N(0, I). ArtifactError for what is no
-        such mixture."""
+        """The mixture that its latents are drawn from; None: N(0, I). Raises ArtifactError if it is
+        not valid."""
         return self._prior
 
     # Apart: a `cached_property` is no property to a protocol such as `Described`.

@@ -43,15 +43,20 @@ def load_model(args: argparse.Namespace, signed_by: Path | None = None) -> Model
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
+    """The artifact, how it runs, labels, and where the output goes."""
+    add_engine(parser)
     parser.add_argument("-o", "--out", type=Output.at, required=True, help=OUTPUTS)
     parser.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
 
 
-def add_columns(parser: argparse.ArgumentParser) -> None:
+def add_sheet(parser: argparse.ArgumentParser) -> None:
+    """`add_output`, for images that may go on a sheet."""
+    add_output(parser)
     parser.add_argument("--columns", type=positive, help="images across a sheet")
 
 
-def add_images(parser: argparse.ArgumentParser) -> None:
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """The pictures that `read_pictures` reads, and their size."""
     parser.add_argument(
         "images", type=Path, nargs="+", help="picture files, folders or zips of them, or one .npy"
     )
@@ -61,6 +66,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         default=MAX_PIXELS,
         help=f"refuse larger pictures (default {MAX_PIXELS})",
     )
+    add_size(parser)
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

@@ -4,24 +4,15 @@ import argparse
 
 import numpy as np
 
-from runtime.commands._arguments import (
-    add_engine,
-    add_images,
-    add_output,
-    add_size,
-    load_model,
-    read_pictures,
-)
+from runtime.commands._arguments import add_output, add_pictures, load_model, read_pictures
 from runtime.commands._output import counted
 from runtime.images.files import save_arrays
 from runtime.requests.encode import Encode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
     add_output(parser)
-    add_images(parser)
-    add_size(parser)
+    add_pictures(parser)
     parser.add_argument(
         "--seed", type=int, help="draw a latent of each posterior, with its log density"
     )

@@ -1,17 +1,15 @@
-"""Draw the images on the way from one seed's image to another's."""
+"""Draw images on the path between the latents of two seeds."""
 
 import argparse
 
-from runtime.commands._arguments import add_columns, add_engine, add_output, load_model, seeds
+from runtime.commands._arguments import add_sheet, load_model, seeds
 from runtime.commands._output import save
 from runtime.errors import InputError
 from runtime.requests.interpolate import Interpolate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
-    add_output(parser)
-    add_columns(parser)
+    add_sheet(parser)
     parser.add_argument("--seeds", type=seeds, required=True, help="two seeds: 3,8")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))

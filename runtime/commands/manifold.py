@@ -2,12 +2,11 @@
 
 import argparse
 
-from runtime.commands._arguments import add_engine, add_output, load_model
+from runtime.commands._arguments import add_output, load_model
 from runtime.commands._output import save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
     add_output(parser)
     parser.add_argument("--steps", type=int, default=20, help="images along each side")
 

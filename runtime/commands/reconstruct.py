@@ -4,25 +4,14 @@ import argparse
 
 import numpy as np
 
-from runtime.commands._arguments import (
-    add_columns,
-    add_engine,
-    add_images,
-    add_output,
-    add_size,
-    load_model,
-    read_pictures,
-)
+from runtime.commands._arguments import add_pictures, add_sheet, load_model, read_pictures
 from runtime.commands._output import save
 from runtime.requests.reconstruct import Reconstruct
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
-    add_output(parser)
-    add_columns(parser)
-    add_images(parser)
-    add_size(parser)
+    add_sheet(parser)
+    add_pictures(parser)
     parser.add_argument("--side-by-side", action="store_true", help="each picture beside its copy")
 
 

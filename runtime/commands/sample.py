@@ -7,14 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.commands._arguments import (
-    add_columns,
-    add_engine,
-    add_output,
-    add_size,
-    load_model,
-    seeds,
-)
+from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import save
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished
@@ -27,9 +20,7 @@ _SAME = ("offset", "seeds", "labels", "truncation", "size")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
-    add_output(parser)
-    add_columns(parser)
+    add_sheet(parser)
     add_size(parser)
     parser.add_argument("-n", type=int, help="how many (default: one, or one for each label)")
     parser.add_argument("--seed", type=int, help="the seed of all n images (default 0)")

@@ -3,26 +3,15 @@
 import argparse
 from pathlib import Path
 
-from runtime.commands._arguments import (
-    add_columns,
-    add_engine,
-    add_images,
-    add_output,
-    add_size,
-    load_model,
-    read_pictures,
-)
+from runtime.commands._arguments import add_pictures, add_sheet, load_model, read_pictures
 from runtime.commands._output import save
 from runtime.images import ImageSpec, fit, open_image
 from runtime.requests.translate import Translate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_engine(parser)
-    add_output(parser)
-    add_columns(parser)
-    add_images(parser)
-    add_size(parser)
+    add_sheet(parser)
+    add_pictures(parser)
     parser.add_argument("--mask", type=Path, help="a picture, white where the network is to act")
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
 

@@ -1,4 +1,4 @@
-"""The seam between batching and an engine library: a backend runs one graph on one batch."""
+"""The interface of engine libraries for batching: a backend runs one graph on one batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

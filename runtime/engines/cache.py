@@ -1,7 +1,7 @@
 """What is measured or built on this machine, kept outside the artifacts: a folder of JSON files.
 
-Each file says what it holds and for what; whatever does not fit is made anew. Nothing breaks where
-the folder is missing, damaged or cannot be written.
+Each file states its subject; an entry that does not fit is made again. A folder that is missing,
+damaged or not writable is no error.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def recall(folder: Path, kind: str, subject: Mapping[str, Any]) -> dict[str, Any
 
 
 def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:
-    """Keep `value` (JSON) for `subject` (JSON); without a word to the caller where it cannot be."""
+    """Keep `value` (JSON) for `subject` (JSON); a failure to write is only logged."""
     path = _path(folder, kind, subject)
     text = json.dumps({"subject": subject, "value": value}, indent=2)
     try:

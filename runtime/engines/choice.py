@@ -105,8 +105,8 @@ def _is_verified(variant: Variant) -> bool:
 def _opened(
     artifact: Artifact, variants: Sequence[Variant], setting: Setting, cache: Path
 ) -> Generator[dict[Variant, Backend]]:
-    """The reference and each variant that can be opened; closed at the end, but for those that
-    were taken out."""
+    """The reference and each variant that can be opened; closed at the end, except those that were
+    taken out."""
     backends: dict[Variant, Backend] = {}
     try:
         backends[REFERENCE] = open_backend(artifact, REFERENCE, setting, cache)

@@ -1,4 +1,4 @@
-"""What the backends on NVIDIA GPUs have in common: lanes on every device, and how they are told of.
+"""What the backends on NVIDIA GPUs have in common: lanes on every device, and their description.
 
 Several GPUs are lanes on several devices: which of them runs a batch makes no difference to it.
 """

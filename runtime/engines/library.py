@@ -29,7 +29,7 @@ class EngineLibrary(Protocol):
 
     @property
     def name(self) -> str:
-        """What `backend` calls it."""
+        """The value of `backend` that selects it."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class EngineLibrary(Protocol):
         ...
 
     def version(self, artifact: Artifact, cache: Path) -> Any:
-        """What its variants depend on beside the machine, as JSON: the installed version, and what
+        """What its variants depend on besides the machine, as JSON: the installed version, and what
         was built for the artifact. Imports nothing heavy."""
         ...
 

@@ -29,8 +29,8 @@ from runtime.machine import installed_version
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _LARGE_BYTES = 64 << 20
-"""A run of one image that holds more gives its memory back: an arena would keep the largest size
-that was ever asked for."""
+"""If a run of one image needs more, its memory is freed afterwards: an arena would keep the largest
+size that was ever allocated."""
 
 
 class OnnxRuntimeBackend:
@@ -138,7 +138,7 @@ def open_session(
         raise EngineError(f"onnxruntime cannot load {file} on {name}: {error}") from error
     if session.get_providers()[0] != name:
         raise EngineError(
-            f"onnxruntime was asked for {name} and fell back to {session.get_providers()}: "
+            f"expected onnxruntime to run on {name}, found it on {session.get_providers()}: "
             "check the CUDA and cuDNN libraries (latentserve[onnx-gpu] installs them)"
         )
     return session
@@ -164,7 +164,7 @@ class OnnxRuntime:
     def require_gpu(self) -> None:
         if not has_cuda():
             raise EngineError(
-                "device 'cuda' was asked for, but this onnxruntime has no CUDA provider: install "
+                "device: 'cuda': this onnxruntime has no CUDA provider: install "
                 "latentserve[onnx-gpu] instead of latentserve[onnx]"
             )
 

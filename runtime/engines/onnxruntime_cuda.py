@@ -20,7 +20,7 @@ from runtime.engines.onnxruntime import CUDA, import_onnxruntime, open_session
 from runtime.errors import EngineError
 
 _BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
-"""Batch sizes for which a graph is recorded, as far as they are asked for."""
+"""Batch sizes for which a CUDA graph is recorded, up to the largest batch in use."""
 
 
 def onnxruntime_cuda_backend(artifact: Artifact, variant: Variant, setting: Setting) -> GpuBackend:
@@ -47,8 +47,8 @@ def onnxruntime_cuda_backend(artifact: Artifact, variant: Variant, setting: Sett
 def provider_options(gpu: Gpu, stream: int) -> dict[str, str]:
     """How the CUDA provider runs: on the lane's stream, recorded as a CUDA graph.
 
-    TF32 is off: fp32 means fp32, and who wants fewer bits has the fp16 variant. NHWC is preferred,
-    the layout of tensor cores. The arena grows by what is asked for, not by doubling.
+    TF32 is off: fp32 means fp32, and there is an fp16 variant for fewer bits. NHWC is preferred,
+    the layout of tensor cores. The arena grows by what is allocated, not by doubling.
     """
     return {
         "device_id": str(gpu.index),

@@ -47,7 +47,7 @@ class OpenVinoBackend:
         openvino = _import_openvino()
         if variant.precision not in precisions():
             raise EngineError(
-                f"openvino computes in {' or '.join(precisions())} on this CPU, asked for "
+                f"precision: expected {' or '.join(precisions())} (openvino on this CPU), found "
                 f"{variant.precision}: precision='auto' takes what there is"
             )
         core = openvino.Core()
@@ -115,7 +115,7 @@ def is_installed() -> bool:
 
 @cached
 def precisions() -> tuple[str, ...]:
-    """The arithmetic that this machine's CPU has, as OpenVINO tells it: fp32, and perhaps bf16."""
+    """The precisions of this machine's CPU, as OpenVINO reports them: fp32, and perhaps bf16."""
     capabilities = _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
 

@@ -57,9 +57,9 @@ def requested(request: EngineRequest) -> list[EngineLibrary]:
 
 
 def on_gpu(request: EngineRequest) -> bool:
-    """Whether to run on a GPU: as requested, or where there are one and an engine for it.
+    """Whether to run on a GPU: as requested; by default, if there are a GPU and an engine for it.
 
-    Raises InputError as `requested`, EngineError where a GPU is requested in vain.
+    Raises InputError as `requested`, EngineError if a GPU is requested and cannot be used.
     """
     able = [engine for engine in requested(request) if "cuda" in engine.places]
     if request.device == "cpu" or not able:

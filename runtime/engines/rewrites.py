@@ -58,7 +58,7 @@ def forms(model: "ModelProto") -> tuple[Form, ...]:
 
 
 class _Graph:
-    """What passes ask of the graph they rewrite, and the constants and names they add to it."""
+    """The graph that passes rewrite: queries, and the constants and names that they add."""
 
     def __init__(self, model: "ModelProto") -> None:
         self._model = model

@@ -76,8 +76,8 @@ def find_plans(
 
 
 def verify_plan(artifact: Artifact, graph: str, plan: Plan, gpu: Gpu) -> dict[str, Any]:
-    """Run one plan by itself, at every batch size that it will be run at, and hold it against the
-    reference: the worst figures, where and by what they were found; or WrongImagesError."""
+    """Run one plan at every batch size that it will be used with, compare it with the reference,
+    and return the worst figures, and where and by what they were found. Raises WrongImagesError."""
     key = plan.key
     library = import_tensorrt(key.flavor)
     spec = graph_specs(artifact.manifest, key.precision)[graph]

@@ -38,18 +38,17 @@ def interpolate(
     return (direction / np.sin(angle) * length).astype(np.float32)
 
 
-def manifold_grid(steps: int, prior: Mixture | None = None, span: float = 0.95) -> Float32Array:
+def manifold_grid(steps: int, prior: Mixture | None = None) -> Float32Array:
     """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, 2].
 
-    The steps are equal in probability under the prior, not in coordinates, over the middle `span`
+    The steps are equal in probability under the prior, not in coordinates, over the middle 95%
     of each axis: linearly spaced probabilities through the inverse normal distribution function
     (Kingma & Welling 2014, arXiv:1312.6114, appendix A). The first axis points right, the second
     up. For a mixture, each axis uses the quantiles of its own marginal distribution.
     """
     from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
 
-    half = span / 2
-    probabilities = np.linspace(0.5 - half, 0.5 + half, steps) if steps > 1 else np.array([0.5])
+    probabilities = np.linspace(0.025, 0.975, steps) if steps > 1 else np.array([0.5])
     if prior is None:
         first = second = ndtri(probabilities)
     else:

@@ -22,10 +22,10 @@ from benchmarks.gpu.cases import (
     Case,
     Cost,
     Result,
+    figures_of,
     judge,
     ordered,
     take_turns,
-    tell,
 )
 from benchmarks.speed.engines import MissingError
 from runtime.artifact.graphs import GraphSpec, TensorSpec
@@ -108,8 +108,8 @@ def test_a_variant_that_fails_stops_no_other() -> None:
     assert found.missing["absent"] == "not installed"
 
 
-def test_every_variant_is_told_against_plain_torch() -> None:
-    figures = {figure.variant: figure for figure in tell(result(), CARD, COST)}
+def test_every_variant_is_compared_with_plain_torch() -> None:
+    figures = {figure.variant: figure for figure in figures_of(result(), CARD, COST)}
     enqueue = figures["tensorrt: raw loop, enqueue only"]
     assert enqueue.ratio == pytest.approx((5 + 5 / 1.1) / 2)
     assert enqueue.details["of matrix peak"] == pytest.approx(0.5)

@@ -157,10 +157,10 @@ def test_a_model_of_another_size_has_no_data_set(tmp_path: Path) -> None:
         served.data_set_of(model)
 
 
-@pytest.mark.parametrize(("data", "told"), [("mnist-binarised", 0), ("letters", 1)])
+@pytest.mark.parametrize(("data", "count"), [("mnist-binarised", 0), ("letters", 1)])
 def test_a_model_of_other_data_of_that_shape_is_warned_of(
     data: str,
-    told: int,
+    count: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -170,7 +170,9 @@ def test_a_model_of_other_data_of_that_shape_is_warned_of(
     with runtime.load(folder) as model:
         caplog.clear()
         assert served.data_set_of(model) == "mnist"
-    assert caplog.text.count(f"tiny-vae was trained on {data} and is judged as if on mnist") == told
+    assert (
+        caplog.text.count(f"tiny-vae was trained on {data} and is judged as if on mnist") == count
+    )
 
 
 def test_the_class_trained_on_is_read_from_the_data_sets_name(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_commands_are_those_of_the_figures_shown(
     assert "manifold" not in page
 
 
-def test_a_recipe_that_changed_since_is_told(run: Path) -> None:
+def test_a_recipe_that_changed_since_is_marked(run: Path) -> None:
     recipe = RECIPE_JSON.dump_python(RECIPES["mnist_vae_2d"](), mode="json")
     recipe |= {"seed": 3, "steps": 7}
     recipe["objective"]["network"]["hidden"] = 11

@@ -49,9 +49,9 @@ def test_replies_that_are_too_short_do_not_count() -> None:
         wrk.parse(output(), Load("/sample", 64, "{}", least_bytes=12288))
 
 
-def test_output_without_figures_is_told() -> None:
+def test_output_without_figures_is_reported() -> None:
     with pytest.raises(LoadError, match="unable to connect"):
-        wrk.parse("", SINGLE, told="unable to connect to 127.0.0.1:1 Connection refused")
+        wrk.parse("", SINGLE, stderr="unable to connect to 127.0.0.1:1 Connection refused")
 
 
 def test_a_missing_wrk_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

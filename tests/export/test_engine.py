@@ -90,7 +90,7 @@ def test_other_gpus(capability: str, tmp_path: Path) -> None:
     assert [b.error for b in build_engines(artifact, asked, tmp_path)] == [None, None]
 
 
-def test_what_a_gpu_lacks_is_told_in_its_builders_words(tmp_path: Path) -> None:
+def test_what_a_gpu_lacks_is_reported_in_the_builders_words(tmp_path: Path) -> None:
     artifact = read_artifact(Path("artifacts/mnist-vae-2d"))
     asked = options(capability=(7, 5), buckets=parse_buckets((4,), None))
     decode, encode = build_engines(artifact, asked, tmp_path)
@@ -98,7 +98,7 @@ def test_what_a_gpu_lacks_is_told_in_its_builders_words(tmp_path: Path) -> None:
     assert "FP32 GEMM is not supported" in str(encode.error)
 
 
-def test_progress_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     artifact = read_artifact(Path("artifacts/mnist-vae-2d"))
     asked = options(buckets=parse_buckets((4,), None))
     list(build_engines(artifact, asked, tmp_path, progress=True))

@@ -1,7 +1,7 @@
 """A tiny backend and observer that a test can hold, fail and inspect."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,16 @@ from numpy.typing import NDArray
 from runtime.engines.backend import Backend, Inputs, Tensors, arrays, into
 
 WAIT = 20.0  # seconds; only ever reached when something is broken
+
+
+def in_threads(client: Callable[[int], None], count: int) -> None:
+    """`client(0)`, `client(1)`, ... at once, each in a thread of its own."""
+    threads = [threading.Thread(target=client, args=(k,)) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 class FakeBackend:

@@ -1,4 +1,4 @@
-"""The register of data sources: each is a function from `--data` to splits, named by `@source`."""
+"""The registry of data sources: each is a function from `--data` to splits, named by `@source`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def load(
 
 
 def needed(path: Path | None, what: str) -> Path:
-    """`--data`, for a source that cannot do without it."""
+    """`path`, which this source requires; DataError without it."""
     if path is None:
         raise DataError(f"--data: expected {what}, found nothing")
     return path

@@ -24,8 +24,9 @@ def latent_information(
 
 
 def mutual_information_gap(information: ArrayLike, factors: ArrayLike) -> float:
-    """Mean over the factors of the gap between the two latents that know most of it, as a share of
-    the factor's entropy: 1 where one dimension tells each factor and no other tells any of it.
+    """Mean over the factors of the gap between the two largest informations of a latent dimension
+    about the factor, as a share of the factor's entropy: 1 where one dimension determines each
+    factor and no other holds any information about it.
 
     information [Z, F] in nats, factors [N, F], integers. Chen et al. (2018), arXiv:1802.04942,
     section 4, here from histograms of the posterior means, as Locatello et al. (2019),

@@ -44,11 +44,11 @@ class DCGANParams:
     classes: int = 0
     """Number of labels; 0 makes both networks unconditional."""
     generator_labels: Literal["batch_norm", "concatenate"] = "batch_norm"
-    """The label sets gain and bias of every batch norm, or stands beside the latent, one-hot."""
+    """The label sets gain and bias of every batch norm, or is joined to the latent, one-hot."""
     discriminator_labels: Literal["project", "concatenate", "classify"] = "project"
     """The label scores its match with the picture by projection (Miyato and Koyama 2018, eq. 3,
-    arXiv:1802.05637), or stands beside the picture, one map a class; or it is not read but told
-    (auxiliary classifier: Odena et al. 2017, arXiv:1610.09585)."""
+    arXiv:1802.05637), or is joined to the picture, one map per class; or the
+    discriminator predicts it (auxiliary classifier: Odena et al. 2017, arXiv:1610.09585)."""
     generator_width: int = 64
     """Channels of the generator's last feature map; every earlier one has twice as many."""
     discriminator_width: int = 64

@@ -227,7 +227,7 @@ def _doubled(features: Tensor) -> Tensor:
 
 
 def _weighted(layer: nn.Conv2d | nn.Linear | nn.Embedding, spectral: bool) -> nn.Module:
-    """Orthogonal weights (BigGAN, appendix B), zero bias, and spectral norm where asked."""
+    """Orthogonal weights (BigGAN, appendix B), zero bias, and spectral norm if `spectral_norm`."""
     nn.init.orthogonal_(layer.weight)
     if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -59,7 +59,7 @@ class VAEParams:
     def build(
         self, flow: "Callable[[Encoder], nn.Module] | None" = None
     ) -> "tuple[nn.Module, Decoder]":
-        """Encoder and decoder; `flow` makes of the encoder one with another posterior."""
+        """Encoder and decoder; with `flow`, the posterior is an inverse autoregressive flow."""
         encoder = Encoder(self)
         return flow(encoder) if flow else encoder, Decoder(self)
 
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def logits(self, latents: Tensor) -> Tensor:
-        """What the sigmoid would turn into images; a Bernoulli likelihood is stable on these."""
+        """Logits of the images, on which a Bernoulli likelihood is numerically stable."""
         return self.layers(latents)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class ELBO:
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """Bernoulli: grey values in [0, 1] are means of Bernoulli pixels; gaussian: fixed scale."""
     binarise: bool = False
-    """Train on binary pixels, drawn anew at every step with the grey values as their means."""
+    """Train on binary pixels, drawn again at every step with the grey values as their means."""
     gaussian_log_scale: float = -2.0
     beta: float = 1.0
     warm_up: float = 0.0

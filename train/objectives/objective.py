@@ -1,6 +1,6 @@
 """What the loop needs to know of a model family: its networks, its phases, how it is judged.
 
-The loop sees one optimiser a phase and the network that draws; it never asks which family it runs.
+The loop sees one optimiser per phase and the network that draws; it knows no model family.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ class Objective(Protocol):
     networks: nn.ModuleDict
     """Everything that trains."""
     model: nn.ModuleDict
-    """What outlives training, averaged where the recipe asks: `decoder` and maybe `encoder`."""
+    """What outlives training, averaged if the recipe says so: `decoder` and maybe `encoder`."""
 
     def latents(self, count: int, device: torch.device) -> Tensor:
         """Latents from the prior, float [count, latent]."""

@@ -42,6 +42,6 @@ def mnist_cgan_concatenate() -> Recipe:
 def mnist_acgan() -> Recipe:
     return variant(
         mnist_cgan(),
-        "the discriminator tells the label (auxiliary classifier)",
+        "the discriminator predicts the label (auxiliary classifier)",
         network={"discriminator_labels": "classify"},
     )

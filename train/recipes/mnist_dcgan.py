@@ -40,20 +40,12 @@ def mnist_dcgan() -> Recipe:
 
 @recipe
 def mnist_dcgan_linear_end() -> Recipe:
-    return variant(
-        mnist_dcgan(),
-        "no tanh at the generator's end",
-        network={"tanh": False},
-    )
+    return variant(mnist_dcgan(), "no tanh at the generator's end", network={"tanh": False})
 
 
 @recipe
 def mnist_dcgan_uniform_prior() -> Recipe:
-    return variant(
-        mnist_dcgan(),
-        "latents uniform in [-1, 1] instead of normal",
-        prior="uniform",
-    )
+    return variant(mnist_dcgan(), "latents uniform in [-1, 1] instead of normal", prior="uniform")
 
 
 @recipe
@@ -78,7 +70,7 @@ def mnist_dcgan_sparse() -> Recipe:
 @recipe
 def mnist_dcgan_odd_kernel() -> Recipe:
     """5 x 5, the size of Radford et al. (2016): more weights than 4 x 4, and a discriminator that
-    ends in features of 4 x 4 instead of 3 x 3, so that not the grid alone differs."""
+    ends in features of 4 x 4 instead of 3 x 3, so more than the grid differs."""
     return variant(
         mnist_dcgan(),
         "kernels of side 5, which the stride of 2 does not divide",

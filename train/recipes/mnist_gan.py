@@ -1,6 +1,6 @@
 """One pair of networks and one budget, 3,000 batches of 64: losses and techniques.
 
-What differs from `mnist_gan` is what a recipe is named for, and what its paper asks for with it:
+A recipe differs from `mnist_gan` in what it is named for, and in what its paper prescribes with it:
 no momentum where the critic is far ahead or penalised.
 """
 
@@ -9,7 +9,7 @@ from train.networks.dcgan import DCGANParams
 from train.objectives import AdamParams, Adversarial
 from train.recipes.recipe import Recipe, recipe, variant
 
-_NO_MOMENTUM = AdamParams(2e-4, (0.0, 0.99))
+_NO_MOMENTUM = dict.fromkeys(("generator", "discriminator"), AdamParams(2e-4, (0.0, 0.99)))
 
 
 @recipe
@@ -59,8 +59,7 @@ def mnist_wgan() -> Recipe:
         loss="wasserstein",
         weight_clip=0.01,
         critic_steps=5,
-        generator=_NO_MOMENTUM,
-        discriminator=_NO_MOMENTUM,
+        **_NO_MOMENTUM,
     )
 
 
@@ -72,8 +71,7 @@ def mnist_wgan_gp() -> Recipe:
         loss="wasserstein",
         gradient_penalty=10.0,
         critic_steps=5,
-        generator=_NO_MOMENTUM,
-        discriminator=_NO_MOMENTUM,
+        **_NO_MOMENTUM,
     )
 
 
@@ -85,8 +83,7 @@ def mnist_r3gan() -> Recipe:
         loss="relativistic",
         r1=1.0,
         r2=1.0,
-        generator=_NO_MOMENTUM,
-        discriminator=_NO_MOMENTUM,
+        **_NO_MOMENTUM,
     )
 
 
@@ -119,17 +116,11 @@ def mnist_historical_averaging() -> Recipe:
 
 @recipe
 def mnist_label_smoothing() -> Recipe:
-    return variant(
-        mnist_gan(),
-        "real images have the target 0.9 instead of 1",
-        label_smoothing=0.1,
-    )
+    return variant(mnist_gan(), "real images have the target 0.9 instead of 1", label_smoothing=0.1)
 
 
 @recipe
 def mnist_virtual_batch_norm() -> Recipe:
     return variant(
-        mnist_gan(),
-        "generator normed by a reference batch",
-        network={"generator_norm": "virtual"},
+        mnist_gan(), "generator normed by a reference batch", network={"generator_norm": "virtual"}
     )

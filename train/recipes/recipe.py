@@ -77,8 +77,8 @@ _IMMATERIAL = frozenset({"summary", "checkpoint_every", "sample_every", "log_eve
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two recipes (as JSON) train otherwise, by their dotted name. A setting
-    that one of them does not have, being older, is none."""
+    """The settings in which two recipes (as JSON) differ, by dotted name. A setting that only one
+    of them has does not count: the other recipe is older."""
     found = {}
     for name in one.keys() & other.keys() - _IMMATERIAL:
         mine, theirs = one[name], other[name]

@@ -86,7 +86,7 @@ def mnist_vae_binary() -> Recipe:
 
 @recipe
 def mnist_vae_iaf() -> Recipe:
-    """For three quarters of the steps, so that what it gains is not gained by training longer."""
+    """For three quarters of the steps, so that its gain does not come from longer training."""
     flow = variant(
         mnist_vae_binary(),
         "the same network with an inverse autoregressive flow as its posterior",

@@ -1,6 +1,6 @@
-"""The CUDA calls that are made, on one device: memory, streams, copies and graphs.
+"""The CUDA calls that we make, on one device: memory, streams, copies and graphs.
 
-`Cuda` is what the rest of the package knows; `CudaRuntime` is the real one, over cuda-bindings.
+`Cuda` is the interface for the rest of the package; `CudaRuntime` implements it by cuda-bindings.
 Pointers, streams and graphs are plain integers.
 """
 
@@ -18,7 +18,7 @@ from runtime.errors import EngineError, OutOfDeviceMemoryError
 
 
 def as_memory_error(error: EngineError) -> EngineError:
-    """The error of a library that says in words alone that the device's memory is full."""
+    """For libraries that report full device memory only in an error's text."""
     text = str(error).lower()
     full = "out of memory" in text or "failed to allocate" in text
     return OutOfDeviceMemoryError(str(error)) if full else error

@@ -182,7 +182,7 @@ def open_lane(
     fits.
     """
     least = max(engine.buckets[0] for engine in engines.values())  # every graph keeps one
-    largest = max(largest, least)  # rows beyond what is asked for are padding
+    largest = max(largest, least)  # rows beyond those of the request are padding
     sizes = sorted({b for e in engines.values() for b in e.buckets if least <= b <= largest})
     full: OutOfDeviceMemoryError | None = None
     for size in reversed(sizes):

@@ -104,7 +104,7 @@ class Slot:
     def run(self, inputs: Inputs, rows: int) -> dict[str, NDArray[Any]]:
         """The outputs of so many rows: views of buffers that the next run writes again.
 
-        Rows beyond them hold what an earlier run left there, and what comes of it is not looked at.
+        Further rows hold values of an earlier run, and their outputs are ignored.
         """
         latents = inputs.get("latents")
         draws = isinstance(latents, Draws) and self._drawing is not None

@@ -82,8 +82,8 @@ def data_types(library: TensorRT) -> dict[str, Any]:
 
 @cache
 def logger_of(flavor: Flavor) -> tuple[Any, deque[str]]:
-    """The flavor's logger, which passes on to ours, and what it said of errors: the calls
-    themselves only return None. TensorRT knows one logger a process, and keeps hold of it."""
+    """The flavor's logger, which forwards to ours, and the errors that it reported: failed calls
+    only return None. TensorRT knows one logger a process, and keeps hold of it."""
     library = import_tensorrt(flavor)
     said: deque[str] = deque(maxlen=20)
     severity = library.ILogger.Severity

@@ -1,7 +1,7 @@
-"""Exactly what is called of TensorRT, as types: its bindings ship none.
+"""The part of TensorRT that we call, as types: its bindings ship none.
 
-One description serves TensorRT 10.13 and later, 11, and TensorRT for RTX. The tests hold every name
-here against the real bindings of each, as far as they are installed; they cannot run them.
+One description serves TensorRT 10.13 and later, 11, and TensorRT for RTX. The tests check that
+the installed bindings have every name here; they cannot run them.
 """
 
 from collections.abc import Sequence
@@ -57,10 +57,7 @@ class ITimingCache(Protocol):
 
 class IBuilderConfig(Protocol):
     progress_monitor: Any
-    hardware_compatibility_level: Any
 
-    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...
-    def set_flag(self, flag: Any) -> None: ...
     def clear_flag(self, flag: Any) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache: ...
@@ -118,7 +115,7 @@ class Runtime(Protocol):
 
 
 class TensorRT(Protocol):
-    """The module, of either flavor. What enumerations have of what is used stands below them."""
+    """The module of either flavor. Below each enumeration: the members that we use."""
 
     __version__: str
     ILogger: Any
@@ -128,10 +125,6 @@ class TensorRT(Protocol):
     DataType: Any
     ExecutionContextAllocationStrategy: Any
     """USER_MANAGED."""
-    HardwareCompatibilityLevel: Any
-    """NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY."""
-    MemoryPoolType: Any
-    """WORKSPACE."""
     NetworkDefinitionCreationFlag: Any
     """STRONGLY_TYPED."""
     TensorIOMode: Any

@@ -1,4 +1,4 @@
-"""Is a plan right? Asked on the GPU that is to run it, of every batch size by itself.
+"""Verify a plan on the GPU that will run it, at each batch size by itself.
 
 TensorRT has given wrong images for batches above one without an error (NVIDIA/TensorRT#4853), and
 different ones for equal rows of a batch (#4813). So every row is compared with ONNX Runtime's fp32,
@@ -33,7 +33,7 @@ _SEED = 5
 def verify(
     artifact: Artifact, graph: str, spec: GraphSpec, backend: Backend, batch: int
 ) -> dict[str, Any]:
-    """Run `batch` rows at once and hold them against the reference: the figures found.
+    """Run `batch` rows at once, compare them with the reference, and return the figures.
 
     Raises WrongImagesError where the rows are too far from the reference's, or equal rows differ.
     """

@@ -17,7 +17,7 @@ from runtime.batching.capacity import FixedCapacity
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.errors import EngineError, InputError, OverloadedError
-from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend
+from tests.runtime.fakes import WAIT, FakeBackend, Recorder, ShortBackend, in_threads
 
 
 @pytest.fixture
@@ -325,12 +325,7 @@ def test_many_threads_many_sizes(backend: FakeBackend) -> None:
             if not np.array_equal(rows, 2 * np.arange(first, first + count, dtype=np.float32)):
                 wrong.append(first)
 
-    threads = [threading.Thread(target=client, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT)
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(client, 8)
     assert not wrong
     assert batcher.queued == 0
     batcher.close()

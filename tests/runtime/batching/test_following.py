@@ -1,6 +1,5 @@
 """Jobs that another job follows: one request, one future."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -14,7 +13,7 @@ from runtime.batching.batcher import Batcher
 from runtime.batching.capacity import FixedCapacity
 from runtime.batching.jobs import Job
 from runtime.errors import EngineError, InputError, OverloadedError
-from tests.runtime.fakes import WAIT, FakeBackend, Recorder
+from tests.runtime.fakes import WAIT, FakeBackend, Recorder, in_threads
 
 
 @pytest.fixture
@@ -159,12 +158,7 @@ def test_many_threads(backend: FakeBackend) -> None:
             if found != [(n, 4.0 * n) for n in range(count)]:
                 wrong.append(count)
 
-    threads = [threading.Thread(target=client, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT)
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(client, 8)
     assert not wrong
     assert batcher.queued == 0
     batcher.close()

@@ -12,7 +12,7 @@ from runtime.batching.batcher import Batcher
 from runtime.batching.capacity import Capacity, fitting_rows
 from runtime.batching.jobs import Job
 from runtime.errors import OverloadedError
-from tests.runtime.fakes import WAIT, FakeBackend
+from tests.runtime.fakes import WAIT, FakeBackend, in_threads
 
 
 def of_height(height: int) -> Size:
@@ -176,12 +176,7 @@ def test_many_threads_many_sizes_within_memory() -> None:
             made = job(1000, count, LARGE) if (k + i) % 2 else job(0, count)
             assert len(batcher.submit(made).result(WAIT)) == count
 
-    threads = [threading.Thread(target=client, args=(k,)) for k in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT)
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(client, 6)
     batcher.close()
     assert batcher.queued == 0
     assert 0 < backend.peak <= 30

@@ -229,12 +229,6 @@ class FakeTensorRT(ModuleType):
     class ExecutionContextAllocationStrategy(IntEnum):
         STATIC, USER_MANAGED = range(2)
 
-    class HardwareCompatibilityLevel(IntEnum):
-        NONE, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY = range(3)
-
-    class MemoryPoolType(IntEnum):
-        WORKSPACE = 0
-
     class NetworkDefinitionCreationFlag(IntEnum):
         STRONGLY_TYPED = 1
 
@@ -290,19 +284,11 @@ class FakeParser:
 
 class FakeConfig:
     progress_monitor: Any = None
-    hardware_compatibility_level = FakeTensorRT.HardwareCompatibilityLevel.NONE
 
     def __init__(self) -> None:
         self.flags = {FakeTensorRT.BuilderFlag.TF32}
-        self.pools: dict[Any, int] = {}
         self.profiles: list[Any] = []
         self.timing = b""
-
-    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-        self.pools[pool] = size
-
-    def set_flag(self, flag: Any) -> None:
-        self.flags.add(flag)
 
     def clear_flag(self, flag: Any) -> None:
         self.flags.discard(flag)
@@ -354,8 +340,6 @@ class FakeBuilder:
         self.library.built += 1
         note = {
             "flags": sorted(config.flags),
-            "hardware": config.hardware_compatibility_level,
-            "workspace": config.pools.get(FakeTensorRT.MemoryPoolType.WORKSPACE),
             "profiles": [profile.shapes for profile in config.profiles],
         }
         header = json.dumps(note).encode()

@@ -34,10 +34,8 @@ ENUMERATIONS = {
     "BuilderFlag": ("TF32", "VERSION_COMPATIBLE"),
     "DataType": ("FLOAT", "UINT8", "INT64"),
     "ExecutionContextAllocationStrategy": ("USER_MANAGED",),
-    "HardwareCompatibilityLevel": ("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"),
     "ILogger": ("Severity", "log"),
     "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
-    "MemoryPoolType": ("WORKSPACE",),
     "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),
     "TensorIOMode": ("INPUT", "OUTPUT"),
 }

@@ -436,7 +436,7 @@ def test_the_names_of_plans_are_part_of_the_choice(tmp_path: Path) -> None:
     assert names(tmp_path, "a" * 64) == []
 
 
-def test_asked_for_in_vain(artifacts: Path, tmp_path: Path) -> None:
+def test_what_cannot_run_is_refused(artifacts: Path, tmp_path: Path) -> None:
     folder = artifacts / "tiny-plain"
     with pytest.raises(EngineError, match=r"no CUDA provider: install latentserve\[onnx-gpu\]"):
         runtime.load(folder, device="cuda", backend="onnxruntime")
@@ -450,7 +450,7 @@ def test_asked_for_in_vain(artifacts: Path, tmp_path: Path) -> None:
         runtime.load(folder, backend="tensorflow")
 
 
-def test_without_cuda_bindings_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cuda_bindings_the_install_line_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     import_cuda.cache_clear()
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     with pytest.raises(EngineError, match=r"cuda-bindings cannot be imported .*latentserve\["):
