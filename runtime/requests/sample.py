@@ -70,7 +70,7 @@ class Sample:
     def latents(self, model: Described) -> Float32Array:
         """The latents of all images: [n, *latent]."""
         spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
-        return np.asarray(self._draws(model, spec, size)(0, self.counter.count))
+        return np.asarray(self._draws(model, spec, size)(self.counter))
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
@@ -100,10 +100,10 @@ class Sample:
         )
 
         def rows(start: int, stop: int) -> Inputs:
-            inputs = given.rows(start, stop)
+            inputs, part = given.rows(start, stop), counter.slice(start, stop)
             if drawn is not None:
-                inputs[drawn.name] = integers(counter.slice(start, stop), Stream.LABEL, classes)
-            return with_tensor(spec, "latents", draws(start, stop), inputs)
+                inputs[drawn.name] = integers(part, Stream.LABEL, classes)
+            return with_tensor(spec, "latents", draws(part), inputs)
 
         return Job("decode", counter.count, rows, images_of, size)
 
@@ -118,13 +118,11 @@ class Sample:
 
     def _draws(
         self, model: Described, spec: Signature, size: Size
-    ) -> Callable[[int, int], Draws | Float32Array]:
-        """The latents of images start..stop; where the graph truncates by itself, not truncated."""
-        truncation, counter, prior = check_truncation(self.truncation), self.counter, model.prior
+    ) -> Callable[[Counter], Draws | Float32Array]:
+        """The latents of some of the images; where the graph truncates by itself, not truncated."""
+        truncation, prior = check_truncation(self.truncation), model.prior
         if spec.input("truncation") is not None:
             truncation = None
         latents = spec.input("latents")
         shape = () if latents is None else latents.at(size)
-        return lambda start, stop: latent_draws(
-            shape, prior, counter.slice(start, stop), truncation
-        )
+        return lambda counter: latent_draws(shape, prior, counter, truncation)
