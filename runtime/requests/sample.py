@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Signature
+from runtime.artifact.graphs import Role, Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
-from runtime.engines.backend import Inputs
+from runtime.engines.backend import Inputs, arrays
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import (
@@ -26,9 +26,9 @@ from runtime.requests.checks import (
     check_size,
     check_truncation,
 )
-from runtime.requests.inputs import conditions, drawn_labels, latent_draws, with_tensor
+from runtime.requests.inputs import conditions, drawn_labels, latent_draws
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
+from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ class Sample:
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""
         job = self.job(model)
-        return {name: np.asarray(values) for name, values in job.rows(0, job.count).items()}
+        return arrays(job.rows(0, job.count))
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
         spec, size = graph_of(manifest, "decode"), self._size(manifest)
         counter, draws = self.counter, self._draws(model, spec, size)
         labels = check_labels(manifest, self.labels, counter.count)
-        drawn = spec.input("labels") if labels is None else None
-        classes = len(manifest.labels or ())
-        given = conditions(
+        draws_labels = labels is None and spec.input("labels") is not None
+        classes = len(manifest.labels or ()) if draws_labels else 0
+        rest = conditions(
             manifest,
             "decode",
             spec,
@@ -100,10 +100,11 @@ class Sample:
         )
 
         def rows(start: int, stop: int) -> Inputs:
-            inputs, part = given.rows(start, stop), counter.slice(start, stop)
-            if drawn is not None:
-                inputs[drawn.name] = integers(part, Stream.LABEL, classes)
-            return with_tensor(spec, "latents", draws(part), inputs)
+            part = counter.slice(start, stop)
+            given: dict[Role, Any] = {"latents": draws(part)}
+            if classes:
+                given["labels"] = drawn_labels(classes, part)
+            return rest.rows(start, stop, given)
 
         return Job("decode", counter.count, rows, images_of, size)
 
