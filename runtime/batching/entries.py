@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.batching.capacity import Needs
 from runtime.batching.jobs import Job
 
 
@@ -23,6 +24,7 @@ class Entry:
     job: Job[Any]
     future: Future[Any]
     arrived: float = field(default_factory=time.monotonic)
+    needs: Needs = Needs(1)
     window: int = 0
     row_bytes: int = 0
     taken: int = 0

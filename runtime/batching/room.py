@@ -19,13 +19,14 @@ class Room:
         self._bytes = 0
 
     def measure(self, entry: Entry) -> None:
-        """Set what an entry counts for: at most four batches and never more than the queue holds,
-        so that a huge job leaves room for others and fits into an empty queue."""
-        graph, size = entry.job.graph, entry.job.size
-        entry.window = min(self._max_images, 4 * self._capacity.rows(graph, size))
+        """Set what an entry's rows need, and what it counts for: at most four batches and never
+        more than the queue holds, so that a huge job leaves room for others and fits into an empty
+        queue."""
+        entry.needs = self._capacity.needs(entry.job.graph, entry.job.size)
+        entry.window = min(self._max_images, 4 * entry.needs.most)
         if self._max_bytes is None:
             return
-        entry.row_bytes = min(self._capacity.row_bytes(graph, size), self._max_bytes)
+        entry.row_bytes = min(entry.needs.waiting, self._max_bytes)
         if entry.row_bytes:
             entry.window = min(entry.window, self._max_bytes // entry.row_bytes)
 
