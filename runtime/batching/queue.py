@@ -44,9 +44,9 @@ class JobQueue:
         runners: int,
         whole_batches: bool,
     ) -> None:
-        self._memory = capacity.memory
+        self._capacity = capacity
         self._observer = observer
-        self._room = Room(capacity, max_images, max_bytes)
+        self._room = Room(max_images, max_bytes)
         self._runners = runners
         self._whole_batches = whole_batches
         self._queue: deque[Entry] = deque()
@@ -102,6 +102,7 @@ class JobQueue:
             if entry.settled:
                 return
             entry.job, entry.arrived = job, time.monotonic()
+            entry.needs = self._capacity.needs(job.graph, job.size)
             entry.taken = entry.done = 0
             entry.outputs = None
             self._room.measure(entry)
@@ -241,9 +242,9 @@ class JobQueue:
     def _fitting(self, first: Entry) -> int:
         """How many rows like this entry's may run now; 0 where a run has to end first."""
         rows = self._share(first)
-        if self._memory is None:
+        if self._capacity.memory is None:
             return rows
-        fitting = first.needs.fitting(rows, self._memory - self._running_bytes)
+        fitting = first.needs.fitting(rows, self._capacity.memory - self._running_bytes)
         # A row that is larger than all there is runs alone.
         return fitting if fitting or self._running_images else 1
 
@@ -263,7 +264,7 @@ class JobQueue:
 
     def _watched(self, job: Job[Any]) -> Entry:
         """A new entry, whose future tells when it is cancelled."""
-        entry = Entry(job, Future())
+        entry = Entry(job, Future(), self._capacity.needs(job.graph, job.size))
         # Weakly, or entry and future would hold each other, and the images, until a collection.
         watched = weakref.ref(entry)
         entry.future.add_done_callback(lambda future: self._note_cancelled(watched(), future))
