@@ -158,7 +158,7 @@ class Model:
         job = work if isinstance(work, Job) else work.job(self)
         memory = self._capacity.memory
         if job.size and memory is not None:
-            needed = self._capacity.bytes(job.graph, job.size, 1)
+            needed = self._capacity.needs(job.graph, job.size).first
             if needed > memory:
                 raise InputError(
                     "size",
@@ -250,7 +250,7 @@ class Model:
         size = self.manifest.default_size
         with ThreadPoolExecutor(self.runners) as pool:
             for graph in self.manifest.graphs:
-                most = self._capacity.rows(graph, size)
+                most = self._capacity.needs(graph, size).most
                 # A network whose images fill the memory one by one has no first time to speak of.
                 for batch in (b for b in self.manifest.batches if b <= most and most > 1):
                     inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
@@ -259,7 +259,7 @@ class Model:
     def run_rows(self, job: Job[Any]) -> int:
         """How many of a job's rows ride in one engine run, at most: `max_batch`, or as many as fit
         into memory where images of the job's size are large."""
-        return self._capacity.rows(job.graph, job.size)
+        return self._capacity.needs(job.graph, job.size).most
 
     def window(self, job: Job[Any]) -> int:
         """Images of a job that `parts` has submitted at a time, at most."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec, Precision
+from runtime.artifact.graphs import Precision, Signature
 from runtime.artifact.reading import Artifact, read_npz
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ArtifactError, EngineError
@@ -54,8 +54,7 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
         raise ArtifactError(artifact.folder / GOLDEN, "expected the golden images, found none")
     golden = read_npz(artifact.files[GOLDEN], GOLDEN)
     for name, graph in manifest.graphs.items():
-        spec = graph.spec()
-        _check_graph(name, spec, golden, backend, precision if spec.gives_pixels else "fp32")
+        _check_graph(name, graph, golden, backend, precision if graph.gives_pixels else "fp32")
         if backend.draws and name == manifest.main_graph:
             _check_drawing(artifact, name, backend, precision)
 
@@ -63,7 +62,7 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
 def _check_drawing(artifact: Artifact, graph: str, backend: Backend, precision: Precision) -> None:
     """Images of latents that the engine draws itself are those of the same latents given to it."""
     manifest = artifact.manifest
-    spec = manifest.graphs[graph].spec()
+    spec = manifest.graphs[graph]
     latents = spec.input("latents")
     if latents is None:
         return
@@ -98,7 +97,7 @@ def _images(outputs: Tensors) -> NDArray[np.float64]:
 
 def _check_graph(
     graph: str,
-    spec: GraphSpec,
+    spec: Signature,
     golden: dict[str, NDArray[Any]],
     backend: Backend,
     precision: Precision,

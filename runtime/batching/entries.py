@@ -9,12 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.batching.capacity import Needs
 from runtime.batching.jobs import Job
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Entry:
-    """A request in the queue: its job of the moment and its future.
+    """A request in the queue: its job of the moment, what that needs, and its future.
 
     Rows before `taken` were given to runners, `done` of them are back. `where` is the line or the
     queue while the entry stands in one of them.
@@ -22,6 +23,7 @@ class Entry:
 
     job: Job[Any]
     future: Future[Any]
+    needs: Needs
     arrived: float = field(default_factory=time.monotonic)
     window: int = 0
     row_bytes: int = 0

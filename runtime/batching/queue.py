@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from runtime.batching.capacity import Capacity, fitting_rows
+from runtime.batching.capacity import Capacity
 from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.jobs import Job
 from runtime.batching.room import Room
@@ -46,7 +46,7 @@ class JobQueue:
     ) -> None:
         self._capacity = capacity
         self._observer = observer
-        self._room = Room(capacity, max_images, max_bytes)
+        self._room = Room(max_images, max_bytes)
         self._runners = runners
         self._whole_batches = whole_batches
         self._queue: deque[Entry] = deque()
@@ -102,6 +102,7 @@ class JobQueue:
             if entry.settled:
                 return
             entry.job, entry.arrived = job, time.monotonic()
+            entry.needs = self._capacity.needs(job.graph, job.size)
             entry.taken = entry.done = 0
             entry.outputs = None
             self._room.measure(entry)
@@ -210,8 +211,8 @@ class JobQueue:
     def _take(self) -> Batch | None:
         if not self._queue:
             return None
-        job = self._queue[0].job
-        most = self._fitting(job)
+        first = self._queue[0]
+        job, most = first.job, self._fitting(first)
         if not most:
             return None
         slices: list[Slice] = []
@@ -232,24 +233,23 @@ class JobQueue:
             else:
                 entry.where = None
         self._queue.extendleft(reversed(others))
-        held = self._capacity.bytes(job.graph, job.size, images)
+        held = first.needs.bytes(images)
         self._running_images += images
         self._running_bytes += held
         self._admit()
         return Batch(slices, images, held)
 
-    def _fitting(self, job: Job[Any]) -> int:
-        """How many rows like this job's may run now; 0 where a run has to end first."""
-        rows = self._share(job)
+    def _fitting(self, first: Entry) -> int:
+        """How many rows like this entry's may run now; 0 where a run has to end first."""
+        rows = self._share(first)
         if self._capacity.memory is None:
             return rows
-        left = self._capacity.memory - self._running_bytes
-        fitting = fitting_rows(self._capacity, job.graph, job.size, rows, left)
+        fitting = first.needs.fitting(rows, self._capacity.memory - self._running_bytes)
         # A row that is larger than all there is runs alone.
         return fitting if fitting or self._running_images else 1
 
-    def _share(self, first: Job[Any]) -> int:
-        most = self._capacity.rows(first.graph, first.size)
+    def _share(self, first: Entry) -> int:
+        most = first.needs.most
         if self._whole_batches:
             return most
         # What waits and what runs, split evenly: one request of 64 keeps two cores busy, and
@@ -258,13 +258,13 @@ class JobQueue:
         for entry in self._queue:
             if there >= self._runners * most:
                 break
-            if entry.job.graph == first.graph and entry.job.size == first.size:
+            if entry.job.graph == first.job.graph and entry.job.size == first.job.size:
                 there += entry.remaining
         return min(most, -(-there // self._runners))
 
     def _watched(self, job: Job[Any]) -> Entry:
         """A new entry, whose future tells when it is cancelled."""
-        entry = Entry(job, Future())
+        entry = Entry(job, Future(), self._capacity.needs(job.graph, job.size))
         # Weakly, or entry and future would hold each other, and the images, until a collection.
         watched = weakref.ref(entry)
         entry.future.add_done_callback(lambda future: self._note_cancelled(watched(), future))

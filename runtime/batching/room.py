@@ -2,16 +2,14 @@
 
 from typing import Literal
 
-from runtime.batching.capacity import Capacity
 from runtime.batching.entries import Entry
 from runtime.errors import OverloadedError
 
 
 class Room:
-    """At most `max_images` and `max_bytes` (None: no limit); `capacity` says what rows hold."""
+    """At most `max_images` and `max_bytes` (None: no limit)."""
 
-    def __init__(self, capacity: Capacity, max_images: int, max_bytes: int | None) -> None:
-        self._capacity = capacity
+    def __init__(self, max_images: int, max_bytes: int | None) -> None:
         self._max_images = max_images
         self._max_bytes = max_bytes
         self.images = 0
@@ -21,11 +19,10 @@ class Room:
     def measure(self, entry: Entry) -> None:
         """Set what an entry counts for: at most four batches and never more than the queue holds,
         so that a huge job leaves room for others and fits into an empty queue."""
-        graph, size = entry.job.graph, entry.job.size
-        entry.window = min(self._max_images, 4 * self._capacity.rows(graph, size))
+        entry.window = min(self._max_images, 4 * entry.needs.most)
         if self._max_bytes is None:
             return
-        entry.row_bytes = min(self._capacity.row_bytes(graph, size), self._max_bytes)
+        entry.row_bytes = min(entry.needs.waiting, self._max_bytes)
         if entry.row_bytes:
             entry.window = min(entry.window, self._max_bytes // entry.row_bytes)
 

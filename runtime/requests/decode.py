@@ -11,7 +11,7 @@ from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_latents, check_seed
-from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
+from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import Counter
 
@@ -61,7 +61,7 @@ def decoding(
 ) -> Job[UInt8Array]:
     """The job of decoding latents that are made slice by slice."""
     spec = graph_of(manifest, "decode")
-    given = conditions(
+    rest = conditions(
         manifest,
         "decode",
         spec,
@@ -72,6 +72,6 @@ def decoding(
     )
 
     def rows(start: int, stop: int) -> Inputs:
-        return with_tensor(spec, "latents", latents(start, stop), given.rows(start, stop))
+        return rest.rows(start, stop, {"latents": latents(start, stop)})
 
     return Job("decode", count, rows, images_of, size)

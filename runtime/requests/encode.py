@@ -11,7 +11,7 @@ from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
-from runtime.requests.inputs import checked_labels, conditions, with_tensor
+from runtime.requests.inputs import checked_labels, conditions
 from runtime.requests.request import Described, finite, graph_of
 from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.sampling.streams import MAX_SEED, Counter
@@ -67,7 +67,7 @@ def encoding(
     spec = graph_of(manifest, "encode")
     checked, size = check_images("images", images, spec, manifest)
     count = len(checked)
-    given = conditions(
+    rest = conditions(
         manifest,
         "encode",
         spec,
@@ -77,7 +77,7 @@ def encoding(
     )
 
     def rows(start: int, stop: int) -> Inputs:
-        return with_tensor(spec, "images", checked[start:stop], given.rows(start, stop))
+        return rest.rows(start, stop, {"images": checked[start:stop]})
 
     return Job("encode", count, rows, finish, size)
 

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.artifact.graphs import Signature, TensorSpec
+from runtime.artifact.graphs import Role, Signature, TensorSpec
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
+from runtime.engines.backend import arrays
 from runtime.images import UInt8Array
 from runtime.requests.inputs import (
     NO_TRUNCATION,
@@ -38,13 +39,12 @@ def example_inputs(
     """Inputs of one of an artifact's graphs for some items of a seed. Latents and labels are those
     of `Sample` for the same items."""
     spec = graphs[graph]
-    given: dict[str, Any] = {}
+    given: dict[Role, Any] = {}
     for tensor in spec.inputs:
         if tensor.role == "latents":
-            shape = tensor.at(size)
-            given[tensor.name] = np.asarray(latent_draws(shape, prior, counter, truncation))
+            given["latents"] = latent_draws(tensor.at(size), prior, counter, truncation)
         elif tensor.role in ("images", "mask"):
-            given[tensor.name] = _pictures(tensor, counter, size)
+            given[tensor.role] = _pictures(tensor, counter, size)
     rest = Conditions(
         spec,
         size,
@@ -53,8 +53,7 @@ def example_inputs(
         NO_TRUNCATION,
         counter,
     )
-    given |= rest.rows(0, counter.count)
-    return {tensor.name: given[tensor.name] for tensor in spec.inputs}
+    return arrays(rest.rows(0, counter.count, given))
 
 
 def examples_of(

@@ -11,7 +11,6 @@ from runtime.artifact.graphs import Role, Signature, TensorSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
-from runtime.engines.backend import Inputs
 from runtime.errors import InputError
 from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
 from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
@@ -34,17 +33,21 @@ class Conditions:
     truncation: float
     noise_of: Counter | None
 
-    def rows(self, start: int, stop: int) -> dict[str, NDArray[Any] | Draws]:
-        """The inputs of rows start..stop."""
-        given: dict[str, NDArray[Any] | Draws] = {}
+    def rows(
+        self, start: int, stop: int, given: Mapping[Role, NDArray[Any] | Draws]
+    ) -> dict[str, NDArray[Any] | Draws]:
+        """All inputs of rows start..stop in the signature's order, those of some roles given."""
+        inputs: dict[str, NDArray[Any] | Draws] = {}
         for tensor in self.spec.inputs:
-            if tensor.role == "labels" and self.labels is not None:
-                given[tensor.name] = np.ascontiguousarray(self.labels[start:stop])
+            if tensor.role in given:
+                inputs[tensor.name] = given[tensor.role]
+            elif tensor.role == "labels" and self.labels is not None:
+                inputs[tensor.name] = np.ascontiguousarray(self.labels[start:stop])
             elif tensor.role == "truncation":
-                given[tensor.name] = np.full(stop - start, self.truncation, np.float32)
+                inputs[tensor.name] = np.full(stop - start, self.truncation, np.float32)
             elif tensor.role == "noise":
-                given[tensor.name] = self._noise(tensor, start, stop)
-        return given
+                inputs[tensor.name] = self._noise(tensor, start, stop)
+        return inputs
 
     def _noise(self, tensor: TensorSpec, start: int, stop: int) -> NDArray[np.float32]:
         if self.noise_of is None:
@@ -95,13 +98,6 @@ def noise_streams(graphs: Mapping[str, Signature], graph: str) -> dict[str, int]
                 streams[name, tensor.name] = Stream.FURTHER_NOISE + further
                 further += 1
     return {tensor: stream for (name, tensor), stream in streams.items() if name == graph}
-
-
-def with_tensor(spec: Signature, role: Role, values: Any, rest: Inputs) -> Inputs:
-    """The inputs of a graph with the tensor of a role added, in the signature's order."""
-    tensor = spec.input(role)
-    given = dict(rest) if tensor is None else {**rest, tensor.name: values}
-    return {each.name: given[each.name] for each in spec.inputs}
 
 
 def checked_labels(

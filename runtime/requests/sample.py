@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Signature
+from runtime.artifact.graphs import Role, Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
-from runtime.engines.backend import Inputs
+from runtime.engines.backend import Inputs, arrays
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import (
@@ -26,9 +26,9 @@ from runtime.requests.checks import (
     check_size,
     check_truncation,
 )
-from runtime.requests.inputs import conditions, drawn_labels, latent_draws, with_tensor
+from runtime.requests.inputs import conditions, drawn_labels, latent_draws
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers
+from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 
 def answered_by(manifest: Manifest) -> bool:
@@ -74,7 +74,7 @@ class Sample:
     def latents(self, model: Described) -> Float32Array:
         """The latents of all images: [n, *latent]."""
         spec, size = graph_of(model.manifest, "decode"), self._size(model.manifest)
-        return np.asarray(self._draws(model, spec, size)(0, self.counter.count))
+        return np.asarray(self._draws(model, spec, size)(self.counter))
 
     def chosen_labels(self, manifest: Manifest) -> Int64Array | None:
         """The class index of every image, given or drawn: [n]; None for an unconditional model."""
@@ -84,16 +84,16 @@ class Sample:
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""
         job = self.job(model)
-        return {name: np.asarray(values) for name, values in job.rows(0, job.count).items()}
+        return arrays(job.rows(0, job.count))
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
         spec, size = graph_of(manifest, "decode"), self._size(manifest)
         counter, draws = self.counter, self._draws(model, spec, size)
         labels = check_labels(manifest, self.labels, counter.count)
-        drawn = spec.input("labels") if labels is None else None
-        classes = len(manifest.labels or ())
-        given = conditions(
+        draws_labels = labels is None and spec.input("labels") is not None
+        classes = len(manifest.labels or ()) if draws_labels else 0
+        rest = conditions(
             manifest,
             "decode",
             spec,
@@ -104,10 +104,11 @@ class Sample:
         )
 
         def rows(start: int, stop: int) -> Inputs:
-            inputs = given.rows(start, stop)
-            if drawn is not None:
-                inputs[drawn.name] = integers(counter.slice(start, stop), Stream.LABEL, classes)
-            return with_tensor(spec, "latents", draws(start, stop), inputs)
+            part = counter.slice(start, stop)
+            given: dict[Role, Any] = {"latents": draws(part)}
+            if classes:
+                given["labels"] = drawn_labels(classes, part)
+            return rest.rows(start, stop, given)
 
         return Job("decode", counter.count, rows, images_of, size)
 
@@ -122,16 +123,14 @@ class Sample:
 
     def _draws(
         self, model: Described, spec: Signature, size: Size
-    ) -> Callable[[int, int], Draws | Float32Array]:
-        """The latents of images start..stop; where the graph truncates by itself, not truncated."""
-        truncation, counter, prior = check_truncation(self.truncation), self.counter, model.prior
+    ) -> Callable[[Counter], Draws | Float32Array]:
+        """The latents of some of the images; where the graph truncates by itself, not truncated."""
+        truncation, prior = check_truncation(self.truncation), model.prior
         if spec.input("truncation") is not None:
             truncation = None
         latents = spec.input("latents")
         shape = () if latents is None else latents.at(size)
-        return lambda start, stop: latent_draws(
-            shape, prior, counter.slice(start, stop), truncation
-        )
+        return lambda counter: latent_draws(shape, prior, counter, truncation)
 
 
 def count_of(labels: Labels | None) -> int:

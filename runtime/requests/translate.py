@@ -5,12 +5,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from runtime.artifact.graphs import Role
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import UInt8Array
 from runtime.requests.checks import Labels, check_images, check_mask, check_seed
-from runtime.requests.inputs import checked_labels, checked_truncation, conditions, with_tensor
+from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import Counter
 
@@ -40,7 +41,7 @@ class Translate:
         images, size = check_images("images", self.images, spec, manifest)
         count = len(images)
         mask = check_mask("mask", self.mask, spec, size, count)
-        given = conditions(
+        rest = conditions(
             manifest,
             "translate",
             spec,
@@ -51,9 +52,9 @@ class Translate:
         )
 
         def rows(start: int, stop: int) -> Inputs:
-            inputs = given.rows(start, stop)
-            if (tensor := spec.input("mask")) is not None and mask is not None:
-                inputs[tensor.name] = mask[start:stop]
-            return with_tensor(spec, "images", images[start:stop], inputs)
+            given: dict[Role, NDArray[Any]] = {"images": images[start:stop]}
+            if mask is not None:
+                given["mask"] = mask[start:stop]
+            return rest.rows(start, stop, given)
 
         return Job("translate", count, rows, images_of, size)

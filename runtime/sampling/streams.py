@@ -12,13 +12,17 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEED = 2**53
 """Seeds are integers in [0, 2^53): JSON numbers represent these exactly."""
+
+_N = TypeVar("_N", bound=np.generic)
 
 _WORDS_PER_BLOCK = 4
 _WORD = 2**64 - 1
@@ -67,11 +71,10 @@ class Counter:
 
 def uniforms(counter: Counter, stream: int, values: int) -> NDArray[np.float64]:
     """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
-    if counter.seeds is None:
-        bits = _bits(counter.seed, stream, counter.offset, counter.count, values)
-    else:
-        rows = [_bits(seed, stream, 0, 1, values) for seed in counter.seeds]
-        bits = np.concatenate(rows) if rows else np.empty((0, values), np.uint64)
+    return _uniforms(_bits(counter, stream, values))
+
+
+def _uniforms(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     # 52 bits, so that adding one half is exact and the result is neither 0 nor 1.
     uniform = (bits >> np.uint64(12)).astype(np.float64)
     uniform += 0.5
@@ -87,10 +90,14 @@ def normals(
     The truncated normal uses the same uniforms and the same formula: x = F^-1(F(-t) +
     u (F(t) - F(-t))), so a smaller t moves every value smoothly towards 0.
     """
+    return _normals(_bits(counter, stream, values), truncation)
+
+
+def _normals(bits: NDArray[np.uint64], truncation: float | None) -> NDArray[np.float32]:
     # Imported on first use: it costs a tenth of a second.
     from scipy.special import ndtr, ndtri  # pyright: ignore[reportMissingTypeStubs]
 
-    uniform = uniforms(counter, stream, values)
+    uniform = _uniforms(bits)
     if truncation is None:
         return ndtri(uniform, out=uniform).astype(np.float32)
     low, high = ndtr(-truncation), ndtr(truncation)
@@ -124,9 +131,14 @@ class Draws:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values = math.prod(self.shape)
-        parts = [normals(c, Stream.LATENT, values, t) for c, t in self.segments]
-        drawn = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return drawn.reshape(len(self), *self.shape).astype(dtype or np.float32, copy=False)
+        # The segments of one truncation in a row at once: of many small requests, say.
+        parts = [
+            _normals(_joined([_bits(c, Stream.LATENT, values) for c, _ in run]), truncation)
+            for truncation, run in groupby(self.segments, key=itemgetter(1))
+        ]
+        return (
+            _joined(parts).reshape(len(self), *self.shape).astype(dtype or np.float32, copy=False)
+        )
 
 
 def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
@@ -134,11 +146,23 @@ def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
     return (uniforms(counter, stream, 1)[:, 0] * below).astype(np.int64)
 
 
-def _bits(seed: int, stream: int, first: int, count: int, values: int) -> NDArray[np.uint64]:
+def _bits(counter: Counter, stream: int, values: int) -> NDArray[np.uint64]:
+    """[count, values] words: `values` of each item."""
+    if counter.seeds is None:
+        return _bits_of(counter.seed, stream, counter.offset, counter.count, values)
+    rows = [_bits_of(seed, stream, 0, 1, values) for seed in counter.seeds]
+    return _joined(rows) if rows else np.empty((0, values), np.uint64)
+
+
+def _bits_of(seed: int, stream: int, first: int, count: int, values: int) -> NDArray[np.uint64]:
     blocks = -(-values // _WORDS_PER_BLOCK)
     # Counters are 256 bits wide: Python's integers carry `first * blocks` without overflow.
     words = _words((seed, stream), first * blocks, count * blocks)
     return words.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :values]
+
+
+def _joined(parts: Sequence[NDArray[_N]]) -> NDArray[_N]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 _local = threading.local()

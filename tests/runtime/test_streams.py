@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime.sampling.streams import MAX_SEED, Counter, Stream, integers, normals, uniforms
+from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, integers, normals, uniforms
 
 REFERENCE = json.loads((Path(__file__).parent / "reference_streams.json").read_text("utf-8"))
 
@@ -42,6 +42,28 @@ def test_an_item_depends_on_its_number_alone(values: int) -> None:
         assert part.tobytes() == whole[start:stop].tobytes()
         sliced = normals(Counter(7, 0, 40).slice(start, stop), Stream.LATENT, values)
         assert sliced.tobytes() == whole[start:stop].tobytes()
+
+
+def test_latents_of_several_requests_are_those_of_each_alone() -> None:
+    segments = (
+        (Counter(1, 5, 3), None),
+        (Counter.of_seeds([4, 9]), None),
+        (Counter(2, 0, 1), 0.7),
+        (Counter(1, 0, 2), 0.7),
+        (Counter(3, 0, 1), None),
+    )
+    alone = [normals(counter, Stream.LATENT, 6, truncation) for counter, truncation in segments]
+    drawn = np.asarray(Draws((2, 3), segments))
+    assert np.array_equal(drawn, np.concatenate(alone).reshape(-1, 2, 3))
+
+
+def test_counters_beyond_64_bits_are_those_of_the_generator() -> None:
+    blocks, item = 5000, MAX_SEED - 1
+    assert item * blocks > 2**64
+    generator = np.random.Philox(key=3 | Stream.LABEL << 64, counter=item * blocks)
+    words = generator.random_raw(4 * blocks)
+    found = uniforms(Counter(3, item, 1), Stream.LABEL, 4 * blocks)
+    assert np.array_equal(found[0], ((words >> np.uint64(12)) + 0.5) * 2.0**-52)
 
 
 def test_seeds_give_item_zero_of_each() -> None:

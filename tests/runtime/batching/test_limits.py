@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.artifact.size import Size
 from runtime.batching.batcher import Batcher
-from runtime.batching.capacity import Capacity, fitting_rows
+from runtime.batching.capacity import Capacity, Needs
 from runtime.batching.jobs import Job
 from runtime.errors import OverloadedError
 from tests.runtime.fakes import WAIT, FakeBackend, in_threads
@@ -28,14 +28,9 @@ class PixelCapacity:
     def __init__(self, memory: int | None = None) -> None:
         self.memory = memory
 
-    def rows(self, graph: str, size: Size) -> int:
-        return 4 if size == LARGE else 8
-
-    def bytes(self, graph: str, size: Size, rows: int) -> int:
-        return rows * dict(size)["height"]
-
-    def row_bytes(self, graph: str, size: Size) -> int:
-        return dict(size)["height"]
+    def needs(self, graph: str, size: Size) -> Needs:
+        height = dict(size)["height"]
+        return Needs(4 if size == LARGE else 8, height, height, height)
 
 
 def job(first: float, count: int, size: Size = SMALL) -> Job[NDArray[Any]]:
@@ -148,7 +143,7 @@ def test_a_smaller_job_goes_ahead_when_the_one_that_waits_for_memory_is_cancelle
 
 @pytest.mark.parametrize(("left", "fits"), [(-1, 0), (9, 0), (10, 1), (39, 3), (40, 4), (99, 4)])
 def test_fitting_rows(left: int, fits: int) -> None:
-    assert fitting_rows(PixelCapacity(), "decode", LARGE, 4, left) == fits
+    assert PixelCapacity().needs("decode", LARGE).fitting(4, left) == fits
 
 
 def test_many_threads_many_sizes_within_memory() -> None:
