@@ -14,6 +14,7 @@ from typing import Any, cast
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from runtime.errors import InputError
+from runtime.images import pnm
 from runtime.images.guards import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -55,6 +56,9 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFi
                 f"at most {max_pixels} pixels",
                 f"{image.width} x {image.height} = {image.width * image.height}",
             )
+        if pnm.is_slow(image):
+            file = PictureFile(pnm.scaled(image, file.getvalue()), file.what)
+            image = Image.open(file, formats=FORMATS)
         _scale_transparency(image)
     return image
 
