@@ -30,7 +30,7 @@ UPLOADS = (MULTIPART, "image/*", NPY, BYTES)
 _NPY_MAGIC = b"\x93NUMPY"
 
 # Threads of their own, so that no other request's reply waits behind pictures; few, for a picture
-# takes up to 18 bytes a pixel while it is opened: 1.2 GB for the largest (`MAX_PIXELS`).
+# takes up to 22 bytes a pixel while it is opened: 1.5 GB for the largest (`MAX_PIXELS`).
 _OPENING = ThreadPoolExecutor(2, "latentserve-opening")
 
 

@@ -26,6 +26,7 @@ class Tree:
 
     `hidden`: what desktop systems and tools leave behind (.DS_Store, __MACOSX, .git).
     `left_out`: what is no file, with the reason, such as a link to nothing.
+    `empty`: folders with nothing in them.
     """
 
     read: Callable[[PurePosixPath, int], bytes]
@@ -34,6 +35,7 @@ class Tree:
     """The first bytes of a file; none where it cannot be read."""
     files: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
     hidden: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
+    empty: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
     left_out: list[tuple[PurePosixPath, str]] = field(
         default_factory=list[tuple[PurePosixPath, str]]
     )
@@ -91,6 +93,8 @@ def _walk(
         tree.left_out.append((inside, f"a folder that cannot be read ({error.strerror})"))
         return
     above = (*above, here)
+    if not paths and above[1:]:
+        tree.empty.append(inside)
     for path in paths:
         file = inside / path.name
         if _is_hidden(PurePosixPath(path.name)):
@@ -141,9 +145,13 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
         lambda file, most: _unpacked(archive, members[file], most),
         lambda file: _member_head(archive, members[file]),
     )
+    folders: set[PurePosixPath] = set()
     for member in archive.infolist():
         name = _inside(member.filename)
-        if name is None or member.filename.endswith(("/", "\\")):
+        if name is None:
+            continue
+        if member.filename.endswith(("/", "\\")):
+            folders.add(name)
             continue
         if _is_hidden(name):
             tree.hidden.append(name)
@@ -152,6 +160,8 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
             tree.left_out.append((name, "an earlier file of the same name"))
         members[name] = member
     tree.files = sorted(members)
+    full = {folder for name in [*members, *folders] for folder in name.parents}
+    tree.empty = sorted(name for name in folders - full if not _is_hidden(name))
     return tree
 
 

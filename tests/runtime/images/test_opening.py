@@ -155,7 +155,7 @@ print(used / (picture.width * picture.height))
         ("JPEG", 6, {"progressive": True}),
         ("PNG", 7, {"compress_level": 1}),
         ("TIFF", 11, {}),
-        ("WEBP", 21, {"method": 0}),
+        ("WEBP", 22, {"method": 0}),
     ],
 )
 def test_the_memory_of_a_large_picture_is_bounded(
