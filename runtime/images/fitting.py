@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from runtime.images.colour import Colours
-from runtime.images.levels import strips
+from runtime.images.levels import parts
 from runtime.images.opening import (
     FORMATS,
     TURNED,
@@ -115,17 +115,17 @@ def _file(image: Image.Image) -> PictureFile | None:
 
 
 def _flat(image: Image.Image, block: int, mode: str) -> Image.Image:
-    """The picture in `mode`, with `block` x `block` pixels averaged into one, strip by strip."""
+    """The picture in `mode`, with `block` x `block` pixels averaged into one, part by part."""
     colours = Colours.of(image)
     size = (-(-image.width // block), -(-image.height // block))
     whole = None
-    for top, strip in strips(image, block):
-        flat = colours.flat(strip, mode)
+    for left, top, part in parts(image, block):
+        flat = colours.flat(part, mode)
         flat = flat.reduce(block) if block > 1 else flat
         if flat.size == size:
             return flat
         whole = Image.new(mode, size) if whole is None else whole
-        whole.paste(flat, (0, top // block))
+        whole.paste(flat, (left // block, top // block))
     return Image.new(mode, size) if whole is None else whole
 
 

@@ -160,6 +160,8 @@ def _scale_transparency(image: ImageFile.ImageFile) -> None:
     depth = image.tile[0].args
     if isinstance(key, int) and depth in ("L;2", "L;4"):
         image.info["transparency"] = (key & 3) * 85 if depth == "L;2" else (key & 15) * 17
+    elif isinstance(key, bytes):
+        image.info["transparency"] = key[:256]
     elif isinstance(key, int) and image.mode == "L":
         image.info["transparency"] = key & 255
     elif isinstance(key, tuple):

@@ -44,14 +44,27 @@ class Tree:
 @contextmanager
 def open_tree(path: Path) -> Generator[Tree]:
     """The tree of a folder or zip. InputError, whose field is the path, for anything else."""
-    if path.is_dir():
+    if is_folder(path):
         yield _folder(path)
-    elif path.is_file() and zipfile.is_zipfile(path):
+    elif stat.S_ISREG(_mode(path)) and zipfile.is_zipfile(path):
         with _open_zip(path) as archive:
             yield _zip(archive)
     else:
-        found = "a file that is not a zip" if path.exists() else "nothing"
+        found = "a file that is not a zip" if _mode(path) else "nothing"
         raise InputError(str(path), "a folder or a zip of images", found)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is; 0 for nothing, and where it cannot be told: a name may be too long."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def first_few(names: Iterable[object], few: int = 8) -> str:
@@ -62,9 +75,8 @@ def first_few(names: Iterable[object], few: int = 8) -> str:
 
 
 def _is_hidden(file: PurePosixPath) -> bool:
-    return file.name == "Thumbs.db" or any(
-        part.startswith((".", "__MACOSX")) for part in file.parts
-    )
+    litter = file.name.lower() in ("thumbs.db", "desktop.ini")
+    return litter or any(part.startswith((".", "__MACOSX")) for part in file.parts)
 
 
 def _folder(root: Path) -> Tree:

@@ -321,6 +321,9 @@ class TestImages:
         splits = {"train/bus/a.png": png(), "test/bus/a.png": png(), "README.txt": b"about"}
         data = load("images", write(tmp_path / "b", splits), SPEC).train
         assert (data.classes, len(data.images)) == (("bus",), 1)
+        noted = splits | {"annotations/train.csv": b"text", "masks.zip": b"no zip"}
+        data = load("images", write(tmp_path / "c", noted), SPEC).train
+        assert (data.classes, len(data.images)) == (("bus",), 1)
 
     def test_the_limit_of_pixels_is_that_of_every_way_in(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -84,6 +84,15 @@ def load_images(
     )
 
 
+def has_images(path: Path) -> bool:
+    """Whether a folder or zip has a file that looks like an image."""
+    try:
+        with open_tree(path) as tree:
+            return any(_is_picture(tree, file) for file in tree.files)
+    except InputError:
+        return False
+
+
 def _read(
     tree: Tree, files: list[PurePosixPath], spec: ImageSpec, max_pixels: int
 ) -> tuple[list[UInt8Array], int]:

@@ -232,6 +232,8 @@ def test_info_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
         (["encode", "tiny-vae", "a.png", "-o", "z.npz/"], "InputError: out: expected a file end"),
         (["encode", "tiny-vae", "absent.zip", "-o", "z.npz"], "InputError: absent.zip: expected"),
         (["encode", "tiny-vae", ".", "-o", "z.npz"], "InputError: images: expected at least one"),
+        (["encode", "tiny-vae", "x" * 300, "-o", "z.npz"], "image: expected a readable file"),
+        (["sample", "tiny-plain", "-o", "x" * 300], "out: expected a place that can be written"),
         (["manifold", "tiny-plain", "-o", "a.png"], "InputError: model: expected one with a 2-D"),
         (["interpolate", "tiny-vae", "--seeds", "1", "-o", "a.png"], "Error: --seeds: expected"),
     ],

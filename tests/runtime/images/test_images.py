@@ -34,6 +34,24 @@ def test_an_exact_picture_is_left_alone() -> None:
     np.testing.assert_array_equal(fit(Image.fromarray(pixels), RGB), pixels)
 
 
+def test_small_pictures_are_fitted_as_by_pillow() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        width, height, *size = (int(n) for n in generator.integers(8, 60, 4))
+        picture = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        spec = ImageSpec(height=size[0], width=size[1], channels=3)
+        shrinks = width >= size[1] and height >= size[0]
+        method = Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
+        expected = np.asarray(ImageOps.fit(picture, (size[1], size[0]), method))
+        np.testing.assert_array_equal(fit(picture, spec), expected)
+
+
+def test_a_picture_of_one_row_is_fitted() -> None:
+    wide = Image.new("RGBA", (1_000_000, 1), (9, 9, 9, 255))
+    assert (fit(wide, GREY) == 9).all()
+    assert (fit(wide.transpose(Image.Transpose.ROTATE_90), GREY) == 9).all()
+
+
 def test_the_centre_is_kept() -> None:
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 200

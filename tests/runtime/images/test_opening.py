@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ from PIL import Image, ImageOps
 
 from runtime import ImageSpec, InputError
 from runtime.images import FORMATS, MAX_PIXELS, fit, open_image, upright_size
-from runtime.images.guards import MAX_PNM_TEXT, MAX_SCANS, MAX_TIFF_VALUES, is_picture
+from runtime.images.guards import (
+    MAX_PIECES,
+    MAX_PNM_TEXT,
+    MAX_SCANS,
+    MAX_TIFF_VALUES,
+    is_picture,
+)
 from tests.pictures import file_of, png, tiff
 
 RGB = ImageSpec(height=8, width=8, channels=3)
@@ -215,6 +222,43 @@ def test_a_jpeg_of_too_many_scans_is_refused() -> None:
     # Not a scan: the same bytes in a comment.
     comment = b"\xff\xfe" + struct.pack(">H", 2 + 200) + b"\xff\xda" * 100
     assert read(data[:2] + comment + data[2:]).shape == RGB.shape
+
+
+JPEG_START, PNG_START = 2, 33
+GIF_START = 13 + (3 << ((FILES["GIF"][10] & 7) + 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "piece", "pieces"),
+    [
+        ("JPEG", JPEG_START, b"\xff\xfe\x00\x02", "segments"),
+        ("PNG", PNG_START, b"\0\0\0\0aaAa" + struct.pack(">I", zlib.crc32(b"aaAa")), "chunks"),
+        ("GIF", GIF_START, b"!\xfe\0", "blocks before its pixels"),
+    ],
+)
+def test_a_file_in_too_many_pieces_is_refused(
+    kind: str, start: int, piece: bytes, pieces: str
+) -> None:
+    data = FILES[kind]
+    assert read(data[:start] + piece * 1000 + data[start:]).shape == RGB.shape
+    many = data[:start] + piece * (MAX_PIECES + 1) + data[start:]
+    with pytest.raises(InputError, match=f"a {kind} of at most {MAX_PIECES} {pieces}, found more"):
+        open_image(many)
+
+
+def test_a_gifs_extension_of_too_many_blocks_is_refused() -> None:
+    data = FILES["GIF"]
+    comment = b"!\xfe" + b"\x01a" * (MAX_PIECES + 1) + b"\0"
+    with pytest.raises(InputError, match=f"a GIF of at most {MAX_PIECES} blocks"):
+        open_image(data[:GIF_START] + comment + data[GIF_START:])
+
+
+def test_a_long_comment_in_a_pnm_file_is_refused() -> None:
+    pixels = bytes(64 * 64)
+    for size in (10, MAX_PIECES // 2):
+        assert not read(b"P5\n#" + b"x" * size + b"\n64 64 # and\n255\n" + pixels).any()
+    with pytest.raises(InputError, match=f"at most {MAX_PIECES} bytes before the pixels"):
+        open_image(b"P5\n#" + b"x" * MAX_PIECES + b"\n64 64 255\n" + pixels)
 
 
 def test_a_tiff_of_too_many_strips_is_refused() -> None:
