@@ -66,8 +66,9 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 
 def _fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     decoded, full, shrunk = _decoded(image, (spec.width, spec.height))
-    turn = _TURNS.get(orientation(decoded))
-    if turn is not None and orientation(decoded) in TURNED:
+    turned = orientation(decoded)
+    turn = _TURNS.get(turned)
+    if turned in TURNED:
         full = full[1], full[0]
     size = (spec.width, spec.height)
     ratio = min(full[0] / size[0], full[1] / size[1])

@@ -14,7 +14,7 @@ from typing import Any, cast
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from runtime.errors import InputError
-from runtime.images import pnm
+from runtime.images import pnm, tiff
 from runtime.images.guards import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -60,6 +60,7 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFi
         if pnm.is_slow(image):
             file = PictureFile(pnm.scaled(image, file.getvalue()), file.what)
             image = Image.open(file, formats=FORMATS)
+        tiff.mend(image)
         _scale_transparency(image)
     return image
 
