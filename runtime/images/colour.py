@@ -49,6 +49,12 @@ class Colours:
             return cls(levels_of(image), _is_keyed(image), profile)
         return cls(levels_of(image), _is_keyed(image), None)
 
+    def are_flat(self, image: Image.Image, mode: str) -> bool:
+        """Whether the pixels are in `mode` as they are."""
+        if image.mode != mode or self.levels is not None or self.is_keyed:
+            return False
+        return self.profile is None or _conversion(self.profile, mode) is None
+
     def flat(self, image: Image.Image, mode: str) -> Image.Image:
         """The picture, or a part of it, in `mode` ("L" or "RGB")."""
         image = image if self.levels is None else self.levels.grey(image)

@@ -96,16 +96,17 @@ def _fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 def _decoded(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int], int]:
     """The decoded picture, (width, height) of the file, and how many of its pixels are the width of
     a decoded pixel: a JPEG is made smaller as it is decoded, by 2, 4 or 8."""
-    full, shrunk, file = image.size, 1, _file(image)
+    file = _file(image)
     if image.format in ("JPEG", "MPO") and file is not None:
-        # Another handle: `image` stays as it is.
-        image = Image.open(file, formats=FORMATS)
         width, height = size[::-1] if orientation(image) in TURNED else size
-        drafted = image.draft(None, (width * _FINER, height * _FINER))
-        if drafted is not None:
-            shrunk = round(full[0] / drafted[1][2])
+        finer = (width * _FINER, height * _FINER)
+        if min(image.width // finer[0], image.height // finer[1]) > 1:
+            reduced = Image.open(file, formats=FORMATS)  # another handle: `image` stays as it is
+            drafted = reduced.draft(None, finer)
+            reduced.load()
+            return reduced, image.size, round(image.width / drafted[1][2]) if drafted else 1
     image.load()
-    return image, full if shrunk > 1 else image.size, shrunk
+    return image, image.size, 1
 
 
 def _file(image: Image.Image) -> PictureFile | None:
@@ -118,6 +119,8 @@ def _file(image: Image.Image) -> PictureFile | None:
 def _flat(image: Image.Image, block: int, mode: str) -> Image.Image:
     """The picture in `mode`, with `block` x `block` pixels averaged into one, part by part."""
     colours = Colours.of(image)
+    if colours.are_flat(image, mode):
+        return image.reduce(block) if block > 1 else image
     size = (-(-image.width // block), -(-image.height // block))
     whole = None
     for left, top, part in parts(image, block):
