@@ -1,6 +1,6 @@
 """Opening clients' pictures: a few at a time, admitted by their pixels.
 
-A large picture takes some tenths of a second and some hundred megabytes while it is decoded.
+A large picture takes some tenths of a second, and up to 22 bytes a pixel, while it is decoded.
 """
 
 import asyncio
@@ -29,14 +29,17 @@ pictures."""
 
 
 class Opening:
-    """The threads that decode pictures, and who may use them. For one event loop."""
+    """The threads that decode pictures, and who may use them. For one event loop.
 
-    def __init__(self, max_pixels: int) -> None:
-        self.max_pixels = max_pixels
+    `max_pixels` may wait or be decoded; `at_once` are decoded at a time, or one picture.
+    """
+
+    def __init__(self, max_pixels: int, at_once: int) -> None:
+        self.max_pixels, self.at_once = max_pixels, at_once
         # Threads of their own, so that no other request's reply waits behind pictures.
         self._threads = ThreadPoolExecutor(_THREADS, "latentserve-opening")
-        self._free = _THREADS
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._running = self._decoded = 0
+        self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._pixels: Counter[str] = Counter()
 
@@ -66,34 +69,42 @@ class Opening:
 
     async def run(self, pixels: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call(...)`, which works on a picture of so many pixels, in one of the threads."""
-        await self._turn(time.monotonic() + pixels / _PIXELS_A_SECOND)
+        await self._turn(pixels)
         work = self._threads.submit(partial(call, *args, **kwargs))
         loop = asyncio.get_running_loop()
         # A cancelled request gives its turn on only when the thread has ended its picture.
-        work.add_done_callback(lambda _: self._pass_on(loop))
+        work.add_done_callback(lambda _: self._end_in(loop, pixels))
         return await asyncio.wrap_future(work)
 
-    def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(self._next)
-
-    async def _turn(self, key: float) -> None:
-        if self._free:
-            self._free -= 1
-            return
+    async def _turn(self, pixels: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (key, next(self._numbers), turn))
+        key = time.monotonic() + pixels / _PIXELS_A_SECOND
+        heapq.heappush(self._waiting, (key, next(self._numbers), pixels, turn))
+        self._start()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._next()  # it was given the turn, and does not take it
+                self._end(pixels)  # it was given the turn, and does not take it
             raise
 
-    def _next(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
+    def _start(self) -> None:
+        """Give turns to those that are next, while there is room."""
+        while self._waiting and self._running < _THREADS:
+            _, _, pixels, turn = self._waiting[0]
             if not turn.done():
+                if self._running and self._decoded + pixels > self.at_once:
+                    return
+                self._running += 1
+                self._decoded += pixels
                 turn.set_result(None)
-                return
-        self._free += 1
+            heapq.heappop(self._waiting)
+
+    def _end(self, pixels: int) -> None:
+        self._running -= 1
+        self._decoded -= pixels
+        self._start()
+
+    def _end_in(self, loop: asyncio.AbstractEventLoop, pixels: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(self._end, pixels)

@@ -31,7 +31,10 @@ def build_app(
 
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
-    streams, opening = Streams(settings.queue_images), Opening(settings.opening_pixels)
+    streams, opening = (
+        Streams(settings.queue_images),
+        Opening(settings.opening_pixels, settings.max_pixels),
+    )
 
     def posting(name: str, endpoint: Endpoint) -> Handler:
         async def post(request: Request, life: Lifetime) -> Response:

@@ -86,8 +86,9 @@ class Settings(BaseModel):
     max_pixels: int = Field(
         default=MAX_PIXELS,
         ge=1,
-        description="Pixels of one uploaded picture; more is 422. Two are opened at a time, each "
-        "in up to 18 bytes a pixel (WebP; a progressive JPEG 9, others 8).",
+        description="Pixels of one uploaded picture; more is 422. As many are decoded at a time, "
+        "of two pictures at most, in up to 22 bytes a pixel: 1.5 GB (WebP; others up to 15, 1 GB; "
+        "a JPEG that is not progressive, for a small model, less than 1).",
     )
     max_upload_pixels: int = Field(
         default=100_000_000,

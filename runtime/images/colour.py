@@ -44,10 +44,16 @@ class Colours:
     @classmethod
     def of(cls, image: Image.Image) -> "Colours":
         """From a decoded picture."""
-        found = image.info.get("icc_profile")
-        profile = found if isinstance(found, bytes) else b""
-        usable = 0 < len(profile) <= _MAX_PROFILE_BYTES
-        return cls(levels_of(image), _is_keyed(image), profile if usable else None)
+        profile: Any = image.info.get("icc_profile")
+        if isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE_BYTES:
+            return cls(levels_of(image), _is_keyed(image), profile)
+        return cls(levels_of(image), _is_keyed(image), None)
+
+    def are_flat(self, image: Image.Image, mode: str) -> bool:
+        """Whether the pixels are in `mode` as they are."""
+        if image.mode != mode or self.levels is not None or self.is_keyed:
+            return False
+        return self.profile is None or _conversion(self.profile, mode) is None
 
     def flat(self, image: Image.Image, mode: str) -> Image.Image:
         """The picture, or a part of it, in `mode` ("L" or "RGB")."""
@@ -75,12 +81,12 @@ class Colours:
 
 def _is_keyed(image: Image.Image) -> bool:
     """Whether one colour of the picture, or some of its palette's, are transparent."""
-    key = image.info.get("transparency")
+    key: Any = image.info.get("transparency")
     if image.mode == "P":
         has_alpha = image.palette is not None and image.palette.mode.endswith("A")
         return has_alpha or isinstance(key, bytes) or (isinstance(key, int) and 0 <= key < 256)
     if image.mode == "RGB":
-        return isinstance(key, tuple) and len(key) == 3
+        return isinstance(key, tuple) and len(cast(Any, key)) == 3
     return image.mode in ("1", "L") and isinstance(key, int)
 
 

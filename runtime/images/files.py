@@ -24,6 +24,7 @@ from runtime.images.encoding import (
     encode_zip,
     npy_header,
 )
+from runtime.images.trees import is_folder
 
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _REQUEST = ".request.json"
@@ -46,8 +47,8 @@ class Output:
         """A folder if the name has no suffix or ends with a slash, or if it is one already. Raises
         InputError for a suffix without a format, before any work is done."""
         path = Path(place)
-        is_folder = str(place).endswith(_SLASHES) or path.is_dir()
-        suffix = "" if is_folder else path.suffix.lower()
+        in_folder = str(place).endswith(_SLASHES) or is_folder(path)
+        suffix = "" if in_folder else path.suffix.lower()
         if suffix not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
             raise InputError("out", f"one of {OUTPUTS}", f"{path.name!r}")
         return cls(path, suffix)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from runtime.images.colour import Colours
-from runtime.images.levels import strips
+from runtime.images.levels import parts
 from runtime.images.opening import (
     FORMATS,
     TURNED,
@@ -66,8 +66,9 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 
 def _fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     decoded, full, shrunk = _decoded(image, (spec.width, spec.height))
-    turn = _TURNS.get(orientation(decoded))
-    if turn is not None and orientation(decoded) in TURNED:
+    turned = orientation(decoded)
+    turn = _TURNS.get(turned)
+    if turned in TURNED:
         full = full[1], full[0]
     size = (spec.width, spec.height)
     ratio = min(full[0] / size[0], full[1] / size[1])
@@ -95,16 +96,17 @@ def _fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
 def _decoded(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int], int]:
     """The decoded picture, (width, height) of the file, and how many of its pixels are the width of
     a decoded pixel: a JPEG is made smaller as it is decoded, by 2, 4 or 8."""
-    full, shrunk, file = image.size, 1, _file(image)
+    file = _file(image)
     if image.format in ("JPEG", "MPO") and file is not None:
-        # Another handle: `image` stays as it is.
-        image = Image.open(file, formats=FORMATS)
         width, height = size[::-1] if orientation(image) in TURNED else size
-        drafted = image.draft(None, (width * _FINER, height * _FINER))
-        if drafted is not None:
-            shrunk = round(full[0] / drafted[1][2])
+        finer = (width * _FINER, height * _FINER)
+        if min(image.width // finer[0], image.height // finer[1]) > 1:
+            reduced = Image.open(file, formats=FORMATS)  # another handle: `image` stays as it is
+            drafted = reduced.draft(None, finer)
+            reduced.load()
+            return reduced, image.size, round(image.width / drafted[1][2]) if drafted else 1
     image.load()
-    return image, full if shrunk > 1 else image.size, shrunk
+    return image, image.size, 1
 
 
 def _file(image: Image.Image) -> PictureFile | None:
@@ -115,17 +117,19 @@ def _file(image: Image.Image) -> PictureFile | None:
 
 
 def _flat(image: Image.Image, block: int, mode: str) -> Image.Image:
-    """The picture in `mode`, with `block` x `block` pixels averaged into one, strip by strip."""
+    """The picture in `mode`, with `block` x `block` pixels averaged into one, part by part."""
     colours = Colours.of(image)
+    if colours.are_flat(image, mode):
+        return image.reduce(block) if block > 1 else image
     size = (-(-image.width // block), -(-image.height // block))
     whole = None
-    for top, strip in strips(image, block):
-        flat = colours.flat(strip, mode)
+    for left, top, part in parts(image, block):
+        flat = colours.flat(part, mode)
         flat = flat.reduce(block) if block > 1 else flat
         if flat.size == size:
             return flat
         whole = Image.new(mode, size) if whole is None else whole
-        whole.paste(flat, (0, top // block))
+        whole.paste(flat, (left // block, top // block))
     return Image.new(mode, size) if whole is None else whole
 
 

@@ -24,6 +24,10 @@ MAX_SCANS = 64
 """Passes over the pixels of one JPEG. Encoders make about ten, and each costs time: up to 150 ms
 for 64 megapixels."""
 
+MAX_PIECES = 1 << 16
+"""Segments of one JPEG, chunks of a PNG, blocks before the pixels of a GIF, which Pillow goes
+through in Python; and bytes before the pixels of a PNM file."""
+
 MAX_TIFF_VALUES = 1 << 17
 """Numbers of one TIFF tag. Pillow makes a Python object for each strip and tile."""
 
@@ -45,26 +49,68 @@ def is_picture(head: bytes) -> bool:
 
 def check_cost(data: bytes) -> None:
     """Raise InputError for a picture file that is made to be slow."""
-    if data[:2] == b"\xff\xd8":
-        _check_scans(data)
-    elif data[:2] in (b"II", b"MM"):
+    if data.startswith(b"\xff\xd8"):
+        _check_segments(data)
+    elif data.startswith(b"\x89PNG"):
+        _check_chunks(data)
+    elif data.startswith(b"GIF"):
+        _check_blocks(data)
+    elif data.startswith((b"II", b"MM")):
         _check_tags(data)
-    elif re.match(rb"P[123]\s", data) and len(data) > MAX_PNM_TEXT:
-        expected = f"at most {MAX_PNM_TEXT} bytes of a PNM file in text (write it in binary)"
-        raise InputError("image", expected, f"{len(data)}")
+    elif data.startswith(b"P"):
+        _check_pnm(data)
 
 
-def _check_scans(data: bytes) -> None:
-    at, scans = 2, 0
+def _check_segments(data: bytes) -> None:
+    at, scans, segments = 2, 0, 0
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
         if marker == _END_OF_IMAGE:
             return
-        if marker == _START_OF_SCAN:
-            scans += 1
-            if scans > MAX_SCANS:
-                raise InputError("image", f"a JPEG of at most {MAX_SCANS} scans", "more")
+        segments += 1
+        scans += marker == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise InputError("image", f"a JPEG of at most {MAX_SCANS} scans", "more")
+        _check_pieces("JPEG", "segments", segments)
         at += int.from_bytes(data[at : at + 2], "big")
+
+
+def _check_chunks(data: bytes) -> None:
+    at, chunks = 8, 0
+    while at < len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        chunks += 1
+        _check_pieces("PNG", "chunks", chunks)
+
+
+def _check_blocks(data: bytes) -> None:
+    has_palette, size = data[10:11] >= b"\x80", data[10] & 7 if len(data) > 10 else 0
+    at, blocks = 13 + (3 << (size + 1) if has_palette else 0), 0
+    while data[at : at + 1] == b"!":  # an extension: its kind, then blocks up to an empty one
+        at += 2
+        while length := int.from_bytes(data[at : at + 1], "big"):
+            at += 1 + length
+            blocks += 1
+            _check_pieces("GIF", "blocks before its pixels", blocks)
+        at += 1
+        blocks += 1
+        _check_pieces("GIF", "blocks before its pixels", blocks)
+
+
+def _check_pnm(data: bytes) -> None:
+    # Magic, width, height and, but for P1 and P4, white.
+    words = 3 if data[1:2] in b"14" else 4
+    head = re.sub(rb"#[^\r\n]*", b"", data[:MAX_PIECES]).split(maxsplit=words)
+    if len(data) > MAX_PIECES and len(head) < words:
+        raise InputError("image", f"at most {MAX_PIECES} bytes before the pixels", "more")
+    if re.match(rb"P[123]\s", data) and len(data) > MAX_PNM_TEXT:
+        expected = f"at most {MAX_PNM_TEXT} bytes of a PNM file in text (write it in binary)"
+        raise InputError("image", expected, f"{len(data)}")
+
+
+def _check_pieces(kind: str, pieces: str, found: int) -> None:
+    if found > MAX_PIECES:
+        raise InputError("image", f"a {kind} of at most {MAX_PIECES} {pieces}", "more")
 
 
 def _check_tags(data: bytes) -> None:

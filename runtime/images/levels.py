@@ -14,19 +14,23 @@ from runtime.images.pixels import Float32Array
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _STATED_MAXIMUM = (341, 281)  # SMaxSampleValue, MaxSampleValue
 _SIGNED, _FLOAT = 2, 3
-_STRIP = 1 << 20
-"""Pixels that are converted at a time."""
+_PIXELS = 1 << 20
+_LONGEST = 1 << 16
+"""What is converted at a time: so many pixels, of rows of at most so many."""
 
 
-def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Bands of a picture's rows from the top, with the first row of each. Their heights, but for
-    the last, are multiples of `multiple`."""
-    rows = multiple * max(1, _STRIP // (image.width * multiple))
-    if rows >= image.height:
-        yield 0, image
+def parts(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, int, Image.Image]]:
+    """A picture in parts of bounded size: the left and upper edge of each, and its pixels. The
+    edges are multiples of `multiple`."""
+    columns = multiple * max(1, _LONGEST // multiple)
+    rows = multiple * max(1, _PIXELS // (min(columns, image.width) * multiple))
+    if columns >= image.width and rows >= image.height:
+        yield 0, 0, image
         return
     for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+        for left in range(0, image.width, columns):
+            right, bottom = min(left + columns, image.width), min(top + rows, image.height)
+            yield left, top, image.crop((left, top, right, bottom))
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def _top(image: Image.Image) -> float:
     if image.mode.startswith("I;16"):
         return 65535.0
     brightest = 0.0
-    for _, strip in strips(image):
-        numbers = _numbers(strip, None)
+    for _, _, part in parts(image):
+        numbers = _numbers(part, None)
         finite = numbers[np.isfinite(numbers)] if image.mode == "F" else numbers
         brightest = max(brightest, float(finite.max(initial=0)))
     if image.mode == "F":

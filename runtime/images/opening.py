@@ -14,6 +14,7 @@ from typing import Any, cast
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from runtime.errors import InputError
+from runtime.images import pnm, tiff
 from runtime.images.guards import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -21,7 +22,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 MAX_PIXELS = 1 << 26
 """Default limit of one picture's pixels, on every way in: 64 Mi, such as 8192 x 8192. A small file
-can declare a huge picture. Decoding takes at most 18 bytes a pixel (WebP; others up to 8)."""
+can declare a huge picture. Opening and fitting one takes at most 22 bytes a pixel (WebP; others up
+to 15), so 1.5 GB; a baseline JPEG for a small model less than one."""
 
 TURNED = (5, 6, 7, 8)
 """The EXIF orientations of pictures that lie on their side."""
@@ -55,6 +57,10 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFi
                 f"at most {max_pixels} pixels",
                 f"{image.width} x {image.height} = {image.width * image.height}",
             )
+        if pnm.is_slow(image):
+            file = PictureFile(pnm.scaled(image, file.getvalue()), file.what)
+            image = Image.open(file, formats=FORMATS)
+        tiff.mend(image)
         _scale_transparency(image)
     return image
 
@@ -155,6 +161,8 @@ def _scale_transparency(image: ImageFile.ImageFile) -> None:
     depth = image.tile[0].args
     if isinstance(key, int) and depth in ("L;2", "L;4"):
         image.info["transparency"] = (key & 3) * 85 if depth == "L;2" else (key & 15) * 17
+    elif isinstance(key, bytes):
+        image.info["transparency"] = key[:256]
     elif isinstance(key, int) and image.mode == "L":
         image.info["transparency"] = key & 255
     elif isinstance(key, tuple):

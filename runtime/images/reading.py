@@ -13,7 +13,7 @@ from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image, u
 from runtime.images.encoding import decode_npy
 from runtime.images.files import numbered
 from runtime.images.opening import max_file_bytes, read_file
-from runtime.images.trees import open_tree
+from runtime.images.trees import is_folder, open_tree
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def load_images(
         return images, [numbered(i) for i in range(len(images) if images.ndim else 0)]
     found = _Found(spec_of)
     for path in paths:
-        if path.is_dir() or path.suffix.lower() == ".zip":
+        if is_folder(path) or path.suffix.lower() == ".zip":
             _add_tree(found, path, max_pixels)
         else:
             found.add(open_image(path, max_pixels=max_pixels), path.stem)

@@ -26,6 +26,7 @@ class Tree:
 
     `hidden`: what desktop systems and tools leave behind (.DS_Store, __MACOSX, .git).
     `left_out`: what is no file, with the reason, such as a link to nothing.
+    `empty`: folders with nothing in them.
     """
 
     read: Callable[[PurePosixPath, int], bytes]
@@ -34,6 +35,7 @@ class Tree:
     """The first bytes of a file; none where it cannot be read."""
     files: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
     hidden: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
+    empty: list[PurePosixPath] = field(default_factory=list[PurePosixPath])
     left_out: list[tuple[PurePosixPath, str]] = field(
         default_factory=list[tuple[PurePosixPath, str]]
     )
@@ -42,14 +44,27 @@ class Tree:
 @contextmanager
 def open_tree(path: Path) -> Generator[Tree]:
     """The tree of a folder or zip. InputError, whose field is the path, for anything else."""
-    if path.is_dir():
+    if is_folder(path):
         yield _folder(path)
-    elif path.is_file() and zipfile.is_zipfile(path):
+    elif stat.S_ISREG(_mode(path)) and zipfile.is_zipfile(path):
         with _open_zip(path) as archive:
             yield _zip(archive)
     else:
-        found = "a file that is not a zip" if path.exists() else "nothing"
+        found = "a file that is not a zip" if _mode(path) else "nothing"
         raise InputError(str(path), "a folder or a zip of images", found)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is; 0 for nothing, and where it cannot be told: a name may be too long."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def first_few(names: Iterable[object], few: int = 8) -> str:
@@ -60,9 +75,8 @@ def first_few(names: Iterable[object], few: int = 8) -> str:
 
 
 def _is_hidden(file: PurePosixPath) -> bool:
-    return file.name == "Thumbs.db" or any(
-        part.startswith((".", "__MACOSX")) for part in file.parts
-    )
+    litter = file.name.lower() in ("thumbs.db", "desktop.ini")
+    return litter or any(part.startswith((".", "__MACOSX")) for part in file.parts)
 
 
 def _folder(root: Path) -> Tree:
@@ -91,6 +105,8 @@ def _walk(
         tree.left_out.append((inside, f"a folder that cannot be read ({error.strerror})"))
         return
     above = (*above, here)
+    if not paths and above[1:]:
+        tree.empty.append(inside)
     for path in paths:
         file = inside / path.name
         if _is_hidden(PurePosixPath(path.name)):
@@ -141,9 +157,13 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
         lambda file, most: _unpacked(archive, members[file], most),
         lambda file: _member_head(archive, members[file]),
     )
+    folders: set[PurePosixPath] = set()
     for member in archive.infolist():
         name = _inside(member.filename)
-        if name is None or member.filename.endswith(("/", "\\")):
+        if name is None:
+            continue
+        if member.filename.endswith(("/", "\\")):
+            folders.add(name)
             continue
         if _is_hidden(name):
             tree.hidden.append(name)
@@ -152,6 +172,8 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
             tree.left_out.append((name, "an earlier file of the same name"))
         members[name] = member
     tree.files = sorted(members)
+    full = {folder for name in [*members, *folders] for folder in name.parents}
+    tree.empty = sorted(name for name in folders - full if not _is_hidden(name))
     return tree
 
 

@@ -1,6 +1,8 @@
 """Every limit of `bento.settings`, set low, just met and just exceeded."""
 
+import io
 import json
+import math
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,15 +11,18 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from bento.endpoints.sample import SampleRequest
 from bento.models import Models
 from bento.schemas import from_json
-from bento.settings import read_settings, settings_table
+from bento.settings import Settings, read_settings, settings_table
 from runtime import InputError
 from runtime.engines.registry import engines
+from runtime.images import MAX_PIXELS, fit, open_image
 from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import ROOT, Ask
+from tests.pictures import file_of, numbers_tiff, png
 
 JSON = {"content-type": "application/json"}
 NPY = {"content-type": "application/x-npy"}
@@ -123,6 +128,45 @@ def test_pixels_of_a_picture(ask: Ask) -> None:
     assert refused.status_code == 422
     assert refused.json()["field"] == "files[0]"
     assert refused.json()["found"] == "30 x 20 = 600"
+
+
+def test_a_phones_picture_needs_no_setting(ask: Ask, models: Models) -> None:
+    model = models.get("tiny-vae")
+    buffer = io.BytesIO()
+    Image.effect_noise((800, 600), 80).resize((8000, 6000)).save(buffer, "JPEG")
+    reply = ask("POST", "/encode?model=tiny-vae", files={"files": buffer.getvalue()})
+    assert reply.status_code == 200, reply.text
+    # The same pixels as the library, the command line and training see.
+    fitted = fit(open_image(buffer.getvalue()), model.manifest.image())
+    expected = model.encode(fitted[None]).mean
+    np.testing.assert_array_equal(np.float32(reply.json()["mean"]), expected)
+
+
+def test_one_limit_for_every_way_in(ask: Ask) -> None:
+    assert Settings().max_pixels == MAX_PIXELS >= 50_000_000
+    # The largest picture fits into what one request may hold.
+    assert Settings().max_upload_pixels >= MAX_PIXELS
+    bomb = png([bytes(1250)] * 7000, 10_000, 1, 0, {})
+    refused = ask("POST", "/encode?model=tiny-vae", files={"files": bomb})
+    assert refused.status_code == 422
+    assert refused.json()["expected"] == f"at most {MAX_PIXELS} pixels"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(file_of(Image.new("LAB", (9, 9)), "TIFF"), 200, id="lab"),
+        pytest.param(numbers_tiff([math.nan, 0.25, 0.5, 1], "<f4"), 200, id="nan"),
+        pytest.param(numbers_tiff([0, 1, 2, 2**31 - 1], "<i4"), 200, id="int32"),
+        pytest.param(file_of(Image.new("L", (99, 99)), "PNG")[:60], 422, id="cut"),
+        pytest.param(b"P6 64 64 99\n" + bytes(9), 422, id="cut pnm"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", 422, id="eps"),
+    ],
+)
+def test_a_picture_is_answered_or_refused(ask: Ask, data: bytes, status: int) -> None:
+    reply = ask("POST", "/encode?model=tiny-vae", files={"files": data})
+    assert reply.status_code == status, reply.text
+    assert status == 200 or reply.json()["field"] == "files[0]"
 
 
 def test_pixels_of_all_pictures_together(ask: Ask) -> None:

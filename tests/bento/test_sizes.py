@@ -96,6 +96,17 @@ def test_pictures_keep_their_size_unless_one_is_named(ask: Ask) -> None:
     assert decode_npy(reply.content).shape == (1, 2, 4, 3)
 
 
+def test_pictures_keep_the_size_that_they_have_when_upright(ask: Ask) -> None:
+    picture = Image.new("RGB", (30, 22))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # lies on its side
+    buffer = io.BytesIO()
+    picture.save(buffer, "jpeg", exif=exif)
+    files = {"files": ("a.jpg", buffer.getvalue())}
+    reply = ask("POST", "/reconstruct", files=files, data={"format": "npy"})
+    assert decode_npy(reply.content).shape == (1, 30, 22, 3)
+
+
 def test_translate_with_a_mask(ask: Ask, models: Models) -> None:
     files = {"files": ("a.png", png(12, 16)), "mask": ("m.png", png(12, 16, 1, 255))}
     reply = ask("POST", "/translate", files=files, data={"format": "npy"})

@@ -69,6 +69,16 @@ def test_trains_on_a_folder_of_images(tmp_path: Path) -> None:
     assert main([*arguments, "--steps", "1"]) == 1  # a run is there: it is not overwritten
 
 
+def test_the_limit_of_pixels_is_an_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (40, 30)).save(tmp_path / "a.png")
+    arguments = ["images_dcgan", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--max-pixels", "1199"]) == 1
+    assert "expected at least one readable image, found none" in capsys.readouterr().err
+    assert main([*arguments, "--max-pixels", "1200", "--steps", "1", "--device", "cpu"]) == 0
+
+
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "missing")
     assert main(["mnist_vae", "--data", missing, "--out", str(tmp_path / "run")]) == 1

@@ -4,20 +4,23 @@ import gzip
 import hashlib
 import http.server
 import io
+import json
 import logging
 import lzma
+import os
 import struct
 import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.images import ImageSpec
+from runtime.images import MAX_PIXELS, ImageSpec, fit, open_image, reading
+from tests import pictures
 from train.data import Dataset, load, mnist
 from train.data.binarised import binarise, binarised
 from train.data.images import load_images
@@ -144,6 +147,151 @@ class TestImages:
         with pytest.raises(DataError, match="expected a complete zip, found Bad magic number"):
             read(path)
 
+    @pytest.mark.parametrize(
+        ("files", "classes", "told"),
+        [
+            (("cat/1", "annotations/a.csv"), ["cat"], "annotations/a.csv"),
+            (
+                ("cat/1", "dog/2", "labels/1.txt", "README.txt"),
+                ["cat", "dog"],
+                "README.txt, labels",
+            ),
+            (("cat/1", "cat/1.txt", "dog/2"), ["cat", "dog"], "left out cat/1.txt"),
+            (
+                ("data/cat/1", "data/dog/2", "annotations/a.csv"),
+                ["cat", "dog"],
+                "annotations/a.csv",
+            ),
+            (("1", "2", "annotations/a.csv"), ["image"], "annotations/a.csv"),
+            (("cat/1", "dog/broken.png"), ["cat"], "left out dog: no readable image"),
+            (("cat/1", "empty/"), ["cat"], "left out empty folders: empty"),
+            (("cat/1",), ["cat"], ""),
+            (("cat/siamese/1", "dog/2"), ["cat", "dog"], ""),
+            (("cat/1", "cat/siamese/2"), ["cat"], ""),
+            (("a/b/c/cat/1", "a/b/c/dog/2"), ["cat", "dog"], ""),
+            (("Cat/1", "cat/2"), ["Cat", "cat"], "Cat and cat are classes of their own"),
+            (("cat/1", ".cache/2", "dog/.hidden/3", "dog/4"), ["cat", "dog"], ""),
+        ],
+    )
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_classes_are_the_folders_with_images(
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        files: tuple[str, ...],
+        classes: list[str],
+        told: str,
+        packed: bool,
+    ) -> None:
+        # Names without a suffix are pictures by what is in them.
+        content = {
+            name: b"" if name.endswith("/") else b"text" if "." in Path(name).name else png()
+            for name in files
+        }
+        if packed:
+            path = write_zip(tmp_path / "images.zip", content)
+        else:
+            path = tmp_path
+            for name in [name for name in files if name.endswith("/")]:
+                (path / name).mkdir(parents=True)
+                del content[name]
+            write(path, content)
+        with caplog.at_level(logging.WARNING):
+            data = read(path)
+        assert list(data.classes) == classes
+        assert sorted(set(data.labels.tolist())) == list(range(len(classes)))
+        assert told in caplog.text
+        assert told or not caplog.text
+
+    @pytest.mark.parametrize(
+        ("names", "classes"),
+        [
+            (("cat\\1.png", "dog\\1.png"), ["cat", "dog"]),
+            (("cat\\", "cat\\1.png", "dog\\1.png"), ["cat", "dog"]),
+            (("C:\\data\\cat\\1.png", "C:\\data\\dog\\1.png"), ["cat", "dog"]),
+            (("/cat/1.png", "dog/1.png"), ["cat", "dog"]),
+            (("./cat/1.png", "dog/1.png"), ["cat", "dog"]),
+            (("../cat/1.png", "../../dog/1.png"), ["cat", "dog"]),
+            (("x/../cat/1.png", "dog//1.png"), ["cat", "dog"]),
+            (("__MACOSX/cat/._1.png", "cat/1.PNG", "cat/.DS_Store", "dog/1.Jpg"), ["cat", "dog"]),
+            (("cat/Thumbs.db", "cat/1.png", "dog/1.png"), ["cat", "dog"]),
+        ],
+    )
+    def test_names_in_a_zip_are_of_any_system(
+        self, tmp_path: Path, names: tuple[str, ...], classes: list[str]
+    ) -> None:
+        litter = ("._1.png", ".DS_Store", "Thumbs.db")
+        files = {name: b"x" if name.endswith(litter) else png() for name in names}
+        data = read(write_zip(tmp_path / "images.zip", files))
+        assert list(data.classes) == classes
+        assert data.labels.tolist() == [0, 1]
+
+    def test_the_last_of_a_zips_files_of_one_name_is_read(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+            archive.writestr("a/1.png", png(colour=(1, 1, 1)))
+            archive.writestr("a\\1.png", png(colour=(2, 2, 2)))
+        data = read(tmp_path / "images.zip")
+        assert data.images.max() == 2
+        assert "left out a/1.png: an earlier file of the same name" in caplog.text
+
+    def test_links_are_followed_and_come_to_an_end(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        elsewhere = write(tmp_path / "elsewhere", {"a.png": png(), "b.png": png()})
+        root = write(tmp_path / "root", {"toad/a.png": png()})
+        (root / "cat").symlink_to(elsewhere)
+        (root / "toad" / "b.png").symlink_to(elsewhere / "b.png")
+        (root / "toad" / "up").symlink_to(root)
+        (elsewhere / "self").symlink_to(elsewhere)
+        (root / "again").symlink_to(elsewhere)
+        (root / "toad" / "gone.png").symlink_to(root / "nothing")
+        (root / "loop.png").symlink_to(root / "loop.png")
+        os.mkfifo(root / "toad" / "fifo.png")
+        with caplog.at_level(logging.WARNING):
+            data = read(root)
+        assert data.classes == ("again", "toad")
+        assert data.labels.tolist() == [0, 0, 1, 1]
+        for told in (
+            "cat: another link to a folder that was read",
+            "toad/up: a link to a folder that it lies in",
+            "again/self: a link to a folder that it lies in",
+            "toad/gone.png: a link to nothing",
+            "loop.png: ",
+            "toad/fifo.png: no regular file",
+            "6 of 10 files are not readable images",
+        ):
+            assert told in caplog.text
+
+    def test_a_class_folder_may_be_a_link(self, tmp_path: Path) -> None:
+        elsewhere = write(tmp_path / "elsewhere", {"1.png": png()})
+        root = write(tmp_path / "root", {"dog/1.png": png()})
+        (root / "cat").symlink_to(elsewhere, target_is_directory=True)
+        data = read(root)
+        assert (data.classes, data.labels.tolist()) == (("cat", "dog"), [0, 1])
+
+    def test_names_need_not_be_utf_8(self, tmp_path: Path) -> None:
+        folder = os.fsencode(tmp_path) + b"/caf\xe9"
+        Path(os.fsdecode(folder)).mkdir()
+        Path(os.fsdecode(folder + b"/\xff.png")).write_bytes(png())
+        write(tmp_path, {"dog/1.png": png()})
+        data = read(tmp_path)
+        assert data.classes == ("caf\\xe9", "dog")
+        json.dumps(data.classes).encode("utf-8")
+
+    @pytest.mark.parametrize("kind", ["folder", "zip"])
+    def test_a_file_of_more_bytes_than_its_pixels_need_is_left_out(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+    ) -> None:
+        files = {"a.png": png(), "b.png": bytes(2 << 20)}
+        path = write_zip(tmp_path / "i.zip", files, zipfile.ZIP_DEFLATED)
+        if kind == "folder":
+            path = write(tmp_path / "folder", files)
+        data = load("images", path, SPEC, max_pixels=100).train
+        assert len(data.images) == 1
+        assert "left out b.png: image: expected at most 1049376 bytes" in caplog.text
+
     def test_what_desktop_systems_leave_behind_is_ignored(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -173,13 +321,37 @@ class TestImages:
         splits = {"train/bus/a.png": png(), "test/bus/a.png": png(), "README.txt": b"about"}
         data = load("images", write(tmp_path / "b", splits), SPEC).train
         assert (data.classes, len(data.images)) == (("bus",), 1)
+        noted = splits | {"annotations/train.csv": b"text", "masks.zip": b"no zip"}
+        data = load("images", write(tmp_path / "c", noted), SPEC).train
+        assert (data.classes, len(data.images)) == (("bus",), 1)
 
-    def test_a_picture_may_be_larger_than_an_upload(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_limit_of_pixels_is_that_of_every_way_in(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
-        assert len(read(write(tmp_path, {"a.png": png("L", (5000, 4000))})).images) == 1
-        assert Image.MAX_IMAGE_PIXELS == 1_000_000
+        files = {"a.png": png("1", (8200, 8200)), "b.png": png("1", (8190, 8190))}
+        with caplog.at_level(logging.WARNING):
+            assert len(read(write(tmp_path, files)).images) == 1
+        assert f"left out a.png: image: expected at most {MAX_PIXELS} pixels" in caplog.text
+        data = load("images", tmp_path, SPEC, max_pixels=8200 * 8200)
+        assert len(data.train.images) == 2
+
+    @pytest.mark.parametrize(
+        ("mode", "options"), [("RGB", {"quality": 80}), ("L", {"progressive": True})]
+    )
+    def test_training_and_serving_see_the_same_pixels(
+        self, tmp_path: Path, mode: str, options: dict[str, Any]
+    ) -> None:
+        # Large enough to be reduced while it is decoded, turned, and in other colours than sRGB.
+        picture = Image.effect_noise((1500, 1100), 70).convert(mode)
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        profile = pictures.rgb_profile(pictures.ADOBE_RGB, 2.2)
+        data = pictures.file_of(picture, "JPEG", exif=exif, icc_profile=profile, **options)
+        trained = read(write(tmp_path, {"a.jpg": data})).images
+        served, names = reading.load_images([tmp_path / "a.jpg"], lambda size: SPEC)
+        assert names == ["a"]
+        np.testing.assert_array_equal(trained, served)
+        np.testing.assert_array_equal(trained[0], fit(open_image(data), SPEC))
 
     @pytest.mark.parametrize("error", [lzma.LZMAError, NotImplementedError])
     def test_a_member_that_cannot_be_unpacked_is_left_out(

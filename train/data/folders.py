@@ -4,7 +4,7 @@ from pathlib import Path
 
 from runtime.images import ImageSpec
 from train.data.dataset import Splits
-from train.data.images import load_images
+from train.data.images import has_images, load_images
 from train.data.source import Options, needed, source
 from train.errors import DataError
 
@@ -12,6 +12,9 @@ _CIFAR10 = (
     "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; published for research "
     "without a stated licence, please cite the report (2009)."
 )
+
+
+_SPLITS = ("train", "test", "val", "valid")
 
 
 @source("cifar10")
@@ -51,9 +54,13 @@ def _folder(
 
 
 def _is_split(path: Path) -> bool:
-    """Whether a folder holds only splits: `train` beside other names is a class of that name."""
+    """Whether a folder's images are in splits: `train` beside other images is a class of that
+    name."""
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not p.name.startswith((".", "__MACOSX"))]
-    names = {p.name for p in inside if p.is_dir()} | {p.stem for p in inside if p.suffix == ".zip"}
-    return names <= {"train", "test", "val", "valid"}
+    inside = [p for p in inside if p.is_dir() or p.suffix == ".zip"]
+    splits = [p for p in inside if (p.name if p.is_dir() else p.stem) in _SPLITS]
+    # Others may lie beside them, such as annotations.
+    others = [p for p in inside if p not in splits]
+    return bool(splits) and not any(has_images(p) for p in others)

@@ -49,6 +49,8 @@ def load_images(
                     found = ", ".join(by_class) or "nothing"
                     raise DataError(f"{path}: expected a folder {only!r}, found {found}")
                 by_class = {only: by_class[only]}
+            if tree.empty:
+                logger.warning("%s: left out empty folders: %s", path, first_few(tree.empty))
             unreadable = len(tree.left_out)
             for file, reason in tree.left_out:
                 logger.warning("left out %s: %s", file, reason)
@@ -80,6 +82,15 @@ def load_images(
         classes=tuple(classes),
         licence=licence,
     )
+
+
+def has_images(path: Path) -> bool:
+    """Whether a folder or zip has a file that looks like an image."""
+    try:
+        with open_tree(path) as tree:
+            return any(_is_picture(tree, file) for file in tree.files)
+    except InputError:
+        return False
 
 
 def _read(

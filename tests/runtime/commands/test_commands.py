@@ -14,7 +14,8 @@ from PIL import Image
 import runtime
 from runtime import commands
 from runtime.__main__ import main
-from runtime.images.encoding import encode_npy
+from runtime.images import fit, open_image
+from runtime.images.encoding import encode_image, encode_npy
 from runtime.images.files import save_images
 
 
@@ -106,6 +107,80 @@ def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     assert np.abs(pairs[:8, 8:].astype(int) - vae.reconstruct(images)[0, ..., 0]).max() <= 1
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_no_picture_in_a_folder_is_left_out_and_told(
+    tmp_path: Path, vae: runtime.Model, caplog: pytest.LogCaptureFixture, packed: bool
+) -> None:
+    images = vae.sample(3, seed=1)
+    files = {f"{name}.png": encode_image(image) for name, image in zip("ac", images, strict=False)}
+    files |= {"more/b.png": encode_image(images[2]), ".DS_Store": b"x", "notes.txt": b"text"}
+    files |= {"cut.png": files["a.png"][:60], "__MACOSX/._a.png": b"x"}
+    source = tmp_path / ("in.zip" if packed else "in")
+    if packed:
+        with zipfile.ZipFile(source, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        for name, data in files.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(data)
+    assert run("encode", "tiny-vae", source, "-o", tmp_path / "z.npz") == 0
+    with np.load(tmp_path / "z.npz") as arrays:
+        assert arrays["names"].tolist() == ["a", "c", "more/b"]
+        np.testing.assert_allclose(arrays["mean"], vae.encode(images).mean, atol=1e-5)
+    for name in (".DS_Store", "notes.txt", "cut.png", "__MACOSX"):
+        assert f"left out {name}" in caplog.text
+    assert f"{source}: 4 of 7 files were left out" in caplog.text
+
+
+def test_links_in_a_folder_are_followed(tmp_path: Path, vae: runtime.Model) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes(encode_image(vae.sample(1, seed=1)[0]))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "link" / "back").symlink_to(tmp_path / "in")
+    assert run("encode", "tiny-vae", tmp_path / "in", "-o", tmp_path / "z.npz") == 0
+    with np.load(tmp_path / "z.npz") as arrays:
+        assert arrays["names"].tolist() == ["link/a"]
+
+
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_the_limit_of_pixels_is_an_option(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = tmp_path / "a.png", tmp_path / "z.npz"
+    Image.new("L", (30, 20)).save(picture)
+    assert run(command, "tiny-vae", picture, "--max-pixels", 600, "-o", out) == 0
+    assert run(command, "tiny-vae", picture, "--max-pixels", 599, "-o", out) == 2
+    assert "image: expected at most 599 pixels, found 30 x 20 = 600" in capsys.readouterr().err
+
+
+def test_a_phones_picture_needs_no_option(tmp_path: Path, vae: runtime.Model) -> None:
+    picture = Image.effect_noise((800, 600), 80).resize((8000, 6000))
+    picture.save(tmp_path / "a.jpg")
+    assert run("encode", "tiny-vae", tmp_path / "a.jpg", "-o", tmp_path / "z.npz") == 0
+    fitted = fit(open_image(tmp_path / "a.jpg"), vae.manifest.image())
+    with np.load(tmp_path / "z.npz") as arrays:
+        np.testing.assert_allclose(arrays["mean"], vae.encode(fitted[None]).mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("name", ["run.1/", "run.png/", "run/", "run.1"])
+def test_a_name_with_a_slash_is_a_folder(
+    tmp_path: Path, name: str, exists: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if exists:
+        (tmp_path / name).mkdir()
+    options = ["-n", 2, "-o", f"{tmp_path}/{name}"]
+    if not exists and not name.endswith("/"):
+        assert run("sample", "tiny-plain", *options) == 2
+        assert "out: expected one of" in capsys.readouterr().err
+        return
+    assert run("sample", "tiny-plain", *options) == 0
+    assert len(list((tmp_path / name).glob("*.png"))) == 2
+    assert run("sample", "tiny-plain", *options, "--continue") == 0
+
+
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     out = tmp_path / "out"
@@ -153,6 +228,12 @@ def test_info_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
         (["sample", "tiny-plain", "--seeds", "1", "--seed", "2", "-o", "a.png"], "Error: seeds:"),
         (["sample", "tiny-conditional", "--labels", "x", "-o", "a.png"], "InputError: labels[0]:"),
         (["encode", "tiny-vae", "absent.png", "-o", "z.npz"], "InputError: image: expected an"),
+        (["encode", "tiny-vae", "a.png", "-o", "z.png"], "InputError: out: expected a file ending"),
+        (["encode", "tiny-vae", "a.png", "-o", "z.npz/"], "InputError: out: expected a file end"),
+        (["encode", "tiny-vae", "absent.zip", "-o", "z.npz"], "InputError: absent.zip: expected"),
+        (["encode", "tiny-vae", ".", "-o", "z.npz"], "InputError: images: expected at least one"),
+        (["encode", "tiny-vae", "x" * 300, "-o", "z.npz"], "image: expected a readable file"),
+        (["sample", "tiny-plain", "-o", "x" * 300], "out: expected a place that can be written"),
         (["manifold", "tiny-plain", "-o", "a.png"], "InputError: model: expected one with a 2-D"),
         (["interpolate", "tiny-vae", "--seeds", "1", "-o", "a.png"], "Error: --seeds: expected"),
     ],

@@ -1,7 +1,6 @@
 """The one crop, resize and range: training and serving must see the same pixels."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +11,6 @@ from runtime.images import fit, open_image, to_float, to_uint8
 
 GREY = ImageSpec(height=8, width=8, channels=1)
 RGB = ImageSpec(height=8, width=8, channels=3)
-
-
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("low_high", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 7.0)])
@@ -41,6 +34,24 @@ def test_an_exact_picture_is_left_alone() -> None:
     np.testing.assert_array_equal(fit(Image.fromarray(pixels), RGB), pixels)
 
 
+def test_small_pictures_are_fitted_as_by_pillow() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        width, height, *size = (int(n) for n in generator.integers(8, 60, 4))
+        picture = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        spec = ImageSpec(height=size[0], width=size[1], channels=3)
+        shrinks = width >= size[1] and height >= size[0]
+        method = Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS
+        expected = np.asarray(ImageOps.fit(picture, (size[1], size[0]), method))
+        np.testing.assert_array_equal(fit(picture, spec), expected)
+
+
+def test_a_picture_of_one_row_is_fitted() -> None:
+    wide = Image.new("RGBA", (1_000_000, 1), (9, 9, 9, 255))
+    assert (fit(wide, GREY) == 9).all()
+    assert (fit(wide.transpose(Image.Transpose.ROTATE_90), GREY) == 9).all()
+
+
 def test_the_centre_is_kept() -> None:
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 200
@@ -54,20 +65,6 @@ def test_shrinking_averages() -> None:
     shrunk = fit(Image.fromarray(checks.astype(np.uint8)), GREY)
     # The mean of two black and two white pixels is 127.5, one way or the other of rounding.
     assert set(np.unique(shrunk)) <= {127, 128}
-
-
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F"]
-)
-def test_every_mode_becomes_grey_and_rgb(mode: str) -> None:
-    image = Image.new("RGB", (20, 12), (250, 250, 250)).convert(mode)
-    for spec in (GREY, RGB):
-        assert fit(image, spec).shape == spec.shape
-
-
-def test_sixteen_bit_pictures_keep_their_shades() -> None:
-    deep = np.full((8, 8), 0x8000, np.uint16)
-    assert fit(Image.fromarray(deep), GREY).max() == 128
 
 
 def test_transparency_is_black() -> None:
@@ -110,31 +107,6 @@ def test_a_damaged_exif_block_is_no_reason_to_refuse_the_picture() -> None:
         except InputError:
             continue
         assert np.abs(pixels.astype(int) - 90).max() <= 3
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "header only"])
-def test_what_is_no_image_is_named(damage: str) -> None:
-    whole = png(Image.effect_noise((64, 64), 50))
-    data = {
-        "empty": b"",
-        "text": b"hello" * 50,
-        "truncated": whole[:900],
-        "header only": whole[:20],
-    }
-    with pytest.raises(InputError, match="image: expected a"):
-        open_image(data[damage])
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="image: expected an existing file, found .*nothing.png"):
-        open_image(tmp_path / "nothing.png")
-
-
-def test_huge_pictures_are_refused_before_they_are_decoded() -> None:
-    bomb = png(Image.new("1", (5000, 5000)))
-    assert len(bomb) < 10_000
-    with pytest.raises(InputError, match="at most 16000000 pixels, found 5000 x 5000 = 25000000"):
-        open_image(bomb)
 
 
 @pytest.mark.parametrize("bad", [{"channels": 2}, {"height": 0}, {"value_range": (1.0, 1.0)}])
