@@ -24,6 +24,8 @@ from bento.calls import count_refused
 from bento.errors import RequestError
 from bento.settings import Settings
 
+_SLICE_BYTES = 16 << 10
+
 _STALLED_AT_THE_END = 2.0
 """Seconds for which a client may take nothing once the service was told to stop."""
 
@@ -103,13 +105,19 @@ class BoundedProtocol(HttpToolsProtocol):
     # What comes in
 
     def data_received(self, data: bytes) -> None:
-        self._unreported += len(data)
         if self._between:
             self._await_head()
-        super().data_received(data)
-        if self._unreported > self.bounds.head_bytes and not self.transport.is_closing():
-            self._refusal = _too_large_a_head(self.bounds)
-            self.send_400_response("")
+        # In slices, for what the parser holds back is known by what it did not report of a slice.
+        for start in range(0, len(data), _SLICE_BYTES):
+            part = data[start : start + _SLICE_BYTES]
+            self._unreported += len(part)
+            super().data_received(part)
+            if self.transport.is_closing():
+                return
+            if self._unreported > self.bounds.head_bytes:
+                self._refusal = _too_large_a_head(self.bounds)
+                self.send_400_response("")
+                return
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -1,12 +1,18 @@
 """Asking the app directly, and what the tests' servers have in common."""
 
-from collections.abc import Callable
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 
 from bento.models import Models
+from bento.protocol import bounded
 from bento.routes import build_app
 from bento.settings import Settings
 
@@ -14,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What is compared with the results in process: one grey level.
 FP32 = {"LATENTSERVE_PRECISION": "fp32"}
+
+WAIT = 20.0
+"""Seconds; only ever reached when something is broken."""
 
 Ask = Callable[..., httpx.Response]
 
@@ -30,3 +39,30 @@ async def ask_async(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.request(method, path, **request)
+
+
+@contextmanager
+def listening(models: Models, **settings: Any) -> Iterator[str]:
+    """The app behind a real socket: what a broken transfer is, only a socket shows."""
+    own = Settings(**settings)
+    config = uvicorn.Config(
+        build_app(own, models), http=bounded(own), lifespan="off", log_level="critical"
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(WAIT)
+
+
+def wait_until(holds: Any) -> None:
+    give_up = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)

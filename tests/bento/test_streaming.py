@@ -2,51 +2,25 @@
 
 import asyncio
 import io
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from prometheus_client import REGISTRY
 
 from bento.models import Models
-from bento.protocol import bounded
-from bento.routes import build_app
 from bento.settings import Settings
 from runtime import EngineError
-from tests.bento.support import Ask, ask_async
+from tests.bento.support import WAIT, Ask, ask_async, listening, wait_until
 from tests.bento.test_overload import busy
 from tests.runtime.fakes import Recorder
 
 MANY = {"model": "tiny-plain", "n": 300, "seed": 5, "format": "npy"}
-WAIT = 20.0  # seconds; only ever reached when something is broken
-
-
-@contextmanager
-def listening(models: Models, **settings: Any) -> Iterator[str]:
-    """The app behind a real socket: what a broken transfer is, only a socket shows."""
-    own = Settings(**settings)
-    config = uvicorn.Config(
-        build_app(own, models), http=bounded(own), lifespan="off", log_level="critical"
-    )
-    server = uvicorn.Server(config)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        wait_until(lambda: server.started)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
 
 
 @pytest.fixture
@@ -198,10 +172,3 @@ def test_a_client_that_reads_nothing_is_cut(own: Models) -> None:
                     pass
         # Others are served as before.
         assert httpx.post(f"{url}/sample", json={"n": 1}, timeout=WAIT).status_code == 200
-
-
-def wait_until(holds: Any) -> None:
-    give_up = time.monotonic() + WAIT
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
