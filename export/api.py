@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from export.draft import make_draft
 from export.options import ExportOptions, Imported
 from export.write import write
-from runtime.errors import ExportError
+from runtime.errors import ExportError, LatentServeError
 
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
@@ -55,5 +55,14 @@ def export_imported(imported: Imported) -> Path:
         from export.freeze import freeze
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[export]") from error
-    draft = make_draft(imported.options, imported.modules)
-    return write(imported.options.folder, freeze(draft, imported.modules))
+    try:
+        draft = make_draft(imported.options, imported.modules)
+        return write(imported.options.folder, freeze(draft, imported.modules))
+    except ExportError:
+        raise
+    except LatentServeError as error:
+        raise ExportError(str(error)) from error
+    except Exception as error:  # a user's module can raise anything, anywhere it is called
+        raise ExportError(
+            f"{imported.options.name}: cannot be exported: {type(error).__name__}: {error}"
+        ) from error

@@ -17,6 +17,7 @@ from runtime.artifact.size import parse
 from runtime.errors import ArtifactError, ExportError
 
 OPSET = 20
+_BFLOAT16 = onnx.TensorProto.BFLOAT16
 
 
 # A batch of 1 would be taken for a constant.
@@ -61,6 +62,13 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             "(forward must be free of Python control flow that depends on values or on the "
             "batch size, and use operators that ONNX knows)"
         ) from error
+    if any(
+        a.name == "to" and a.i == _BFLOAT16 for node in model.graph.node for a in node.attribute
+    ):
+        raise ExportError(
+            f"{spec.file}: expected arithmetic in float32, found bfloat16: take autocast and "
+            ".bfloat16() out of forward (variants in reduced precision are made from the graph)"
+        )
     _strip(model)
     data = model.SerializeToString(deterministic=True)
     sizes = [tuple((n, getattr(a, which)) for n, a in axes.items()) for which in ("default", "min")]
@@ -134,6 +142,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.", FutureWarning)
             # Two inputs share the batch axis, as intended.
             warnings.filterwarnings("ignore", "# The axis name: ")
+            # A module that keeps what it made last, or counts its calls: no image depends on it.
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
             yield
     finally:
         logging.disable(disabled)

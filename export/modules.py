@@ -3,14 +3,14 @@
 Shapes: B batch, C channels, H height, W width; `latent` is the latent's own shape, of any rank.
 """
 
-import copy
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 
+from export.frozen import frozen_copy
 from export.options import ExportOptions
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import evaluate
@@ -37,7 +37,7 @@ class GraphModule(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = [self.given(t, spec) for t, spec in zip(tensors, self.inputs, strict=True)]
-        made = outputs_of(self.module(*given))
+        made = outputs_of(self.module(*given), len(self.outputs))
         return tuple(self._made(t, spec) for t, spec in zip(made, self.outputs, strict=True))
 
     def given(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
@@ -59,9 +59,22 @@ class GraphModule(nn.Module):
         return levels.round().clamp(0.0, 255.0).permute(0, 2, 3, 1).to(torch.uint8)
 
 
-def outputs_of(made: Any) -> tuple[Any, ...]:
-    """What a module gave, as a tuple: one tensor, several, or a `ModelOutput` of one."""
+def outputs_of(made: Any, count: int) -> tuple[Any, ...]:
+    """What a module gave, as `count` outputs: a tensor, a tuple, or the fields of a dict or
+    dataclass (diffusers' `.sample`) where as many of them hold tensors. Anything else as it is."""
+    if isinstance(made, Mapping) or (is_dataclass(made) and not isinstance(made, type)):
+        found = tuple(value for value in fields_of(made).values() if isinstance(value, Tensor))
+        # Several have no order that one may rely on.
+        return found if len(found) == count == 1 else (made,)
     return tuple(made) if isinstance(made, tuple | list) else (made,)
+
+
+def fields_of(made: Any) -> dict[str, Any]:
+    """The entries of a dict or the fields of a dataclass, those left out (None) not counted."""
+    named = (
+        made if isinstance(made, Mapping) else {f.name: getattr(made, f.name) for f in fields(made)}
+    )
+    return {str(name): value for name, value in named.items() if value is not None}
 
 
 def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:
@@ -76,9 +89,10 @@ def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, in
         given.append(torch.ones(1))
     size = tuple((name, axis.default) for name, axis in options.axes.items())
     given += [torch.zeros(1, *evaluate(shape, size)) for shape in options.noise]
+    copied = frozen_copy(module)
     try:
         with torch.inference_mode():
-            (made,) = outputs_of(frozen_copy(module)(*given))
+            (made,) = outputs_of(copied(*given), 1)
         _, channels, height, width = made.shape
     except Exception as error:  # whatever a user's forward raises, or gives
         shapes = [list(tensor.shape) for tensor in given]
@@ -87,34 +101,3 @@ def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, in
             f"{type(error).__name__}: {error}"
         ) from error
     return channels, height, width
-
-
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A float32 copy on the CPU in eval mode, without gradients and reparametrisations.
-
-    Spectral and weight norm become plain weights. `module` itself stays as it is.
-    """
-    # Older spectral and weight norm keep the weight as a tensor with history, which cannot be
-    # copied as it is.
-    tensors = [value for m in module.modules() for value in vars(m).values()]
-    memo = {id(t): t.detach().clone() for t in tensors if isinstance(t, Tensor) and not t.is_leaf}
-    # Eval mode first: in train mode a spectral norm takes one more power iteration when removed.
-    frozen = copy.deepcopy(module, memo).cpu().eval()
-    for child in frozen.modules():
-        if parametrize.is_parametrized(child):
-            _unparametrize(child)
-        for remove in (remove_spectral_norm, remove_weight_norm):
-            with suppress(ValueError):  # raised where there is none
-                remove(child)
-    return frozen.float().requires_grad_(False)
-
-
-def _unparametrize(module: nn.Module) -> None:
-    # torch's remove_parametrizations edits the module's class, which a copy shares with its
-    # original: the caller's module would lose its weight. Leave that class instead.
-    names = list(module.parametrizations)  # pyright: ignore[reportArgumentType]
-    weights = {name: getattr(module, name).detach() for name in names}
-    module.__class__ = type(module).__bases__[0]
-    del module.parametrizations
-    for name, weight in weights.items():
-        module.register_parameter(name, nn.Parameter(weight))
