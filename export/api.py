@@ -26,7 +26,8 @@ def export(
 
     - `decode` maps latents float32 [B, *latent] to images float [B, C, H, W] in
       `image.value_range`;
-    - `encode` maps such images to (mean, log_variance), each [B, *latent]; where
+    - `encode` maps such images to (mean, log_variance), each [B, *latent], the log variance in the
+      graph clamped to [-30, 20]; where
       `encode_takes_noise`, such images and noise float32 [B, *latent] from N(0, I) to (latents
       [B, *latent], log_density [B]), draws from the posterior with log q(z|x) in nats;
     - `translate` maps images of `image` to images, whose size may be another; with `takes_mask`

@@ -44,13 +44,11 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     try:
         with _quiet():
             program = torch.onnx.export(
-                module,
-                inputs,
+                _captured(module, inputs, {"tensors": _dynamic_shapes(spec, axes)}),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in spec.inputs],
                 output_names=[tensor.name for tensor in spec.outputs],
-                dynamic_shapes={"tensors": _dynamic_shapes(spec, axes)},
                 external_data=False,
                 optimize=True,  # folds constants, and batch norms into their convolutions
                 verbose=False,
@@ -79,6 +77,20 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
         ) from error
     return data
+
+
+def _captured(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any]
+) -> torch.export.ExportedProgram:
+    """The operations of `module`: as Python runs it, or, where that takes the batch for a number
+    (`len(x)` does), as torch reads its code."""
+    try:
+        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as first:
+        try:
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=True)
+        except Exception:
+            raise first from None  # it names the user's own lines
 
 
 def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int, Any], ...]:
@@ -127,7 +139,9 @@ def _hint(error: ArtifactError) -> str:
 def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Constraints violated"):
+        del lines[0]  # what follows says which, and why
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 

@@ -15,13 +15,14 @@ from export.options import ExportOptions
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import evaluate
 from runtime.errors import ExportError
+from runtime.sampling.posterior import LOG_VARIANCE
 
 
 class GraphModule(nn.Module):
     """A copy of a module, its inputs and outputs those of a graph's signature.
 
     Images become floats [B, C, H, W] in `value_range` and back, a mask becomes floats [B, 1, H, W]
-    in [0, 1]; everything else passes as it is.
+    in [0, 1]; a log variance is kept within LOG_VARIANCE; everything else passes as it is.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class GraphModule(nn.Module):
 
     def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
         floats = tensor.to(torch.float32)
+        if spec.role == "log_variance":
+            return floats.clamp(*LOG_VARIANCE)
         if spec.dtype != "uint8":
             return floats
         levels = (floats - self.low) * (255.0 / self.span)

@@ -27,8 +27,6 @@ MAX_RANK = 16
 """Window attention and pixel shuffles have 6 to 8 axes."""
 
 _DTYPES = {"float32": 1, "uint8": 2, "int64": 7}
-# ONNX defines these by others, and so infers no shape: theirs is that of their first input.
-_LIKE_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Structure:
         unknown = [name for name in node.input if name and name not in tensors]
         if unknown:
             raise ValueError(f"{node.op_type} takes {unknown[0]!r}, which nothing makes")
-        if node.op_type in _LIKE_INPUT:
+        if node.op_type == "GroupNormalization":  # for which ONNX infers nothing
             return {node.output[0]: tensors[node.input[0]]}
         version = self._opsets[0].version
         types = {

@@ -1,4 +1,4 @@
-"""Arithmetic of shapes: the values of small tensors that follow from constants and from sizes alone.
+"""Arithmetic of shapes: the values of small tensors that follow from constants and sizes alone.
 
 Exporters compute the arguments of Reshape, Expand, Tile, Slice or Resize inside the graph. Here
 these are computed as an engine computes them, so that every size is known before anything is run.
@@ -119,7 +119,8 @@ def _filled(attributes: Attributes, shape: Array) -> Array:
 
     value = attributes.get("value")
     fill = np.zeros(1, np.float32) if value is None else onnx.numpy_helper.to_array(value)
-    return np.full(shape.tolist(), fill.reshape(()), fill.dtype)
+    lengths: list[int] = shape.tolist()
+    return np.full(lengths, fill.reshape(()), fill.dtype)
 
 
 def _range(attributes: Attributes, start: Array, limit: Array, step: Array) -> Array | None:
@@ -128,15 +129,13 @@ def _range(attributes: Attributes, start: Array, limit: Array, step: Array) -> A
     return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
 
-def _split(attributes: Attributes, x: Array, lengths: Array | None = None) -> list[Array] | None:
-    axis = attributes.get("axis", 0)
+def _split(attributes: Attributes, x: Array, lengths: Array | None = None) -> list[Array]:
+    axis: int = attributes.get("axis", 0)
     if lengths is None:
-        parts = attributes.get("num_outputs")
-        if parts is None:
-            return None
-        each = -(-x.shape[axis] // parts)
-        lengths = np.full(parts, each)
-    return list[Array](np.split(x, np.cumsum(lengths)[:-1], axis))
+        parts: int = attributes["num_outputs"]
+        lengths = np.full(parts, -(-x.shape[axis] // parts))
+    ends: list[int] = np.cumsum(lengths)[:-1].tolist()
+    return list[Array](np.split(x, ends, axis))
 
 
 def _reduced(reduce: Callable[..., Any]) -> Callable[..., Array | None]:
