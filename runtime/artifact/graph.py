@@ -23,8 +23,8 @@ MAX_ELEMENTS = 1 << 28
 """Bound on the values of any one tensor in a graph; on one row of those that have a batch axis."""
 MAX_RUN = Cost(bytes=8 << 30, multiply_adds=10**13, values=2 * 10**11)
 """Bounds on a run of one row. The decoder of Stable Diffusion's AutoencoderKL takes 5 * 10^12
-multiply-adds, 4 GiB and reads or writes 10^10 values for an image of 1024 x 1024. How much a machine can bear, it says
-itself (`Limits.memory`)."""
+multiply-adds, 4 GiB and reads or writes 10^10 values for an image of 1024 x 1024. How much a
+machine can bear, it says itself (`Limits.memory`)."""
 MAX_CONSTANTS = Cost(bytes=512 << 20, multiply_adds=10**11, values=10**10)
 """Bounds on the constants that a graph computes from others, all together: engines compute them
 when they load it."""
@@ -67,8 +67,8 @@ def check_graph(
     Checked: size, opset, standard domain only, allowed operators, no subgraphs, no local
     functions, no data outside the file, valid by ONNX's own checker, sizes that are known before it
     is run, what it costs at each of `sizes` (MAX_RUN, MAX_CONSTANTS), that nothing grows faster
-    than the batch, up to `rows`, and inputs and outputs exactly as `spec` says, with a free batch axis
-    and, where `spec` names axes, free axes there.
+    than the batch, up to `rows`, and inputs and outputs exactly as `spec` says, with a free batch
+    axis and, where `spec` names axes, free axes there.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -87,8 +87,10 @@ def check_graph(
         structure = Structure(model)
         for size in dict.fromkeys(sizes):
             _check_sizes(structure, spec, size, rows)
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except onnx.checker.ValidationError as error:
         raise ArtifactError(spec.file, f"not a valid ONNX graph: {error}") from error
+    except ValueError as error:
+        raise ArtifactError(spec.file, str(error)) from error
     return model
 
 

@@ -124,7 +124,7 @@ class Structure:
             onnx.checker.ValidationError,
             onnx.shape_inference.InferenceError,
         ) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"not a valid ONNX graph: {error}") from error
         return {name: _tensor(node, name, found) for name in node.output if name}
 
 
