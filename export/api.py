@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.causes import described_error
 from export.draft import make_draft
 from export.options import ExportOptions, Imported
 from export.write import write
@@ -65,5 +66,5 @@ def export_imported(imported: Imported) -> Path:
         raise ExportError(str(error)) from error
     except Exception as error:  # a user's module can raise anything, anywhere it is called
         raise ExportError(
-            f"{imported.options.name}: cannot be exported: {type(error).__name__}: {error}"
+            f"{imported.options.name}: cannot be exported: {described_error(error)}"
         ) from error

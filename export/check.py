@@ -1,14 +1,14 @@
 """Checks of a torch module before it is converted: does it keep to its signature?"""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from export.modules import GraphModule, fields_of, outputs_of
+from export.causes import described_error
+from export.modules import GraphModule
+from export.outputs import described, outputs_of, wrong_outputs
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import Size
 from runtime.engines.backend import Tensors
@@ -35,8 +35,9 @@ def check_module(
     with torch.inference_mode():
         given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
     outputs = _call(graph, module, given, spec)
-    if len(outputs) != len(spec.outputs) or not all(isinstance(o, Tensor) for o in outputs):
-        raise ExportError(_other_outputs(graph, outputs, spec))
+    wrong = wrong_outputs(graph, outputs, [tensor.name for tensor in spec.outputs])
+    if wrong:
+        raise ExportError(wrong)
     rows = len(given[0])
     for tensor, made in zip(spec.outputs, outputs, strict=True):
         _check_output(graph, tensor, made, rows, size)
@@ -49,27 +50,6 @@ def check_module(
         if not torch.allclose(one.float(), other.float(), rtol=rtol, atol=atol):
             names = "images" if first_is_pixels else "posteriors"
             raise ExportError(_random(graph, names, spec.inputs[0].name))
-
-
-def _other_outputs(graph: str, outputs: tuple[Any, ...], spec: GraphSpec) -> str:
-    names = ", ".join(tensor.name for tensor in spec.outputs)
-    two = len(spec.outputs) == 2
-    expected = f"a pair of tensors ({names})" if two else f"one tensor ({names})"
-    made = outputs[0] if len(outputs) == 1 else outputs
-    how = "the two" if two else "it"
-    if isinstance(made, tuple):
-        how = "the two" if two else "one of them: `return self.module(*inputs)[0]`"
-    elif _is_named(made):
-        found = [name for name, value in fields_of(made).items() if isinstance(value, Tensor)]
-        pattern = "[{!r}]" if isinstance(made, Mapping) else ".{}"
-        chosen = [f"made{pattern.format(name)}" for name in found[: len(spec.outputs)]]
-        how = "tensors"
-        if chosen:
-            how = f"those it means: `made = self.module(*inputs); return {', '.join(chosen)}`"
-    return (
-        f"{graph}: expected {expected}, found {_kind(made)}: wrap the {graph}r in a module whose "
-        f"forward returns {how}"
-    )
 
 
 def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Size) -> None:
@@ -109,7 +89,7 @@ def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec)
             for tensor, array in zip(spec.inputs, given, strict=True)
         )
         raise ExportError(
-            f"{graph}: the module failed on {taken}: {type(error).__name__}: {error} (forward is "
+            f"{graph}: the module failed on {taken}: {described_error(error)} (forward is "
             "called with these, by position, and its weights are float32, as they are)"
         ) from error
 
@@ -117,7 +97,7 @@ def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec)
 def _check_tensor(what: str, value: Any, shape: tuple[int, ...], axes: str, remedy: str) -> None:
     expected = f"expected a float tensor of shape {list(shape)} ({axes})"
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != shape:
-        raise ExportError(f"{what}: {expected}, found {_kind(value)}: {remedy}")
+        raise ExportError(f"{what}: {expected}, found {described(value)}: {remedy}")
     finite = value.isfinite().reshape(len(value), -1).all(dim=1)
     if not finite.all():
         rows = (~finite).nonzero().flatten().tolist()
@@ -132,18 +112,3 @@ def _random(graph: str, outputs: str, inputs: str) -> str:
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
         "call: the module draws random numbers in eval mode; take the noise out of forward"
     )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    if _is_named(value):
-        held = ", ".join(f"{name} {_kind(each)}" for name, each in fields_of(value).items())
-        return f"a {type(value).__name__} of {held or 'nothing'}"
-    return f"a {type(value).__name__}"
-
-
-def _is_named(value: Any) -> bool:
-    return isinstance(value, Mapping) or (is_dataclass(value) and not isinstance(value, type))

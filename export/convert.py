@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.causes import described_error, first_cause
 from runtime.artifact.graph import check_graph
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Axis
@@ -55,8 +56,9 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             )
         model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
     except Exception as error:  # the exporter raises many kinds; the first cause tells the most
+        cause = described_error(first_cause(error))
         raise ExportError(
-            f"{spec.file}: torch cannot convert the module to ONNX: {_first_cause(error)} "
+            f"{spec.file}: torch cannot convert the module to ONNX: {cause} "
             "(forward must be free of Python control flow that depends on values or on the "
             "batch size, and use operators that ONNX knows)"
         ) from error
@@ -134,15 +136,6 @@ def _hint(error: ArtifactError) -> str:
     if "Random" in error.reason or "Bernoulli" in error.reason:
         return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
     return ""
-
-
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("Constraints violated"):
-        del lines[0]  # what follows says which, and why
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
+from export.causes import described_error
 from runtime.errors import ExportError
 
 # What training wraps around a module, and the name under which the wrapper keeps it.
@@ -48,7 +49,7 @@ def frozen_copy(module: Any) -> nn.Module:
                     setattr(child, name, nn.Parameter(weight, requires_grad=False))
     except Exception as error:  # whatever a user's module raises
         raise ExportError(
-            f"{_class(module)} cannot be copied: {type(error).__name__}: {error}: export a module "
+            f"{_class(module)} cannot be copied: {described_error(error)}: export a module "
             "that copy.deepcopy, .cpu(), .float() and .eval() can be called on"
         ) from error
     return frozen

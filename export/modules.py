@@ -3,15 +3,13 @@
 Shapes: B batch, C channels, H height, W width; `latent` is the latent's own shape, of any rank.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from export.causes import described_error
 from export.frozen import frozen_copy
 from export.options import ExportOptions
+from export.outputs import outputs_of, wrong_outputs
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import evaluate
 from runtime.errors import ExportError
@@ -62,24 +60,6 @@ class GraphModule(nn.Module):
         return levels.round().clamp(0.0, 255.0).permute(0, 2, 3, 1).to(torch.uint8)
 
 
-def outputs_of(made: Any, count: int) -> tuple[Any, ...]:
-    """What a module gave, as `count` outputs: a tensor, a tuple, or the fields of a dict or
-    dataclass (diffusers' `.sample`) where as many of them hold tensors. Anything else as it is."""
-    if isinstance(made, Mapping) or (is_dataclass(made) and not isinstance(made, type)):
-        found = tuple(value for value in fields_of(made).values() if isinstance(value, Tensor))
-        # Several have no order that one may rely on.
-        return found if len(found) == count == 1 else (made,)
-    return tuple(made) if isinstance(made, tuple | list) else (made,)
-
-
-def fields_of(made: Any) -> dict[str, Any]:
-    """The entries of a dict or the fields of a dataclass, those left out (None) not counted."""
-    named = (
-        made if isinstance(made, Mapping) else {f.name: getattr(made, f.name) for f in fields(made)}
-    )
-    return {str(name): value for name, value in named.items() if value is not None}
-
-
 def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:
     """The (C, H, W) of the images that a translator makes of those of the options."""
     image = options.image
@@ -93,14 +73,21 @@ def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, in
     size = tuple((name, axis.default) for name, axis in options.axes.items())
     given += [torch.zeros(1, *evaluate(shape, size)) for shape in options.noise]
     copied = frozen_copy(module)
+    shapes = [list(tensor.shape) for tensor in given]
     try:
         with torch.inference_mode():
-            (made,) = outputs_of(copied(*given), 1)
-        _, channels, height, width = made.shape
-    except Exception as error:  # whatever a user's forward raises, or gives
-        shapes = [list(tensor.shape) for tensor in given]
+            outputs = outputs_of(copied(*given), 1)
+    except Exception as error:  # whatever a user's forward raises
         raise ExportError(
             f"translate: expected images [B, C, H, W] for inputs {shapes}, found "
-            f"{type(error).__name__}: {error}"
+            f"{described_error(error)}"
         ) from error
-    return channels, height, width
+    wrong = wrong_outputs("translate", outputs, ["images"])
+    if wrong:
+        raise ExportError(wrong)
+    shape = tuple(outputs[0].shape)
+    if len(shape) != 4:
+        raise ExportError(
+            f"translate: expected images [B, C, H, W] for inputs {shapes}, found {list(shape)}"
+        )
+    return shape[1:]

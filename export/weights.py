@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.causes import described_error
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def load_weights(module: "nn.Module", target: str, file: Path) -> None:
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+    from torch.nn.parameter import is_lazy
 
     if not file.is_file():
         raise ExportError(f"{file}: expected a safetensors file, found none")
@@ -39,14 +41,20 @@ def load_weights(module: "nn.Module", target: str, file: Path) -> None:
     differing = [
         f"{name} {list(tensor.shape)} (expected {list(state[name].shape)})"
         for name, tensor in renamed.items()
-        if name in state and state[name].shape != tensor.shape
+        if name in state and not is_lazy(state[name]) and state[name].shape != tensor.shape
     ]
     if differing or missing or unexpected:
         raise ExportError(
             f"{file}: the weights do not fit {target}: missing {missing}, "
             f"unexpected {unexpected}, of other shapes {differing}: check the class and --params"
         )
-    module.load_state_dict(renamed, strict=False)
+    try:  # a module on the meta device has no memory to copy into
+        assign = any(tensor.is_meta for tensor in state.values())
+        module.load_state_dict(renamed, strict=False, assign=assign)
+    except Exception as error:  # whatever a user's module does with them
+        raise ExportError(
+            f"{file}: {target} refuses the weights: {described_error(error)}"
+        ) from error
     if said:
         logger.info("%s: %s", file, said)
 
@@ -92,9 +100,14 @@ def _fits(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> boo
 def _missing(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> list[str]:
     """The module's names that get no tensor. Of weights that share their memory, safetensors keeps
     one."""
-    filled = {_place(state[name]) for name in tensors if name in state}
-    return sorted(n for n, t in state.items() if n not in tensors and _place(t) not in filled)
+    filled = {_place(name, state[name]) for name in tensors if name in state}
+    return sorted(n for n, t in state.items() if n not in tensors and _place(n, t) not in filled)
 
 
-def _place(tensor: "Tensor") -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-    return tensor.data_ptr(), tensor.numel(), tuple(tensor.shape), tensor.stride()
+def _place(name: str, tensor: "Tensor") -> object:
+    """Equal for two names of the same memory."""
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+        return name
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()

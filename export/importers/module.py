@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from export.arguments import axis, dims, image, json_object, names, shape, sizes
+from export.causes import described_error
 from export.options import ExportOptions, Imported
 from export.weights import load_weights
 from runtime.artifact.manifest import Axis, Provenance
@@ -142,15 +143,12 @@ def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
     try:
         factory = getattr(importlib.import_module(path), attribute)
     except (Exception, SystemExit) as error:  # whatever a user's file does when it is imported
-        raise ExportError(
-            f"{target}: cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise ExportError(f"{target}: cannot be imported: {described_error(error)}") from error
     try:
         module = factory(**params)
     except (Exception, SystemExit) as error:  # whatever a user's constructor raises
         raise ExportError(
-            f"{target}: cannot be built with {dict(params)} (--params): "
-            f"{type(error).__name__}: {error}"
+            f"{target}: cannot be built with {dict(params)} (--params): {described_error(error)}"
         ) from error
     if not isinstance(module, nn.Module):
         raise ExportError(f"{target}: expected a torch.nn.Module, found {type(module).__name__}")

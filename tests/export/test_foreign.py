@@ -321,3 +321,23 @@ def test_outputs_of_all_kinds(kind: str, tmp_path: Path) -> None:
         return
     layer = module.layer
     check_images(exported(module, tmp_path), lambda z: torch.tanh(layer(z)).view(-1, 3, 2, 2))
+
+
+def test_a_translators_output_is_named(tmp_path: Path) -> None:
+    class Doubles(nn.Module):
+        def __init__(self, wrap: Callable[[Tensor], Any]) -> None:
+            super().__init__()
+            self.wrap = wrap
+
+        def forward(self, x: Tensor) -> Any:
+            return self.wrap(x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+    given: dict[str, Any] = {"image": IMAGE, "out": tmp_path, "precisions": (), "batches": (1, 4)}
+    made = Doubles(lambda x: DecoderOutput(sample=x))
+    assert export(translate=made, name="doubles", **given).name == "1"
+    for wrap, message in {
+        lambda x: {"a": x, "b": x}: r"translate: expected one tensor \(images\), found a dict of a",
+        lambda x: x[0]: r"translate: expected images \[B, C, H, W\] .* found \[3, 4, 4\]",
+    }.items():
+        with pytest.raises(ExportError, match=message):
+            export(translate=Doubles(wrap), name="refused", **given)

@@ -130,3 +130,28 @@ def test_weights_that_share_memory(tmp_path: Path) -> None:
     module = Tied()
     load_weights(module, "Tied", tmp_path / "weights.safetensors")
     assert torch.equal(module.second.weight, filled(Tied(), 1).first.weight)  # pyright: ignore
+
+
+class Lazy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4))
+
+
+def on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return Net()
+
+
+@pytest.mark.parametrize("make", [Lazy, on_meta])
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_weights_make_modules_whole(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    save_model(filled(Net(), 1), str(tmp_path / "weights.safetensors"))
+    module = make()
+    load_weights(module, "Net", tmp_path / "weights.safetensors")
+    expected = filled(Net(), 1).state_dict()
+    assert all(torch.equal(tensor, expected[n]) for n, tensor in module.state_dict().items())
+    (tmp_path / "weights.safetensors").unlink()
+    save_file({"layers.0.weight": torch.zeros(4, 3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ExportError, match=r"missing \['layers.0.bias', 'layers.1.bias'"):
+        load_weights(make(), "Net", tmp_path / "weights.safetensors")
