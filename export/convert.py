@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import onnx
@@ -42,10 +42,14 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
         torch.zeros(_EXAMPLE_BATCH, *t.at(example), dtype=getattr(torch, t.dtype))
         for t in spec.inputs
     )
+    shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
         with _quiet():
+            captured = _captured(module, inputs, shapes)
             program = torch.onnx.export(
-                _captured(module, inputs, {"tensors": _dynamic_shapes(spec, axes)}),
+                captured or module,
+                inputs if captured is None else (),
+                dynamic_shapes=shapes if captured is None else None,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in spec.inputs],
@@ -83,16 +87,14 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
 
 def _captured(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any]
-) -> torch.export.ExportedProgram:
+) -> torch.export.ExportedProgram | None:
     """The operations of `module`: as Python runs it, or, where that takes the batch for a number
-    (`len(x)` does), as torch reads its code."""
-    try:
-        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-    except Exception as first:
-        try:
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=True)
-        except Exception:
-            raise first from None  # it names the user's own lines
+    (`len(x)` does), as torch reads its code. None where neither works: torch's ONNX exporter knows
+    more ways, and says best what is wrong."""
+    for strict in (False, True):
+        with suppress(Exception):
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+    return None
 
 
 def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int, Any], ...]:
