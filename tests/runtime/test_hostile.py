@@ -59,6 +59,18 @@ def test_sizes_that_the_graph_computes_are_known() -> None:
     assert tensors[tiled].shape == (5, 12, 36)
 
 
+def test_a_transposed_copy_of_every_weight_passes() -> None:
+    """4 MiB of weights, and 514 MiB of constants, 510 MiB of them made of nothing."""
+    graph = Graph()
+    weight = graph.constant(np.zeros((1 << 10, 1 << 10)), np.float32)
+    graph.filled(510 << 18)
+    graph.add("Transpose", weight)
+    check_graph(graph.model(), SPEC)
+    graph.add("Transpose", weight)
+    with pytest.raises(ArtifactError, match="the constants that the graph computes"):
+        check_graph(graph.model(), SPEC)
+
+
 def autoencoder_kl_decoder(side: int) -> tuple[onnx.ModelProto, GraphSpec]:
     """The convolutions, norms and residuals of Stable Diffusion's decoder (49.5 M parameters) at
     `side` x `side`; weights have shapes only, for nothing is run."""
