@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.shapes import Structure, Tensor
 from runtime.artifact.size import Size
+from runtime.errors import ArtifactError
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +46,8 @@ class Bounds:
         self._lock = threading.Lock()
 
     def cost(self, rows: int, size: Size = ()) -> Cost:
-        """The cost of so many rows at a size. Costs grow linearly with the rows."""
+        """The cost of so many rows at a size. Costs grow linearly with the rows. ArtifactError
+        where the graph has no such size, whatever its manifest says."""
         one, two = self._measured(1, size), self._measured(2, size)
 
         def at_rows(first: int, second: int) -> int:
@@ -69,7 +71,10 @@ class Bounds:
             if found is None:
                 if len(self._known) > 4096:  # sizes that clients made up must not fill the memory
                     self._known.clear()
-                tensors = self._structure.tensors(self._spec, rows, size)
+                try:
+                    tensors = self._structure.tensors(self._spec, rows, size)
+                except ValueError as error:
+                    raise ArtifactError(self._spec.file, f"at {dict(size)}: {error}") from error
                 found = self._known[rows, size] = cost_of(self._structure, self._spec, tensors)
             return found
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper
 
 import runtime
 from runtime import ArtifactError
-from runtime.artifact.bounds import cost_of
+from runtime.artifact.bounds import Bounds, cost_of
 from runtime.artifact.graph import MAX_RUN, check_graph
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.shapes import Structure
@@ -69,6 +70,17 @@ def test_a_transposed_copy_of_every_weight_passes() -> None:
     graph.add("Transpose", weight)
     with pytest.raises(ArtifactError, match="the constants that the graph computes"):
         check_graph(graph.model(), SPEC)
+
+
+def test_a_size_that_the_graph_does_not_have_is_an_error_of_the_artifact() -> None:
+    graph = Graph()
+    graph.add("Add", "latents", graph.constant([1, 2, 3, 4], np.float32))
+    tensor = TensorSpec(name="latents", role="latents", dtype="float32", shape=("height",))
+    model = onnx.load_model_from_string(graph.model())
+    bounds = Bounds(model, replace(SPEC, inputs=(tensor,)))
+    assert bounds.cost(3, (("height", 4),)).bytes > 0
+    with pytest.raises(ArtifactError, match=r"decode.onnx: at \{'height': 5\}: not a valid ONNX"):
+        bounds.cost(3, (("height", 5),))
 
 
 def autoencoder_kl_decoder(side: int) -> tuple[onnx.ModelProto, GraphSpec]:
