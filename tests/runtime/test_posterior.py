@@ -3,6 +3,7 @@
 `flow` has the weights of `vae`, so that its draws are those of the same posterior.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,7 @@ def test_a_picture_unlike_all_others_has_finite_latents_that_can_be_decoded(
         for seed in range(50):
             draw = model.encode(bordered(), seed=seed)
             assert np.isfinite(draw.log_density).all()
+            json.dumps({n: a.tolist() for n, a in draw.arrays().items()}, allow_nan=False)
             assert model.decode(draw.latents).shape == (1, 28, 28, 1)
             np.testing.assert_allclose(posterior.sample(seed), draw.latents, rtol=1e-3)
     for seed in ((), ("--seed", "1")):
