@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.causes import described_error
 from export.draft import make_draft
 from export.options import ExportOptions, Imported
 from export.write import write
-from runtime.errors import ExportError
+from runtime.errors import ExportError, LatentServeError
 
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
@@ -26,7 +27,8 @@ def export(
 
     - `decode` maps latents float32 [B, *latent] to images float [B, C, H, W] in
       `image.value_range`;
-    - `encode` maps such images to (mean, log_variance), each [B, *latent]; where
+    - `encode` maps such images to (mean, log_variance), each [B, *latent], the log variance in the
+      graph clamped to [-30, 20]; where
       `encode_takes_noise`, such images and noise float32 [B, *latent] from N(0, I) to (latents
       [B, *latent], log_density [B]), draws from the posterior with log q(z|x) in nats;
     - `translate` maps images of `image` to images, whose size may be another; with `takes_mask`
@@ -55,5 +57,14 @@ def export_imported(imported: Imported) -> Path:
         from export.freeze import freeze
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[export]") from error
-    draft = make_draft(imported.options, imported.modules)
-    return write(imported.options.folder, freeze(draft, imported.modules))
+    try:
+        draft = make_draft(imported.options, imported.modules)
+        return write(imported.options.folder, freeze(draft, imported.modules))
+    except ExportError:
+        raise
+    except LatentServeError as error:
+        raise ExportError(str(error)) from error
+    except Exception as error:  # a user's module can raise anything, anywhere it is called
+        raise ExportError(
+            f"{imported.options.name}: cannot be exported: {described_error(error)}"
+        ) from error

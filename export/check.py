@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.modules import GraphModule, outputs_of
+from export.causes import described_error
+from export.modules import GraphModule
+from export.outputs import described, outputs_of, wrong_outputs
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import Size
 from runtime.engines.backend import Tensors
@@ -33,15 +35,9 @@ def check_module(
     with torch.inference_mode():
         given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
     outputs = _call(graph, module, given, spec)
-    if len(outputs) != len(spec.outputs) or not all(isinstance(o, Tensor) for o in outputs):
-        names = ", ".join(tensor.name for tensor in spec.outputs)
-        expected = f"a pair ({names})" if len(spec.outputs) == 2 else "one tensor"
-        found = _kind(outputs[0] if len(outputs) == 1 else outputs)
-        raise ExportError(
-            f"{graph}: expected {expected}, found {found}: wrap the "
-            f"{graph}r in a module whose forward returns "
-            f"{'the two' if len(spec.outputs) == 2 else 'it'}"
-        )
+    wrong = wrong_outputs(graph, outputs, [tensor.name for tensor in spec.outputs])
+    if wrong:
+        raise ExportError(wrong)
     rows = len(given[0])
     for tensor, made in zip(spec.outputs, outputs, strict=True):
         _check_output(graph, tensor, made, rows, size)
@@ -86,21 +82,22 @@ def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
 def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec) -> tuple[Any, ...]:
     try:
         with torch.inference_mode():
-            return outputs_of(module.module(*given))
+            return outputs_of(module.module(*given), len(spec.outputs))
     except Exception as error:  # whatever a user's forward raises
         taken = ", ".join(
             f"{tensor.name} {list(array.shape)}"
             for tensor, array in zip(spec.inputs, given, strict=True)
         )
         raise ExportError(
-            f"{graph}: the module failed on {taken}: {type(error).__name__}: {error}"
+            f"{graph}: the module failed on {taken}: {described_error(error)} (forward is "
+            "called with these, by position, and its weights are float32, as they are)"
         ) from error
 
 
 def _check_tensor(what: str, value: Any, shape: tuple[int, ...], axes: str, remedy: str) -> None:
     expected = f"expected a float tensor of shape {list(shape)} ({axes})"
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != shape:
-        raise ExportError(f"{what}: {expected}, found {_kind(value)}: {remedy}")
+        raise ExportError(f"{what}: {expected}, found {described(value)}: {remedy}")
     finite = value.isfinite().reshape(len(value), -1).all(dim=1)
     if not finite.all():
         rows = (~finite).nonzero().flatten().tolist()
@@ -115,11 +112,3 @@ def _random(graph: str, outputs: str, inputs: str) -> str:
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
         "call: the module draws random numbers in eval mode; take the noise out of forward"
     )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"

@@ -3,13 +3,14 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import onnx
 import torch
 from torch import nn
 
+from export.causes import described_error, first_cause
 from runtime.artifact.graph import check_graph
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Axis
@@ -17,6 +18,7 @@ from runtime.artifact.size import parse
 from runtime.errors import ArtifactError, ExportError
 
 OPSET = 20
+_BFLOAT16 = onnx.TensorProto.BFLOAT16
 
 
 # A batch of 1 would be taken for a constant.
@@ -40,27 +42,37 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
         torch.zeros(_EXAMPLE_BATCH, *t.at(example), dtype=getattr(torch, t.dtype))
         for t in spec.inputs
     )
+    shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
         with _quiet():
+            captured = _captured(module, inputs, shapes)
             program = torch.onnx.export(
-                module,
-                inputs,
+                captured or module,
+                inputs if captured is None else (),
+                dynamic_shapes=shapes if captured is None else None,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[tensor.name for tensor in spec.inputs],
                 output_names=[tensor.name for tensor in spec.outputs],
-                dynamic_shapes={"tensors": _dynamic_shapes(spec, axes)},
                 external_data=False,
                 optimize=True,  # folds constants, and batch norms into their convolutions
                 verbose=False,
             )
         model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
     except Exception as error:  # the exporter raises many kinds; the first cause says the most
+        cause = described_error(first_cause(error))
         raise ExportError(
-            f"{spec.file}: torch cannot convert the module to ONNX: {_first_cause(error)} "
+            f"{spec.file}: torch cannot convert the module to ONNX: {cause} "
             "(forward must be free of Python control flow that depends on values or on the "
             "batch size, and use operators that ONNX knows)"
         ) from error
+    if any(
+        a.name == "to" and a.i == _BFLOAT16 for node in model.graph.node for a in node.attribute
+    ):
+        raise ExportError(
+            f"{spec.file}: expected arithmetic in float32, found bfloat16: take autocast and "
+            ".bfloat16() out of forward (variants in reduced precision are made from the graph)"
+        )
     _strip(model)
     data = model.SerializeToString(deterministic=True)
     sizes = [tuple((n, getattr(a, which)) for n, a in axes.items()) for which in ("default", "min")]
@@ -71,6 +83,18 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
         ) from error
     return data
+
+
+def _captured(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any]
+) -> torch.export.ExportedProgram | None:
+    """The operations of `module`: as Python runs it, or, where that takes the batch for a number
+    (`len(x)` does), as torch reads its code. None where neither works: torch's ONNX exporter knows
+    more ways, and says best what is wrong."""
+    for strict in (False, True):
+        with suppress(Exception):
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+    return None
 
 
 def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int, Any], ...]:
@@ -116,13 +140,6 @@ def _hint(error: ArtifactError) -> str:
     return ""
 
 
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the messages of torch's exporter; failures are exceptions."""
@@ -134,6 +151,8 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.", FutureWarning)
             # Two inputs share the batch axis, as intended.
             warnings.filterwarnings("ignore", "# The axis name: ")
+            # A module that keeps what it made last, or counts its calls: no image depends on it.
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
             yield
     finally:
         logging.disable(disabled)

@@ -3,25 +3,24 @@
 Shapes: B batch, C channels, H height, W width; `latent` is the latent's own shape, of any rank.
 """
 
-import copy
-from contextlib import suppress
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 
+from export.causes import described_error
+from export.frozen import frozen_copy
 from export.options import ExportOptions
+from export.outputs import outputs_of, wrong_outputs
 from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import evaluate
 from runtime.errors import ExportError
+from runtime.sampling.posterior import LOG_VARIANCE
 
 
 class GraphModule(nn.Module):
     """A copy of a module, its inputs and outputs those of a graph's signature.
 
     Images become floats [B, C, H, W] in `value_range` and back, a mask becomes floats [B, 1, H, W]
-    in [0, 1]; everything else passes as it is.
+    in [0, 1]; a log variance is kept within LOG_VARIANCE; everything else passes as it is.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class GraphModule(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = [self.given(t, spec) for t, spec in zip(tensors, self.inputs, strict=True)]
-        made = outputs_of(self.module(*given))
+        made = outputs_of(self.module(*given), len(self.outputs))
         return tuple(self._made(t, spec) for t, spec in zip(made, self.outputs, strict=True))
 
     def given(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
@@ -52,16 +51,13 @@ class GraphModule(nn.Module):
 
     def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
         floats = tensor.to(torch.float32)
+        if spec.role == "log_variance":
+            return floats.clamp(*LOG_VARIANCE)
         if spec.dtype != "uint8":
             return floats
         levels = (floats - self.low) * (255.0 / self.span)
         # Half to even, and clamped before the cast: engines disagree on casts outside [0, 256).
         return levels.round().clamp(0.0, 255.0).permute(0, 2, 3, 1).to(torch.uint8)
-
-
-def outputs_of(made: Any) -> tuple[Any, ...]:
-    """What a module gave, as a tuple: one tensor, several, or a `ModelOutput` of one."""
-    return tuple(made) if isinstance(made, tuple | list) else (made,)
 
 
 def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:
@@ -76,45 +72,22 @@ def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, in
         given.append(torch.ones(1))
     size = tuple((name, axis.default) for name, axis in options.axes.items())
     given += [torch.zeros(1, *evaluate(shape, size)) for shape in options.noise]
+    copied = frozen_copy(module)
+    shapes = [list(tensor.shape) for tensor in given]
     try:
         with torch.inference_mode():
-            (made,) = outputs_of(frozen_copy(module)(*given))
-        _, channels, height, width = made.shape
-    except Exception as error:  # whatever a user's forward raises, or gives
-        shapes = [list(tensor.shape) for tensor in given]
+            outputs = outputs_of(copied(*given), 1)
+    except Exception as error:  # whatever a user's forward raises
         raise ExportError(
             f"translate: expected images [B, C, H, W] for inputs {shapes}, found "
-            f"{type(error).__name__}: {error}"
+            f"{described_error(error)}"
         ) from error
-    return channels, height, width
-
-
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A float32 copy on the CPU in eval mode, without gradients and reparametrisations.
-
-    Spectral and weight norm become plain weights. `module` itself stays as it is.
-    """
-    # Older spectral and weight norm keep the weight as a tensor with history, which cannot be
-    # copied as it is.
-    tensors = [value for m in module.modules() for value in vars(m).values()]
-    memo = {id(t): t.detach().clone() for t in tensors if isinstance(t, Tensor) and not t.is_leaf}
-    # Eval mode first: in train mode a spectral norm takes one more power iteration when removed.
-    frozen = copy.deepcopy(module, memo).cpu().eval()
-    for child in frozen.modules():
-        if parametrize.is_parametrized(child):
-            _unparametrize(child)
-        for remove in (remove_spectral_norm, remove_weight_norm):
-            with suppress(ValueError):  # raised where there is none
-                remove(child)
-    return frozen.float().requires_grad_(False)
-
-
-def _unparametrize(module: nn.Module) -> None:
-    # torch's remove_parametrizations edits the module's class, which a copy shares with its
-    # original: the caller's module would lose its weight. Leave that class instead.
-    names = list(module.parametrizations)  # pyright: ignore[reportArgumentType]
-    weights = {name: getattr(module, name).detach() for name in names}
-    module.__class__ = type(module).__bases__[0]
-    del module.parametrizations
-    for name, weight in weights.items():
-        module.register_parameter(name, nn.Parameter(weight))
+    wrong = wrong_outputs("translate", outputs, ["images"])
+    if wrong:
+        raise ExportError(wrong)
+    shape = tuple(outputs[0].shape)
+    if len(shape) != 4:
+        raise ExportError(
+            f"translate: expected images [B, C, H, W] for inputs {shapes}, found {list(shape)}"
+        )
+    return shape[1:]

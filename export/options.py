@@ -58,7 +58,7 @@ class ExportOptions:
             )
         try:
             check_name(self.name)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ExportError(f"name: {error}") from error
 
     @property

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from export.causes import described_error
 from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
 from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Parity
@@ -86,7 +87,7 @@ def run_torch(module: nn.Module, inputs: Tensors, spec: GraphSpec) -> Tensors:
     except Exception as error:  # whatever a user's forward raises
         raise ExportError(
             f"{spec.file}: the module failed on a batch of {batch_size(inputs)}: "
-            f"{type(error).__name__}: {error}"
+            f"{described_error(error)}"
         ) from error
     outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
     return {t.name: output.numpy() for t, output in zip(spec.outputs, outputs, strict=True)}

@@ -3,9 +3,9 @@
 LatentServeError
 ├── ArtifactError     an artifact is damaged, unsafe or of another format; nothing is loaded
 ├── InputError        a value of the caller is not valid: gives field, expected and found
+│   └── NotFiniteError    an encoder gives no usable latent for a picture: NaN, infinity, 10^9
 ├── OverloadedError   the queue is full, and the caller chose not to wait
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
-│   ├── NotFiniteError    its outputs hold NaN or infinity
 │   ├── WrongImagesError  its images differ too much from the reference's
 │   └── OutOfDeviceMemoryError    the GPU has too little free memory
 └── ExportError       a module cannot become an artifact; nothing is written
@@ -42,6 +42,10 @@ class InputError(LatentServeError):
         super().__init__(f"{field}: expected {expected}, found {found}")
 
 
+class NotFiniteError(InputError):
+    """An encoder gives NaN, infinity or values beyond any latent for one of the caller's images."""
+
+
 class OverloadedError(LatentServeError):
     """The queue is full: it holds `queued` of at most `limit` images or bytes (`unit`)."""
 
@@ -59,10 +63,6 @@ class OverloadedError(LatentServeError):
 
 class EngineError(LatentServeError):
     """An inference engine is missing, refused a graph, or failed while running it."""
-
-
-class NotFiniteError(EngineError):
-    """An engine's outputs hold NaN or infinity."""
 
 
 class WrongImagesError(EngineError):

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from export.arguments import axis, dims, image, json_object, names, shape, sizes
+from export.causes import described_error
 from export.options import ExportOptions, Imported
+from export.weights import load_weights
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 
@@ -116,12 +118,14 @@ def _axes(args: argparse.Namespace) -> dict[str, Axis]:
 def load_module(target: str, params: Mapping[str, Any], weights: Path | None) -> "nn.Module":
     """`package.module:Class` called with `params`, its weights replaced by those of the file.
 
-    Raises ExportError where there is no such class, it cannot be built, or the file's names or
-    shapes are not those of the module.
+    Raises ExportError where there is no such class, it cannot be built, or the file's weights do
+    not fit it (`export.weights`).
     """
+    from export.frozen import unwrapped
+
     module = _build(target, params)
     if weights is not None:
-        _load_weights(module, target, weights)
+        load_weights(unwrapped(module), target, weights)
     return module
 
 
@@ -138,46 +142,14 @@ def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
         raise ExportError(f"{target}: expected package.module:Class")
     try:
         factory = getattr(importlib.import_module(path), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ExportError(f"{target}: cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's file does when it is imported
+        raise ExportError(f"{target}: cannot be imported: {described_error(error)}") from error
     try:
         module = factory(**params)
-    except Exception as error:  # whatever a user's constructor raises
+    except (Exception, SystemExit) as error:  # whatever a user's constructor raises
         raise ExportError(
-            f"{target}: cannot be built with {dict(params)} (--params): "
-            f"{type(error).__name__}: {error}"
+            f"{target}: cannot be built with {dict(params)} (--params): {described_error(error)}"
         ) from error
     if not isinstance(module, nn.Module):
         raise ExportError(f"{target}: expected a torch.nn.Module, found {type(module).__name__}")
     return module
-
-
-def _load_weights(module: "nn.Module", target: str, weights: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_model
-
-    if not weights.is_file():
-        raise ExportError(f"{weights}: expected a safetensors file, found none")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ExportError(
-            f"{weights}: expected a safetensors file, found something else ({error}): write one "
-            "with safetensors.torch.save_model(module, path)"
-        ) from error
-    state = module.state_dict()
-    differing = [
-        f"{name} {shape} (expected {list(state[name].shape)})"
-        for name, shape in shapes.items()
-        if name in state and list(state[name].shape) != shape
-    ]
-    missing, unexpected = [], []
-    if not differing:
-        missing, unexpected = load_model(module, weights, strict=False)
-    if differing or missing or unexpected:
-        raise ExportError(
-            f"{weights}: the weights do not fit {target}: missing {sorted(missing)}, "
-            f"unexpected {sorted(unexpected)}, of other shapes {differing}: check the class and "
-            "--params"
-        )

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.graphs import Precision, Signature
+from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import Artifact, read_npz
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ArtifactError, EngineError
 from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
 GOLDEN = "golden.npz"
+
+MAX_ROWS = 64
+"""Of golden images; an export writes 4."""
+# Larger runs than this are made row by row.
+_MEMORY = 1 << 30
 
 # The tolerance of all backends in fp32: of pixels in grey levels, and of other outputs, which are
 # of the order of 1: float32 sums in another order differ by about 1e-5.
@@ -54,7 +60,8 @@ def check_golden(artifact: Artifact, backend: Backend, precision: Precision = "f
         raise ArtifactError(artifact.folder / GOLDEN, "expected the golden images, found none")
     golden = read_npz(artifact.files[GOLDEN], GOLDEN)
     for name, graph in manifest.graphs.items():
-        _check_graph(name, graph, golden, backend, precision if graph.gives_pixels else "fp32")
+        allowed: Precision = precision if graph.gives_pixels else "fp32"
+        _check_graph(artifact, name, graph, golden, backend, allowed)
         if backend.draws and name == manifest.main_graph:
             _check_drawing(artifact, name, backend, precision)
 
@@ -96,6 +103,7 @@ def _images(outputs: Tensors) -> NDArray[np.float64]:
 
 
 def _check_graph(
+    artifact: Artifact,
     graph: str,
     spec: Signature,
     golden: dict[str, NDArray[Any]],
@@ -103,9 +111,14 @@ def _check_graph(
     precision: Precision,
 ) -> None:
     inputs = {tensor.name: _array(golden, f"{graph}.{tensor.name}") for tensor in spec.inputs}
-    if not all(len(array) for array in inputs.values()):
-        raise ArtifactError(GOLDEN, f"expected at least one golden image for {graph}, found none")
-    outputs = backend.run(graph, inputs)
+    rows = _check_inputs(graph, spec, inputs, artifact.manifest)
+    one = artifact.bounds[graph].cost(1, artifact.manifest.smallest_size).bytes
+    each = rows if one * rows <= _MEMORY else 1
+    parts = [
+        backend.run(graph, {name: array[i : i + each] for name, array in inputs.items()})
+        for i in range(0, rows, each)
+    ]
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     for tensor in spec.outputs:
         expected = _array(golden, f"{graph}.{tensor.name}")
         found = outputs[tensor.name]
@@ -122,6 +135,28 @@ def _check_graph(
                 f"{graph}: this engine does not reproduce the golden {tensor.name}: they differ "
                 f"by up to {difference:g}, {allowed:g} allowed ({backend.description})"
             )
+
+
+def _check_inputs(graph: str, spec: Signature, inputs: Tensors, manifest: Manifest) -> int:
+    """The number of rows; ArtifactError where there are none, or many, or of other sizes."""
+    rows = {len(array) for array in inputs.values()}
+    if not all(rows):
+        raise ArtifactError(GOLDEN, f"expected at least one golden image for {graph}, found none")
+    if len(rows) > 1 or max(rows) > MAX_ROWS:
+        raise ArtifactError(
+            GOLDEN,
+            f"{graph}: expected as many rows of each input, at most {MAX_ROWS} rows, "
+            f"found {' and '.join(map(str, sorted(rows)))}",
+        )
+    for tensor in spec.inputs:
+        shapes = {tensor.at(size) for size in (manifest.smallest_size, manifest.default_size)}
+        found = inputs[tensor.name].shape[1:]
+        if found not in shapes:
+            expected = " or ".join(str(list(shape)) for shape in sorted(shapes))
+            raise ArtifactError(
+                GOLDEN, f"{graph}.{tensor.name}: expected rows of {expected}, found {list(found)}"
+            )
+    return rows.pop()
 
 
 def _array(golden: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:

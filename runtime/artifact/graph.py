@@ -4,12 +4,14 @@ The exporter calls `check_graph` before it writes a file, the runtime before any
 sees one: creating an engine session already executes parts of the graph (constant folding).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from runtime.artifact.bounds import ITEM_BYTES, infer_shapes
+from runtime.artifact.bounds import Cost, constant_cost, cost_of
 from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.shapes import ITEM_BYTES, Structure, Tensor
 from runtime.artifact.size import Size
 from runtime.errors import ArtifactError
 
@@ -20,39 +22,55 @@ MAX_NODES = 20_000
 MAX_BYTES = 2 << 30
 MAX_ELEMENTS = 1 << 28
 """Bound on the values of any one tensor in a graph; on one row of those that have a batch axis."""
-MAX_SHAPE_VALUES = 1 << 12
-"""Bound on integer vectors: they hold shapes and indices, never pictures."""
+MAX_RUN = Cost(bytes=8 << 30, multiply_adds=10**13, values=2 * 10**11)
+"""Bounds on a run of one row. The decoder of Stable Diffusion's AutoencoderKL takes 5 * 10^12
+multiply-adds, 4 GiB and reads or writes 10^10 values for an image of 1024 x 1024. How much a
+machine can bear, it says itself (`Limits.memory`)."""
+MAX_CONSTANTS = Cost(bytes=512 << 20, multiply_adds=10**11, values=10**10)
+"""Bounds on the constants that a graph computes from others, all together: engines compute them
+when they load it. Beside these bytes as many as its own constants have: a transposed copy of every
+weight is usual."""
 
 MIN_OPSET, MAX_OPSET = 18, 24
 
 # Feed-forward image networks need no control flow, no random numbers (noise is an input), no
-# sequences, strings or optionals, and no operators outside the standard ONNX domain.
+# sequences, strings or optionals, and no operators outside the standard ONNX domain. The size of
+# an output must follow from sizes: not NonZero, Unique or Compress.
 _OPS = """
-    Abs Add And AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant
-    ConstantOfShape Conv ConvTranspose CumSum DepthToSpace DequantizeLinear Div Einsum Elu Equal
-    Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
-    GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity
-    InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul
-    Max MaxPool Mean Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow QuantizeLinear
-    Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu
-    Reshape Resize Round RMSNormalization Selu Shape Sigmoid Sign Size Slice Softmax Softplus
-    Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tanh Tile Transpose Unsqueeze Where
+    Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
+    BatchNormalization BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip
+    Col2Im Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace
+    DequantizeLinear Div Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
+    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+    GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Identity
+    InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log
+    LogSoftmax LpNormalization LpPool MatMul Max MaxPool Mean Min Mish Mod Mul Neg Not OneHot Or
+    PRelu Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceL1 ReduceL2
+    ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Selu Shape Shrink
+    Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze
+    Sub Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 """
 ALLOWED_OPS = frozenset(_OPS.split())
 
 # The batch at which sizes are checked: no other axis is likely to have this length.
 _BATCH = 3
+# A larger one, to see how tensors grow; an artifact's own largest is looked at too.
+_MANY = 61
 
 _DTYPES = {1: "float32", 2: "uint8", 7: "int64"}
 
 
-def check_graph(data: bytes, spec: GraphSpec, sizes: Sequence[Size] = ((),)) -> "onnx.ModelProto":
+def check_graph(
+    data: bytes, spec: GraphSpec, sizes: Sequence[Size] = ((),), rows: int = _MANY
+) -> "onnx.ModelProto":
     """Parse `data` as the ONNX file that `spec` describes, or raise ArtifactError.
 
     Checked: size, opset, standard domain only, allowed operators, no subgraphs, no local
-    functions, no data outside the file, valid by ONNX's own checker, static tensor sizes within
-    bounds at each of `sizes`, and inputs and outputs exactly as `spec` says, with a free batch axis
-    and, where `spec` names axes, free axes there.
+    functions, no data outside the file, valid by ONNX's own checker, sizes that are known before it
+    is run, what it costs at each of `sizes` (MAX_RUN, MAX_CONSTANTS), that nothing grows faster
+    than the batch, up to `rows`, and inputs and outputs exactly as `spec` says, with a free batch
+    axis and, where `spec` names axes, free axes there.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -68,10 +86,13 @@ def check_graph(data: bytes, spec: GraphSpec, sizes: Sequence[Size] = ((),)) -> 
     _check_signature(model.graph, spec)
     try:
         onnx.checker.check_model(model)  # pyright: ignore[reportUnknownMemberType]
+        structure = Structure(model)
         for size in dict.fromkeys(sizes):
-            _check_sizes(model, spec, size)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+            _check_sizes(structure, spec, size, rows)
+    except onnx.checker.ValidationError as error:
         raise ArtifactError(spec.file, f"not a valid ONNX graph: {error}") from error
+    except ValueError as error:
+        raise ArtifactError(spec.file, str(error)) from error
     return model
 
 
@@ -137,46 +158,69 @@ def _check_tensor(tensor: "onnx.TensorProto", file: str) -> None:
         )
 
 
-def _check_elements(file: str, name: str, dims: list[int], limit: int = MAX_ELEMENTS) -> None:
-    if prod(dims) > limit:
-        raise ArtifactError(file, f"tensor {name!r} has shape {dims}, more than {limit} values")
+def _check_elements(file: str, name: str, dims: Sequence[int]) -> None:
+    if prod(dims) > MAX_ELEMENTS:
+        raise ArtifactError(
+            file, f"tensor {name!r} has shape {list(dims)}, more than {MAX_ELEMENTS} values"
+        )
 
 
-def _check_sizes(model: "onnx.ModelProto", spec: GraphSpec, size: Size) -> None:
-    """Every tensor's size at one batch, by ONNX's shape inference, before anything is run."""
-    import onnx
-
-    # First without following values: a chain of Concat could make a short graph's shapes huge.
-    for follow_values in (False, True):
-        graph = infer_shapes(model, spec, _BATCH, size, follow_values=follow_values)
-        tensors = {value.name: value for value in (*graph.value_info, *graph.output)}
-        for value in tensors.values():
-            kind = value.type.tensor_type
-            known = [dim.dim_value for dim in kind.shape.dim if dim.HasField("dim_value")]
-            # Large images run in smaller batches: the bound is on what one row needs.
-            row = known[1:] if known[:1] == [_BATCH] else known
-            _check_elements(spec.file, value.name, row)
-            if kind.elem_type == onnx.TensorProto.INT64 and len(kind.shape.dim) == 1:
-                _check_elements(spec.file, value.name, known, MAX_SHAPE_VALUES)
-    for node in graph.node:
-        for name in filter(None, node.output):
-            shape = tensors[name].type.tensor_type.shape if name in tensors else None
-            if shape is None or not all(dim.HasField("dim_value") for dim in shape.dim):
-                raise ArtifactError(
-                    spec.file, f"the size of {name!r} ({node.op_type}) is unknown before it is run"
-                )
-    for value, tensor in zip(graph.output, spec.outputs, strict=True):
-        found = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+def _check_sizes(structure: Structure, spec: GraphSpec, size: Size, rows: int) -> None:
+    """Every tensor's size, and what they cost together, before anything is run."""
+    tensors = structure.tensors(spec, 1, size)
+    for name, tensor in tensors.items():
+        _check_elements(spec.file, name, tensor.shape)
+    run, constants = (measure(structure, spec, tensors) for measure in (cost_of, constant_cost))
+    own = sum(tensor.bytes for tensor in structure.constants.values())
+    most = replace(MAX_CONSTANTS, bytes=MAX_CONSTANTS.bytes + own)
+    _check_cost(spec.file, "the constants that the graph computes", constants, most)
+    _check_cost(spec.file, f"one row{_at(size)}", run, MAX_RUN)
+    few = structure.tensors(spec, _BATCH, size)
+    for name, tensor in zip(structure.outputs, spec.outputs, strict=True):
+        found = few[name].shape
         if found[:1] != (_BATCH,):
             raise ArtifactError(
-                spec.file, f"output {value.name!r} does not have one row for each row of the batch"
+                spec.file, f"output {name!r} does not have one row for each row of the batch"
             )
         if found[1:] != tensor.at(size):
             raise ArtifactError(
                 spec.file,
-                f"output {value.name!r}: expected {list(tensor.at(size))} at {dict(size)}, "
+                f"output {name!r}: expected {list(tensor.at(size))}{_at(size)}, "
                 f"found {list(found[1:])}",
             )
+    for many in sorted({_MANY, rows}):
+        _check_growth(spec.file, tensors, few, structure.tensors(spec, many, size), many)
+
+
+def _check_cost(file: str, what: str, found: Cost, most: Cost) -> None:
+    for unit in ("bytes", "multiply_adds", "values"):
+        amount, limit = getattr(found, unit), getattr(most, unit)
+        if amount > limit:
+            raise ArtifactError(
+                file, f"{what}: expected at most {limit} {unit.replace('_', '-')}, found {amount}"
+            )
+
+
+def _check_growth(
+    file: str,
+    one: Mapping[str, Tensor],
+    few: Mapping[str, Tensor],
+    many: Mapping[str, Tensor],
+    rows: int,
+) -> None:
+    """Twice the rows, twice the values at most: memory is shared out by that."""
+    for name, tensor in one.items():
+        each = max(0, few[name].values - tensor.values) / (_BATCH - 1)
+        if many[name].values > tensor.values + each * (rows - 1):
+            raise ArtifactError(
+                file,
+                f"tensor {name!r} grows faster than the batch: {list(tensor.shape)} for 1 row, "
+                f"{list(few[name].shape)} for {_BATCH}, {list(many[name].shape)} for {rows}",
+            )
+
+
+def _at(size: Size) -> str:
+    return f" at {dict(size)}" if size else ""
 
 
 def _check_signature(graph: "onnx.GraphProto", spec: GraphSpec) -> None:

@@ -149,7 +149,7 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
     bounds: dict[str, Bounds] = {}
     for name, graph in manifest.graphs.items():
         for spec in graph.specs:
-            model = check_graph(files[spec.file], spec, sizes)
+            model = check_graph(files[spec.file], spec, sizes, manifest.max_batch)
             if spec.precision == "fp32":
                 bounds[name] = Bounds(model, spec)
     verified = Artifact(folder, manifest, files, signed, bounds)

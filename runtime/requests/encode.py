@@ -12,8 +12,8 @@ from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions
-from runtime.requests.request import Described, finite, graph_of
-from runtime.sampling.posterior import Posterior, PosteriorDraw
+from runtime.requests.request import Described, graph_of
+from runtime.sampling.posterior import LARGEST, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 
 Encoded = Posterior | PosteriorDraw
@@ -30,7 +30,8 @@ class Encode:
     """The posterior of images uint8 [n, H, W, C]; with a `seed` one latent drawn from each image's
     posterior, by noise that depends on (seed, i) alone.
 
-    An encoder that takes noise (a flow) gives draws only: it needs a seed.
+    An encoder that takes noise (a flow) gives draws only: it needs a seed. NotFiniteError names the
+    image for which an encoder gives what no decoder takes.
     """
 
     images: NDArray[Any]
@@ -47,10 +48,10 @@ class Encode:
 
         def finish(outputs: Tensors, start: int) -> Encoded:
             # In the order that every encoder's signature has.
-            first, second = (finite(values) for values in outputs.values())
+            first, second = outputs.values()
             if noisy:
-                return PosteriorDraw(first, second)
-            posterior = Posterior(first, second)
+                return PosteriorDraw(usable(first, start), usable(second, start, most=LARGEST))
+            posterior = Posterior(usable(first, start), usable(second, start, most=LARGEST))
             return posterior if seed is None else posterior.draw(seed, start)
 
         return encoding(manifest, self.images, self.labels, seed, finish)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
@@ -14,7 +13,8 @@ from runtime.requests.checks import Labels, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.encode import encoding
 from runtime.requests.inputs import checked_labels
-from runtime.requests.request import Described, finite, graph_of
+from runtime.requests.request import Described, graph_of
+from runtime.sampling.posterior import usable
 from runtime.sampling.streams import Counter
 
 
@@ -60,4 +60,4 @@ class Reconstruct:
 
 def _centre(outputs: Tensors, start: int) -> Float32Array:
     """The mean, or the latents of noise 0: the first output of every encoder."""
-    return finite(np.asarray(next(iter(outputs.values()))))
+    return usable(next(iter(outputs.values())), start)

@@ -1,16 +1,13 @@
 """A request: typed arguments that validate themselves once and become a job for the queue."""
 
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol, TypeVar
 
 from runtime.artifact.graphs import Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
-from runtime.errors import InputError, NotFiniteError
+from runtime.errors import InputError
 from runtime.images import UInt8Array
 
 T = TypeVar("T")
@@ -49,10 +46,3 @@ def images_of(outputs: Tensors, start: int = 0) -> UInt8Array:
     """The one output of a graph that gives images."""
     (images,) = outputs.values()
     return images
-
-
-def finite(values: NDArray[Any]) -> NDArray[Any]:
-    """The values; NotFiniteError where some are not finite."""
-    if not np.isfinite(values).all():
-        raise NotFiniteError("the graph gave values that are not finite")
-    return values

@@ -1,8 +1,10 @@
 """The output of an encoder: the posterior q(z|x) of images, or a draw from it.
 
 A normal posterior with diagonal covariance has a mean and a log variance, from which any number of
-latents can be drawn. A flow has neither: its encoder maps noise to one latent and the density of
-that latent (Kingma et al. 2016, arXiv:1606.04934). A draw has the same form for both.
+latents can be drawn. The log variance is kept within LOG_VARIANCE: whatever an encoder says of a
+picture unlike all that it has seen, a draw is a number. A flow has neither: its encoder maps noise
+to one latent and the density of that latent (Kingma et al. 2016, arXiv:1606.04934). A draw has the
+same form for both.
 
 Shapes: n images, `latent` the shape of one latent.
 """
@@ -13,9 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import NotFiniteError
 from runtime.images import Float32Array
-from runtime.requests.checks import check_seed
+from runtime.requests.checks import MAX_LATENT, check_seed
 from runtime.sampling.streams import Counter, Stream, normals
+
+LOG_VARIANCE = (-30.0, 20.0)
+"""Bounds on the log variance: those of diffusers' `DiagonalGaussianDistribution`
+(`models/autoencoders/vae.py`), after CompVis/latent-diffusion `ldm/modules/distributions`."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""`usable` with it refuses NaN and infinity alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +50,10 @@ class Posterior:
 
     mean: Float32Array
     log_variance: Float32Array
+    """Within LOG_VARIANCE, whatever was given."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "log_variance", np.clip(self.log_variance, *LOG_VARIANCE))
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -49,20 +63,37 @@ class Posterior:
 
     def sample(self, seed: int) -> Float32Array:
         """One latent per image, z = mean + exp(log_variance / 2) * noise (Kingma & Welling 2014,
-        eq. 10). Noise i depends only on (seed, i)."""
+        eq. 10). Noise i depends only on (seed, i). NotFiniteError as in `draw`."""
         return self.draw(seed).latents
 
     def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
         """The latents of `sample` with their log density. The first image uses noise number
-        `offset`."""
+        `offset`. Raises NotFiniteError that names the image whose latent no decoder would take."""
         noise = posterior_noise(check_seed("seed", seed), offset, len(self), self.mean.shape[1:])
         latents = self.mean + np.exp(0.5 * self.log_variance) * noise
-        return PosteriorDraw(latents, _log_density(noise, self.log_variance))
+        drawn = usable(latents.astype(np.float32, copy=False), offset)
+        return PosteriorDraw(drawn, _log_density(noise, self.log_variance))
 
     def log_density(self, latents: Float32Array) -> Float32Array:
         """log q(z|x) in nats of one latent z per image, [n, *latent]: [n]."""
         noise = (latents - self.mean) * np.exp(-0.5 * self.log_variance)
         return _log_density(noise, self.log_variance)
+
+
+def usable(values: Float32Array, offset: int = 0, *, most: float = MAX_LATENT) -> Float32Array:
+    """An encoder's output [n, ...] for images `offset`.. of a request; NotFiniteError that names
+    the first image for which it is not finite, or larger than `most`: no decoder takes such a
+    latent."""
+    wrong = ~(np.abs(values) <= most).reshape(len(values), -1).all(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        largest = np.abs(values[row]).max()
+        raise NotFiniteError(
+            f"images[{offset + row}]",
+            f"a picture for which the encoder gives finite values of at most {most:g}",
+            f"{largest:g}" if np.isfinite(largest) else "NaN or infinity",
+        )
+    return values
 
 
 def _log_density(noise: NDArray[np.float32], log_variance: Float32Array) -> Float32Array:

@@ -120,7 +120,8 @@ def test_small_pictures_pass_large_ones() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         held.set()
-        await asyncio.gather(*busy, large, small)
+        for task in (*busy, large, small):
+            await task
 
     asyncio.run(all_of_them())
     assert order == ["small", "large"]

@@ -36,6 +36,9 @@ class Encoder(nn.Module):
 
 def not_a_module():
     return 7
+
+def leaves():
+    raise SystemExit(3)
 """
 HOSTILE = "raise SystemExit('the train.py of the user was imported')\n"
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "their_nets.py").write_text(NETS)
     (folder / "train.py").write_text(HOSTILE)
+    (folder / "their_broken_nets.py").write_text("raise RuntimeError('no GPU here\\nat all')")
+    (folder / "their_script.py").write_text("import sys; sys.exit('usage')")
     torch.manual_seed(0)
     layers = {"0": torch.nn.Conv2d(2, 5, 3), "1": torch.nn.Conv2d(5, 3, 1)}
     weights = {f"layers.{k}.{n}": t for k, m in layers.items() for n, t in m.state_dict().items()}
@@ -118,6 +123,17 @@ def test_a_module_of_ones_own_beside_a_file_called_train(artifact: Path, project
     assert (torch.from_numpy(images).float() - expected).abs().max() < 1.01
 
 
+def test_weights_under_a_prefix_are_taken_and_it_is_said(artifact: Path, project: Path) -> None:
+    plain = load_file(project / "decoder.safetensors")
+    save_file({f"module.{n}": t for n, t in plain.items()}, project / "parallel.safetensors")
+    out = arguments(weights="parallel.safetensors", name="prefixed")
+    done = python(project, "-m", "export", *out)
+    assert done.returncode == 0, done.stderr
+    assert "parallel.safetensors: the prefix 'module.' was taken off the names" in done.stderr
+    other = project / "artifacts" / "prefixed" / "1" / "decode.onnx"
+    assert other.read_bytes() == (artifact / "decode.onnx").read_bytes()
+
+
 def test_another_process_gives_the_same_bytes_and_the_next_version(
     artifact: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -145,6 +161,9 @@ def test_another_process_gives_the_same_bytes_and_the_next_version(
         ({"decoder": "their_nets:Decodr"}, "their_nets:Decodr: cannot be imported"),
         ({"decoder": "no_such_nets:Decoder"}, "No module named 'no_such_nets'"),
         ({"decoder": "their_nets:not_a_module", "params": None}, "expected a torch.nn.Module, f"),
+        ({"decoder": "their_broken_nets:Decoder"}, "cannot be imported: RuntimeError: no GPU here"),
+        ({"decoder": "their_script:Decoder"}, "cannot be imported: SystemExit: usage"),
+        ({"decoder": "their_nets:leaves", "params": None}, "SystemExit: 3"),
         ({"image": "8x8x2"}, "--image, --value-range: channels: Input should be 1 or 3"),
         ({"image": "8x8"}, "--image, --value-range: channels: Field required"),
         ({"value_range": "1 0"}, "expected (low, high) with low < high"),

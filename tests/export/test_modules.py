@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from export.modules import GraphModule, frozen_copy
+from export.frozen import frozen_copy
+from export.modules import GraphModule
 from export.options import ExportOptions
 from export.signatures import decoder_spec, encoder_spec
 from runtime.images import ImageSpec, to_float, to_uint8
@@ -92,3 +93,17 @@ def test_encode_gives_the_network_the_runtimes_floats() -> None:
     encode = GraphModule(Spy(), encoder_spec(options), image.value_range)
     encode(torch.from_numpy(images))
     np.testing.assert_array_equal(given[0].numpy(), to_float(images, image).transpose(0, 3, 1, 2))
+
+
+def test_the_log_variance_is_bounded_in_the_graph_and_nothing_else_is() -> None:
+    image = ImageSpec(height=1, width=2, channels=1, value_range=(-1.0, 1.0))
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1)
+
+    class Extreme(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return 200 * x, 200 * x
+
+    options = ExportOptions(name="any", latent=(1, 1, 2), image=image)
+    mean, log_variance = GraphModule(Extreme(), encoder_spec(options), image.value_range)(images)
+    assert mean.flatten().tolist() == [-200, 200]
+    assert log_variance.flatten().tolist() == [-30, 20]

@@ -3,6 +3,7 @@
 `flow` has the weights of `vae`, so that its draws are those of the same posterior.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,71 @@ def test_seeds_of_draws_are_checked(seed: Any) -> None:
     zeros = np.zeros((2, 3), np.float32)
     with pytest.raises(InputError, match="seed: expected an integer from 0"):
         Posterior(zeros, zeros).sample(seed)
+
+
+def bordered() -> np.ndarray:
+    """A white border of 4 pixels on black: unlike every digit."""
+    picture = np.full((1, 28, 28, 1), 255, np.uint8)
+    picture[:, 4:-4, 4:-4] = 0
+    return picture
+
+
+@pytest.mark.parametrize("name", ["mnist-vae", "mnist-vae-2d"])
+def test_a_picture_unlike_all_others_has_finite_latents_that_can_be_decoded(
+    name: str, tmp_path: Path
+) -> None:
+    folder = Path(__file__).parents[2] / "artifacts" / name
+    np.save(tmp_path / "border.npy", bordered())
+    with loaded(folder) as model:
+        posterior = model.encode(bordered())
+        assert posterior.log_variance.max() <= 20
+        assert posterior.log_variance.min() >= -30
+        for seed in range(50):
+            draw = model.encode(bordered(), seed=seed)
+            assert np.isfinite(draw.log_density).all()
+            json.dumps({n: a.tolist() for n, a in draw.arrays().items()}, allow_nan=False)
+            assert model.decode(draw.latents).shape == (1, 28, 28, 1)
+            np.testing.assert_allclose(posterior.sample(seed), draw.latents, rtol=1e-3)
+    for seed in ((), ("--seed", "1")):
+        given = [str(folder), str(tmp_path / "border.npy"), "--precision", "fp32"]
+        assert main(["encode", *given, *seed, "-o", str(tmp_path / "out.npz")]) == 0
+        with np.load(tmp_path / "out.npz") as arrays:
+            floats = [array for array in arrays.values() if array.dtype.kind == "f"]
+            assert len(floats) == 2
+            assert all(np.isfinite(array).all() for array in floats)
+
+
+NONSENSE = {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf, "huge": 3e6}
+
+
+@pytest.mark.parametrize("value", NONSENSE.values(), ids=NONSENSE)
+@pytest.mark.parametrize(
+    ("noise", "output"), [(False, 0), (False, 1), (True, 0), (True, 1)], ids=str
+)
+def test_nonsense_of_an_encoder_names_the_picture(
+    tmp_path: Path, value: float, noise: bool, output: int
+) -> None:
+    artifact = read_artifact(write_artifact(tmp_path, "vae", noise=noise))
+    job = Encode(np.zeros((9, 8, 8, 1), np.uint8), seed=3).job(artifact).part(4, 9)
+    outputs: dict[str, np.ndarray] = {
+        "first": np.zeros((5, 2), np.float32),
+        "second": np.zeros((5, 2), np.float32),
+    }
+    if noise:
+        outputs["second"] = np.zeros(5, np.float32)
+    list(outputs.values())[output][2] = value
+    if output == 1 and value == 3e6:  # a density, or a variance that is bounded
+        draw = job.finish(outputs, job.first).arrays()
+        assert all(np.isfinite(array).all() for array in draw.values())
+        return
+    with pytest.raises(InputError, match=r"images\[6\]: expected .* finite values"):
+        job.finish(outputs, job.first)
+
+
+def test_a_draw_that_no_decoder_takes_is_not_given() -> None:
+    mean, log_variance = np.zeros((3, 2), np.float32), np.full((3, 2), 20, np.float32)
+    draw = Posterior(mean, log_variance + 1e30).draw(0)
+    assert np.abs(draw.latents).max() < 1e6  # 8 standard deviations of e^10
+    mean[1] = np.copysign(999_999, draw.latents[1])  # further out than it is already
+    with pytest.raises(InputError, match=r"images\[1\]: expected .* at most 1e\+06, found 1"):
+        Posterior(mean, log_variance).sample(0)

@@ -1,0 +1,113 @@
+"""The weights of a safetensors file into a module, whatever training has put before their names."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.causes import described_error
+from runtime.errors import ExportError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(module: "nn.Module", target: str, file: Path) -> None:
+    """Fill `module` (named `target` in errors) with the file's tensors.
+
+    Where the names do not fit as they are, `_orig_mod.` (of torch.compile) is taken out of them,
+    or one prefix off all that have it (`module.`, `state_dict.`, `params_ema.`, `decoder.`), if
+    then there is a tensor for every weight and none besides under that prefix; the log says so.
+    Raises ExportError where nothing fits: names and shapes must be those of the module.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torch.nn.parameter import is_lazy
+
+    if not file.is_file():
+        raise ExportError(f"{file}: expected a safetensors file, found none")
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ExportError(
+            f"{file}: expected a safetensors file, found something else ({error}): write one "
+            "with safetensors.torch.save_model(module, path)"
+        ) from error
+    state = module.state_dict()
+    renamed, said = _fitting(tensors, state)
+    missing, unexpected = _missing(renamed, state), sorted(renamed.keys() - state.keys())
+    differing = [
+        f"{name} {list(tensor.shape)} (expected {list(state[name].shape)})"
+        for name, tensor in renamed.items()
+        if name in state and not is_lazy(state[name]) and state[name].shape != tensor.shape
+    ]
+    if differing or missing or unexpected:
+        raise ExportError(
+            f"{file}: the weights do not fit {target}: missing {missing}, "
+            f"unexpected {unexpected}, of other shapes {differing}: check the class and --params"
+        )
+    try:  # a module on the meta device has no memory to copy into
+        assign = any(tensor.is_meta for tensor in state.values())
+        module.load_state_dict(renamed, strict=False, assign=assign)
+    except Exception as error:  # whatever a user's module does with them
+        raise ExportError(
+            f"{file}: {target} refuses the weights: {described_error(error)}"
+        ) from error
+    if said:
+        logger.info("%s: %s", file, said)
+
+
+def _fitting(
+    tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]"
+) -> "tuple[dict[str, Tensor], str]":
+    """The tensors under the names of the module, and what was done to them; as they are where no
+    way to rename them fits."""
+    given = dict(tensors)
+    if _fits(given, state):
+        return given, ""
+    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in given.items()}
+    if _fits(plain, state) and len(plain) == len(given):
+        return plain, "'_orig_mod.' was taken out of the names"
+    found = {
+        prefix: {n.removeprefix(prefix): t for n, t in plain.items() if n.startswith(prefix)}
+        for prefix in _prefixes(plain, state)
+    }
+    fitting = [prefix for prefix, renamed in found.items() if _fits(renamed, state)]
+    # A file of the average of the weights and the weights themselves: the average is what its
+    # maker samples from.
+    averages = [prefix for prefix in fitting if "ema" in prefix.lower()]
+    chosen = averages if len(fitting) > 1 else fitting
+    if len(chosen) != 1:
+        return given, ""
+    (prefix,) = chosen
+    left = len(plain) - len(found[prefix])
+    others = f"; {left} other tensors are left out" if left else ""
+    return found[prefix], f"the prefix {prefix!r} was taken off the names{others}"
+
+
+def _prefixes(names: Iterable[str], state: Iterable[str]) -> list[str]:
+    """What stands before the module's first name wherever a name ends with it."""
+    first = min(state, default="")
+    return sorted({name.removesuffix(first) for name in names if name.endswith(f".{first}")})
+
+
+def _fits(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> bool:
+    return tensors.keys() <= state.keys() and not _missing(tensors, state)
+
+
+def _missing(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> list[str]:
+    """The module's names that get no tensor. Of weights that share their memory, safetensors keeps
+    one."""
+    filled = {_place(name, state[name]) for name in tensors if name in state}
+    return sorted(n for n, t in state.items() if n not in tensors and _place(n, t) not in filled)
+
+
+def _place(name: str, tensor: "Tensor") -> object:
+    """Equal for two names of the same memory."""
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+        return name
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()

@@ -1,0 +1,157 @@
+"""Weights files as training leaves them: prefixes are taken off where then everything fits."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file, save_model
+from torch import Tensor, nn
+
+from export.importers.module import load_module
+from export.weights import load_weights
+from runtime.errors import ExportError
+
+State = dict[str, Tensor]
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+
+def filled(module: nn.Module, seed: int) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data = torch.rand(parameter.shape, generator=generator)
+    return module
+
+
+def prefixed(prefix: str, state: State | None = None) -> State:
+    state = filled(Net(), 1).state_dict() if state is None else state
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def of_submodule(state: State) -> State:
+    return {name.replace("layers.", "layers._orig_mod."): t for name, t in state.items()}
+
+
+OTHERS = {"step": torch.zeros(1), "optimizer.layers.0.weight.moment": torch.zeros(4, 3)}
+ACCEPTED: dict[str, tuple[State, str]] = {
+    "plain": (prefixed(""), ""),
+    "module": (prefixed("module."), "the prefix 'module.' was taken off"),
+    "compiled": (prefixed("_orig_mod."), "'_orig_mod.' was taken out"),
+    "compiled part": (of_submodule(prefixed("")), "'_orig_mod.' was taken out"),
+    "both": (prefixed("module._orig_mod."), "the prefix 'module.' was taken off"),
+    "state_dict": (prefixed("state_dict.") | OTHERS, "'state_dict.' .*; 2 other tensors are left"),
+    "part of more": (prefixed("decoder.") | prefixed("encoder.x."), "'decoder.'"),
+    "average": (
+        prefixed("params_ema.") | prefixed("params.", filled(Net(), 2).state_dict()),
+        "the prefix 'params_ema.' was taken off the names; 7 other tensors are left out",
+    ),
+}
+# One is missing there: only the decoder's fit.
+ACCEPTED["part of more"][0].pop("encoder.x.layers.0.bias")
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_names_that_fit_without_a_prefix(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, said = ACCEPTED[kind]
+    save_file(state, tmp_path / "weights.safetensors")
+    module = Net()
+    with caplog.at_level(logging.INFO, logger="export"):
+        load_weights(module, "Net", tmp_path / "weights.safetensors")
+    expected = filled(Net(), 1).state_dict()
+    assert all(torch.equal(tensor, expected[n]) for n, tensor in module.state_dict().items())
+    if said:
+        (record,) = caplog.records
+        assert re.search(said, record.message)
+    else:
+        assert not caplog.records
+
+
+REFUSED: dict[str, tuple[State, str]] = {
+    "missing": (
+        {n: t for n, t in prefixed("module.").items() if "bias" not in n},
+        r"missing \['layers.0.bias', .* unexpected \['module.layers",
+    ),
+    "too many": (prefixed("") | {"layers.2.weight": torch.zeros(1)}, r"\['layers.2.weight'\]"),
+    "too many under the prefix": (
+        prefixed("module.") | {"module.layers.2.weight": torch.zeros(1)},
+        "'module.layers.2.weight'",
+    ),
+    "shape": (
+        prefixed("module.") | {"module.layers.0.weight": torch.zeros(3, 4)},
+        r"layers.0.weight \[3, 4\] \(expected \[4, 3\]\)",
+    ),
+    "two that fit": (prefixed("first.") | prefixed("second."), "unexpected .*'first.layers.0"),
+    "nothing": ({"x": torch.zeros(1)}, r"unexpected \['x'\]"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_does_not_fit_is_named(kind: str, tmp_path: Path) -> None:
+    state, message = REFUSED[kind]
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(ExportError, match=message):
+        load_weights(Net(), "Net", tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_a_class_that_wraps_itself_takes_plain_weights(
+    wrap: Callable[[nn.Module], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(filled(Net(), 1), str(tmp_path / "weights.safetensors"))
+    (tmp_path / "wrapping_nets.py").write_text("make = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import wrapping_nets  # pyright: ignore[reportMissingImports]
+
+    wrapping_nets.make = lambda: wrap(Net())
+    module = load_module("wrapping_nets:make", {}, tmp_path / "weights.safetensors")
+    expected = filled(Net(), 1).state_dict()["layers.0.weight"]
+    assert any(torch.equal(tensor, expected) for tensor in module.parameters())
+
+
+def test_weights_that_share_memory(tmp_path: Path) -> None:
+    save_model(filled(Tied(), 1), str(tmp_path / "weights.safetensors"))
+    module = Tied()
+    load_weights(module, "Tied", tmp_path / "weights.safetensors")
+    assert torch.equal(module.second.weight, filled(Tied(), 1).first.weight)  # pyright: ignore
+
+
+class Lazy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4))
+
+
+def on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return Net()
+
+
+@pytest.mark.parametrize("make", [Lazy, on_meta])
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_weights_make_modules_whole(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    save_model(filled(Net(), 1), str(tmp_path / "weights.safetensors"))
+    module = make()
+    load_weights(module, "Net", tmp_path / "weights.safetensors")
+    expected = filled(Net(), 1).state_dict()
+    assert all(torch.equal(tensor, expected[n]) for n, tensor in module.state_dict().items())
+    (tmp_path / "weights.safetensors").unlink()
+    save_file({"layers.0.weight": torch.zeros(4, 3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ExportError, match=r"missing \['layers.0.bias', 'layers.1.bias'"):
+        load_weights(make(), "Net", tmp_path / "weights.safetensors")
