@@ -4,6 +4,7 @@ Each scenario misbehaves in one way while `/livez` and another client's small re
 """
 
 import io
+import json
 import socket
 import threading
 import time
@@ -86,6 +87,13 @@ def noticing(server: Running) -> Iterator[Noticed]:
     assert max(found.livez) < LIVEZ_SECONDS, found.figures()
     assert max(found.small) < SMALL_SECONDS, found.figures()
     assert found.peak - found.before < GROWTH_MEGABYTES, found.figures()
+
+
+def post(path: str, body: object) -> bytes:
+    """A request as bytes."""
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode() + content
 
 
 def connect(server: Running) -> socket.socket:

@@ -1,6 +1,5 @@
 """Each kind of misbehaviour for seconds: what others notice is bounded, and memory comes back."""
 
-import json
 import signal
 import socket
 from collections.abc import Iterator
@@ -36,12 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-def request_of(body: object) -> bytes:
-    content = json.dumps(body).encode()
-    head = f"POST /sample HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
-    return head.encode() + content
-
-
 def test_a_header_without_end(server: Running) -> None:
     abuse.header_flood(server, 64)
 
@@ -49,7 +42,7 @@ def test_a_header_without_end(server: Running) -> None:
 def test_replies_that_nobody_reads(server: Running) -> None:
     # What the engine itself takes for a run of this size stays with it.
     httpx.post(f"{server.url}/sample", json=LARGE, timeout=60).raise_for_status()
-    abuse.unread_replies(server, 24, request_of(LARGE), 16 * 3 << 18, 40)
+    abuse.unread_replies(server, 24, abuse.post("/sample", LARGE), 16 * 3 << 18, 40)
 
 
 def test_uploads_that_never_finish(server: Running) -> None:
@@ -66,7 +59,7 @@ def test_a_termination_with_replies_that_nobody_reads(tmp_path: Path) -> None:
         connections = [stack.enter_context(abuse.connect(server)) for _ in range(3)]
         for connection in connections:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(request_of(LARGE))
+            connection.sendall(abuse.post("/sample", LARGE))
         for connection in connections:
             connection.recv(1)  # each reply has begun
         server.process.send_signal(signal.SIGTERM)
