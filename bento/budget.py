@@ -1,14 +1,19 @@
-"""Bytes in memory: what all requests and their replies hold, together."""
+"""What requests hold together: bytes in memory, and places in a model's queue."""
 
+import threading
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from bento.errors import try_again
+from runtime.machine import trim_memory
 
 _FREE = 256 << 10
 """Bytes of each request that are not counted: whatever large requests hold, a small one is
 answered. How many requests there are at once has a limit of its own."""
+
+_MUCH = 64 << 20
+"""After so many bytes were held, freed memory is given back to the system."""
 
 
 class Budget:
@@ -16,7 +21,7 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
+        self.held = self._peak = 0
         self._by_client: Counter[str] = Counter()
 
     def take(self, client: str, size: int) -> None:
@@ -32,6 +37,38 @@ class Budget:
         self._by_client[client] = share
         if not share:
             del self._by_client[client]
+        self._peak = max(self._peak, self.held)
+        if not self.held and self._peak >= _MUCH:
+            self._peak = 0
+            threading.Thread(target=trim_memory, name="latentserve-trim").start()
+
+
+class Shares:
+    """Places in the models' queues, of which requests of one address may take half of each."""
+
+    def __init__(self, queue_images: int) -> None:
+        self.most = queue_images // 2
+        self._taken: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def taken(self, model: str, client: str, images: int) -> Generator[None]:
+        """Inside, so many images wait or run. RequestError 429 where the address has too many
+        already; one request alone is always admitted."""
+        key = (model, client)
+        own = self._taken[key]
+        if own and own + images > self.most:
+            raise try_again(
+                "the queue is full for this address, try again",
+                f"at most {self.most} images of one address waiting",
+                f"{own + images}",
+            )
+        self._taken[key] += images
+        try:
+            yield
+        finally:
+            self._taken[key] -= images
+            if not self._taken[key]:
+                del self._taken[key]
 
 
 class Holding:

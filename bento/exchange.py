@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from bento.accept import FormatT, choose_format
 from bento.bodies import Body, in_thread, read_options
-from bento.calls import Call, call_of
+from bento.budget import Shares
+from bento.calls import Call, call_of, client_of
 from bento.models import Models, full_name
 from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
@@ -42,6 +43,7 @@ class Exchange:
     models: Models
     streams: Streams
     opening: Opening
+    shares: Shares
 
     @property
     def call(self) -> Call:
@@ -110,7 +112,10 @@ class Exchange:
 
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
-        return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
+        client = client_of(self.request.scope)
+        places = min(job.count, model.window(job))
+        with self.shares.taken(model.manifest.name, client, places):
+            return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
     async def pictures(
         self,

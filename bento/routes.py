@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.bodies import read_body
+from bento.budget import Shares
 from bento.calls import Calls, call_of
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
@@ -31,6 +32,7 @@ def build_app(
 
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
+    shares = Shares(settings.queue_images)
     streams, opening = (
         Streams(settings.queue_images),
         Opening(settings.opening_pixels, settings.max_pixels),
@@ -40,7 +42,7 @@ def build_app(
         async def post(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
             life.end_with_client(request.receive)
-            x = Exchange(name, request, body, settings, models, streams, opening)
+            x = Exchange(name, request, body, settings, models, streams, opening, shares)
             return await endpoint.answer(x)
 
         return post

@@ -104,7 +104,9 @@ class Settings(BaseModel):
         "streamed; more is 422.",
     )
     queue_images: int = Field(
-        default=4096, ge=1, description="Images waiting for one model; beyond it 429."
+        default=4096,
+        ge=1,
+        description="Images waiting for one model, half of them for one address; beyond it 429.",
     )
     memory_bytes: int = Field(
         default=1 << 30,

@@ -1,5 +1,6 @@
 """What this machine is: the processor, how much of it this process may use, what is installed."""
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -75,3 +76,14 @@ def _cpuinfo(entry: str) -> str:
         if name.strip() == entry:
             return value.strip()
     return ""
+
+
+def trim_memory() -> None:
+    """Give memory that the process has freed back to the system, where the C library can.
+
+    glibc keeps freed blocks below 32 MiB for later, however many they are.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library, or another system

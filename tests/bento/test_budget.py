@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from bento.budget import Budget, Holding
+from bento.budget import Budget, Holding, Shares
 from bento.errors import RequestError
 from bento.models import Models
 from bento.opening import Opening
@@ -89,6 +89,18 @@ def test_a_body_beyond_the_budget_is_429(models: Models) -> None:
 
     assert asyncio.run(ask(bytes(MIB))).status_code == 429
     assert asyncio.run(ask(bytes(MIB // 2))).status_code == 422
+
+
+def test_one_address_has_half_of_a_queue() -> None:
+    shares = Shares(100)
+    with shares.taken("m", "a", 40):
+        with pytest.raises(RequestError, match="full for this address"), shares.taken("m", "a", 20):
+            pass
+        with shares.taken("m", "a", 10), shares.taken("m", "b", 50), shares.taken("n", "a", 50):
+            pass
+    # One request alone is always admitted.
+    with shares.taken("m", "a", 100):
+        pass
 
 
 def test_pictures_are_admitted_by_their_pixels() -> None:
