@@ -324,3 +324,11 @@ def test_without_models_everything_is_503(tmp_path: Path) -> None:
     empty = Models(Settings(artifacts=tmp_path))
     empty.load()
     check(asyncio.run(ask_async(empty, "POST", "/sample", json={})), 503, None)
+
+
+@pytest.mark.parametrize("path", ["/sample", "/decode", "/encode"])
+def test_a_compressed_body_is_415(ask: Ask, path: str) -> None:
+    kind = {"content-type": "application/json" if path == "/sample" else "application/x-npy"}
+    for coding in ("gzip", "br", "gzip, identity"):
+        headers = kind | {"content-encoding": coding}
+        check(ask("POST", path, content=b"x", headers=headers), 415, "content-encoding", coding)

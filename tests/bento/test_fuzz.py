@@ -1,6 +1,7 @@
 """A few hundred cases of each kind of fuzzing; `make fuzz` runs 20,000."""
 
 from benchmarks.speed.servers import Running
+from tests.bento.framing import fuzz_framing
 from tests.bento.fuzz import fuzz_described, fuzz_malformed
 
 
@@ -14,3 +15,8 @@ def test_cases_from_the_description(server: Running) -> None:
     statuses = fuzz_described(server, 300)
     assert statuses.total() > 100
     assert {status for _, status in statuses} >= {200, 422}
+
+
+def test_damaged_http(server: Running) -> None:
+    statuses = fuzz_framing(server.port, 300)
+    assert {status for _, status in statuses} >= {200, 400, 404, 408, 422}
