@@ -36,7 +36,7 @@ from runtime.artifact.graphs import Precision
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.devices import NO_GPU
 from runtime.engines.nvidia.tensorrt import is_installed
-from runtime.engines.onnxruntime import has_cuda
+from runtime.engines.sessions import has_cuda
 from runtime.errors import EngineError
 from runtime.requests.sample import Sample
 

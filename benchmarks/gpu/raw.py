@@ -22,7 +22,7 @@ from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.devices import Gpu
 from runtime.engines.nvidia.plans import Plan
 from runtime.engines.nvidia.tensorrt import import_tensorrt, logger_of
-from runtime.engines.onnxruntime import CUDA, import_onnxruntime
+from runtime.engines.sessions import CUDA, import_onnxruntime
 from runtime.errors import EngineError
 
 _COPIED = 256 << 20

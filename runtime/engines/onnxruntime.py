@@ -1,7 +1,6 @@
 """ONNX Runtime on the CPU: the reference backend."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,10 +23,10 @@ from runtime.engines.backend import (
     precisions,
 )
 from runtime.engines.library import EngineLibrary, EngineRequest
+from runtime.engines.sessions import CPU, has_cuda, import_onnxruntime, open_session
 from runtime.errors import EngineError
 from runtime.machine import installed_version
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _LARGE_BYTES = 64 << 20
 """If a run of one image needs more, its memory is freed afterwards: an arena would keep the largest
 size that was ever allocated."""
@@ -83,65 +82,6 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         self._sessions.clear()
-
-
-def import_onnxruntime() -> ModuleType:
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if installed_version(name)]
-    if len(installed) > 1:
-        raise EngineError(
-            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
-            "`pip uninstall onnxruntime onnxruntime-gpu`, then install one of the extras "
-            "latentserve[onnx] (CPU) or latentserve[onnx-gpu]"
-        )
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as error:
-        raise EngineError(
-            f"onnxruntime cannot be imported ({error}): install latentserve[onnx] (CPU) or "
-            "latentserve[onnx-gpu], one of the two"
-        ) from error
-    return onnxruntime
-
-
-def has_cuda() -> bool:
-    """Whether the installed ONNX Runtime has the CUDA provider."""
-    return CUDA in import_onnxruntime().get_available_providers()
-
-
-def open_session(
-    onnxruntime: Any,
-    data: bytes,
-    file: str,
-    provider: tuple[str, dict[str, str]],
-    *,
-    threads: int,
-    keeps_memory: bool = True,
-) -> Any:
-    """A session on one provider (name, options) and no other; EngineError where there is none.
-
-    With `keeps_memory` it holds what a run took for the next run, which is faster for small images.
-    """
-    name = provider[0]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Worker threads that spin between runs take a core from every other engine in the process.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = keeps_memory
-    options.log_severity_level = 3
-    if name == CUDA:
-        # Without this, nodes (or the whole graph) move to the CPU silently.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=[provider])
-    except Exception as error:  # the library raises its own kinds, and RuntimeError
-        raise EngineError(f"onnxruntime cannot load {file} on {name}: {error}") from error
-    if session.get_providers()[0] != name:
-        raise EngineError(
-            f"expected onnxruntime to run on {name}, found it on {session.get_providers()}: "
-            "check the CUDA and cuDNN libraries (latentserve[onnx-gpu] installs them)"
-        )
-    return session
 
 
 def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:

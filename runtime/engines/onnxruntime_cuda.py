@@ -16,7 +16,7 @@ from runtime.engines.gpu import Engines, GpuBackend
 from runtime.engines.nvidia.cuda import as_memory_error
 from runtime.engines.nvidia.devices import Gpu
 from runtime.engines.nvidia.slots import Execution
-from runtime.engines.onnxruntime import CUDA, import_onnxruntime, open_session
+from runtime.engines.sessions import CUDA, import_onnxruntime, open_session
 from runtime.errors import EngineError
 
 _BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)

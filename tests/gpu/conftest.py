@@ -21,7 +21,7 @@ from runtime.artifact.reading import read_artifact
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.plans import Bucket
 from runtime.engines.nvidia.tensorrt import is_installed
-from runtime.engines.onnxruntime import has_cuda
+from runtime.engines.sessions import has_cuda
 from runtime.errors import EngineError
 from runtime.images import UInt8Array
 
