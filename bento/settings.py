@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from runtime.artifact.signatures import public_keys
+from runtime.artifact.signing import public_keys
 from runtime.engines.registry import engines
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS

@@ -12,9 +12,9 @@ from runtime.artifact.golden import (
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
-from runtime.artifact.graphs import TensorSpec
 from runtime.artifact.manifest import Manifest, Parity, Provenance
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import TensorSpec
 from runtime.engines.backend import Backend
 from runtime.images import contact_sheet
 from runtime.images.encoding import encode_image

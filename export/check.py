@@ -9,8 +9,8 @@ from torch import Tensor
 from export.causes import described_error
 from export.modules import GraphModule
 from export.outputs import described, outputs_of, wrong_outputs
-from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from export.causes import described_error, first_cause
 from runtime.artifact.graph import check_graph
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
+from runtime.artifact.tensors import GraphSpec
 from runtime.errors import ArtifactError, ExportError
 
 OPSET = 20

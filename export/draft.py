@@ -12,7 +12,6 @@ from export.options import ExportOptions
 from export.signatures import graph_specs
 from export.write import choose_version
 from runtime.artifact.bounds import Bounds
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import (
     Axis,
     Graph,
@@ -23,6 +22,7 @@ from runtime.artifact.manifest import (
     check_choices,
 )
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec
 from runtime.errors import ExportError
 from runtime.machine import installed_version
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from export.plan import EngineOptions, build_plan
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import graph_specs
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.devices import Gpu

@@ -20,9 +20,9 @@ from export.modules import GraphModule
 from export.parity import measure, run_torch
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.images.encoding import encode_npz

@@ -10,8 +10,8 @@ from export.causes import described_error
 from export.frozen import frozen_copy
 from export.options import ExportOptions
 from export.outputs import outputs_of, wrong_outputs
-from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.size import evaluate
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.errors import ExportError
 from runtime.sampling.posterior import LOG_VARIANCE
 

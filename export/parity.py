@@ -9,8 +9,8 @@ from torch import nn
 
 from export.causes import described_error
 from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.manifest import Parity
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ExportError
 

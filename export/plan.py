@@ -10,7 +10,7 @@ from typing import Any, cast
 import onnx
 from tqdm import tqdm
 
-from runtime.artifact.graphs import GraphSpec, Precision
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.nvidia.plans import Bucket, PlanKey
 from runtime.engines.nvidia.tensorrt import (
     Flavor,

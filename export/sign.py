@@ -1,11 +1,11 @@
-"""Signing artifacts: a key pair, and the signature that `runtime.artifact.signatures` checks."""
+"""Signing artifacts: a key pair, and the signature that `runtime.artifact.signing` checks."""
 
 import base64
 import os
 from pathlib import Path
 
 from runtime.artifact.reading import read_artifact
-from runtime.artifact.signatures import SIGNATURE, signed_bytes
+from runtime.artifact.signing import SIGNATURE, signed_bytes
 from runtime.errors import ExportError
 from runtime.writing import write_whole
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from export.options import ExportOptions
-from runtime.artifact.graphs import Dtype, GraphSpec, Role, TensorSpec, check_signature
 from runtime.artifact.size import Dim
+from runtime.artifact.tensors import Dtype, GraphSpec, Role, TensorSpec, check_signature
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from export.precision import LEVELS, emulate, reduce_precision, with_levels
 from export.write import choose_version, write
 from runtime.artifact.golden import REDUCED_IMAGES, within_tolerance
 from runtime.artifact.graph import check_graph
-from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.manifest import REDUCED, Manifest, Parity, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError

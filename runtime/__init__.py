@@ -59,7 +59,7 @@ _MODULES = {
     "PosteriorDraw": "sampling.posterior",
     "Reconstruct": "requests.reconstruct",
     "Sample": "requests.sample",
-    "TensorSpec": "artifact.graphs",
+    "TensorSpec": "artifact.tensors",
     "Translate": "requests.translate",
     "load": "loading",
     "tune": "loading",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.artifact.golden import REDUCED_IMAGES, check_golden
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact, read_artifact
+from runtime.artifact.tensors import Precision
 from runtime.batching.capacity import GraphCapacity
 from runtime.engines.backend import REFERENCE
 from runtime.engines.cache import cache_folder

@@ -12,7 +12,7 @@ from statistics import median
 from benchmarks.figures import Bar, Figure, least, most
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.timing import Rounds, paired_ratio
-from runtime.artifact.graphs import Precision
+from runtime.artifact.tensors import Precision
 
 BATCHES = (1, 16, 64, 256, 1024, 4096)
 # The most telling first: where the time runs out, the least is lost.

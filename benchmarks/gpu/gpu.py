@@ -32,7 +32,7 @@ from benchmarks.gpu.variants import BACKENDS, Backend, Session, measure
 from benchmarks.speed.publishing import parser
 from benchmarks.speed.subjects import Subject, add_options, opened
 from benchmarks.speed.timing import rate
-from runtime.artifact.graphs import Precision
+from runtime.artifact.tensors import Precision
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.devices import NO_GPU
 from runtime.engines.nvidia.tensorrt import is_installed

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.engines import Measure
 from benchmarks.speed.timing import rate
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.devices import Gpu
 from runtime.engines.nvidia.plans import Plan

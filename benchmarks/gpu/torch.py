@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.gpu.raw import looped
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.networks import Network, graph_module
-from runtime.artifact.graphs import Precision
+from runtime.artifact.tensors import Precision
 
 Way = Literal["eager", "channels-last", "compile", "CUDA graph"]
 

@@ -29,7 +29,7 @@ from benchmarks.gpu.cases import (
 from benchmarks.speed.engines import Measure, MissingError
 from benchmarks.speed.subjects import Subject
 from benchmarks.speed.timing import rate
-from runtime.artifact.graphs import GraphSpec, Precision
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.cache import cache_folder
 from runtime.engines.nvidia.cuda import CudaRuntime
 from runtime.engines.nvidia.devices import Gpu

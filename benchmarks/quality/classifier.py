@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
 from export import convert
-from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.images import ImageSpec
 from train.data import Dataset, load
 from train.data.images import load_images

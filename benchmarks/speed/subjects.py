@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import Model
-from runtime.artifact.graphs import Precision
 from runtime.artifact.manifest import Manifest, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import Setting, Variant
 from runtime.engines.cache import CACHE_VARIABLE, cache_folder
 from runtime.engines.choice import choose

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.shapes import Structure, Tensor
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import GraphSpec
 from runtime.errors import ArtifactError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Precision, Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import Artifact, read_npz
+from runtime.artifact.tensors import Precision, Signature
 from runtime.engines.backend import Backend, Tensors
 from runtime.errors import ArtifactError, EngineError
 from runtime.sampling.streams import MAX_SEED, Counter, Draws

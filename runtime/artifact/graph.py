@@ -10,9 +10,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from runtime.artifact.bounds import Cost, constant_cost, cost_of
-from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.shapes import ITEM_BYTES, Structure, Tensor
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.errors import ArtifactError
 
 if TYPE_CHECKING:

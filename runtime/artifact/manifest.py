@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from runtime.artifact.graphs import (
+from runtime.artifact.size import Size, axes_of
+from runtime.artifact.tensors import (
     Frozen,
     GraphSpec,
     Precision,
@@ -15,7 +16,6 @@ from runtime.artifact.graphs import (
     TensorSpec,
     check_signature,
 )
-from runtime.artifact.size import Size, axes_of
 from runtime.images import ImageSpec
 
 FORMAT_VERSION = 2

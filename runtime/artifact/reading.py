@@ -2,7 +2,7 @@
 
 The engine gets the very bytes that were hashed, so nothing can change between check and use.
 Checksums find accidents, not attackers: whoever can write the folder can rewrite them. Signatures
-find attackers (`runtime.artifact.signatures`).
+find attackers (`runtime.artifact.signing`).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from runtime.artifact.bounds import Bounds
 from runtime.artifact.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_DIGEST, PRIOR, Manifest
 from runtime.artifact.prior import Mixture
-from runtime.artifact.signatures import SIGNATURE, check_signature, public_keys
+from runtime.artifact.signing import SIGNATURE, check_signature, public_keys
 from runtime.errors import ArtifactError, InputError
 from runtime.images.encoding import decode_npy
 

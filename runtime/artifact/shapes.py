@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import GraphSpec
 from runtime.artifact.values import KINDS, MAX_KNOWN, evaluate
 
 if TYPE_CHECKING:

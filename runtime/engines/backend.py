@@ -7,9 +7,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.rewrites import Form
 from runtime.sampling.streams import Draws
 

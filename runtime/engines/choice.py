@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from runtime.artifact.golden import REDUCED_IMAGES
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import (
     REFERENCE,
     Backend,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import Backend, Place, Setting, Variant
 
 Device = Literal["auto", "cpu", "cuda"]

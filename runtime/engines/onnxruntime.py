@@ -5,8 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import (
     REFERENCE,
     Backend,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifact.graphs import GraphSpec
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Setting, Variant, graph_bytes, graph_specs
 from runtime.engines.gpu import Engines, GpuBackend
 from runtime.engines.nvidia.cuda import as_memory_error

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import runtime.engines
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import Backend, Place, Setting, Variant
 from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.engines.nvidia import devices

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.backend import Backend, Place, Setting, Variant, graph_specs, precisions
 from runtime.engines.gpu import Engines, GpuBackend
 from runtime.engines.library import EngineLibrary, EngineRequest

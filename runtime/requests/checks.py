@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact.graphs import Signature, TensorSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size, axes_of, solve
+from runtime.artifact.tensors import Signature, TensorSpec
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.sampling.streams import MAX_SEED

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.artifact.graphs import Role, Signature, TensorSpec
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import Role, Signature, TensorSpec
 from runtime.engines.backend import arrays
 from runtime.images import UInt8Array
 from runtime.requests.inputs import (

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Role, Signature, TensorSpec
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import Role, Signature, TensorSpec
 from runtime.errors import InputError
 from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
 from runtime.sampling.streams import Counter, Draws, Stream, integers, normals

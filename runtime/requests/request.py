@@ -2,9 +2,9 @@
 
 from typing import Protocol, TypeVar
 
-from runtime.artifact.graphs import Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
+from runtime.artifact.tensors import Signature
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.errors import InputError

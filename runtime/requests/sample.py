@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Role, Signature
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
+from runtime.artifact.tensors import Role, Signature
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, arrays
 from runtime.errors import InputError

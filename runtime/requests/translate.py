@@ -5,8 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import Role
 from runtime.artifact.manifest import Manifest
+from runtime.artifact.tensors import Role
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.images import UInt8Array

@@ -28,7 +28,7 @@ from benchmarks.gpu.cases import (
     take_turns,
 )
 from benchmarks.speed.engines import MissingError
-from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.cuda import CudaRuntime
 from runtime.engines.nvidia.devices import Gpu

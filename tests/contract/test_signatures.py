@@ -11,7 +11,7 @@ from export.__main__ import main as export_main
 from runtime import ArtifactError, load
 from runtime.__main__ import main as runtime_main
 from runtime.artifact.reading import read_artifact
-from runtime.artifact.signatures import SIGNATURE
+from runtime.artifact.signing import SIGNATURE
 from tests.tiny import rewrite_manifest, write_artifact
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from export.engine import build_engines, parse_buckets
 from export.plan import EngineOptions, build_plan
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import artifact_folders, read_artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.backend import graph_specs
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.plans import Bucket, PlanKey, find

@@ -16,8 +16,8 @@ import pytest
 import runtime
 from runtime import Limits, Model
 from runtime.artifact.golden import within_tolerance
-from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import read_artifact
+from runtime.artifact.tensors import Precision
 from runtime.engines.nvidia import devices
 from runtime.engines.nvidia.plans import Bucket
 from runtime.engines.nvidia.tensorrt import is_installed

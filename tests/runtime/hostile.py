@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.artifact.graph import check_graph
-from runtime.artifact.graphs import GraphSpec, TensorSpec
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.errors import ArtifactError
 
 Build = Callable[["Graph"], object]

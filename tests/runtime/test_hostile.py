@@ -18,8 +18,8 @@ import runtime
 from runtime import ArtifactError
 from runtime.artifact.bounds import Bounds, cost_of
 from runtime.artifact.graph import MAX_RUN, check_graph
-from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.shapes import Structure
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.artifact.values import MAX_KNOWN, evaluate
 from runtime.images.encoding import encode_npz
 from tests.runtime.hostile import HOSTILE, SPEC, Graph, refused

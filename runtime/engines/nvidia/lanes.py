@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Inputs, Tensors
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.slots import Execution, Slot

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact.graphs import Precision
+from runtime.artifact.tensors import Precision
 from runtime.engines.nvidia.devices import dotted
 from runtime.engines.nvidia.tensorrt import Flavor
 from runtime.writing import write_whole

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from runtime.artifact.graphs import GraphSpec
+from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Inputs
 from runtime.engines.nvidia.cuda import Cuda
 from runtime.engines.nvidia.drawing import ROWS, arguments, grid, row_parameters

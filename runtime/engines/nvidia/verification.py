@@ -18,8 +18,8 @@ from runtime.artifact.golden import (
     REDUCED_MEAN_LEVELS,
     largest_difference,
 )
-from runtime.artifact.graphs import GraphSpec, Precision
 from runtime.artifact.reading import Artifact
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.errors import WrongImagesError

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.artifact.graph import check_graph
-from runtime.artifact.graphs import GraphSpec, TensorSpec
 from runtime.artifact.reading import read_artifact
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import graph_specs
 from runtime.engines.rewrites import Form, forms, rewrite
 from tests.tiny import write_artifact
