@@ -10,9 +10,9 @@ from runtime.artifact.golden import REDUCED_IMAGES, check_golden
 from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.batching.capacity import GraphCapacity
-from runtime.engines.backend import REFERENCE
+from runtime.engines.backend import REFERENCE, Variant
 from runtime.engines.cache import cache_folder
-from runtime.engines.choice import Chosen, choose, choose_anew
+from runtime.engines.choice import Chosen, choose, choose_anew, take
 from runtime.engines.library import Device, EngineRequest
 from runtime.engines.measuring import Measured
 from runtime.engines.nvidia import devices
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def load(
     artifact: str | Path,
     *,
-    backend: str = "auto",
+    backend: str | Variant = "auto",
     precision: Precision | Literal["auto"] = "auto",
     device: Device = "auto",
     limits: Limits | None = None,
@@ -42,7 +42,8 @@ def load(
     `auto`, `fp32` (which pins pixels to 1 grey level of the reference) or another that this machine
     or the artifact has. TensorRT runs the plans that `python -m export engine` built.
     What they leave open is measured the first time, which takes a second or so, and remembered in
-    `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder).
+    `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder). With the
+    `variant` of a model that was loaded here before as `backend`, nothing is left open.
 
     With `signed_by`, a PEM file of public keys, an artifact is refused unless one of them signed it
     (`python -m export sign`).
@@ -52,8 +53,11 @@ def load(
     """
     verified = read_artifact(artifact, signed_by=signed_by)
     limits = limits or Limits()
-    request = EngineRequest(backend, precision, device)
-    chosen = _choose(verified, request, limits, cache or cache_folder())
+    cache = cache or cache_folder()
+    if isinstance(backend, Variant):
+        chosen = take(verified, backend, partial(limits.setting, verified.manifest), cache)
+    else:
+        chosen = _choose(verified, EngineRequest(backend, precision, device), limits, cache)
     engine, setting = chosen.backend, chosen.setting
     try:
         capacity = _capacity(verified, limits, chosen)
@@ -64,6 +68,7 @@ def load(
     model = Model(
         verified,
         engine,
+        variant=chosen.variant,
         runners=setting.runners,
         batch=min(setting.batch, engine.max_batch or setting.batch),
         queue_images=limits.queue_images,
