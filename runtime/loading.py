@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    artifact: str | Path,
+    artifact: str | Path | Artifact,
     *,
     backend: str | Variant = "auto",
     precision: Precision | Literal["auto"] = "auto",
@@ -36,7 +36,8 @@ def load(
     signed_by: str | Path | None = None,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
-    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
+    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given. Or
+    one that `read_artifact` has read.
 
     `backend` is `auto`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`, `precision` is
     `auto`, `fp32` (which pins pixels to 1 grey level of the reference) or another that this machine
@@ -51,8 +52,9 @@ def load(
     Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
     InputError (unknown backend or precision).
     """
-    verified = read_artifact(artifact, signed_by=signed_by)
-    limits = limits or Limits()
+    if not isinstance(artifact, Artifact):
+        artifact = read_artifact(artifact, signed_by=signed_by)
+    verified, limits = artifact, limits or Limits()
     cache = cache or cache_folder()
     if isinstance(backend, Variant):
         chosen = take(verified, backend, partial(limits.setting, verified.manifest), cache)

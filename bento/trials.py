@@ -1,0 +1,163 @@
+"""Trials: an artifact that is new to this machine is loaded in a process of its own first.
+
+What a graph takes, in time and in memory, is known only once it has run, and a call of an engine
+cannot be stopped from within its process. A process can: it may take so many seconds and so many
+bytes, and is ended with its service. `python -m bento.trials` is that process.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from runtime.artifact.graphs import Precision
+from runtime.artifact.reading import read_artifact
+from runtime.engines.backend import Variant
+from runtime.engines.choice import variant_of
+from runtime.engines.library import Device
+from runtime.errors import ArtifactError, EngineError, LatentServeError
+from runtime.loading import load
+from runtime.parent import end_with_parent
+
+logger = logging.getLogger(__name__)
+
+_MAX_REASON = 2000
+"""Characters of an error: some engines print whole graphs."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is tried: `artifact`, a folder whose manifest has this SHA-256, loaded as `runtime.load`
+    would with the same arguments, in at most so many bytes of memory."""
+
+    artifact: str
+    manifest: str
+    backend: str
+    precision: Precision | Literal["auto"]
+    device: Device
+    cache: str
+    signed_by: str | None
+    bytes: int
+
+
+class Trial:
+    """A process that waits to load one artifact. What it imports, it imports while it waits."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        # The service may be started from any folder, as a Bento is.
+        places = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            (sys.executable, "-P", "-m", __name__, str(os.getpid()), json.dumps(asdict(order))),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def verdict(self, seconds: float) -> Variant:
+        """Have the artifact loaded and warmed up: the way to run it that was chosen.
+
+        Raises EngineError, with the reason, where it cannot be loaded, or takes longer.
+        """
+        try:
+            told, _ = self._process.communicate(b"\n", timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                f"expected to load within {seconds:g} s, it took longer and was ended "
+                "(LATENTSERVE_LOAD_SECONDS)"
+            ) from None
+        finally:
+            self.end()
+        return _verdict(told, self._process.returncode, self._order.bytes)
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _verdict(told: bytes, status: int, limit: int) -> Variant:
+    try:
+        said: Any = json.loads(told)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        raise EngineError(
+            f"the process that loaded it ended with {how}; it may take {limit >> 20} MiB of memory "
+            "(LATENTSERVE_LOAD_BYTES)"
+        )
+    verdict = cast("dict[str, Any]", said)
+    variant = variant_of(verdict.get("chosen"))
+    if variant is None:
+        raise EngineError(str(verdict.get("error")))
+    return variant
+
+
+def main() -> None:
+    """The trial's process: told what to load by its arguments, and by a line when."""
+    parent, order = sys.argv[1:]
+    end_with_parent(int(parent), signal.SIGKILL)
+    # Libraries print to what they take for the terminal: that is the log from here on.
+    told = os.dup(1)
+    os.dup2(2, 1)
+    logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
+    _import_engines()
+    if sys.stdin.readline():
+        os.write(told, json.dumps(_try(Order(**json.loads(order)))).encode())
+    os._exit(0)  # nothing here need be put away
+
+
+def _import_engines() -> None:
+    for module in ("onnx", "onnxruntime", "openvino"):
+        with suppress(ImportError):
+            __import__(module)
+
+
+def _try(order: Order) -> Mapping[str, Any]:
+    """`{"chosen": variant}`, or `{"error": why not}`."""
+    _take_at_most(order.bytes)
+    try:
+        artifact = read_artifact(order.artifact, signed_by=order.signed_by)
+        if hashlib.sha256(artifact.manifest_bytes).hexdigest() != order.manifest:
+            raise ArtifactError(artifact.folder, "changed while it was loaded: try again")
+        model = load(
+            artifact,
+            backend=order.backend,
+            precision=order.precision,
+            device=order.device,
+            cache=Path(order.cache),
+        )
+        model.warm()
+    except MemoryError:
+        limit = f"{order.bytes >> 20} MiB"
+        return {"error": f"expected to load in {limit} of memory (LATENTSERVE_LOAD_BYTES)"}
+    except LatentServeError as error:
+        return {"error": str(error)[:_MAX_REASON]}
+    except Exception as error:  # an artifact is input: its file may bring about anything
+        logger.exception("cannot load %s", order.artifact)
+        return {"error": type(error).__name__}
+    return {"chosen": vars(model.variant)}
+
+
+def _take_at_most(limit: int) -> None:
+    """Bound what this process may allocate, where the system can; and where memory runs out all the
+    same, let the system end this process rather than the service."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()
