@@ -6,13 +6,14 @@ its outcome depends on: the next start loads the artifact at once, in the way th
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bento.settings import Settings
-from bento.trials import Order, Trial
+from bento.trials import Order, Trials
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant
@@ -26,7 +27,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 class Loader:
-    """Loads artifacts, from several threads at once.
+    """What loads artifacts, in several lanes at once.
 
     Trials measure, so one takes place at a time; what takes long is no longer waited for.
     """
@@ -34,15 +35,70 @@ class Loader:
     def __init__(
         self, settings: Settings, observer: Callable[[str], Observer] | None = None
     ) -> None:
-        self._settings = settings
-        self._observer = observer
-        self._cache = settings.cache or cache_folder()
-        self._request = EngineRequest(settings.backend, settings.precision, settings.device)
+        self.settings = settings
+        self.observer = observer
+        self.cache = settings.cache or cache_folder()
         self._lock = threading.Lock()
-        self._trials: set[Trial] = set()
+        self._lanes: set[Lane] = set()
         self._closed = False
         self._turn = threading.Semaphore()
-        self._holder: Trial | None = None
+        self._holder: Lane | None = None
+
+    @contextmanager
+    def lane(self) -> Generator["Lane"]:
+        """For one thread: what loads one artifact after another."""
+        lane = Lane(self)
+        with self._lock:
+            self._lanes.add(lane)
+        try:
+            yield lane
+        finally:
+            with self._lock:
+                self._lanes.discard(lane)
+            lane.end()
+
+    @contextmanager
+    def turn(self, lane: "Lane") -> Generator[None]:
+        """Inside, the lane measures, and others wait for it; not for long, though."""
+        # The lane that has had its turn for so long goes on beside this one.
+        self._turn.acquire(timeout=_PATIENCE_SECONDS)
+        self._holder = lane
+        try:
+            yield
+        finally:
+            if self._holder is lane:
+                self._turn.release()
+
+    def start(self) -> Trials:
+        """A process for trials; EngineError once the service ends."""
+        with self._lock:
+            if self._closed:
+                raise EngineError("the service ends")
+            return Trials()
+
+    def close(self) -> None:
+        """End the trials under way, and begin no others."""
+        with self._lock:
+            self._closed = True
+            for lane in self._lanes:
+                lane.end()
+
+
+class Lane:
+    """Loads artifacts, in one thread: the process of its trials ends with that thread."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._settings = loader.settings
+        self._cache = loader.cache
+        s = loader.settings
+        self._request = EngineRequest(s.backend, s.precision, s.device)
+        self._trials: Trials | None = None
+
+    def end(self) -> None:
+        """End the process of its trials, if there is one."""
+        if self._trials is not None:
+            self._trials.end()
 
     def load(self, folder: Path, version: int) -> Model:
         """A version of an artifact, verified and warmed up. Raises as `runtime.load`, and
@@ -64,13 +120,6 @@ class Loader:
         variant = self._try(head)
         remember_variant(self._cache, _TRIALS, subject, variant)
         return self._open(head, variant)
-
-    def close(self) -> None:
-        """End the trials under way, and begin no others."""
-        with self._lock:
-            self._closed = True
-            for trial in self._trials:
-                trial.end()
 
     def _subject(self, head: Artifact) -> Mapping[str, Any]:
         """All that a trial depends on, as JSON."""
@@ -94,22 +143,10 @@ class Loader:
             signed_by=None if settings.signed_by is None else str(settings.signed_by),
             bytes=settings.load_bytes,
         )
-        with self._lock:
-            if self._closed:
-                raise EngineError("the service ends")
-            trial = Trial(order)
-            self._trials.add(trial)
-        try:
-            # The one that has had the turn for so long goes on beside this one.
-            self._turn.acquire(timeout=_PATIENCE_SECONDS)
-            self._holder = trial
-            return trial.verdict(settings.load_seconds)
-        finally:
-            if self._holder is trial:
-                self._turn.release()
-            with self._lock:
-                self._trials.discard(trial)
-                trial.end()
+        if self._trials is None or self._trials.ended:
+            self._trials = self._loader.start()
+        with self._loader.turn(self):
+            return self._trials.verdict(order, settings.load_seconds)
 
     def _open(self, head: Artifact, backend: str | Variant) -> Model:
         settings = self._settings
@@ -123,7 +160,7 @@ class Loader:
             precision=settings.precision,
             device=settings.device,
             limits=Limits(queue_images=settings.queue_images),
-            observer=self._observer and self._observer(name),
+            observer=self._loader.observer and self._loader.observer(name),
             cache=self._cache,
         )
         try:

@@ -63,8 +63,8 @@ class Settings(BaseModel):
         le=_DAY,
         allow_inf_nan=False,
         description="Seconds that an artifact which is new to this machine may take to load, in a "
-        "process of its own that tries it; beyond it, the artifact is not served. 0 to load without "
-        "a trial, and without limits.",
+        "process of its own that tries it; beyond it, the artifact is not served. 0 to load "
+        "without a trial, and without limits.",
     )
     load_bytes: int = Field(
         default=8 << 30,
@@ -87,7 +87,8 @@ class Settings(BaseModel):
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         default=None,
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
-        "characters, without the spaces around them), except to `/livez`, `/readyz` and `/healthz`; else 401.",
+        "characters, without the spaces around them), except to `/livez`, `/readyz` and "
+        "`/healthz`; else 401.",
     )
     backend: Annotated[str, AfterValidator(_check_backend)] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from bentoml._internal.container import BentoMLContainer
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 
 from runtime.parent import end_with_parent

@@ -12,11 +12,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 from runtime.artifact.graphs import Precision
 from runtime.artifact.reading import read_artifact
@@ -48,71 +50,87 @@ class Order:
     bytes: int
 
 
-class Trial:
-    """A process that waits to load one artifact. What it imports, it imports while it waits."""
+class Trials:
+    """A process that loads one artifact after another, as long as each passes."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self) -> None:
         # The service may be started from any folder, as a Bento is.
         places = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            (sys.executable, "-P", "-m", __name__, str(os.getpid()), json.dumps(asdict(order))),
+            (sys.executable, "-P", "-m", __name__, str(os.getpid())),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._orders = cast("IO[bytes]", self._process.stdin)
+        self._told = cast("IO[bytes]", self._process.stdout)
 
-    def verdict(self, seconds: float) -> Variant:
-        """Have the artifact loaded and warmed up: the way to run it that was chosen.
+    def verdict(self, order: Order, seconds: float) -> Variant:
+        """Have an artifact loaded and warmed up: the way to run it that was chosen.
 
-        Raises EngineError, with the reason, where it cannot be loaded, or takes longer.
+        Raises EngineError, with the reason, where it cannot be loaded, or takes longer; the process
+        has then ended.
         """
+        late = threading.Timer(seconds, self._process.kill)
+        late.start()
+        began = time.monotonic()
         try:
-            told, _ = self._process.communicate(b"\n", timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise EngineError(
-                f"expected to load within {seconds:g} s, it took longer and was ended "
-                "(LATENTSERVE_LOAD_SECONDS)"
-            ) from None
+            with suppress(OSError):  # it has ended, and says nothing more
+                self._orders.write(json.dumps(asdict(order)).encode() + b"\n")
+                self._orders.flush()
+            said = self._told.readline()
         finally:
+            late.cancel()
+        variant = variant_of(_read(said).get("chosen"))
+        if variant is None:
             self.end()
-        return _verdict(told, self._process.returncode, self._order.bytes)
+            if time.monotonic() - began >= seconds:
+                raise EngineError(
+                    f"expected to load within {seconds:g} s, it took longer and was ended "
+                    "(LATENTSERVE_LOAD_SECONDS)"
+                )
+            raise EngineError(_read(said).get("error") or _end(self._process.returncode, order))
+        return variant
+
+    @property
+    def ended(self) -> bool:
+        """Whether it tries no more."""
+        return self._process.poll() is not None
 
     def end(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._orders, self._told):
+            with suppress(OSError):  # what was not sent is not missed
+                pipe.close()
 
 
-def _verdict(told: bytes, status: int, limit: int) -> Variant:
+def _read(said: bytes) -> dict[str, Any]:
     try:
-        said: Any = json.loads(told)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        raise EngineError(
-            f"the process that loaded it ended with {how}; it may take {limit >> 20} MiB of memory "
-            "(LATENTSERVE_LOAD_BYTES)"
-        )
-    verdict = cast("dict[str, Any]", said)
-    variant = variant_of(verdict.get("chosen"))
-    if variant is None:
-        raise EngineError(str(verdict.get("error")))
-    return variant
+        return dict(json.loads(said))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _end(status: int, order: Order) -> str:
+    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return (
+        f"the process that loaded it ended with {how}; it may take {order.bytes >> 20} MiB of "
+        "memory (LATENTSERVE_LOAD_BYTES)"
+    )
 
 
 def main() -> None:
-    """The trial's process: told what to load by its arguments, and by a line when."""
-    parent, order = sys.argv[1:]
-    end_with_parent(int(parent), signal.SIGKILL)
+    """The process of trials: one order a line comes in, one verdict a line goes out."""
+    end_with_parent(int(sys.argv[1]), signal.SIGKILL)
     # Libraries print to what they take for the terminal: that is the log from here on.
     told = os.dup(1)
     os.dup2(2, 1)
     logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
     _import_engines()
-    if sys.stdin.readline():
-        os.write(told, json.dumps(_try(Order(**json.loads(order)))).encode())
+    for line in sys.stdin:
+        os.write(told, json.dumps(_try(Order(**json.loads(line)))).encode() + b"\n")
     os._exit(0)  # nothing here need be put away
 
 
@@ -136,7 +154,8 @@ def _try(order: Order) -> Mapping[str, Any]:
             device=order.device,
             cache=Path(order.cache),
         )
-        model.warm()
+        with model:
+            model.warm()
     except MemoryError:
         limit = f"{order.bytes >> 20} MiB"
         return {"error": f"expected to load in {limit} of memory (LATENTSERVE_LOAD_BYTES)"}
@@ -154,7 +173,7 @@ def _take_at_most(limit: int) -> None:
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -36,8 +36,8 @@ def load(
     signed_by: str | Path | None = None,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
-    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given. Or
-    one that `read_artifact` has read.
+    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`), the highest version unless one is given;
+    or what `read_artifact` has read.
 
     `backend` is `auto`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`, `precision` is
     `auto`, `fp32` (which pins pixels to 1 grey level of the reference) or another that this machine
