@@ -69,12 +69,14 @@ class Loader:
             if self._holder is lane:
                 self._turn.release()
 
-    def start(self) -> Trials:
-        """A process for trials; EngineError once the service ends."""
+    def trials(self, lane: "Lane") -> Trials:
+        """The lane's process for trials; EngineError once the service ends."""
         with self._lock:
             if self._closed:
                 raise EngineError("the service ends")
-            return Trials()
+            if lane.trials is None or lane.trials.ended:
+                lane.trials = Trials()
+            return lane.trials
 
     def close(self) -> None:
         """End the trials under way, and begin no others."""
@@ -93,12 +95,12 @@ class Lane:
         self._cache = loader.cache
         s = loader.settings
         self._request = EngineRequest(s.backend, s.precision, s.device)
-        self._trials: Trials | None = None
+        self.trials: Trials | None = None
 
     def end(self) -> None:
         """End the process of its trials, if there is one."""
-        if self._trials is not None:
-            self._trials.end()
+        if self.trials is not None:
+            self.trials.end()
 
     def load(self, folder: Path, version: int) -> Model:
         """A version of an artifact, verified and warmed up. Raises as `runtime.load`, and
@@ -143,10 +145,9 @@ class Lane:
             signed_by=None if settings.signed_by is None else str(settings.signed_by),
             bytes=settings.load_bytes,
         )
-        if self._trials is None or self._trials.ended:
-            self._trials = self._loader.start()
+        trials = self._loader.trials(self)
         with self._loader.turn(self):
-            return self._trials.verdict(order, settings.load_seconds)
+            return trials.verdict(order, settings.load_seconds)
 
     def _open(self, head: Artifact, backend: str | Variant) -> Model:
         settings = self._settings

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_REASON = 2000
 """Characters of an error: some engines print whole graphs."""
+_START_SECONDS = 60.0
+"""For the process to import what it needs, before its first order."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Trials:
         )
         self._orders = cast("IO[bytes]", self._process.stdin)
         self._told = cast("IO[bytes]", self._process.stdout)
+        self._is_ready = False
 
     def verdict(self, order: Order, seconds: float) -> Variant:
         """Have an artifact loaded and warmed up: the way to run it that was chosen.
@@ -71,26 +74,36 @@ class Trials:
         Raises EngineError, with the reason, where it cannot be loaded, or takes longer; the process
         has then ended.
         """
-        late = threading.Timer(seconds, self._process.kill)
-        late.start()
         began = time.monotonic()
         try:
+            if not self._is_ready:
+                self._is_ready = bool(self._said(_START_SECONDS))
+                began = time.monotonic()
             with suppress(OSError):  # it has ended, and says nothing more
                 self._orders.write(json.dumps(asdict(order)).encode() + b"\n")
                 self._orders.flush()
-            said = self._told.readline()
-        finally:
-            late.cancel()
-        variant = variant_of(_read(said).get("chosen"))
+            said = _read(self._said(seconds))
+        except ValueError:  # its pipes are closed: the service ends
+            said = {}
+        variant = variant_of(said.get("chosen"))
         if variant is None:
             self.end()
-            if time.monotonic() - began >= seconds:
+            if not said and time.monotonic() - began >= seconds:
                 raise EngineError(
                     f"expected to load within {seconds:g} s, it took longer and was ended "
                     "(LATENTSERVE_LOAD_SECONDS)"
                 )
-            raise EngineError(_read(said).get("error") or _end(self._process.returncode, order))
+            raise EngineError(said.get("error") or _end(self._process.returncode, order))
         return variant
+
+    def _said(self, seconds: float) -> bytes:
+        """The next line; empty where it ended before, as it must after so many seconds."""
+        late = threading.Timer(seconds, self._process.kill)
+        late.start()
+        try:
+            return self._told.readline()
+        finally:
+            late.cancel()
 
     @property
     def ended(self) -> bool:
@@ -122,13 +135,15 @@ def _end(status: int, order: Order) -> str:
 
 
 def main() -> None:
-    """The process of trials: one order a line comes in, one verdict a line goes out."""
+    """The process of trials: a line says that it is ready; then one order a line comes in, and one
+    verdict a line goes out."""
     end_with_parent(int(sys.argv[1]), signal.SIGKILL)
     # Libraries print to what they take for the terminal: that is the log from here on.
     told = os.dup(1)
     os.dup2(2, 1)
     logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
     _import_engines()
+    os.write(told, b"ready\n")
     for line in sys.stdin:
         os.write(told, json.dumps(_try(Order(**json.loads(line)))).encode() + b"\n")
     os._exit(0)  # nothing here need be put away
