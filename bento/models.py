@@ -173,14 +173,14 @@ class Models:
             if not self._stop.is_set():
                 self._note_failed(name, self._failure(folder, version, error))
             return
+        if self._stop.is_set():
+            model.close()
+            return
         with self._lock:
-            self._loading = {n: entry for n, entry in self._loading.items() if n != name}
-            self._failed = {n: failed for n, failed in self._failed.items() if n != name}
             self._served[name] = look
             old = self._models.get(name)
             self._models = dict(sorted({**self._models, name: model}.items()))
-        if self._stop.is_set():
-            model.close()
+        self._note_failed(name, None)
         if old is not None:
             logger.info("%s takes the place of %s", full_name(model), full_name(old))
             old.close_when_unused()
@@ -248,26 +248,32 @@ class Models:
         503 while no model is loaded or this one is being loaded, InputError listing the names of
         those that will do.
         """
-        models, loading = self._models, self._loading
-        if not models and not loading:
-            raise RequestError(503, "not ready: no model is loaded, /models says why")
+        models = self._models
         fitting = {
             n: m for n, m in models.items() if request is None or answers(m.manifest, request)
         }
-        first = next(iter(fitting), "none")
-        bare, _, version = (name or first).partition("@")
-        # Until all are there, an earlier name may yet turn out to be the first.
-        earlier = () if name or self._loaded else (n for n in loading if not fitting or n < first)
-        awaited = next(iter(earlier), bare)
-        if awaited in loading and awaited not in models:
-            raise RequestError(
-                503, f"not ready: {awaited} is being loaded", headers={"Retry-After": "1"}
-            )
+        bare, _, version = (name or next(iter(fitting), "")).partition("@")
+        awaited = self._awaited(bare, is_first=name is None)
+        if awaited is not None:
+            error = f"not ready: {shown(awaited)} is being loaded"
+            raise RequestError(503, error, headers={"Retry-After": "1"})
+        if not models:
+            raise RequestError(503, "not ready: no model is loaded, /models says why")
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
             names = [full_name(model) for model in fitting.values()]
             raise InputError("model", f"one of {names} (those that can {request})", repr(name))
         return model
+
+    def _awaited(self, name: str, *, is_first: bool) -> str | None:
+        """What must have been loaded before it is known which model `name` is, the first one of
+        those that are there or one that was named."""
+        new = [other for other in self._loading if other not in self._models]
+        if not is_first:
+            return name if name in new else None
+        # New artifacts change what is the first once they are there, and not before; but at the
+        # start all of them are new.
+        return None if self._loaded else next((n for n in new if not name or n < name), None)
 
 
 def probe(model: Model) -> Job[int]:

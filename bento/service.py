@@ -16,7 +16,12 @@ from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.routes import build_app
 from bento.settings import read_settings
-from bento.supervision import prepare_supervisor, prepare_worker, refuse_to_start
+from bento.supervision import (
+    prepare_supervisor,
+    prepare_worker,
+    refuse_to_start,
+    tidy_worker,
+)
 from bento.tracing import find_tracer
 
 logger = logging.getLogger(__name__)
@@ -90,6 +95,7 @@ class LatentServe:
     @bentoml.on_shutdown
     async def close(self) -> None:
         await asyncio.to_thread(models.close)
+        tidy_worker()
 
 
 LatentServe.add_asgi_middleware(JsonErrors)  # pyright: ignore[reportArgumentType]

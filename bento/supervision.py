@@ -38,17 +38,21 @@ def prepare_supervisor() -> None:
 def prepare_worker() -> None:
     """Have the worker end, as by SIGTERM, when its supervisor ends: nobody else would end it, and
     it would keep the port."""
-    supervisor = os.environ.get(_SUPERVISOR)
-    if supervisor is None:
-        return
-    end_with_parent(int(supervisor), signal.SIGTERM)
+    supervisor = _supervisor()
+    if supervisor is not None:
+        end_with_parent(supervisor, signal.SIGTERM)
+
+
+def tidy_worker() -> None:
+    """Remove what the supervisor would have removed, had it not been killed."""
     metrics = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    if _supervisor() not in (None, os.getppid()) and metrics.name.startswith(_METRICS):
+        shutil.rmtree(metrics, ignore_errors=True)
 
-    def tidy() -> None:
-        if os.getppid() != int(supervisor) and metrics.name.startswith(_METRICS):
-            shutil.rmtree(metrics, ignore_errors=True)
 
-    atexit.register(tidy)
+def _supervisor() -> int | None:
+    stated = os.environ.get(_SUPERVISOR, "")
+    return int(stated) if stated.isdecimal() else None
 
 
 def refuse_to_start(reason: str) -> NoReturn:

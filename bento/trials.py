@@ -79,6 +79,10 @@ class Trials:
             if not self._is_ready:
                 self._is_ready = bool(self._said(_START_SECONDS))
                 began = time.monotonic()
+            if not self._is_ready:
+                raise EngineError(
+                    "the process that tries artifacts did not start: the log says why"
+                )
             with suppress(OSError):  # it has ended, and says nothing more
                 self._orders.write(json.dumps(asdict(order)).encode() + b"\n")
                 self._orders.flush()
