@@ -182,6 +182,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for name, value in given.items():
         if not value.isprintable():  # bytes that are no UTF-8 are not, either
             raise ValueError(f"{variable(name)}: expected printable characters of UTF-8")
+        if not value.strip() and Settings.model_fields[name].default != "":
+            raise ValueError(f"{variable(name)}: expected a value, found none: unset it instead")
     if "artifacts" in given and not Path(given["artifacts"]).is_dir():
         # A mistyped folder would be a service without models, for ever unready.
         raise ValueError(f"{variable('artifacts')}={given['artifacts']!r}: expected a folder")

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_REASON = 2000
 """Characters of an error: some engines print whole graphs."""
+_MAX_LINE = 1 << 16
 _START_SECONDS = 60.0
 """For the process to import what it needs, before its first order."""
 
@@ -105,7 +106,7 @@ class Trials:
         late = threading.Timer(seconds, self._process.kill)
         late.start()
         try:
-            return self._told.readline()
+            return self._told.readline(_MAX_LINE)
         finally:
             late.cancel()
 
@@ -132,10 +133,11 @@ def _read(said: bytes) -> dict[str, Any]:
 
 def _end(status: int, order: Order) -> str:
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
-    return (
-        f"the process that loaded it ended with {how}; it may take {order.bytes >> 20} MiB of "
-        "memory (LATENTSERVE_LOAD_BYTES)"
-    )
+    return f"the process that loaded it ended with {how}: {_memory(order)}"
+
+
+def _memory(order: Order) -> str:
+    return f"expected to load in {order.bytes >> 20} MiB of memory (LATENTSERVE_LOAD_BYTES)"
 
 
 def main() -> None:
@@ -176,10 +178,11 @@ def _try(order: Order) -> Mapping[str, Any]:
         with model:
             model.warm()
     except MemoryError:
-        limit = f"{order.bytes >> 20} MiB"
-        return {"error": f"expected to load in {limit} of memory (LATENTSERVE_LOAD_BYTES)"}
+        return {"error": _memory(order)}
     except LatentServeError as error:
-        return {"error": str(error)[:_MAX_REASON]}
+        reason = str(error)[:_MAX_REASON]
+        # Engines have no exception of their own for this: "std::bad_alloc", "Failed to allocate".
+        return {"error": f"{_memory(order)}: {reason}" if "alloc" in reason else reason}
     except Exception as error:  # an artifact is input: its file may bring about anything
         logger.exception("cannot load %s", order.artifact)
         return {"error": type(error).__name__}

@@ -107,6 +107,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         assert served(models) == ["tiny-plain@1"]
         (failed,) = models.failed
         assert failed.name == "large"
+        assert failed.error.startswith("expected to load in 400 MiB of memory")
 
 
 def test_a_version_that_takes_too_long_changes_nothing(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_trial_that_is_killed_is_a_failure_with_a_reason(tmp_path: Path) -> No
         process.kill()
         loading.join(PATIENCE)
         (failed,) = models.failed
-        assert "ended with SIGKILL; it may take 8192 MiB" in failed.error
+        assert "ended with SIGKILL: expected to load in 8192 MiB" in failed.error
 
 
 def test_what_changes_while_it_is_loaded_is_not_opened(tmp_path: Path) -> None:

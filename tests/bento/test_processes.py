@@ -129,6 +129,9 @@ def refusal(server: Server) -> str:
         ("ARTIFACTS", "/nowhere/\udcff"),
         ("SIGNED_BY", "/nowhere"),
         ("CACHE", "/nowhere/\udcff"),
+        ("CACHE", ""),
+        ("ARTIFACTS", " "),
+        ("API_KEY", ""),
         ("NO_SETTING", "1"),
     ],
 )
