@@ -394,3 +394,19 @@ for thread in threads: thread.join()
 def test_threads_that_meet_openvino_together_do_not_hang() -> None:
     # Without what `_import_openvino` does first, this hangs nearly always.
     subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60)
+
+
+def test_a_model_can_be_loaded_again_as_it_was(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    with runtime.load(artifact, precision="fp32", cache=tmp_path) as model:
+        assert model.variant.engine == "openvino"
+        images = model.sample(3, seed=1)
+    # An empty cache, and other speeds: nothing is measured, nothing remembered.
+    speeds(onnxruntime=300.0, openvino=200.0)
+    elsewhere = tmp_path / "elsewhere"
+    with runtime.load(artifact, backend=model.variant, cache=elsewhere) as again:
+        assert again.variant == model.variant
+        assert np.abs(again.sample(3, seed=1).astype(int) - images).max() <= 1
+    assert not elsewhere.exists()
