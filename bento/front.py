@@ -76,6 +76,8 @@ class ApiKey:
 
     def __init__(self, app: ASGIApp, key: str, refusing: ASGIApp | None = None) -> None:
         self.app, self.refusing, self.key = app, refusing or refuse, key.strip().encode()
+        if not self.key:
+            raise ValueError("expected a key, found none: everybody would have it")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._is_known(scope):

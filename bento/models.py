@@ -3,29 +3,27 @@
 The folder is looked at again while the service runs. A new version is loaded beside the old one,
 verified, and takes its place; requests that have begun with the old one end with it. A version
 that fails is told and changes nothing.
+
+Loading goes on beside serving: in threads, and what is unknown yet in processes (`bento.loader`).
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bento.errors import RequestError
+from bento.loader import Lane, Loader
 from bento.settings import Settings
-from runtime import (
-    ArtifactError,
-    InputError,
-    LatentServeError,
-    Limits,
-    Model,
-    Observer,
-    load,
-)
+from runtime import InputError, LatentServeError, Model, Observer
 from runtime.artifact.reading import artifact_folders, numbered_versions
 from runtime.batching.jobs import Job
+from runtime.machine import cores
 from runtime.requests import answered, answers
 from runtime.requests.encode import takes_noise
 from runtime.requests.examples import examples_of
@@ -40,6 +38,7 @@ Look = tuple[int, Contents]
 _FAILURES = 3
 """Engine runs that must fail one after another before a model counts as broken."""
 _PROBE_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,14 @@ class Failed:
     name: str
     version: int
     error: str
+
+
+@dataclass(frozen=True)
+class Loading:
+    """An artifact that is being loaded."""
+
+    name: str
+    version: int
 
 
 class Models:
@@ -61,13 +68,18 @@ class Models:
         self, settings: Settings, observer: Callable[[str], Observer] | None = None
     ) -> None:
         self._settings = settings
-        self._observer = observer
+        self._loader = Loader(settings, observer)
+        # Guards what follows; each is a new dict after a change, so that whoever goes through one
+        # is not disturbed.
+        self._lock = threading.Lock()
         self._models: dict[str, Model] = {}
         self._failed: dict[str, Failed] = {}
+        self._loading: dict[str, Loading] = {}
         # Each artifact's highest version: the one served, the one tried last, the one seen last.
         self._served: dict[str, Look] = {}
         self._tried: dict[str, Look] = {}
         self._seen: dict[str, Look] = {}
+        self._loaded = False
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -76,12 +88,17 @@ class Models:
         """What is in the folder but could not be loaded, by name."""
         return tuple(self._failed.values())
 
+    @property
+    def loading(self) -> tuple[Loading, ...]:
+        """What is being loaded, or waits for it, by name."""
+        return tuple(self._loading.values())
+
     def load(self) -> None:
         """Verify, golden-check and warm up the highest version of every artifact in the folder."""
         root = self._settings.artifacts.resolve()
-        for folder in artifact_folders(root):
-            self._try(folder, max(numbered_versions(folder)))
-        if not self._models:
+        self._try_all([(f, max(numbered_versions(f), default=0)) for f in artifact_folders(root)])
+        self._loaded = True
+        if not self._models and not self._stop.is_set():
             logger.error("no model is served: no loadable artifact in %s", root)
 
     def refresh(self) -> None:
@@ -91,54 +108,102 @@ class Models:
         What disappears from the folder stays served, unless a lower version takes its place.
         """
         seen: dict[str, Look] = {}
+        wanted: list[tuple[Path, int]] = []
         for folder in artifact_folders(self._settings.artifacts.resolve()):
             name, version = folder.name, max(numbered_versions(folder), default=0)
             look = seen[name] = (version, _contents(folder / str(version)))
             if look == self._served.get(name):
-                self._failed.pop(name, None)  # a later version that failed is gone
+                self._note_failed(name, None)  # a later version that failed is gone
             elif version and look == self._seen.get(name) and look != self._tried.get(name):
-                self._try(folder, version)
+                wanted.append((folder, version))
+        self._try_all(wanted)
         self._seen = seen
-        self._failed = {name: failed for name, failed in self._failed.items() if name in seen}
+        for name in self._failed.keys() - seen.keys():
+            self._note_failed(name, None)
 
-    def watch(self) -> None:
-        """Call `refresh` every `settings.reload_seconds`, in a thread, until `close`."""
-        if self._settings.reload_seconds:
-            self._watcher = threading.Thread(
-                target=self._watch, name="latentserve-reload", daemon=True
-            )
-            self._watcher.start()
+    def start(self, loaded: Callable[[], None] = lambda: None) -> None:
+        """`load`, call `loaded`, and then `refresh` every `settings.reload_seconds`, all in a
+        thread, until `close`."""
+        # A daemon, like those that it starts: an engine's call cannot be stopped from here.
+        self._watcher = threading.Thread(
+            target=self._watch, args=(loaded,), name="latentserve-reload", daemon=True
+        )
+        self._watcher.start()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(self._settings.reload_seconds):
-            try:
-                self.refresh()
-            except Exception:  # the folder may be away for a while
-                logger.exception("cannot look for new artifacts")
+    def _watch(self, loaded: Callable[[], None]) -> None:
+        self._look(self.load)
+        self._loaded = True
+        loaded()
+        seconds = self._settings.reload_seconds
+        while seconds and not self._stop.wait(seconds):
+            self._look(self.refresh)
 
-    def _try(self, folder: Path, version: int) -> None:
+    def _look(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except Exception:  # the folder may be away for a while
+            logger.exception("cannot look for new artifacts")
+
+    def _try_all(self, wanted: Sequence[tuple[Path, int]]) -> None:
+        """Try to load these, as many at once as there are cores, and two at least: one that takes
+        long must not hold up the others."""
+        left = deque(wanted)
+        self._loading = {f.name: Loading(shown(f.name), version) for f, version in wanted}
+
+        def go() -> None:
+            with self._loader.lane() as lane, suppress(IndexError):  # until none is left
+                while not self._stop.is_set():
+                    self._try(lane, *left.popleft())
+
+        lanes = [
+            threading.Thread(target=go, name="latentserve-loading", daemon=True)
+            for _ in range(min(len(wanted), max(2, cores())))
+        ]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+
+    def _try(self, lane: Lane, folder: Path, version: int) -> None:
         name = folder.name
         look = self._tried[name] = (version, _contents(folder / str(version)))
         try:
-            model = self._load_one(folder, version)
+            model = lane.load(folder, version)
         except Exception as error:  # an artifact is input: no form of it may stop the service
-            served = f"; {full_name(self._models[name])} stays" if name in self._models else ""
-            if isinstance(error, LatentServeError):
-                reason = self._public(str(error), folder)
-                logger.error("cannot serve %s@%d: %s%s", name, version, error, served)
-            else:
-                reason = type(error).__name__
-                logger.exception("cannot serve %s@%d%s", name, version, served)
-            self._failed[name] = Failed(name, version, reason)
+            if not self._stop.is_set():
+                self._note_failed(name, self._failure(folder, version, error))
             return
-        self._failed.pop(name, None)
-        self._served[name] = look
-        old = self._models.get(name)
-        # A new dict: whoever goes through the models now is not disturbed.
-        self._models = dict(sorted({**self._models, name: model}.items()))
+        if self._stop.is_set():
+            model.close()
+            return
+        with self._lock:
+            self._served[name] = look
+            old = self._models.get(name)
+            self._models = dict(sorted({**self._models, name: model}.items()))
+        self._note_failed(name, None)
         if old is not None:
             logger.info("%s takes the place of %s", full_name(model), full_name(old))
             old.close_when_unused()
+
+    def _note_failed(self, name: str, failed: Failed | None) -> None:
+        """What is to be said of an artifact that is not being loaded any more."""
+        with self._lock:
+            self._loading = {n: entry for n, entry in self._loading.items() if n != name}
+            others = {n: entry for n, entry in self._failed.items() if n != name}
+            self._failed = (
+                others if failed is None else dict(sorted({**others, name: failed}.items()))
+            )
+
+    def _failure(self, folder: Path, version: int, error: Exception) -> Failed:
+        name = shown(folder.name)
+        served = f"; {full_name(self._models[name])} stays" if name in self._models else ""
+        if isinstance(error, LatentServeError):
+            reason = self._public(str(error), folder)
+            logger.error("cannot serve %s@%d: %s%s", name, version, reason, served)
+        else:
+            reason = type(error).__name__
+            logger.exception("cannot serve %s@%d%s", name, version, served)
+        return Failed(name, version, reason)
 
     def _public(self, text: str, folder: Path) -> str:
         """`text` without where on the server the artifacts are."""
@@ -146,45 +211,26 @@ class Models:
             text = text.replace(prefix, "")
         if self._settings.signed_by is not None:
             text = text.replace(str(self._settings.signed_by), "the service's key file")
-        return text
-
-    def _load_one(self, folder: Path, version: int) -> Model:
-        settings = self._settings
-        model = load(
-            folder / str(version),
-            backend=settings.backend,
-            precision=settings.precision,
-            device=settings.device,
-            limits=Limits(queue_images=settings.queue_images),
-            observer=self._observer and self._observer(folder.name),
-            cache=settings.cache,
-            signed_by=settings.signed_by,
-        )
-        try:
-            if model.manifest.name != folder.name:
-                raise ArtifactError(
-                    folder, f"expected its folder's name inside, found {model.manifest.name!r}"
-                )
-            model.warm()
-        except BaseException:
-            model.close()
-            raise
-        return model
+        return shown(text)
 
     async def are_ready(self) -> bool:
-        """Whether there are models and the engine of each works.
+        """Whether all artifacts have been tried, there are models, and the engine of each works.
 
         One whose engine failed again and again is asked for an image: it may have recovered.
         """
+        if not self._loaded:
+            return False
         broken = [model for model in self if model.failures >= _FAILURES]
         found = await asyncio.gather(*(_works(model) for model in broken))
         return len(self) > 0 and all(found)
 
     def close(self) -> None:
-        """Finish what is queued and release the engines."""
+        """Finish what is queued and release the engines. What is being loaded is given up: a trial
+        is ended, an engine's call that goes on is left behind."""
         self._stop.set()
+        self._loader.close()
         if self._watcher is not None:
-            self._watcher.join()
+            self._watcher.join(_CLOSE_SECONDS)
         for model in self:
             model.close()
         self._models = {}
@@ -199,20 +245,35 @@ class Models:
         """A model by `name` or `name@version`, one that answers a request; None is the first by
         name.
 
-        503 while no model is loaded, InputError listing the names of those that will do.
+        503 while no model is loaded or this one is being loaded, InputError listing the names of
+        those that will do.
         """
         models = self._models
-        if not models:
-            raise RequestError(503, "not ready: no model is loaded, /models says why")
         fitting = {
             n: m for n, m in models.items() if request is None or answers(m.manifest, request)
         }
-        bare, _, version = (name or next(iter(fitting), "none")).partition("@")
+        bare, _, version = (name or next(iter(fitting), "")).partition("@")
+        awaited = self._awaited(bare, is_first=name is None)
+        if awaited is not None:
+            error = f"not ready: {shown(awaited)} is being loaded"
+            raise RequestError(503, error, headers={"Retry-After": "1"})
+        if not models:
+            raise RequestError(503, "not ready: no model is loaded, /models says why")
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
             names = [full_name(model) for model in fitting.values()]
             raise InputError("model", f"one of {names} (those that can {request})", repr(name))
         return model
+
+    def _awaited(self, name: str, *, is_first: bool) -> str | None:
+        """What must have been loaded before it is known which model `name` is, the first one of
+        those that are there or one that was named."""
+        new = [other for other in self._loading if other not in self._models]
+        if not is_first:
+            return name if name in new else None
+        # New artifacts change what is the first once they are there, and not before; but at the
+        # start all of them are new.
+        return None if self._loaded else next((n for n in new if not name or n < name), None)
 
 
 def probe(model: Model) -> Job[int]:
@@ -240,6 +301,11 @@ def _contents(folder: Path) -> Contents:
     except OSError:
         return ()
     return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+
+def shown(text: str) -> str:
+    """A name of the file system as text that can be sent and logged."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def full_name(model: Model) -> str:

@@ -33,7 +33,7 @@ _ERRORS = {
     429: "The queue is full, or too many requests are under way: try again after "
     "`Retry-After` seconds.",
     500: "The engine failed; the server's log says how.",
-    503: "No model is loaded, or an engine fails.",
+    503: "No model is loaded, or this one is still being loaded, or an engine fails.",
     504: "Not finished in the allowed time.",
 }
 
@@ -79,10 +79,10 @@ def _schemas() -> Json:
 
 def _gets() -> Json:
     return {
-        "/models": _get("Models served, and artifacts that failed to load", JSON),
+        "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
         "/readyz": _get(
-            "200 once the models are loaded, verified and warm; 503 without any, and while an "
-            "engine fails",
+            "200 once all artifacts have been tried, and those served are verified and warm; 503 "
+            "until then, without any, and while an engine fails",
             "text/plain",
             errors=(503,),
         ),

@@ -49,7 +49,9 @@ def build_app(
 
     async def listed(request: Request, life: Lifetime) -> Response:
         served = [describe(model) for model in models]
-        return JSONResponse({"models": served, "failed": [vars(f) for f in models.failed]})
+        loading = [vars(entry) for entry in models.loading]
+        failed = [vars(entry) for entry in models.failed]
+        return JSONResponse({"models": served, "loading": loading, "failed": failed})
 
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))

@@ -17,11 +17,21 @@ from bento.models import Models
 from bento.protocol import install
 from bento.routes import build_app
 from bento.settings import read_settings
+from bento.supervision import (
+    prepare_supervisor,
+    prepare_worker,
+    refuse_to_start,
+    tidy_worker,
+)
 from bento.tracing import find_tracer
 
 logger = logging.getLogger(__name__)
 
-settings = read_settings()
+try:
+    settings = read_settings()
+except ValueError as error:
+    refuse_to_start(str(error))
+prepare_supervisor()
 models = Models(settings, ModelObserver)
 app = build_app(settings, models, find_tracer)
 
@@ -36,6 +46,7 @@ class FrontService(bentoml.Service[Any]):
     both, and CORS around everything."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        prepare_worker()
         install(settings)
         front: ASGIApp = Front(app, super().to_asgi(is_main), observe)
         key = settings.api_key
@@ -43,6 +54,12 @@ class FrontService(bentoml.Service[Any]):
             # Around the refusals, too: they are counted, logged and have an id.
             front = ApiKey(front, key.get_secret_value(), Calls(refuse, settings, app.paths))
         return with_cors(front, settings.cors_origins)
+
+
+def _freeze() -> None:
+    """What is there now stays: no collection need look at it again, and hold up every request."""
+    gc.collect()
+    gc.freeze()
 
 
 @bentoml.service(
@@ -68,15 +85,11 @@ class LatentServe:
             f"required, by a key in {settings.signed_by}" if settings.signed_by else "not required",
         )
         metrics()  # made before several threads ask for it at once
-        # BentoML opens its socket to requests only after this returns.
-        models.load()
         # An engine thread that comes back needs Python for microseconds; by default it would wait
         # 5 ms for a busy event loop, as long as a whole batch of a small network.
         sys.setswitchinterval(0.0005)
-        # What is there now stays: no collection need look at it again, and hold up every request.
-        gc.collect()
-        gc.freeze()
-        models.watch()
+        # BentoML opens its socket to requests once this returns.
+        models.start(_freeze)
 
     async def __is_ready__(self) -> bool:
         return await models.are_ready()
@@ -84,6 +97,7 @@ class LatentServe:
     @bentoml.on_shutdown
     async def close(self) -> None:
         await asyncio.to_thread(models.close)
+        tidy_worker()
 
 
 LatentServe.add_asgi_middleware(JsonErrors)  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,7 @@
 """The service's settings: every limit, its default and its environment variable, in one place."""
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,25 @@ def _check_backend(name: str) -> str:
     return name
 
 
+def _check_key(key: SecretStr) -> SecretStr:
+    stripped = key.get_secret_value().strip()
+    if len(stripped) < _KEY_CHARACTERS or not stripped.isprintable():
+        raise ValueError(f"expected at least {_KEY_CHARACTERS} printable characters")
+    return SecretStr(stripped)
+
+
+def _check_origins(origins: str) -> str:
+    for origin in filter(None, map(str.strip, origins.split(","))):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"expected * or origins such as https://a.test:8080, found {origin!r}")
+    return origins
+
+
+_KEY_CHARACTERS = 16
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!-.0-~]+")
+_DAY = 86_400.0
+
+
 class Settings(BaseModel):
     """Read once, when the service is imported; `LATENTSERVE_` + the field's name in capitals."""
 
@@ -37,9 +57,25 @@ class Settings(BaseModel):
         description="Folder for what is measured on this machine; without it `latentserve` in the "
         "user's cache folder.",
     )
+    load_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        le=_DAY,
+        allow_inf_nan=False,
+        description="Seconds that an artifact which is new to this machine may take to load, in a "
+        "process of its own that tries it; beyond it, the artifact is not served. 0 to load "
+        "without a trial, and without limits.",
+    )
+    load_bytes: int = Field(
+        default=8 << 30,
+        ge=256 << 20,
+        description="Bytes of memory that this trial may take (on Linux); beyond it, the artifact "
+        "is not served. As many trials as there are cores take place at once, and two at least.",
+    )
     reload_seconds: float = Field(
         default=5.0,
         ge=0,
+        le=_DAY,
         allow_inf_nan=False,
         description="How often the folder is looked at for new versions and new artifacts, which "
         "are loaded beside what is served and then take its place; 0 for never.",
@@ -48,11 +84,11 @@ class Settings(BaseModel):
         default=None,
         description="PEM file of public keys: an artifact that none of them signed is not served.",
     )
-    api_key: SecretStr | None = Field(
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         default=None,
-        min_length=16,
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
-        "characters), except to `/livez`, `/readyz` and `/healthz`; else 401.",
+        "characters, without the spaces around them), except to `/livez`, `/readyz` and "
+        "`/healthz`; else 401.",
     )
     backend: Annotated[str, AfterValidator(_check_backend)] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."
@@ -106,6 +142,7 @@ class Settings(BaseModel):
     queue_images: int = Field(
         default=4096,
         ge=1,
+        le=1 << 20,
         description="Images waiting for one model, half of them for one address; beyond it 429.",
     )
     memory_bytes: int = Field(
@@ -136,7 +173,7 @@ class Settings(BaseModel):
         description="One line of JSON in the log for each request (id, endpoint, status, model, n, "
         "seed, milliseconds); without it only for those that failed.",
     )
-    cors_origins: str = Field(
+    cors_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
         default="",
         description="Origins whose pages may call the service from a browser, separated by commas, "
         "or `*`; none without. Preflights are answered without an API key.",
@@ -144,6 +181,7 @@ class Settings(BaseModel):
     timeout_seconds: float = Field(
         default=30.0,
         gt=0,
+        le=_DAY,
         allow_inf_nan=False,
         description="Seconds for one request, reading it included; then 504, and its work is "
         "taken out of the queue. A stream has as long for each of its parts. A reply of which its "
@@ -173,6 +211,11 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     given = {
         name: source[variable(name)] for name in Settings.model_fields if variable(name) in source
     }
+    for name, value in given.items():
+        if not value.isprintable():  # bytes that are no UTF-8 are not, either
+            raise ValueError(f"{variable(name)}: expected printable characters of UTF-8")
+        if not value.strip() and Settings.model_fields[name].default != "":
+            raise ValueError(f"{variable(name)}: expected a value, found none: unset it instead")
     if "artifacts" in given and not Path(given["artifacts"]).is_dir():
         # A mistyped folder would be a service without models, for ever unready.
         raise ValueError(f"{variable('artifacts')}={given['artifacts']!r}: expected a folder")
@@ -188,9 +231,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
+        reason = first["msg"].removeprefix("Value error, ")
         if name == "api_key":  # its value belongs into no log
-            raise ValueError(f"{variable(name)}: expected at least 16 characters") from None
-        raise ValueError(f"{variable(name)}={given[name]!r}: {first['msg']}") from None
+            raise ValueError(f"{variable(name)}: {reason}") from None
+        raise ValueError(f"{variable(name)}={given[name]!r}: {reason}") from None
 
 
 def variable(name: str) -> str:

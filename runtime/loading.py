@@ -10,9 +10,9 @@ from runtime.artifact.golden import REDUCED_IMAGES, check_golden
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.artifact.tensors import Precision
 from runtime.batching.capacity import GraphCapacity
-from runtime.engines.backend import REFERENCE
+from runtime.engines.backend import REFERENCE, Variant
 from runtime.engines.cache import cache_folder
-from runtime.engines.choice import Chosen, choose, choose_anew
+from runtime.engines.choice import Chosen, choose, choose_anew, take
 from runtime.engines.library import Device, EngineRequest
 from runtime.engines.measuring import Measured
 from runtime.engines.nvidia import devices
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    artifact: str | Path,
+    artifact: str | Path | Artifact,
     *,
-    backend: str = "auto",
+    backend: str | Variant = "auto",
     precision: Precision | Literal["auto"] = "auto",
     device: Device = "auto",
     limits: Limits | None = None,
@@ -36,13 +36,15 @@ def load(
     signed_by: str | Path | None = None,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
-    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`); the highest version unless one is given.
+    name in $LATENTSERVE_ARTIFACTS (default `artifacts/`), the highest version unless one is given;
+    or what `read_artifact` has read.
 
     `backend` is `auto`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`, `precision` is
     `auto`, `fp32` (which pins pixels to 1 grey level of the reference) or another that this machine
     or the artifact has. TensorRT runs the plans that `python -m export engine` built.
     What they leave open is measured the first time, which takes a second or so, and remembered in
-    `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder).
+    `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder). With the
+    `variant` of a model that was loaded here before as `backend`, nothing is left open.
 
     With `signed_by`, a PEM file of public keys, an artifact is refused unless one of them signed it
     (`python -m export sign`).
@@ -50,10 +52,14 @@ def load(
     Raises ArtifactError (damaged or unsafe), EngineError (engine missing, or wrong pixels),
     InputError (unknown backend or precision).
     """
-    verified = read_artifact(artifact, signed_by=signed_by)
-    limits = limits or Limits()
-    request = EngineRequest(backend, precision, device)
-    chosen = _choose(verified, request, limits, cache or cache_folder())
+    if not isinstance(artifact, Artifact):
+        artifact = read_artifact(artifact, signed_by=signed_by)
+    verified, limits = artifact, limits or Limits()
+    cache = cache or cache_folder()
+    if isinstance(backend, Variant):
+        chosen = take(verified, backend, partial(limits.setting, verified.manifest), cache)
+    else:
+        chosen = _choose(verified, EngineRequest(backend, precision, device), limits, cache)
     engine, setting = chosen.backend, chosen.setting
     try:
         capacity = _capacity(verified, limits, chosen)
@@ -64,6 +70,7 @@ def load(
     model = Model(
         verified,
         engine,
+        variant=chosen.variant,
         runners=setting.runners,
         batch=min(setting.batch, engine.max_batch or setting.batch),
         queue_images=limits.queue_images,

@@ -16,7 +16,7 @@ from runtime.artifact.reading import Artifact
 from runtime.batching.batcher import Batcher
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
-from runtime.engines.backend import Backend, zero_inputs
+from runtime.engines.backend import REFERENCE, Backend, Variant, zero_inputs
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
@@ -49,6 +49,7 @@ class Model:
         artifact: Artifact,
         backend: Backend,
         *,
+        variant: Variant = REFERENCE,
         runners: int,
         batch: int,
         queue_images: int = 4096,
@@ -61,6 +62,8 @@ class Model:
         self.prior: Mixture | None = artifact.prior
         self.max_batch = batch
         self.runners = runners
+        self.variant = variant
+        """The way in which it is run here: what `load` may be given the next time."""
         self.engine = backend.description
         self._backend = backend
         self._capacity = capacity or FixedCapacity(batch)

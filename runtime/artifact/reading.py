@@ -115,18 +115,8 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
     """
     from runtime.artifact.graph import check_graph
 
-    folder = find_artifact(artifact)
-    signed = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
-    if signed_by is not None:
-        path = folder / SIGNATURE
-        there = path.is_symlink() or path.exists()
-        signature = _read_plain(path, 1024) if there else None
-        check_signature(folder, signed, signature, public_keys(Path(signed_by)))
-    manifest = _parse_manifest(folder, signed)
-    if folder.name.isdecimal() and folder.name != str(manifest.version):
-        raise ArtifactError(
-            folder, f"expected version {folder.name} as the folder says, found {manifest.version}"
-        )
+    head = read_head(artifact, signed_by=signed_by)
+    folder, manifest = head.folder, head.manifest
     expected = {MANIFEST, MANIFEST_DIGEST, *manifest.files}
     found = {child.name for child in folder.iterdir()} - {SIGNATURE}
     if found != expected:
@@ -152,9 +142,27 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
             model = check_graph(files[spec.file], spec, sizes, manifest.max_batch)
             if spec.precision == "fp32":
                 bounds[name] = Bounds(model, spec)
-    verified = Artifact(folder, manifest, files, signed, bounds)
+    verified = Artifact(folder, manifest, files, head.manifest_bytes, bounds)
     _ = verified.prior  # raises where it is damaged
     return verified
+
+
+def read_head(artifact: str | Path, *, signed_by: str | Path | None = None) -> Artifact:
+    """An artifact's manifest alone, verified as by `read_artifact`: it has the checksums of all
+    files, but none of the files is looked at."""
+    folder = find_artifact(artifact)
+    signed = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
+    if signed_by is not None:
+        path = folder / SIGNATURE
+        there = path.is_symlink() or path.exists()
+        signature = _read_plain(path, 1024) if there else None
+        check_signature(folder, signed, signature, public_keys(Path(signed_by)))
+    manifest = _parse_manifest(folder, signed)
+    if folder.name.isdecimal() and folder.name != str(manifest.version):
+        raise ArtifactError(
+            folder, f"expected version {folder.name} as the folder says, found {manifest.version}"
+        )
+    return Artifact(folder, manifest, {}, signed)
 
 
 def _parse_manifest(folder: Path, data: bytes) -> Manifest:

@@ -1,7 +1,7 @@
 """What is measured or built on this machine, kept outside the artifacts: a folder of JSON files.
 
-Each file states its subject; an entry that does not fit is made again. A folder that is missing,
-damaged or not writable is no error.
+Each file states its subject; whatever does not fit is made again. A folder that is missing, damaged
+or not writable is no error, whatever it contains.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtime.writing import write_whole
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "LATENTSERVE_CACHE"
 """Environment variable naming the folder of the cache."""
+_MAX_RECORD_BYTES = 1 << 20
 
 
 def cache_folder() -> Path:
@@ -31,11 +32,22 @@ def cache_folder() -> Path:
 
 def recall(folder: Path, kind: str, subject: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was remembered of `subject`, or None."""
+    record = read_record(_path(folder, kind, subject))
+    value = record.get("value") if record.get("subject") == subject else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in one file of the cache; empty where the file is anything else."""
     try:
-        record = json.loads(_path(folder, kind, subject).read_bytes())
-        return record["value"] if record["subject"] == subject else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        if not path.is_file():  # a pipe would be waited for
+            return {}
+        with path.open("rb") as file:
+            data = file.read(_MAX_RECORD_BYTES + 1)
+        found = json.loads(data) if len(data) <= _MAX_RECORD_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def remember(folder: Path, kind: str, subject: Mapping[str, Any], value: Mapping[str, Any]) -> None:

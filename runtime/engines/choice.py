@@ -6,7 +6,7 @@ the libraries' versions. So each variant that this machine can run is measured
 """
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,25 +59,34 @@ def choose(
     `settings` gives the setting on a device. Raises InputError for a request that nothing here can
     mean, EngineError where nothing can run it.
     """
-    subject = _subject(artifact, request, settings, cache)
+    subject = choice_subject(artifact, request, settings, cache)
 
-    def opened(variant: Variant, reason: str) -> Chosen:
-        setting = settings(variant.device)
-        return Chosen(open_backend(artifact, variant, setting, cache), variant, setting, reason)
-
-    recalled = _recalled(recall(cache, "choices", subject))
+    recalled = recalled_variant(cache, "choices", subject, request)
     if recalled is not None:
         # Nothing else need be known, and no engine be imported to find out what it can do.
-        return opened(recalled, "the fastest when measured here earlier")
+        with left_out_if_it_fails(recalled):
+            return take(artifact, recalled, settings, cache)
     variants = candidates(artifact, request, cache)
     if len(variants) == 1 and _is_verified(variants[0]):
-        return opened(variants[0], "nothing else fits")
+        return take(artifact, variants[0], settings, cache, "nothing else fits")
     logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
     setting = settings(variants[0].device)
     with _opened(artifact, variants, setting, cache) as backends:
         measured = measure(artifact, variants, backends, setting, seconds=0.1)
         best, reason = _decide(measured, variants, subject, cache)
         return Chosen(backends.pop(best), best, setting, reason)
+
+
+def take(
+    artifact: Artifact,
+    variant: Variant,
+    settings: Callable[[Place], Setting],
+    cache: Path,
+    reason: str = "the fastest when measured here earlier",
+) -> Chosen:
+    """A variant, opened without being measured; EngineError where it cannot be."""
+    setting = settings(variant.device)
+    return Chosen(open_backend(artifact, variant, setting, cache), variant, setting, reason)
 
 
 def choose_anew(
@@ -92,7 +101,7 @@ def choose_anew(
     setting = settings(variants[0].device)
     with _opened(artifact, variants, setting, cache) as backends:
         measured = measure(artifact, variants, backends, setting, latents=latents, seconds=1.0)
-    _decide(measured, variants, _subject(artifact, request, settings, cache), cache)
+    _decide(measured, variants, choice_subject(artifact, request, settings, cache), cache)
     return measured
 
 
@@ -136,15 +145,15 @@ def _decide(
     others = ", ".join(str(m) for m in measured if m is not chosen)
     # What failed now may run the next time.
     if len(measured) == len(variants):
-        value = {"chosen": vars(chosen.variant), "measured": [str(m) for m in measured]}
-        remember(cache, "choices", subject, value)
+        said = {"measured": [str(m) for m in measured]}
+        remember_variant(cache, "choices", subject, chosen.variant, said)
     return chosen.variant, f"measured {chosen.images_per_second:.0f} images/s, against {others}"
 
 
-def _subject(
+def choice_subject(
     artifact: Artifact, request: EngineRequest, settings: Callable[[Place], Setting], cache: Path
 ) -> dict[str, Any]:
-    """All that the choice depends on, as JSON."""
+    """All that the choice depends on, as JSON. The artifact's manifest is enough."""
     manifest = artifact.manifest
     specs = [s for p in get_args(Precision) for s in graph_specs(manifest, p).values()]
     there = () if request.device == "cpu" else devices.gpus()
@@ -158,10 +167,35 @@ def _subject(
     }
 
 
-def _recalled(value: dict[str, Any] | None) -> Variant | None:
-    """The remembered variant, where the record makes sense."""
+def remember_variant(
+    cache: Path,
+    kind: str,
+    subject: Mapping[str, Any],
+    variant: Variant,
+    said: Mapping[str, Any] | None = None,
+) -> None:
+    """Keep the variant that was chosen for `subject`, and what else is to be said of it."""
+    remember(cache, kind, subject, {"chosen": vars(variant), **(said or {})})
+
+
+def recalled_variant(
+    cache: Path, kind: str, subject: Mapping[str, Any], request: EngineRequest
+) -> Variant | None:
+    """The variant that was remembered; None unless it is one, and fits the request."""
+    stated = (recall(cache, kind, subject) or {}).get("chosen")
+    variant = variant_of(stated)
+    fits = variant is not None and (
+        request.backend in ("auto", variant.engine)
+        and request.precision in ("auto", variant.precision)
+        and request.device in ("auto", variant.device)
+    )
+    return variant if fits else None
+
+
+def variant_of(stated: Any) -> Variant | None:
+    """The variant that a JSON object states, where the object makes sense."""
     try:
-        variant = Variant(**(value or {})["chosen"])
+        variant = Variant(**stated)
         known = (
             variant.device in engines()[variant.engine].places
             and variant.precision in get_args(Precision)

@@ -30,7 +30,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models(artifacts: Path) -> Iterator[Models]:
-    loaded = Models(Settings(artifacts=artifacts, precision="fp32"))
+    loaded = Models(Settings(artifacts=artifacts, precision="fp32", load_seconds=0))
     loaded.load()
     yield loaded
     loaded.close()

@@ -23,7 +23,7 @@ from tests.tiny import write_artifact
 @pytest.fixture
 def models(tmp_path: Path) -> Iterator[Models]:
     write_artifact(tmp_path, "plain", version=1)
-    loaded = Models(Settings(artifacts=tmp_path, precision="fp32"))
+    loaded = Models(Settings(artifacts=tmp_path, precision="fp32", load_seconds=0))
     loaded.load()
     loaded.refresh()
     yield loaded
@@ -98,17 +98,18 @@ def test_what_has_begun_ends_with_the_old_version(models: Models, tmp_path: Path
 
 
 def test_the_watcher_looks_by_itself(tmp_path: Path) -> None:
-    write_artifact(tmp_path, "plain", version=1)
-    models = Models(Settings(artifacts=tmp_path, precision="fp32", reload_seconds=0.05))
-    models.load()
-    models.watch()
+    models = Models(
+        Settings(artifacts=tmp_path, precision="fp32", load_seconds=0, reload_seconds=0.05)
+    )
+    models.start()
     try:
-        write_artifact(tmp_path, "plain", version=2)
-        for _ in range(200):
-            if served(models) == ["tiny-plain@2"]:
-                return
-            time.sleep(0.05)
-        raise AssertionError(served(models))
+        for version in (1, 2):
+            write_artifact(tmp_path, "plain", version=version)
+            for _ in range(200):
+                if served(models) == [f"tiny-plain@{version}"]:
+                    break
+                time.sleep(0.05)
+            assert served(models) == [f"tiny-plain@{version}"]
     finally:
         models.close()
 

@@ -23,7 +23,9 @@ from tests.sized import write_sized
 def models(tmp_path_factory: pytest.TempPathFactory):
     root = tmp_path_factory.mktemp("sized")
     write_sized(root)
-    models = Models(Settings(artifacts=root, backend="onnxruntime", precision="fp32"))
+    models = Models(
+        Settings(artifacts=root, backend="onnxruntime", precision="fp32", load_seconds=0)
+    )
     models.load()
     yield models
     models.close()
@@ -62,7 +64,9 @@ def test_large_images_stream_from_fewer_on(tmp_path: Path, monkeypatch: pytest.M
     room = bounds.cost(3, (("height", 64), ("width", 64))).bytes
     # A model takes half of what is free, and each of its runners an equal share of that.
     monkeypatch.setattr("runtime.limits.free_memory", lambda: 2 * room * min(8, cores()))
-    models = Models(Settings(artifacts=tmp_path, backend="onnxruntime", precision="fp32"))
+    models = Models(
+        Settings(artifacts=tmp_path, backend="onnxruntime", precision="fp32", load_seconds=0)
+    )
     models.load()
     limits = {"max_images": 4, "max_streamed_images": 7}
     status: dict[int, int] = {}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.artifact.tensors import Precision
+from runtime.engines.cache import read_record
 from runtime.engines.nvidia.devices import dotted
 from runtime.engines.nvidia.tensorrt import Flavor
 from runtime.writing import write_whole
@@ -175,18 +176,21 @@ def _keys(cache: Path, onnx: str, flavor: Flavor, precision: Precision) -> list[
 def _key(path: Path) -> PlanKey | None:
     """The key that a record states, if it is the record of that key."""
     try:
-        stated = dict(json.loads(path.read_bytes())["key"])
-        sizes = stated.pop("bucket")
+        stated = dict(read_record(path)["key"])
+        sizes = dict(stated.pop("bucket"))
         key = PlanKey(**stated, bucket=Bucket(**sizes))
-        return key if Path(key.file).with_suffix(".json").name == path.name else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
+    plain = all(type(v) is str for v in stated.values()) and all(
+        type(v) is int for v in sizes.values()
+    )
+    return key if plain and Path(key.file).with_suffix(".json").name == path.name else None
 
 
 def _read(cache: Path, key: PlanKey) -> Plan | None:
     path = _folder(cache, key.onnx) / key.file
     try:
-        record = json.loads(path.with_suffix(".json").read_bytes())
+        record = read_record(path.with_suffix(".json"))
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         if digest != record["sha256"]:
@@ -195,7 +199,8 @@ def _read(cache: Path, key: PlanKey) -> Plan | None:
                 path, record["sha256"], digest,
             )  # fmt: skip
             return None
-        return Plan(key, data, record["built"], record["verified"])
+        verified = record["verified"]
+        return Plan(key, data, dict(record["built"]), None if verified is None else dict(verified))
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s cannot be read (%s) and is left out: build it again", path, error)
         return None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -146,11 +147,61 @@ def test_a_damaged_memory_is_measured_anew(
     chosen(artifact, tmp_path)
     (record,) = (tmp_path / "choices").iterdir()
     whole = record.read_text()
-    magic = json.loads(whole) | {"value": {"chosen": {"engine": "magic"}}}
+    good = json.loads(whole)["value"]["chosen"]
     speeds(onnxruntime=300.0, openvino=200.0)
-    for text in ("", whole[:40], "[]", "null", json.dumps(magic)):
-        record.write_text(text)
-        assert chosen(artifact, tmp_path).engine == "onnxruntime"
+
+    def stating(value: Any) -> bytes:
+        return json.dumps(json.loads(whole) | {"value": value}).encode()
+
+    for data in (
+        b"",
+        whole[:40].encode(),
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"subject":' * 100_000,
+        b"1" * 100_000,
+        whole.replace("{", '{"x": ' + "9" * 10_000 + ",", 1).encode(),
+        bytes(range(256)),
+        b" " * (2 << 20) + whole.encode(),
+        *map(stating, (None, 1, "x", [], {}, {"chosen": None}, {"chosen": [good]})),
+        *(stating({"chosen": good | {key: wrong}}) for key in good for wrong in ([], {}, 1, "x")),
+        stating({"chosen": good | {"more": 1}}),
+        # Well formed, but not what was asked for, or not what this machine has.
+        stating({"chosen": good | {"precision": "bf16"}}),
+        stating({"chosen": good | {"engine": "tensorrt", "device": "cuda"}}),
+        stating({"chosen": good | {"engine": "onnxruntime", "device": "cuda"}}),
+    ):
+        record.write_bytes(data)
+        assert chosen(artifact, tmp_path).engine == "onnxruntime", data[:80]
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "endless", "a loop", "not readable"])
+def test_a_memory_that_is_no_file_is_measured_anew(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None], what: str
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    chosen(artifact, tmp_path)
+    (record,) = (tmp_path / "choices").iterdir()
+    speeds(onnxruntime=300.0, openvino=200.0)
+    if what == "not readable":
+        record.chmod(0)  # of no effect for root, who then reads what was measured
+        if os.access(record, os.R_OK):
+            record.write_text("")
+    else:
+        record.unlink()
+    match what:
+        case "a folder":
+            (record / "x").mkdir(parents=True)
+        case "a pipe":
+            os.mkfifo(record)
+        case "endless":
+            record.symlink_to("/dev/zero")
+        case "a loop":
+            record.symlink_to(record)
+        case _:
+            pass
+    assert chosen(artifact, tmp_path).engine == "onnxruntime"
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(
@@ -343,3 +394,19 @@ for thread in threads: thread.join()
 def test_threads_that_meet_openvino_together_do_not_hang() -> None:
     # Without what `_import_openvino` does first, this hangs nearly always.
     subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60)
+
+
+def test_a_model_can_be_loaded_again_as_it_was(
+    artifact: Artifact, tmp_path: Path, speeds: Callable[..., None]
+) -> None:
+    speeds(onnxruntime=100.0, openvino=200.0)
+    with runtime.load(artifact, precision="fp32", cache=tmp_path) as model:
+        assert model.variant.engine == "openvino"
+        images = model.sample(3, seed=1)
+    # An empty cache, and other speeds: nothing is measured, nothing remembered.
+    speeds(onnxruntime=300.0, openvino=200.0)
+    elsewhere = tmp_path / "elsewhere"
+    with runtime.load(artifact, backend=model.variant, cache=elsewhere) as again:
+        assert again.variant == model.variant
+        assert np.abs(again.sample(3, seed=1).astype(int) - images).max() <= 1
+    assert not elsewhere.exists()

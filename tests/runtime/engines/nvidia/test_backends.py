@@ -337,7 +337,7 @@ def test_left_open_a_plan_that_fails_is_not_the_only_way(
     with caplog.at_level(logging.WARNING), runtime.load(folder, cache=tmp_path) as model:
         assert model.engine.startswith("onnxruntime")
         assert len(model.sample(5, seed=0)) == 5
-    assert "going on with onnxruntime alone" in caplog.text
+    assert "tensorrt fp32 plain on cuda is left out" in caplog.text
     onnxruntime_cuda.clear()
 
 

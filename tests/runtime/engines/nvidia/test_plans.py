@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -90,10 +90,29 @@ def test_a_damaged_plan_is_left_out_and_named(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"key": 3}', '{"key": {}}', json.dumps({"key": {"bucket": {}}})],
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"key": 3}',
+        '{"key": {}}',
+        json.dumps({"key": {"bucket": {}}}),
+        json.dumps({"key": {**asdict(KEY), "capability": 90}}),
+        json.dumps({"key": {**asdict(KEY), "bucket": {"largest": "4", "smallest": 4, "best": 4}}}),
+        json.dumps({"key": asdict(KEY)}),
+    ],
 )
 def test_a_damaged_record_is_left_out(tmp_path: Path, text: str) -> None:
     keep(tmp_path).with_suffix(".json").write_text(text)
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("entry", ["sha256", "built", "verified"])
+@pytest.mark.parametrize("wrong", [1, "x", [1]])
+def test_a_record_of_other_types_is_left_out(tmp_path: Path, entry: str, wrong: object) -> None:
+    record = keep(tmp_path).with_suffix(".json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {entry: wrong}))
     assert found(tmp_path) == []
 
 

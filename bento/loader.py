@@ -1,0 +1,176 @@
+"""Loading one artifact into the service: tried first, in a process of its own, if it is new here.
+
+A trial that an artifact passed is remembered with what is measured on this machine, for all that
+its outcome depends on: the next start loads the artifact at once, in the way that was chosen.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bento.settings import Settings
+from bento.trials import Order, Trials
+from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
+from runtime.artifact.reading import Artifact, read_artifact, read_head
+from runtime.engines.backend import Variant
+from runtime.engines.cache import cache_folder, forget
+from runtime.engines.choice import choice_subject, recalled_variant, remember_variant
+from runtime.engines.library import EngineRequest
+from runtime.machine import installed_version
+
+_TRIALS = "trials"
+_PATIENCE_SECONDS = 5.0
+
+
+class Loader:
+    """What loads artifacts, in several lanes at once.
+
+    Trials measure, so one takes place at a time; what takes long is no longer waited for.
+    """
+
+    def __init__(
+        self, settings: Settings, observer: Callable[[str], Observer] | None = None
+    ) -> None:
+        self.settings = settings
+        self.observer = observer
+        self.cache = settings.cache or cache_folder()
+        self._lock = threading.Lock()
+        self._lanes: set[Lane] = set()
+        self._closed = False
+        self._turn = threading.Semaphore()
+        self._holder: Lane | None = None
+
+    @contextmanager
+    def lane(self) -> Generator["Lane"]:
+        """For one thread: what loads one artifact after another."""
+        lane = Lane(self)
+        with self._lock:
+            self._lanes.add(lane)
+        try:
+            yield lane
+        finally:
+            with self._lock:
+                self._lanes.discard(lane)
+            lane.end()
+
+    @contextmanager
+    def turn(self, lane: "Lane") -> Generator[None]:
+        """Inside, the lane measures, and others wait for it; not for long, though."""
+        # The lane that has had its turn for so long goes on beside this one.
+        self._turn.acquire(timeout=_PATIENCE_SECONDS)
+        self._holder = lane
+        try:
+            yield
+        finally:
+            if self._holder is lane:
+                self._turn.release()
+
+    def trials(self, lane: "Lane") -> Trials:
+        """The lane's process for trials; EngineError once the service ends."""
+        with self._lock:
+            if self._closed:
+                raise EngineError("the service ends")
+            if lane.trials is None or lane.trials.ended:
+                lane.trials = Trials()
+            return lane.trials
+
+    def close(self) -> None:
+        """End the trials under way, and begin no others."""
+        with self._lock:
+            self._closed = True
+            for lane in self._lanes:
+                lane.end()
+
+
+class Lane:
+    """Loads artifacts, in one thread: the process of its trials ends with that thread."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._settings = loader.settings
+        self._cache = loader.cache
+        s = loader.settings
+        self._request = EngineRequest(s.backend, s.precision, s.device)
+        self.trials: Trials | None = None
+
+    def end(self) -> None:
+        """End the process of its trials, if there is one."""
+        if self.trials is not None:
+            self.trials.end()
+
+    def load(self, folder: Path, version: int) -> Model:
+        """A version of an artifact, verified and warmed up. Raises as `runtime.load`, and
+        EngineError beyond the limits of a load."""
+        head = read_head(folder / str(version), signed_by=self._settings.signed_by)
+        if head.manifest.name != folder.name:
+            raise ArtifactError(
+                folder, f"expected its folder's name inside, found {head.manifest.name!r}"
+            )
+        if not self._settings.load_seconds:
+            return self._open(head, self._settings.backend)
+        subject = self._subject(head)
+        tried = recalled_variant(self._cache, _TRIALS, subject, self._request)
+        if tried is not None:
+            try:
+                return self._open(head, tried)
+            except EngineError:
+                forget(self._cache, _TRIALS, subject)
+        variant = self._try(head)
+        remember_variant(self._cache, _TRIALS, subject, variant)
+        return self._open(head, variant)
+
+    def _subject(self, head: Artifact) -> Mapping[str, Any]:
+        """All that a trial depends on, as JSON."""
+        setting = partial(Limits().setting, head.manifest)
+        return {
+            **choice_subject(head, self._request, setting, self._cache),
+            "manifest": _digest(head),
+            "limits": [self._settings.load_seconds, self._settings.load_bytes],
+            "ours": [installed_version(name) for name in ("latentserve", "onnx", "numpy")],
+        }
+
+    def _try(self, head: Artifact) -> Variant:
+        settings = self._settings
+        order = Order(
+            artifact=str(head.folder),
+            manifest=_digest(head),
+            backend=settings.backend,
+            precision=settings.precision,
+            device=settings.device,
+            cache=str(self._cache),
+            signed_by=None if settings.signed_by is None else str(settings.signed_by),
+            bytes=settings.load_bytes,
+        )
+        trials = self._loader.trials(self)
+        with self._loader.turn(self):
+            return trials.verdict(order, settings.load_seconds)
+
+    def _open(self, head: Artifact, backend: str | Variant) -> Model:
+        settings = self._settings
+        artifact = read_artifact(head.folder, signed_by=settings.signed_by)
+        if artifact.manifest_bytes != head.manifest_bytes:
+            raise ArtifactError(head.folder, "changed while it was loaded: try again")
+        name = head.manifest.name
+        model = load(
+            artifact,
+            backend=backend,
+            precision=settings.precision,
+            device=settings.device,
+            limits=Limits(queue_images=settings.queue_images),
+            observer=self._loader.observer and self._loader.observer(name),
+            cache=self._cache,
+        )
+        try:
+            model.warm()
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+
+def _digest(head: Artifact) -> str:
+    return hashlib.sha256(head.manifest_bytes).hexdigest()

@@ -1,0 +1,218 @@
+"""Models are loaded beside serving; what takes too much is ended, and the others are served."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+import bento.loader
+from benchmarks.speed.servers import Running, Server, family, ours, running
+from bento.models import Models, full_name
+from bento.settings import Settings
+from bento.trials import Order, Trials
+from tests.bento.hostile import write_large, write_slow
+from tests.bento.support import FP32
+from tests.tiny import write_artifact
+
+EXACT = {"backend": "onnxruntime", "precision": "fp32"}
+PATIENCE = 60.0
+"""Seconds until a test gives up."""
+
+
+def eventually(found: Callable[[], Any], what: str) -> Any:
+    """What `found` returns once it is true."""
+    give_up = time.monotonic() + PATIENCE
+    while not (value := found()):
+        assert time.monotonic() < give_up, f"expected {what} within {PATIENCE:g} s"
+        time.sleep(0.05)
+    return value
+
+
+def alive(artifacts: Path, **settings: str) -> Server:
+    """The service, waited for only until it answers at all."""
+    given = {f"LATENTSERVE_{name.upper()}": value for name, value in settings.items()}
+    return replace(
+        ours(artifacts, {**FP32, "LATENTSERVE_BACKEND": "onnxruntime", **given}), ready="/livez"
+    )
+
+
+@contextmanager
+def models_of(folder: Path, **settings: Any) -> Iterator[Models]:
+    models = Models(Settings(artifacts=folder, **{**EXACT, **settings}))
+    try:
+        yield models
+    finally:
+        models.close()
+
+
+def served(models: Models) -> list[str]:
+    return [full_name(model) for model in models]
+
+
+def listed(server: Running) -> dict[str, list[str]]:
+    reply = httpx.get(f"{server.url}/models", timeout=PATIENCE).json()
+    return {state: [entry["name"] for entry in entries] for state, entries in reply.items()}
+
+
+def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    write_slow(tmp_path, "a-slow")
+    write_artifact(tmp_path, "plain")
+    with running(alive(tmp_path, load_seconds="8")) as server:
+        eventually(lambda: "tiny-plain" in listed(server)["models"], "the other to be served")
+        assert listed(server)["loading"] == ["a-slow"]
+        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+            body = {"model": "tiny-plain", "n": 1, "seed": 1}
+            assert client.post("/sample", json=body).status_code == 200
+            assert client.get("/readyz").status_code == 503
+            # Which is the first by name is not known yet.
+            for awaited in ({"model": "a-slow"}, {}):
+                reply = client.post("/sample", json=awaited)
+                assert reply.status_code == 503
+                assert reply.headers["retry-after"] == "1"
+                assert reply.json()["error"] == "not ready: a-slow is being loaded"
+            eventually(lambda: client.get("/readyz").status_code == 200, "readiness")
+            (failed,) = client.get("/models").json()["failed"]
+            assert failed["name"] == "a-slow"
+            assert failed["error"].startswith("expected to load within 8 s, it took longer")
+            assert client.post("/sample", json={}).headers["x-model"] == "tiny-plain@1"
+
+
+def test_it_ends_while_it_loads(tmp_path: Path) -> None:
+    write_slow(tmp_path, "slow", products=2000)
+    with running(alive(tmp_path)) as server:
+
+        def trial() -> list[psutil.Process]:
+            return [p for p in family(server.process) if "bento.trials" in p.cmdline()]
+
+        begun = eventually(trial, "a trial to begin")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(PATIENCE)
+        psutil.wait_procs(begun, timeout=5)
+        assert not any(process.is_running() for process in begun)
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    write_large(tmp_path, "large")
+    write_artifact(tmp_path, "plain")
+    with models_of(tmp_path, load_bytes=400 << 20, load_seconds=60) as models:
+        models.load()
+        assert served(models) == ["tiny-plain@1"]
+        (failed,) = models.failed
+        assert failed.name == "large"
+        assert failed.error.startswith("expected to load in 400 MiB of memory")
+
+
+def test_a_version_that_takes_too_long_changes_nothing(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "plain")
+    with models_of(tmp_path, load_seconds=4) as models:
+        models.load()
+        models.refresh()
+        write_slow(tmp_path / "elsewhere", "tiny-plain").rename(tmp_path / "tiny-plain" / "2")
+        models.refresh()
+        models.refresh()
+        assert served(models) == ["tiny-plain@1"]
+        (failed,) = models.failed
+        assert (failed.name, failed.version) == ("tiny-plain", 2)
+        assert models.get("tiny-plain").sample(1, seed=1).shape == (1, 8, 8, 3)
+
+
+def test_what_passed_its_trial_needs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts, cache = tmp_path / "artifacts", tmp_path / "cache"
+    write_artifact(artifacts, "plain")
+    started: list[Trials] = []
+
+    class Counted(Trials):
+        def __init__(self) -> None:
+            super().__init__()
+            started.append(self)
+
+    monkeypatch.setattr(bento.loader, "Trials", Counted)
+
+    def load(**settings: Any) -> int:
+        before = len(started)
+        with models_of(artifacts, cache=cache, **settings) as models:
+            models.load()
+            assert served(models) == ["tiny-plain@1"], models.failed
+        return len(started) - before
+
+    assert load() == 1
+    assert load() == 0
+    # Other limits, or another way to run it, or another artifact: another trial.
+    assert load(load_seconds=77.0) == 1
+    assert load(backend="openvino") == 1
+    write_artifact(artifacts, "plain", seed=5)
+    assert load() == 1
+    # A damaged memory is none.
+    for record in (cache / "trials").iterdir():
+        record.write_bytes(b"[" * 100_000)
+    assert load() == 1
+    assert load(load_seconds=0) == 0
+
+
+def test_several_artifacts_are_tried_by_the_same_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        write_artifact(tmp_path, "plain", name=f"number-{number}", seed=number)
+    damaged = tmp_path / "number-3" / "1" / "golden.npz"
+    damaged.write_bytes(b"")
+    with models_of(tmp_path) as models:
+        models.load()
+        assert served(models) == [f"number-{number}@1" for number in (0, 1, 2, 4, 5)]
+        assert [failed.name for failed in models.failed] == ["number-3"]
+    assert not [p for p in psutil.Process().children() if "bento.trials" in p.cmdline()]
+
+
+def test_a_trial_that_is_killed_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+    write_slow(tmp_path, "slow", products=2000)
+    with models_of(tmp_path) as models:
+        loading = threading.Thread(target=models.load)
+        loading.start()
+
+        def trials() -> list[psutil.Process]:
+            children = psutil.Process().children()
+            return [p for p in children if "bento.trials" in p.cmdline() and p.cpu_times().user > 3]
+
+        (process,) = eventually(trials, "a trial to work")
+        process.kill()
+        loading.join(PATIENCE)
+        (failed,) = models.failed
+        assert "ended with SIGKILL: expected to load in 8192 MiB" in failed.error
+
+
+def test_what_changes_while_it_is_loaded_is_not_opened(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path, "plain")
+    order = Order(
+        artifact=str(artifact),
+        manifest="0" * 64,
+        backend="onnxruntime",
+        precision="fp32",
+        device="cpu",
+        cache=str(tmp_path / "cache"),
+        signed_by=None,
+        bytes=4 << 30,
+    )
+    trials = Trials()
+    try:
+        with pytest.raises(Exception, match="changed while it was loaded"):
+            trials.verdict(order, PATIENCE)
+        assert trials.ended
+    finally:
+        trials.end()
+
+
+def test_a_folder_with_a_name_of_other_bytes_is_listed(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "plain").parent.rename(Path(f"{tmp_path}/\udcff\udcfe"))
+    with running(alive(tmp_path)) as server:
+        eventually(lambda: listed(server)["failed"], "a failure")
+        assert listed(server)["failed"] == ["??"]
