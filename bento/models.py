@@ -157,10 +157,11 @@ class Models:
 
         lanes = [
             threading.Thread(target=go, name="latentserve-loading", daemon=True)
-            for _ in range(min(len(wanted), max(2, cores())))
+            for _ in range(min(len(wanted), max(2, cores())) - 1)
         ]
         for lane in lanes:
             lane.start()
+        go()  # one alone is loaded here: each new thread would keep some memory of its own
         for lane in lanes:
             lane.join()
         self._loader.rest()
