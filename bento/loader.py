@@ -7,6 +7,7 @@ its outcome depends on: the next start loads the artifact at once, in the way th
 import hashlib
 import threading
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,11 @@ from runtime.engines.library import EngineRequest
 from runtime.machine import installed_version
 
 _TRIALS = "trials"
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0
 
 
 class Loader:
-    """What loads artifacts, in several lanes at once.
+    """Loads artifacts, from several threads at once.
 
     Trials measure, so one takes place at a time; what takes long is no longer waited for.
     """
@@ -35,72 +36,18 @@ class Loader:
     def __init__(
         self, settings: Settings, observer: Callable[[str], Observer] | None = None
     ) -> None:
-        self.settings = settings
-        self.observer = observer
-        self.cache = settings.cache or cache_folder()
+        self._settings = settings
+        self._observer = observer
+        self._cache = settings.cache or cache_folder()
+        self._request = EngineRequest(settings.backend, settings.precision, settings.device)
+        # The processes end with the thread that started them, so that it must stay.
+        self._starter = ThreadPoolExecutor(1, "latentserve-trials")
         self._lock = threading.Lock()
-        self._lanes: set[Lane] = set()
+        self._working: set[Trials] = set()
+        self._idle: list[Trials] = []
         self._closed = False
         self._turn = threading.Semaphore()
-        self._holder: Lane | None = None
-
-    @contextmanager
-    def lane(self) -> Generator["Lane"]:
-        """For one thread: what loads one artifact after another."""
-        lane = Lane(self)
-        with self._lock:
-            self._lanes.add(lane)
-        try:
-            yield lane
-        finally:
-            with self._lock:
-                self._lanes.discard(lane)
-            lane.end()
-
-    @contextmanager
-    def turn(self, lane: "Lane") -> Generator[None]:
-        """Inside, the lane measures, and others wait for it; not for long, though."""
-        # The lane that has had its turn for so long goes on beside this one.
-        self._turn.acquire(timeout=_PATIENCE_SECONDS)
-        self._holder = lane
-        try:
-            yield
-        finally:
-            if self._holder is lane:
-                self._turn.release()
-
-    def trials(self, lane: "Lane") -> Trials:
-        """The lane's process for trials; EngineError once the service ends."""
-        with self._lock:
-            if self._closed:
-                raise EngineError("the service ends")
-            if lane.trials is None or lane.trials.ended:
-                lane.trials = Trials()
-            return lane.trials
-
-    def close(self) -> None:
-        """End the trials under way, and begin no others."""
-        with self._lock:
-            self._closed = True
-            for lane in self._lanes:
-                lane.end()
-
-
-class Lane:
-    """Loads artifacts, in one thread: the process of its trials ends with that thread."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-        self._settings = loader.settings
-        self._cache = loader.cache
-        s = loader.settings
-        self._request = EngineRequest(s.backend, s.precision, s.device)
-        self.trials: Trials | None = None
-
-    def end(self) -> None:
-        """End the process of its trials, if there is one."""
-        if self.trials is not None:
-            self.trials.end()
+        self._holder: object = None
 
     def load(self, folder: Path, version: int) -> Model:
         """A version of an artifact, verified and warmed up. Raises as `runtime.load`, and
@@ -145,9 +92,54 @@ class Lane:
             signed_by=None if settings.signed_by is None else str(settings.signed_by),
             bytes=settings.load_bytes,
         )
-        trials = self._loader.trials(self)
-        with self._loader.turn(self):
+        with self._trials() as trials:
             return trials.verdict(order, settings.load_seconds)
+
+    @contextmanager
+    def _trials(self) -> Generator[Trials]:
+        """A process for trials, the only one that is at work; unless another one works for long,
+        which then goes on beside it."""
+        me = object()
+        self._turn.acquire(timeout=_PATIENCE_SECONDS)
+        self._holder = me
+        try:
+            trials = self._take()
+            try:
+                yield trials
+            finally:
+                self._give(trials)
+        finally:
+            if self._holder is me:
+                self._turn.release()
+
+    def _take(self) -> Trials:
+        with self._lock:
+            if self._closed:
+                raise EngineError("the service ends")
+            self._idle = [trials for trials in self._idle if not trials.ended]
+            trials = self._idle.pop() if self._idle else self._starter.submit(Trials).result()
+            self._working.add(trials)
+            return trials
+
+    def _give(self, trials: Trials) -> None:
+        with self._lock:
+            self._working.discard(trials)
+            if not trials.ended:
+                self._idle.append(trials)
+
+    def rest(self) -> None:
+        """End the processes that try nothing."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().end()
+
+    def close(self) -> None:
+        """End the trials under way, and begin no others."""
+        with self._lock:
+            self._closed = True
+            for trials in (*self._working, *self._idle):
+                trials.end()
+        self._starter.shutdown(wait=False)
 
     def _open(self, head: Artifact, backend: str | Variant) -> Model:
         settings = self._settings
@@ -161,7 +153,7 @@ class Lane:
             precision=settings.precision,
             device=settings.device,
             limits=Limits(queue_images=settings.queue_images),
-            observer=self._loader.observer and self._loader.observer(name),
+            observer=self._observer and self._observer(name),
             cache=self._cache,
         )
         try:

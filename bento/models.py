@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bento.errors import RequestError
-from bento.loader import Lane, Loader
+from bento.loader import Loader
 from bento.settings import Settings
 from runtime import InputError, LatentServeError, Model, Observer
 from runtime.artifact.reading import artifact_folders, numbered_versions
@@ -151,24 +151,26 @@ class Models:
         self._loading = {f.name: Loading(shown(f.name), version) for f, version in wanted}
 
         def go() -> None:
-            with self._loader.lane() as lane, suppress(IndexError):  # until none is left
+            with suppress(IndexError):  # until none is left
                 while not self._stop.is_set():
-                    self._try(lane, *left.popleft())
+                    self._try(*left.popleft())
 
         lanes = [
             threading.Thread(target=go, name="latentserve-loading", daemon=True)
-            for _ in range(min(len(wanted), max(2, cores())))
+            for _ in range(min(len(wanted), max(2, cores())) - 1)
         ]
         for lane in lanes:
             lane.start()
+        go()  # one alone is loaded here: each new thread would keep some memory of its own
         for lane in lanes:
             lane.join()
+        self._loader.rest()
 
-    def _try(self, lane: Lane, folder: Path, version: int) -> None:
+    def _try(self, folder: Path, version: int) -> None:
         name = folder.name
         look = self._tried[name] = (version, _contents(folder / str(version)))
         try:
-            model = lane.load(folder, version)
+            model = self._loader.load(folder, version)
         except Exception as error:  # an artifact is input: no form of it may stop the service
             if not self._stop.is_set():
                 self._note_failed(name, self._failure(folder, version, error))

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 _MAX_REASON = 2000
 """Characters of an error: some engines print whole graphs."""
 _MAX_LINE = 1 << 16
+_LOOK_SECONDS = 0.2
 _START_SECONDS = 60.0
 """For the process to import what it needs, before its first order."""
 
@@ -66,7 +68,8 @@ class Trials:
             stdout=subprocess.PIPE,
         )
         self._orders = cast("IO[bytes]", self._process.stdin)
-        self._told = cast("IO[bytes]", self._process.stdout)
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="latentserve-told", daemon=True).start()
         self._is_ready = False
 
     def verdict(self, order: Order, seconds: float) -> Variant:
@@ -103,12 +106,22 @@ class Trials:
 
     def _said(self, seconds: float) -> bytes:
         """The next line; empty where it ended before, as it must after so many seconds."""
-        late = threading.Timer(seconds, self._process.kill)
-        late.start()
-        try:
-            return self._told.readline(_MAX_LINE)
-        finally:
-            late.cancel()
+        give_up = time.monotonic() + seconds
+        while True:
+            ended = self.ended
+            with suppress(queue.Empty):
+                return self._lines.get(timeout=_LOOK_SECONDS)
+            if ended:
+                return b""
+            if time.monotonic() > give_up:
+                self.end()
+
+    def _read(self) -> None:
+        # In a thread, for the end of the pipe tells nothing: a process that a library forked off
+        # may hold it for longer.
+        with cast("IO[bytes]", self._process.stdout) as told:
+            while line := told.readline(_MAX_LINE):
+                self._lines.put(line)
 
     @property
     def ended(self) -> bool:
@@ -119,9 +132,8 @@ class Trials:
         """End the process, whatever it does."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._orders, self._told):
-            with suppress(OSError):  # what was not sent is not missed
-                pipe.close()
+        with suppress(OSError):  # what was not sent is not missed
+            self._orders.close()
 
 
 def _read(said: bytes) -> dict[str, Any]:
@@ -147,10 +159,15 @@ def main() -> None:
     # Libraries print to what they take for the terminal: that is the log from here on.
     told = os.dup(1)
     os.dup2(2, 1)
+    # Nor must a process that a library forks off wait for what is read here.
+    orders = os.fdopen(os.dup(0), "rb")
+    sys.stdin.close()
+    # This one does, to tell of its use.
+    sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
     logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
     _import_engines()
     os.write(told, b"ready\n")
-    for line in sys.stdin:
+    for line in orders:
         os.write(told, json.dumps(_try(Order(**json.loads(line)))).encode() + b"\n")
     os._exit(0)  # nothing here need be put away
 

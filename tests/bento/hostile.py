@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from tests.tiny import replace_file, write_artifact
 
 
-def write_slow(folder: Path, name: str, products: int = 100, side: int = 2048) -> Path:
+def write_slow(folder: Path, name: str, products: int = 400, side: int = 2048) -> Path:
     """A decoder that, before its first image, multiplies matrices one after another: each takes
     0.1 s or more. Its images are those of an ordinary one."""
     nodes = [
