@@ -58,7 +58,7 @@ class Settings(BaseModel):
         "user's cache folder.",
     )
     load_seconds: float = Field(
-        default=120.0,
+        default=300.0,
         ge=0,
         le=_DAY,
         allow_inf_nan=False,

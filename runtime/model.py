@@ -1,6 +1,7 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -34,6 +35,9 @@ from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.sampling.streams import Counter, Stream, normals
 
 T = TypeVar("T")
+
+_WARM_SECONDS = 1.0
+"""Where a run takes longer, the first one takes hardly longer than the next."""
 
 
 class Model:
@@ -248,16 +252,18 @@ class Model:
 
     def warm(self) -> None:
         """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
-        request pays for a first time."""
+        request pays for a first time; no larger ones where a run takes seconds anyway."""
         normals(Counter(count=1), Stream.LATENT, 1)  # imports what draws normals
         size = self.manifest.default_size
         with ThreadPoolExecutor(self.runners) as pool:
             for graph in self.manifest.graphs:
                 most = self._capacity.needs(graph, size).most
-                # A network whose images fill the memory one by one has no first time to speak of.
                 for batch in (b for b in self.manifest.batches if b <= most and most > 1):
+                    began = time.monotonic()
                     inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
                     list(pool.map(self._backend.run, [graph] * self.runners, inputs))
+                    if time.monotonic() - began > _WARM_SECONDS:
+                        break
 
     def run_rows(self, job: Job[Any]) -> int:
         """How many of a job's rows ride in one engine run, at most: `max_batch`, or as many as fit
