@@ -92,8 +92,10 @@ async def read_options(
         raise InputError("query", "options in the JSON body or in the query, not both", "both")
     size, holding = len(body.content), call_of(request.scope).holding
     holding.take(_ARRAY_BYTES * size)
+    if size <= _SMALL_BYTES:
+        return _options_of(schema, body.content, max_images)
     with holding.meanwhile(_PARSING_BYTES * size):
-        return await in_thread(size, _options_of, schema, body.content, max_images)
+        return await asyncio.to_thread(_options_of, schema, body.content, max_images)
 
 
 def _options_of(schema: type[OptionsT], content: bytes, max_images: int) -> OptionsT:

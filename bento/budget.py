@@ -48,27 +48,27 @@ class Shares:
 
     def __init__(self, queue_images: int) -> None:
         self.most = queue_images // 2
-        self._taken: Counter[tuple[str, str]] = Counter()
+        self._taken: dict[tuple[str, str], int] = {}
 
     @contextmanager
     def taken(self, model: str, client: str, images: int) -> Generator[None]:
         """Inside, so many images wait or run. RequestError 429 where the address has too many
         already; one request alone is always admitted."""
         key = (model, client)
-        own = self._taken[key]
+        own = self._taken.get(key, 0)
         if own and own + images > self.most:
             raise try_again(
                 "the queue is full for this address, try again",
                 f"at most {self.most} images of one address waiting",
                 f"{own + images}",
             )
-        self._taken[key] += images
+        self._taken[key] = own + images
         try:
             yield
         finally:
-            self._taken[key] -= images
-            if not self._taken[key]:
-                del self._taken[key]
+            left = self._taken.pop(key) - images
+            if left:
+                self._taken[key] = left
 
 
 class Holding:
@@ -76,12 +76,14 @@ class Holding:
 
     def __init__(self, budget: Budget, client: str) -> None:
         self._budget, self._client = budget, client
-        self._size = self._counted = 0
+        self._size = 0
+        self._counted = 0
 
     def take(self, size: int) -> None:
         """Hold so many bytes more. RequestError 429 where there is no room for them."""
         counted = max(0, self._size + size - _FREE)
-        self._budget.take(self._client, counted - self._counted)
+        if counted != self._counted:  # most requests stay below what is free
+            self._budget.take(self._client, counted - self._counted)
         self._size, self._counted = self._size + size, counted
 
     @contextmanager
@@ -95,5 +97,6 @@ class Holding:
 
     def release(self) -> None:
         """Nothing is held any more."""
-        self._budget.take(self._client, -self._counted)
+        if self._counted:
+            self._budget.take(self._client, -self._counted)
         self._size = self._counted = 0

@@ -43,6 +43,7 @@ class Call:
     images: int = 0
     seed: int | None = None
     trace: Trace | None = None
+    client: str = ""
     # What the request and its reply hold in memory; counted by `Calls`.
     holding: Holding = field(default_factory=lambda: Holding(Budget(1 << 62), ""))
 
@@ -67,7 +68,7 @@ class Calls:
 
     A client's X-Request-ID is taken over where it is short and plain; every reply carries one.
     `find_tracer` is asked at the first request, when BentoML has set up what it says.
-    Beyond `settings.max_requests` at once it is 429.
+    Beyond `settings.max_requests` at once, half of them for one address, it is 429.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Calls:
         self.limit, self.logs = settings.max_requests, settings.request_log
         self.budget = Budget(settings.memory_bytes)
         self.in_flight = 0
+        self._by_client: dict[str, int] = {}
         self._find_tracer = find_tracer
 
     @cached_property
@@ -94,7 +96,8 @@ class Calls:
             return
         path = scope["path"]
         call = Call(_request_id(scope), path if path in self.paths else "other")
-        call.holding = Holding(self.budget, client_of(scope))
+        client = client_of(scope)
+        call.client, call.holding = client, Holding(self.budget, client)
         scope[_KEY] = call
         if self.tracer is not None:
             call.trace = Trace(self.tracer, scope, f"{scope['method']} {call.endpoint}")
@@ -103,12 +106,17 @@ class Calls:
             if message["type"] == "http.response.start":
                 call.status = str(message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", call.id.encode())]
+            if len(message.get("body", b"")) <= _PIECE_BYTES:
+                await send(message)
+                return
             for part in _pieces(message):
                 await send(part)
 
         self.in_flight += 1
+        own = self._by_client[client] = self._by_client.get(client, 0) + 1
         try:
-            if self.in_flight > self.limit:
+            # Half for one address, so that another's request finds a place.
+            if self.in_flight > self.limit or own > max(1, self.limit // 2):
                 await error_response(_too_many(self.limit))(scope, receive, noting)
             else:
                 await self.app(scope, receive, noting)
@@ -118,6 +126,9 @@ class Calls:
         finally:
             call.holding.release()
             self.in_flight -= 1
+            own = self._by_client.pop(client) - 1
+            if own:
+                self._by_client[client] = own
             self._tell(call)
 
     def _tell(self, call: Call) -> None:
@@ -152,10 +163,7 @@ def client_of(scope: Scope) -> str:
 def _pieces(message: Message) -> Iterator[Message]:
     """A long body in pieces: the server takes the next when most of the last has left, so that the
     request is under way, and counted, until its client has read it."""
-    body = message.get("body", b"")
-    if len(body) <= _PIECE_BYTES:
-        yield message
-        return
+    body = message["body"]
     view = memoryview(body)
     for start in range(0, len(body), _PIECE_BYTES):
         more = message.get("more_body", False) or start + _PIECE_BYTES < len(body)
@@ -182,4 +190,5 @@ def _new_id() -> str:
 
 
 def _too_many(limit: int) -> RequestError:
-    return try_again("too many requests at once, try again", f"at most {limit} at a time", "more")
+    expected = f"at most {limit} at a time, and half of them for one address"
+    return try_again("too many requests at once, try again", expected, "more")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from bento.accept import FormatT, choose_format
 from bento.bodies import Body, in_thread, read_options
 from bento.budget import Shares
-from bento.calls import Call, call_of, client_of
+from bento.calls import Call, call_of
 from bento.models import Models, full_name
 from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
@@ -112,9 +112,8 @@ class Exchange:
 
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
-        client = client_of(self.request.scope)
         places = min(job.count, model.window(job))
-        with self.shares.taken(model.manifest.name, client, places):
+        with self.shares.taken(model.manifest.name, self.call.client, places):
             return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
     async def pictures(

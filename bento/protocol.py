@@ -8,6 +8,7 @@ error is: by JSON, with an id.
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -24,7 +25,12 @@ from bento.calls import count_refused
 from bento.errors import RequestError
 from bento.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _SLICE_BYTES = 16 << 10
+
+_OTHER_FILES = 256
+"""Files that the service has open beside its connections, at most."""
 
 _STALLED_AT_THE_END = 2.0
 """Seconds for which a client may take nothing once the service was told to stop."""
@@ -105,8 +111,6 @@ class BoundedProtocol(HttpToolsProtocol):
     # What comes in
 
     def data_received(self, data: bytes) -> None:
-        if self._between:
-            self._await_head()
         # In slices, for what the parser holds back is known by what it did not report of a slice.
         for start in range(0, len(data), _SLICE_BYTES):
             part = data[start : start + _SLICE_BYTES]
@@ -118,6 +122,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refusal = _too_large_a_head(self.bounds)
                 self.send_400_response("")
                 return
+        if self._between and (self._unreported or self._head):
+            self._await_head()
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -263,5 +269,23 @@ def bounded(settings: Settings) -> Any:
 
 def install(settings: Settings) -> None:
     """Make it the protocol that uvicorn chooses: BentoML makes uvicorn's configuration, and has no
-    setting for that."""
-    auto.AutoHTTPProtocol = bounded(settings)
+    setting for that. Where the system allows fewer open files, there are fewer connections."""
+    files = allow_files(settings.max_connections + _OTHER_FILES)
+    connections = max(2, min(settings.max_connections, files - _OTHER_FILES))
+    auto.AutoHTTPProtocol = bounded(settings.model_copy(update={"max_connections": connections}))
+
+
+def allow_files(wanted: int) -> int:
+    """Let this process have so many files open, or as many as it may; return how many."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return wanted
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < wanted:
+        logger.warning("only %d files may be open: raise the limit to %d", limit, wanted)
+    return limit

@@ -140,7 +140,7 @@ class Settings(BaseModel):
         "streamed; more is 422.",
     )
     queue_images: int = Field(
-        default=4096,
+        default=8192,
         ge=1,
         le=1 << 20,
         description="Images waiting for one model, half of them for one address; beyond it 429.",
@@ -164,9 +164,10 @@ class Settings(BaseModel):
         "is closed.",
     )
     max_requests: int = Field(
-        default=1024,
+        default=2048,
         ge=1,
-        description="Requests being answered at once, streams included; beyond it 429.",
+        description="Requests being answered at once, streams included, half of them for one "
+        "address; beyond it 429.",
     )
     request_log: bool = Field(
         default=False,

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from bento.bodies import BYTES, NPY, Body, read_array, unknown_media_type, unparseable
 from bento.budget import Holding
-from bento.calls import call_of, client_of
+from bento.calls import call_of
 from bento.opening import Opening
 from bento.schemas import from_strings
 from bento.settings import Settings
@@ -144,10 +144,10 @@ async def read_upload(
     """The pictures of a body and their options, which stand in the query string or, in a
     multipart form, in its plain fields."""
     options = dict(request.query_params)
-    holding = call_of(request.scope).holding
-    room = Room(settings, opening, holding, client_of(request.scope))
+    call = call_of(request.scope)
+    room = Room(settings, opening, call.holding, call.client)
     if body.kind == MULTIPART:
-        holding.take(len(body.content))  # the parts are copies
+        call.holding.take(len(body.content))  # the parts are copies
         fields, files, mask = await _read_form(request, body.content, settings.max_files)
         twice = sorted(fields.keys() & options.keys())
         if twice:

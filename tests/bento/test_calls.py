@@ -96,7 +96,32 @@ def test_requests_at_once_are_bounded(models: Models) -> None:
     first, second, third = asyncio.run(send_two())
     assert (first.status_code, second.status_code, third.status_code) == (200, 429, 200)
     assert second.headers["retry-after"] == "1"
-    assert second.json()["expected"] == "at most 1 at a time"
+    assert second.json()["expected"] == "at most 1 at a time, and half of them for one address"
+
+
+def test_one_address_has_half_of_the_places() -> None:
+    release = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = Calls(slow, Settings(max_requests=4), {"/sample"})
+
+    async def send_from(address: str) -> int:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.post("/sample")).status_code
+
+    async def send_all() -> list[int]:
+        addresses = ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3")
+        tasks = [asyncio.create_task(send_from(address)) for address in addresses]
+        await asyncio.sleep(0.05)
+        release.set()
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(send_all()) == [200, 200, 429, 200, 200, 429]
 
 
 def test_one_line_of_json_for_each_request(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:

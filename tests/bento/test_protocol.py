@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -177,3 +179,14 @@ def test_a_reader_that_stops_is_cut(models: Models) -> None:
         time.sleep(2.0)  # several times the limit, with all buffers full
         length = 1_000_000 * 8 * 8 * 3
         assert len(until_closed(connection)) < length
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
+    """In a process of its own, for a limit can be lowered but not raised again."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500));"
+        "from bento.protocol import allow_files; print(allow_files(400), allow_files(4000));"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["400 500", "(500, 500)"]
