@@ -3,9 +3,10 @@
 import threading
 from collections import Counter
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bento.errors import try_again
+from runtime.errors import InputError
 from runtime.machine import trim_memory
 
 _FREE = 256 << 10
@@ -24,10 +25,14 @@ class Budget:
         self.held = self._peak = 0
         self._by_client: Counter[str] = Counter()
 
-    def take(self, client: str, size: int) -> None:
-        """RequestError 429 where there is no room for so many more bytes."""
+    def take(self, client: str, size: int, own: int = 0) -> None:
+        """RequestError 429 where there is no room for so many more bytes. A request that holds
+        `own` bytes, all that its address holds, may have more than half; none more than all."""
+        if own + size > self.limit:
+            raise InputError("request", f"at most {self.limit} bytes in memory", f"{own + size}")
         share = self._by_client[client] + size
-        if size > 0 and (share > self.limit // 2 or self.held + size > self.limit):
+        crowded = share > self.limit // 2 and share > own + size
+        if size > 0 and (crowded or self.held + size > self.limit):
             raise try_again(
                 "requests and replies hold too many bytes in memory, try again",
                 f"at most {self.limit} bytes, and half of them for one address",
@@ -40,7 +45,8 @@ class Budget:
         self._peak = max(self._peak, self.held)
         if not self.held and self._peak >= _MUCH:
             self._peak = 0
-            threading.Thread(target=trim_memory, name="latentserve-trim").start()
+            with suppress(RuntimeError):  # no thread to be had: it is freed another time
+                threading.Thread(target=trim_memory, name="latentserve-trim").start()
 
 
 class Shares:
@@ -76,14 +82,14 @@ class Holding:
 
     def __init__(self, budget: Budget, client: str) -> None:
         self._budget, self._client = budget, client
-        self._size = 0
-        self._counted = 0
+        self._size: int = 0
+        self._counted: int = 0
 
     def take(self, size: int) -> None:
         """Hold so many bytes more. RequestError 429 where there is no room for them."""
         counted = max(0, self._size + size - _FREE)
         if counted != self._counted:  # most requests stay below what is free
-            self._budget.take(self._client, counted - self._counted)
+            self._budget.take(self._client, counted - self._counted, self._counted)
         self._size, self._counted = self._size + size, counted
 
     @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import IPv6Network
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -124,11 +125,11 @@ class Calls:
             call.status = "cut"
             raise
         finally:
-            call.holding.release()
             self.in_flight -= 1
             own = self._by_client.pop(client) - 1
             if own:
                 self._by_client[client] = own
+            call.holding.release()
             self._tell(call)
 
     def _tell(self, call: Call) -> None:
@@ -156,8 +157,18 @@ class Calls:
 
 
 def client_of(scope: Scope) -> str:
-    """The address that a request came from."""
-    return scope["client"][0] if scope.get("client") else ""
+    """The address, or the network, that a request came from."""
+    return network(scope["client"][0]) if scope.get("client") else ""
+
+
+def network(address: str) -> str:
+    """An IPv4 address; the /64 of an IPv6 address, which is what one client has."""
+    if ":" not in address:
+        return address
+    try:
+        return str(IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def _pieces(message: Message) -> Iterator[Message]:
@@ -174,7 +185,7 @@ def count_refused(status: int) -> str:
     """Count and log what was refused before it was a request, and return an id for it."""
     call = Call(_new_id(), "other", status=str(status))
     series("requests", call.endpoint, "", call.status).inc()
-    logger.info(json.dumps({"request": call.id, "endpoint": call.endpoint, "status": call.status}))
+    logger.debug(json.dumps({"request": call.id, "endpoint": call.endpoint, "status": call.status}))
     return call.id
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bento.accept import FormatT, choose_format
-from bento.bodies import Body, in_thread, read_options
+from bento.bodies import Body, in_thread, query_options, read_options
 from bento.budget import Shares
 from bento.calls import Call, call_of
 from bento.models import Models, full_name
@@ -55,7 +55,7 @@ class Exchange:
 
     def query(self, schema: type[OptionsT]) -> OptionsT:
         """The options of the query string, where the body is something else."""
-        return from_strings(schema, dict(self.request.query_params), self.settings.max_images)
+        return from_strings(schema, query_options(self.request), self.settings.max_images)
 
     async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
         """The pictures of the body and their options."""
@@ -163,20 +163,17 @@ class Exchange:
     ) -> Response:
         """The reply of more images than one run gives, begun when its first part is there: until
         then a failure has a status of its own."""
-        self.streams.check(model, job)
         shape = image_shape(model.manifest, job)
-        self.call.holding.take(model.window(job) * math.prod(shape))
+        self.call.holding.take(min(job.count, model.window(job)) * math.prod(shape))
+        place = self.streams.place(model, job, self.call.client)
         parts = model.parts(self._traced(job), wait=False)
         try:
             first = await asyncio.wrap_future(next(parts))
         except BaseException:
             parts.close()
             raise
-        stream = ArrayStream(
-            first, parts, (job.count, *shape), self.settings.timeout_seconds, headers
-        )
-        self.streams.add(model, stream)
-        return stream
+        seconds = self.settings.timeout_seconds
+        return ArrayStream(first, parts, (job.count, *shape), seconds, headers, place)
 
     def _traced(self, job: Job[T]) -> Job[T]:
         """The job, its stages reported to the request's trace where there is one."""

@@ -38,6 +38,8 @@ class Opening:
         self.max_pixels, self.at_once = max_pixels, at_once
         # Threads of their own, so that no other request's reply waits behind pictures.
         self._threads = ThreadPoolExecutor(_THREADS, "latentserve-opening")
+        # Small pictures have one of their own: whatever large ones do, they are opened.
+        self._small = ThreadPoolExecutor(1, "latentserve-opening-small")
         self._running = self._decoded = 0
         self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -69,6 +71,9 @@ class Opening:
 
     async def run(self, pixels: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call(...)`, which works on a picture of so many pixels, in one of the threads."""
+        if pixels <= _FREE_PIXELS:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._small, partial(call, *args, **kwargs))
         await self._turn(pixels)
         work = self._threads.submit(partial(call, *args, **kwargs))
         loop = asyncio.get_running_loop()

@@ -9,6 +9,8 @@ error is: by JSON, with an id.
 import asyncio
 import json
 import logging
+from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -21,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from bento.calls import count_refused
+from bento.calls import count_refused, network
 from bento.errors import RequestError
 from bento.settings import Settings
 
@@ -40,13 +42,13 @@ _STALLED_AT_THE_END = 2.0
 class Bounds:
     """What one connection may take."""
 
-    url_bytes: int = 8 << 10
+    url_bytes: int = 24 << 10
     head_bytes: int = 32 << 10
     fields: int = 100
     head_seconds: float = 10.0
     stalled_seconds: float = 30.0
     shutdown_seconds: float = 20.0
-    connections: int = 1024
+    connections: int = 4096
 
     @classmethod
     def of(cls, settings: Settings) -> "Bounds":
@@ -61,12 +63,18 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, bounds: Bounds, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, bounds: Bounds, addresses: dict[str, int], *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.bounds = bounds
+        self._addresses = addresses  # connections of each, shared by all
+        self._address = ""
+        self._idle_since = self.loop.time()
         # Bytes of the present head, or of the trailers; and those that the parser holds back.
         self._head = self._fields = self._unreported = 0
-        self._between = True  # no head of a request is complete whose body is still to come
+        self._body_pending = False
+        self._deaf = False  # what comes in is dropped: the reply under way is the last
         self._stalled_seconds = bounds.stalled_seconds
         self._refusal: RequestError | None = None
         self._head_timer: asyncio.TimerHandle | None = None
@@ -76,11 +84,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.bounds.connections:
-            self._make_room()
+        self._address = network(self.client[0]) if self.client else ""
+        own = self._addresses[self._address] = self._addresses.get(self._address, 0) + 1
+        if own > max(1, self.bounds.connections // 2):
+            self._make_room(self._address)
+        elif len(self.connections) > self.bounds.connections:
+            self._make_room(None)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        left = self._addresses.pop(self._address) - 1
+        if left:
+            self._addresses[self._address] = left
         for timer in (self._head_timer, self._sending_timer):
             if timer is not None:
                 timer.cancel()
@@ -94,35 +109,40 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._watch_sending()
 
-    def _make_room(self) -> None:
-        """End the connection that has waited longest for a request; this one where none does."""
-        others = cast("set[BoundedProtocol]", self.connections) - {self}
-        idle = [c for c in others if c._between and c._is_idle()]
-        (min(idle, key=BoundedProtocol._waiting_until) if idle else self).transport.abort()
+    def _make_room(self, address: str | None) -> None:
+        """End the connection, of an address or of all, that has waited longest for a request; this
+        one where none waits."""
+        idle = [
+            other
+            for other in cast("set[BoundedProtocol]", self.connections)
+            if address in (None, other._address)
+            and other is not self
+            and other._is_idle()
+            and not other.transport.is_closing()
+        ]
+        (min(idle, key=lambda other: other._idle_since) if idle else self).transport.abort()
 
     def _is_idle(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is None or cycle.response_complete
 
-    def _waiting_until(self) -> float:
-        timer = self._head_timer or self.timeout_keep_alive_task
-        return 0.0 if timer is None else timer.when()
-
     # What comes in
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         # In slices, for what the parser holds back is known by what it did not report of a slice.
         for start in range(0, len(data), _SLICE_BYTES):
             part = data[start : start + _SLICE_BYTES]
             self._unreported += len(part)
             super().data_received(part)
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self._deaf:
                 return
             if self._unreported > self.bounds.head_bytes:
                 self._refusal = _too_large_a_head(self.bounds)
                 self.send_400_response("")
                 return
-        if self._between and (self._unreported or self._head):
+        if not self._body_pending and (self._unreported or self._head):
             self._await_head()
 
     def _await_head(self) -> None:
@@ -141,6 +161,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
+        if not self._is_idle():
+            # One request at a time: a client repeats what came after the last reply (RFC 9112,
+            # section 9.3.2).
+            self._refuse(RequestError(400, "a reply is under way"))
         super().on_message_begin()
         self._head = self._fields = 0
 
@@ -159,12 +183,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._fields += 1
         if self._head > self.bounds.head_bytes or self._fields > self.bounds.fields:
             self._refuse(_too_large_a_head(self.bounds))
-        if self._between:
+        if not self._body_pending:
             super().on_header(name, value)
         # Else it is a trailer: the request is being answered with the headers that it began with.
 
     def on_headers_complete(self) -> None:
-        self._between = False
+        self._body_pending = True
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -175,9 +199,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._between = True
+        self._body_pending = False
         self._unreported = self._head = 0
         super().on_message_complete()
+        if self._is_idle():  # it was answered before its body was there
+            self._await_head()
 
     def _refuse(self, error: RequestError) -> None:
         """From inside the parser, which ends with a parser's error."""
@@ -197,13 +223,13 @@ class BoundedProtocol(HttpToolsProtocol):
         error = self._refusal or RequestError(
             400, "the request cannot be parsed", field="request", expected="HTTP/1.1"
         )
-        if not self._is_idle() and (self.cycle.response_started or not self.cycle.more_body):
-            # A reply to what came before is under way: it is the last.
+        if not self._is_idle() and not self.cycle.more_body:
+            # The reply to what came before is under way: it is the last.
             self.cycle.keep_alive = False
-            self.pipeline.clear()
-            self.flow.pause_reading()
-            if self.cycle.response_started and self.cycle.more_body:
-                self.transport.close()
+            self._deaf = True
+            return
+        if not self._is_idle() and self.cycle.response_started:
+            self.transport.close()
             return
         body = json.dumps(error.body).encode()
         head = [STATUS_LINE[error.status]]
@@ -221,14 +247,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._idle_since = self.loop.time()
         if self.transport.get_write_buffer_size():
             self._watch_sending()
-        if not self._between and not self.transport.is_closing():
+        if self._body_pending and not self.transport.is_closing():
             # Answered before its body was there: the rest is read and dropped, but not for ever.
             self.loop.call_later(self.bounds.head_seconds, self._end_unread, self.cycle)
 
     def _end_unread(self, cycle: object) -> None:
-        if self.cycle is cycle and not self._between:
+        if self.cycle is cycle and self._body_pending:
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -237,7 +264,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._sending_timer is not None:
+        if self._is_idle() and self.transport.get_write_buffer_size():
+            self._watch_sending()  # the end of a reply, after which nothing is written
+        elif self._sending_timer is not None:
             self._sending_timer.cancel()
             self._sending_timer = None
 
@@ -245,16 +274,31 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the connection where its client takes nothing for `stalled_seconds`."""
         if self._sending_timer is not None:
             self._sending_timer.cancel()
-        left = self.transport.get_write_buffer_size()
-        self._sending_timer = self.loop.call_later(self._stalled_seconds, self._check_sending, left)
+        self._sending_timer = self.loop.call_later(
+            self._stalled_seconds, self._check_sending, self._unsent()
+        )
 
     def _check_sending(self, before: int) -> None:
         self._sending_timer = None
-        left = self.transport.get_write_buffer_size()
-        if left and left >= before:
+        if not self.transport.get_write_buffer_size():
+            return
+        if self._unsent() >= before:
             self.transport.abort()
-        elif left:
+        else:
             self._watch_sending()
+
+    def _unsent(self) -> int:
+        """Bytes that the client has not taken yet, here and in the system's buffer."""
+        size = self.transport.get_write_buffer_size()
+        with suppress(ImportError, OSError, AttributeError, ValueError):
+            import fcntl
+            import termios
+
+            queued = array("i", [0])
+            connection = self.transport.get_extra_info("socket")
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, queued)
+            size += queued[0]
+        return size
 
 
 def _too_large_a_head(bounds: Bounds) -> RequestError:
@@ -264,14 +308,16 @@ def _too_large_a_head(bounds: Bounds) -> RequestError:
 
 def bounded(settings: Settings) -> Any:
     """The protocol class for uvicorn's `http` setting."""
-    return partial(BoundedProtocol, Bounds.of(settings))
+    addresses: dict[str, int] = {}
+    return partial(BoundedProtocol, Bounds.of(settings), addresses)
 
 
 def install(settings: Settings) -> None:
     """Make it the protocol that uvicorn chooses: BentoML makes uvicorn's configuration, and has no
     setting for that. Where the system allows fewer open files, there are fewer connections."""
-    files = allow_files(settings.max_connections + _OTHER_FILES)
-    connections = max(2, min(settings.max_connections, files - _OTHER_FILES))
+    # BentoML's own replies may have a file open for each connection.
+    files = allow_files(2 * settings.max_connections + _OTHER_FILES)
+    connections = max(2, min(settings.max_connections, (files - _OTHER_FILES) // 2))
     auto.AutoHTTPProtocol = bounded(settings.model_copy(update={"max_connections": connections}))
 
 

@@ -198,7 +198,8 @@ def from_json(schema: type[OptionsT], values: object, max_images: int) -> Option
 
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
     """Check a query string or form; lists are separated by commas. Raises InputError."""
-    split = {name: v.split(",") if name in LISTS else v for name, v in values.items()}
+    # No more items than are needed to see that there are too many.
+    split = {name: v.split(",", max_images) if name in LISTS else v for name, v in values.items()}
     return _validated(schema, split, max_images, strict=False)
 
 

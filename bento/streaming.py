@@ -94,7 +94,9 @@ class ArrayStream(Response):
         shape: tuple[int, ...],
         seconds: float,
         headers: Mapping[str, str],
+        place: "Place | None" = None,
     ) -> None:
+        self.place = place
         self.head = npy_header(shape, np.dtype(np.uint8))
         length = len(self.head) + prod(shape)
         super().__init__(None, 200, {**headers, "Content-Length": str(length)}, MEDIA_TYPES["npy"])
@@ -127,20 +129,28 @@ class ArrayStream(Response):
         life.renew()
 
 
+class Place:
+    """A stream's place among those of a model, until nobody holds it any more."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+
+
 class Streams:
-    """The streams being sent, by model: together they keep half of its queue free for others."""
+    """The streams being made or sent, by model: together they keep half of its queue free for
+    others, and those of one address half of that."""
 
     def __init__(self, queue_images: int) -> None:
         self._queue_images = queue_images
-        # A stream leaves when nobody holds it any more.
-        self._sent: WeakKeyDictionary[Model, WeakSet[ArrayStream]] = WeakKeyDictionary()
+        self._places: WeakKeyDictionary[Model, WeakSet[Place]] = WeakKeyDictionary()
 
-    def check(self, model: Model, job: Job[UInt8Array]) -> None:
-        """OverloadedError where another stream would take too much of the queue."""
-        room = self._queue_images // (2 * model.window(job))
-        if len(self._sent.get(model, ())) >= max(1, room):
+    def place(self, model: Model, job: Job[UInt8Array], client: str) -> Place:
+        """A place for a stream; OverloadedError where it would take too much of the queue."""
+        room = max(1, self._queue_images // (2 * model.window(job)))
+        taken = self._places.setdefault(model, WeakSet())
+        own = sum(place.client == client for place in taken)
+        if len(taken) >= room or own >= max(1, room // 2):
             raise OverloadedError(model.queued, self._queue_images)
-
-    def add(self, model: Model, stream: ArrayStream) -> None:
-        """Count a stream, for as long as it lives."""
-        self._sent.setdefault(model, WeakSet()).add(stream)
+        place = Place(client)
+        taken.add(place)
+        return place

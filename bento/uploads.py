@@ -1,5 +1,6 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from bento.bodies import BYTES, NPY, Body, read_array, unknown_media_type, unparseable
+from bento.bodies import (
+    BYTES,
+    NPY,
+    Body,
+    query_options,
+    read_array,
+    unknown_media_type,
+    unparseable,
+)
 from bento.budget import Holding
 from bento.calls import call_of
 from bento.opening import Opening
@@ -30,6 +39,13 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 MULTIPART = "multipart/form-data"
 UPLOADS = (MULTIPART, "image/*", NPY, BYTES)
 """The media types of a body with pictures."""
+
+_MAX_FIELDS = 100
+_LARGE_FORM = 256 << 10
+"""Bytes of a form beyond which it is parsed in a thread."""
+
+_TEXT_COST = 10
+"""Pixels that are decoded in the time in which a byte of PNM in text is read."""
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -116,17 +132,24 @@ class Canvas:
         if self.mask is not None and self.upload.mask is not None:
             files.append(("mask", self.upload.mask))
             places.append((self.spec.model_copy(update={"channels": 1}), self.mask[0]))
-        opened, pixels = list(self.opened), 0
+        opened, costs, pixels = list(self.opened), list[int](), 0
         for i, (field, data) in enumerate(files):
             if i == len(opened):
                 opened.append(await room.open(field, data))
             pixels += opened[i].width * opened[i].height
             room.check_pixels(field, pixels)
-        with room.opening.admitted(room.client, pixels):
-            for (field, _), picture, (spec, image) in zip(files, opened, places, strict=True):
+            costs.append(_cost(opened[i], data))
+        with room.opening.admitted(room.client, sum(costs)):
+            work = zip(files, opened, costs, places, strict=True)
+            for (field, _), picture, cost, (spec, image) in work:
                 with naming(field):
-                    size = picture.width * picture.height
-                    image[:] = await room.opening.run(size, fit, picture, spec)
+                    image[:] = await room.opening.run(cost, fit, picture, spec)
+
+
+def _cost(picture: ImageFile, data: bytes) -> int:
+    """A picture's pixels; more for PNM in text, whose numbers are read one by one in Python."""
+    text = _TEXT_COST * len(data) if data[:2] in (b"P1", b"P2", b"P3") else 0
+    return picture.width * picture.height + text
 
 
 @contextmanager
@@ -143,7 +166,7 @@ async def read_upload(
 ) -> tuple[OptionsT, Upload]:
     """The pictures of a body and their options, which stand in the query string or, in a
     multipart form, in its plain fields."""
-    options = dict(request.query_params)
+    options = query_options(request)
     call = call_of(request.scope)
     room = Room(settings, opening, call.holding, call.client)
     if body.kind == MULTIPART:
@@ -180,9 +203,16 @@ async def _read_form(
         yield content
 
     # One more than allowed, so that too many are told from a form that cannot be parsed.
-    parser = _InMemory(request.headers, stream(), max_files=max_files + 1, max_fields=100)
+    parser = _InMemory(request.headers, stream(), max_files=max_files + 1, max_fields=_MAX_FIELDS)
+    delimiters = content.count(b"\r\n--" + parameters.get(b"boundary", b""))
+    if delimiters > max_files + _MAX_FIELDS + 2:
+        raise unparseable(MULTIPART, f"{delimiters} parts")
     try:
-        form = await parser.parse()
+        # The parser never waits: a long body is its own thread's.
+        if len(content) > _LARGE_FORM:
+            form = await asyncio.to_thread(lambda: asyncio.run(parser.parse()))
+        else:
+            form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many_files(max_files) from None

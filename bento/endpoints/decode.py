@@ -34,7 +34,9 @@ async def answer(x: Exchange) -> Response:
         latents = read_array(x.body)
     model = x.model(options.model)
     request = Decode(latents, options.labels, options.seed or 0, options.truncation, options.size)
-    job = await in_thread(latents.nbytes, request.job, model)
+    x.call.holding.take(4 * latents.size)  # as float32
+    with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large
+        job = await in_thread(latents.nbytes, request.job, model)
     x.check_count("latents", job.count)
     reply = x.picture_reply(options, model, job, "latents")
     return await x.pictures(model, job, reply, options)

@@ -13,6 +13,7 @@ from bento.models import Models
 from bento.opening import Opening
 from bento.routes import build_app
 from bento.settings import Settings
+from runtime import InputError
 
 MIB = 1 << 20
 
@@ -36,6 +37,13 @@ def test_bytes_are_counted_for_all_and_for_one_address() -> None:
     assert budget.held == 0
 
 
+def test_a_request_alone_may_have_more_than_half_and_never_more_than_all() -> None:
+    alone = Holding(Budget(10 * MIB), "a")
+    alone.take(8 * MIB)
+    with pytest.raises(InputError, match="at most"):
+        alone.take(8 * MIB)
+
+
 def test_small_requests_are_free() -> None:
     budget = Budget(MIB)
     Holding(budget, "a").take(MIB // 2 + MIB // 4)
@@ -48,12 +56,14 @@ def test_small_requests_are_free() -> None:
 
 def test_what_is_held_meanwhile_comes_back() -> None:
     budget = Budget(8 * MIB)
-    holding = Holding(budget, "a")
+    holding, other = Holding(budget, "a"), Holding(budget, "a")
+    other.take(MIB)
     holding.take(MIB)
     with holding.meanwhile(2 * MIB), pytest.raises(RequestError), holding.meanwhile(2 * MIB):
         pass
     holding.take(2 * MIB)
     holding.release()
+    other.release()
     assert budget.held == 0
 
 
@@ -78,17 +88,20 @@ def test_nothing_is_held_after_any_request(models: Models) -> None:
     assert app.budget.held == 0
 
 
-def test_a_body_beyond_the_budget_is_429(models: Models) -> None:
+def test_a_body_that_no_budget_has_room_for_is_422(models: Models) -> None:
     app = build_app(Settings(memory_bytes=MIB), models)
 
-    async def ask(content: bytes) -> httpx.Response:
+    async def ask(content: bytes) -> str:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             headers = {"content-type": "image/png"}
-            return await client.post("/encode?model=tiny-vae", content=content, headers=headers)
+            path = "/encode?model=tiny-vae"
+            reply = await client.post(path, content=content, headers=headers)
+        assert reply.status_code == 422
+        return reply.json()["field"]
 
-    assert asyncio.run(ask(bytes(MIB))).status_code == 429
-    assert asyncio.run(ask(bytes(MIB // 2))).status_code == 422
+    assert asyncio.run(ask(bytes(2 * MIB))) == "request"
+    assert asyncio.run(ask(bytes(MIB))) == "body"
 
 
 def test_one_address_has_half_of_a_queue() -> None:
@@ -123,11 +136,11 @@ def test_small_pictures_pass_large_ones() -> None:
 
     async def all_of_them() -> None:
         opening = Opening(1 << 40, 1 << 40)
-        busy = [asyncio.create_task(opening.run(1, held.wait, 10)) for _ in range(2)]
+        busy = [asyncio.create_task(opening.run(2_000_000, held.wait, 10)) for _ in range(2)]
         await asyncio.sleep(0)
         large = asyncio.create_task(opening.run(50_000_000, order.append, "large"))
         await asyncio.sleep(0)
-        gone = asyncio.create_task(opening.run(1, order.append, "gone"))
+        gone = asyncio.create_task(opening.run(1_500_000, order.append, "gone"))
         small = asyncio.create_task(opening.run(1000, order.append, "small"))
         await asyncio.sleep(0)
         gone.cancel()
@@ -153,10 +166,10 @@ def test_only_so_many_pixels_are_decoded_at_a_time() -> None:
             at_once -= 1
 
     async def all_of_them(pixels: int) -> None:
-        opening = Opening(1 << 40, 100)
+        opening = Opening(1 << 40, 100_000_000)
         await asyncio.gather(*(opening.run(pixels, decode) for _ in range(6)))
 
-    asyncio.run(all_of_them(60))
+    asyncio.run(all_of_them(60_000_000))
     assert most == 1
-    asyncio.run(all_of_them(50))
+    asyncio.run(all_of_them(50_000_000))
     assert most == 2

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from bento.calls import Calls
+from bento.calls import Calls, network
 from bento.errors import JsonErrors
 from bento.front import ApiKey
 from bento.metrics import ModelObserver, metrics
@@ -254,3 +254,10 @@ def test_a_failing_engine_is_told_with_the_requests_id(
     # It is asked for an image whenever somebody asks for readiness: it has recovered.
     assert asyncio.run(models.are_ready())
     assert asyncio.run(ask_async(models, "POST", "/sample", json=BODY)).status_code == 200
+
+
+def test_a_client_of_ipv6_is_its_network() -> None:
+    assert network("192.0.2.1") == "192.0.2.1"
+    assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2::9%eth0") == "2001:db8:1:2::/64"
+    assert network("2001:db8:1:3::9") != network("2001:db8:1:2::9")
+    assert network("no:address") == "no:address"

@@ -332,3 +332,11 @@ def test_a_compressed_body_is_415(ask: Ask, path: str) -> None:
     for coding in ("gzip", "br", "gzip, identity"):
         headers = kind | {"content-encoding": coding}
         check(ask("POST", path, content=b"x", headers=headers), 415, "content-encoding", coding)
+
+
+@pytest.mark.parametrize("path", ["/sample?seed=1&seed=2", "/decode?seed=1&seed=2"])
+def test_an_option_stands_once(ask: Ask, path: str) -> None:
+    kind = {"content-type": "application/x-npy"} if path.startswith("/decode") else {}
+    content = b"" if path.startswith("/sample") else np.lib.format.magic(1, 0)
+    reply = ask("POST", path, content=content, headers=kind)
+    check(reply, 422, "seed", "one value | several")

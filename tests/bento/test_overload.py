@@ -24,7 +24,7 @@ from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.requests.request import Described
-from tests.bento.support import ask_async
+from tests.bento.support import Ask, ask_async
 from tests.runtime.fakes import Recorder
 
 FOUR = {"model": "tiny-plain", "n": 4}
@@ -236,3 +236,12 @@ def test_a_refused_reconstruction_has_run_nothing(
         assert reply.status_code == status, reply.text
         assert reply.json()["field"] == field
     assert recorder.of("run") == []
+
+
+def test_a_form_full_of_delimiters_is_refused_at_once(ask: Ask) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    body = part + b"\r\n--xy" * 200_000 + b"\r\n--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    reply = ask("POST", "/encode?model=tiny-vae", content=body, headers=kind)
+    assert reply.status_code == 400
+    assert reply.json()["found"] == "200001 parts"

@@ -63,8 +63,8 @@ def check(reply: bytes, status: int, error: str) -> None:
         (SMALL + b"x: " + b"a" * (60 << 10) + b"\r\n\r\n", 431, "headers are too large"),
         (SMALL + b"".join(b"x-%d: a\r\n" % i for i in range(101)), 431, "headers are too large"),
         (SMALL + b"a" * (60 << 10), 431, "headers are too large"),
-        (b"GET /" + b"a" * (9 << 10) + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "URL is too long"),
-        (b"GET /?" + b"a" * (9 << 10), 414, "URL is too long"),
+        (b"GET /" + b"a" * (25 << 10) + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "URL is too long"),
+        (b"GET /?" + b"a" * (25 << 10), 414, "URL is too long"),
         (b"HELO mail\r\n\r\n", 400, "cannot be parsed"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "cannot be parsed"),
         (SMALL + b"no colon\r\n\r\n", 400, "cannot be parsed"),
@@ -129,6 +129,30 @@ def test_garbage_after_a_request_does_not_spoil_its_reply(url: str) -> None:
     reply = ask(url, SMALL + b"\r\nand now something else\r\n\r\n")
     assert reply.startswith(b"HTTP/1.1 200 ")
     assert reply.count(b"HTTP/1.1 ") == 1
+
+
+def test_one_request_at_a_time(url: str) -> None:
+    """What follows while a reply is under way is dropped, and the connection ends with it."""
+    request = SMALL + b"\r\n"
+    for rest in (request, request * 1000, request + b"\0bad", b"\0bad"):
+        with connected(url) as connection:
+            connection.sendall(request + rest)
+            reply = until_closed(connection)
+        assert reply.startswith(b"HTTP/1.1 200 ")
+        assert reply.count(b"HTTP/1.1 ") == 1
+    with connected(url) as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_after_its_reply_leaves_an_idle_connection(url: str) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
+    with connected(url) as connection:
+        connection.sendall(head)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+        connection.sendall(b"body")
+        assert until_closed(connection) == b""
 
 
 def test_a_websocket_is_answered_as_a_request(url: str) -> None:
