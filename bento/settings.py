@@ -160,8 +160,8 @@ class Settings(BaseModel):
     max_connections: int = Field(
         default=4096,
         ge=2,
-        description="Connections at once; beyond it the one that has waited longest for a request "
-        "is closed.",
+        description="Connections at once, half of them for one address; beyond it the one that has "
+        "waited longest for a request is closed.",
     )
     max_requests: int = Field(
         default=2048,
