@@ -10,17 +10,25 @@ from tests.tiny import replace_file, write_artifact
 
 
 def write_slow(folder: Path, name: str, products: int = 400, side: int = 2048) -> Path:
-    """A decoder that, before its first image, multiplies matrices one after another: each takes
-    0.1 s or more. Its images are those of an ordinary one."""
+    """A decoder that, for each run, multiplies matrices one after another: each takes 0.1 s or
+    more. Its images are those of an ordinary one."""
+    # The first one is made from the latents, so that it is no constant that is refused at once.
     nodes = [
-        helper.make_node(
-            "ConstantOfShape", ["square"], ["product0"], value=_scalar("value", 1 / side, 1)
-        )
+        helper.make_node("ReduceMean", ["from_latent"], ["row"], keepdims=1),
+        helper.make_node("Reshape", ["row", "column"], ["one"]),
+        helper.make_node("Expand", ["one", "square"], ["wide"]),
+        helper.make_node("Mul", ["wide", "zero"], ["empty"]),
+        helper.make_node("Add", ["empty", "inverse"], ["product0"]),
     ]
     for i in range(products):
         nodes.append(helper.make_node("MatMul", [f"product{i}", "product0"], [f"product{i + 1}"]))
     nodes.append(helper.make_node("ReduceMean", [f"product{products}"], ["value"], keepdims=0))
-    return _write(folder, name, nodes, [numpy_helper.from_array(np.array([side] * 2), "square")])
+    weights = [
+        numpy_helper.from_array(np.array([1, 1]), "column"),
+        numpy_helper.from_array(np.array([side] * 2), "square"),
+        _scalar("inverse", 1 / side),
+    ]
+    return _write(folder, name, nodes, weights)
 
 
 def write_large(folder: Path, name: str, values: int = 1 << 26) -> Path:

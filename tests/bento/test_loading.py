@@ -86,7 +86,7 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
 
 
 def test_it_ends_while_it_loads(tmp_path: Path) -> None:
-    write_slow(tmp_path, "slow", products=2000)
+    write_slow(tmp_path, "slow", products=1000)
     with running(alive(tmp_path)) as server:
 
         def trial() -> list[psutil.Process]:
@@ -174,7 +174,7 @@ def test_several_artifacts_are_tried_by_the_same_processes(
 
 
 def test_a_trial_that_is_killed_is_a_failure_with_a_reason(tmp_path: Path) -> None:
-    write_slow(tmp_path, "slow", products=2000)
+    write_slow(tmp_path, "slow", products=1000)
     with models_of(tmp_path) as models:
         loading = threading.Thread(target=models.load)
         loading.start()
