@@ -82,6 +82,7 @@ def noticing(server: Running) -> Iterator[Noticed]:
     finally:
         over.set()
         thread.join()
+    time.sleep(2)  # freed memory is given back by a thread
     found.after = server.resident_megabytes()
     assert found.statuses == {200}, found.statuses
     assert max(found.livez) < LIVEZ_SECONDS, found.figures()
