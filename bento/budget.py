@@ -1,13 +1,15 @@
 """What requests hold together: bytes in memory, and places in a model's queue."""
 
 import threading
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import Generic, TypeVar
 
 from bento.errors import try_again
 from runtime.errors import InputError
 from runtime.machine import trim_memory
+
+KeyT = TypeVar("KeyT")
 
 _FREE = 256 << 10
 """Bytes of each request that are not counted: whatever large requests hold, a small one is
@@ -17,13 +19,34 @@ _MUCH = 64 << 20
 """After so many bytes were held, freed memory is given back to the system."""
 
 
+class Tally(Generic[KeyT]):
+    """A number for each key that has one; keys at 0 are forgotten, for clients choose them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[KeyT, int] = {}
+
+    def __getitem__(self, key: KeyT) -> int:
+        return self._numbers.get(key, 0)
+
+    def add(self, key: KeyT, number: int) -> int:
+        """The key's number, so many higher."""
+        total = self._numbers.pop(key, 0) + number
+        if total:
+            self._numbers[key] = total
+        return total
+
+    def total(self) -> int:
+        """All numbers together."""
+        return sum(self._numbers.values())
+
+
 class Budget:
     """So many bytes for a process; half of them for the requests of one address."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = self._peak = 0
-        self._by_client: Counter[str] = Counter()
+        self._by_client = Tally[str]()
 
     def take(self, client: str, size: int, own: int = 0) -> None:
         """RequestError 429 where there is no room for so many more bytes. A request that holds
@@ -39,9 +62,7 @@ class Budget:
                 f"{share} for this address" if share > self.limit // 2 else "more",
             )
         self.held += size
-        self._by_client[client] = share
-        if not share:
-            del self._by_client[client]
+        self._by_client.add(client, size)
         self._peak = max(self._peak, self.held)
         if not self.held and self._peak >= _MUCH:
             self._peak = 0
@@ -54,27 +75,25 @@ class Shares:
 
     def __init__(self, queue_images: int) -> None:
         self.most = queue_images // 2
-        self._taken: dict[tuple[str, str], int] = {}
+        self._taken = Tally[tuple[str, str]]()
 
     @contextmanager
     def taken(self, model: str, client: str, images: int) -> Generator[None]:
         """Inside, so many images wait or run. RequestError 429 where the address has too many
         already; one request alone is always admitted."""
         key = (model, client)
-        own = self._taken.get(key, 0)
+        own = self._taken[key]
         if own and own + images > self.most:
             raise try_again(
                 "the queue is full for this address, try again",
                 f"at most {self.most} images of one address waiting",
                 f"{own + images}",
             )
-        self._taken[key] = own + images
+        self._taken.add(key, images)
         try:
             yield
         finally:
-            left = self._taken.pop(key) - images
-            if left:
-                self._taken[key] = left
+            self._taken.add(key, -images)
 
 
 class Holding:

@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento.budget import Budget, Holding
+from bento.budget import Budget, Holding, Tally
 from bento.errors import RequestError, error_response, try_again
 from bento.metrics import series
 from bento.settings import Settings
@@ -83,7 +83,7 @@ class Calls:
         self.limit, self.logs = settings.max_requests, settings.request_log
         self.budget = Budget(settings.memory_bytes)
         self.in_flight = 0
-        self._by_client: dict[str, int] = {}
+        self._by_client = Tally[str]()
         self._find_tracer = find_tracer
 
     @cached_property
@@ -96,9 +96,9 @@ class Calls:
             await self.app(scope, receive, send)
             return
         path = scope["path"]
-        call = Call(_request_id(scope), path if path in self.paths else "other")
         client = client_of(scope)
-        call.client, call.holding = client, Holding(self.budget, client)
+        endpoint, holding = path if path in self.paths else "other", Holding(self.budget, client)
+        call = Call(_request_id(scope), endpoint, client=client, holding=holding)
         scope[_KEY] = call
         if self.tracer is not None:
             call.trace = Trace(self.tracer, scope, f"{scope['method']} {call.endpoint}")
@@ -114,7 +114,7 @@ class Calls:
                 await send(part)
 
         self.in_flight += 1
-        own = self._by_client[client] = self._by_client.get(client, 0) + 1
+        own = self._by_client.add(client, 1)
         try:
             # Half for one address, so that another's request finds a place.
             if self.in_flight > self.limit or own > max(1, self.limit // 2):
@@ -126,9 +126,7 @@ class Calls:
             raise
         finally:
             self.in_flight -= 1
-            own = self._by_client.pop(client) - 1
-            if own:
-                self._by_client[client] = own
+            self._by_client.add(client, -1)
             call.holding.release()
             self._tell(call)
 

@@ -4,7 +4,6 @@ A trial that an artifact passed is remembered with what is measured on this mach
 its outcome depends on: the next start loads the artifact at once, in the way that was chosen.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bento.settings import Settings
-from bento.trials import Order, Trials
+from bento.trials import Order, Trials, digest
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant
@@ -75,7 +74,7 @@ class Loader:
         setting = partial(Limits().setting, head.manifest)
         return {
             **choice_subject(head, self._request, setting, self._cache),
-            "manifest": _digest(head),
+            "manifest": digest(head),
             "limits": [self._settings.load_seconds, self._settings.load_bytes],
             "ours": [installed_version(name) for name in ("latentserve", "onnx", "numpy")],
         }
@@ -84,7 +83,7 @@ class Loader:
         settings = self._settings
         order = Order(
             artifact=str(head.folder),
-            manifest=_digest(head),
+            manifest=digest(head),
             backend=settings.backend,
             precision=settings.precision,
             device=settings.device,
@@ -162,7 +161,3 @@ class Loader:
             model.close()
             raise
         return model
-
-
-def _digest(head: Artifact) -> str:
-    return hashlib.sha256(head.manifest_bytes).hexdigest()

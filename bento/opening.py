@@ -7,13 +7,13 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from bento.budget import Tally
 from bento.errors import try_again
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ class Opening:
         self._running = self._decoded = 0
         self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
-        self._pixels: Counter[str] = Counter()
+        self._pixels = Tally[str]()
 
     @contextmanager
     def admitted(self, client: str, pixels: int) -> Generator[None]:
@@ -61,13 +61,11 @@ class Opening:
                 f"at most {limit} pixels, and half of them for one address",
                 f"{own + counted} for this address, {everyone + counted} in all",
             )
-        self._pixels[client] += counted
+        self._pixels.add(client, counted)
         try:
             yield
         finally:
-            self._pixels[client] -= counted
-            if not self._pixels[client]:
-                del self._pixels[client]
+            self._pixels.add(client, -counted)
 
     async def run(self, pixels: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call(...)`, which works on a picture of so many pixels, in one of the threads."""

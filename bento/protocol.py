@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from bento.budget import Tally
 from bento.calls import count_refused, network
 from bento.errors import RequestError
 from bento.settings import Settings
@@ -63,9 +64,7 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(
-        self, bounds: Bounds, addresses: dict[str, int], *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, bounds: Bounds, addresses: Tally[str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.bounds = bounds
         self._addresses = addresses  # connections of each, shared by all
@@ -85,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._address = network(self.client[0]) if self.client else ""
-        own = self._addresses[self._address] = self._addresses.get(self._address, 0) + 1
+        own = self._addresses.add(self._address, 1)
         if own > max(1, self.bounds.connections // 2):
             self._make_room(self._address)
         elif len(self.connections) > self.bounds.connections:
@@ -93,9 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        left = self._addresses.pop(self._address) - 1
-        if left:
-            self._addresses[self._address] = left
+        self._addresses.add(self._address, -1)
         for timer in (self._head_timer, self._sending_timer):
             if timer is not None:
                 timer.cancel()
@@ -308,8 +305,7 @@ def _too_large_a_head(bounds: Bounds) -> RequestError:
 
 def bounded(settings: Settings) -> Any:
     """The protocol class for uvicorn's `http` setting."""
-    addresses: dict[str, int] = {}
-    return partial(BoundedProtocol, Bounds.of(settings), addresses)
+    return partial(BoundedProtocol, Bounds.of(settings), Tally[str]())
 
 
 def install(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 import pytest
 
 from bento.models import Models
-from tests.bento.support import WAIT, listening
+from tests.bento.support import WAIT, listening, until_closed
 
 SMALL = b"GET /models HTTP/1.1\r\nhost: x\r\n"
 
@@ -27,17 +27,6 @@ def connected(url: str) -> Iterator[socket.socket]:
     host, _, port = url.removeprefix("http://").partition(":")
     with closing(socket.create_connection((host, int(port)), timeout=WAIT)) as connection:
         yield connection
-
-
-def until_closed(connection: socket.socket) -> bytes:
-    """All that comes; what came so far where the other side resets."""
-    parts: list[bytes] = []
-    try:
-        while part := connection.recv(1 << 16):
-            parts.append(part)
-    except ConnectionError:
-        pass
-    return b"".join(parts)
 
 
 def ask(url: str, data: bytes) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.speed.servers import Running
+from tests.bento.support import until_closed
 from tests.reliability.scenarios import Figures
 
 OTHER = "127.0.0.2"
@@ -102,17 +103,6 @@ def connect(server: Running) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
-def answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes; what came so far where it resets."""
-    parts: list[bytes] = []
-    try:
-        while part := connection.recv(1 << 16):
-            parts.append(part)
-    except OSError:
-        pass
-    return b"".join(parts)
-
-
 def header_flood(server: Running, megabytes: int) -> Figures:
     """One header of so many megabytes: refused after some kilobytes."""
     sent = 0
@@ -125,7 +115,7 @@ def header_flood(server: Running, megabytes: int) -> Figures:
                 sent += 1
         except OSError:
             pass  # it was closed meanwhile, as it should be
-        answer(flood)
+        until_closed(flood)
     assert sent < megabytes, "all of it was read"
     return {"megabytes of the header that were taken": sent, **found.figures()}
 
@@ -167,7 +157,7 @@ def unfinished_uploads(server: Running, uploads: int, megabytes: int, seconds: f
                 connection.sendall(head + bytes(size - 1))
         for connection in connections:
             connection.settimeout(seconds)
-            refused += answer(connection).startswith(b"HTTP/1.1 429")
+            refused += until_closed(connection).startswith(b"HTTP/1.1 429")
         ended = wait_for_flight(server, seconds)
     assert ended < seconds, "requests stayed under way"
     return {
