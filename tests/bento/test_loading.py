@@ -121,7 +121,7 @@ def test_it_ends_while_it_loads(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    write_large(tmp_path, "large")
+    write_large(tmp_path, "large", values=1 << 27)
     write_artifact(tmp_path, "plain")
     with models_of(tmp_path, load_bytes=400 << 20, load_seconds=60) as models:
         models.load()
