@@ -40,11 +40,14 @@ class Ledger:
         self._skipped_end = 0
         path = out / LEDGER
         with writable(out):
+            out.mkdir(parents=True, exist_ok=True)
             end = 0
-            for line in path.open("rb") if path.exists() else ():
-                if line.endswith(b"\n"):
-                    self._count(_group(path, line))
-                    end += len(line)
+            with path.open("a+b") as file:
+                file.seek(0)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._count(_group(path, line))
+                        end += len(line)
             for name, length in ((LEDGER, end), (SKIPPED, self._skipped_end)):
                 with (out / name).open("ab"):
                     os.truncate(out / name, length)
