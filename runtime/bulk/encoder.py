@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from runtime.batching.jobs import Job
 from runtime.bulk.pictures import Picture, Row, Skipped
-from runtime.errors import InputError, NotFiniteError
+from runtime.errors import NotFiniteError
 from runtime.images import ImageSpec
 from runtime.model import Model
 from runtime.requests.checks import Labels
-from runtime.requests.encode import Encode, takes_noise
-from runtime.sampling.posterior import Posterior, PosteriorDraw
+from runtime.requests.encode import Encode
 from runtime.sampling.streams import MAX_SEED
 
 Dtype = Literal["float16", "float32"]
@@ -48,13 +47,14 @@ class Encoder:
 
     def chunk_size(self, spec: ImageSpec) -> int:
         """How many pictures of a size are in one run. InputError where none can be encoded."""
-        job = self._job(np.broadcast_to(np.uint8(0), (1, *spec.shape)))
+        job = self._job(np.broadcast_to(np.uint8(0), (1, *spec.shape)), [""])
         held = spec.height * spec.width * spec.channels
         return max(1, min(self.model.run_rows(job), CHUNK_BYTES // held))
 
     def submit(self, pictures: Sequence[Picture]) -> Future[Any]:
         """Queue a run of its own for pictures of one bucket."""
-        return self.model.submit(self._job(np.stack([each.pixels for each in pictures])))
+        images = np.stack([each.pixels for each in pictures])
+        return self.model.submit(self._job(images, [each.row.key for each in pictures]))
 
     def encoded(self, pictures: Sequence[Picture], future: Future[Any]) -> Encoded:
         """Wait for the run. Where the encoder gives no usable latent for a picture, that one is
@@ -67,15 +67,11 @@ class Encoder:
                 return Encoded([], {}, [Skipped(rows[0].number, rows[0].key, str(error))])
         return _joined([self.encoded([each], self.submit([each])) for each in pictures])
 
-    def _job(self, images: NDArray[np.uint8]) -> Job[Any]:
-        if self.seed is not None and takes_noise(self.model.manifest):
-            expected = "an encoder that gives mean and variance: this one cannot take a seed a row"
-            raise InputError("model", expected, self.model.manifest.name)
-        return replace(Encode(images, self.labels).job(self.model), alone=True)
+    def _job(self, images: NDArray[np.uint8], keys: Sequence[str]) -> Job[Any]:
+        seeds = None if self.seed is None else [seed_of(self.seed, key) for key in keys]
+        return replace(Encode(images, self.labels, seeds=seeds).job(self.model), alone=True)
 
     def _encoded(self, rows: list[Row], result: Any) -> Encoded:
-        if self.seed is not None and isinstance(result, Posterior):
-            result = _drawn(result, [seed_of(self.seed, row.key) for row in rows])
         # Densities are sums over a whole latent: too large for a half.
         arrays: dict[str, NDArray[Any]] = {
             name: _cast(array, self.dtype if array.ndim > 1 else "float32")
@@ -101,15 +97,6 @@ def seed_of(seed: int, key: str) -> int:
     """The seed of one picture's draw: in [0, 2^53)."""
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     return int.from_bytes(digest[:8], "little") % MAX_SEED
-
-
-def _drawn(posterior: Posterior, seeds: Sequence[int]) -> PosteriorDraw:
-    draws = [
-        Posterior(posterior.mean[i : i + 1], posterior.log_variance[i : i + 1]).draw(seed)
-        for i, seed in enumerate(seeds)
-    ]
-    latents = np.concatenate([draw.latents for draw in draws])
-    return PosteriorDraw(latents, np.concatenate([draw.log_density for draw in draws]))
 
 
 def _cast(array: NDArray[Any], dtype: Dtype) -> NDArray[Any]:

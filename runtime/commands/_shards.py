@@ -19,7 +19,7 @@ from runtime.errors import InputError
 from runtime.images import ImageSpec
 from runtime.images.files import begin_folder
 from runtime.model import Model
-from runtime.requests.checks import check_size
+from runtime.requests.checks import check_seed, check_size
 from runtime.requests.pictures import picture_spec
 
 _GROUP = 4096
@@ -71,7 +71,8 @@ def encode_shards(args: argparse.Namespace) -> None:
     found = find(args.images)
     meter = EngineMeter()
     with load_model(args, observer=meter) as model:
-        encoder = Encoder(model, args.dtype or "float32", args.labels, args.seed)
+        seed = None if args.seed is None else check_seed("seed", args.seed)
+        encoder = Encoder(model, args.dtype or "float32", args.labels, seed)
         specs = sizes(model, args.size, args.buckets)
         encoder.chunk_size(next(iter(specs.values())))  # labels or a seed that are wrong, say
         begin_folder(out, _request(args, model, specs), resume=args.resume)
