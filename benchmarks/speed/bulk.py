@@ -1,9 +1,9 @@
 """Encoding a data set into shards: pictures a second, how busy the engine is, and memory.
 
 A tar of JPEGs of many shapes through `runtime.bulk`, in a process of its own, held against the same
-encoder on ready-made pixels before and after. The encoder is convolutional, as those of latent diffusion are, and
-takes one GFLOP a picture: opening a picture takes a tenth of that time, or so. Resident memory is
-taken after 1% of the pictures and at most afterwards.
+encoder on ready-made pixels, before and after. The encoder is convolutional, as those of latent
+diffusion are, and takes one GFLOP a picture: opening one costs a tenth of that or less. Resident
+memory is taken after 1% of the pictures and at most afterwards.
 """
 
 import argparse
