@@ -21,7 +21,7 @@ from runtime.sampling.streams import MAX_SEED
 Dtype = Literal["float16", "float32"]
 DTYPES: tuple[Dtype, ...] = ("float16", "float32")
 
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 8 << 20
 """Pixels of one run, at most: pictures wait for others of their bucket, and there may be dozens of
 buckets. A picture that is larger runs alone."""
 

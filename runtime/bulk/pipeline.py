@@ -59,9 +59,6 @@ class Bulk:
         InputError where the pictures are not those of an earlier run, or cannot be written.
         """
         ledger = Ledger(self.out)
-        for left in (self.out / OPEN).glob("*"):
-            if int(left.name) < ledger.groups:  # finished, and then killed
-                shutil.rmtree(left)
         with ThreadPoolExecutor(self.readers, "bulk-reader") as readers:
             _Run(self, encoder, ledger, readers, progress or (lambda _: None)).all(items)
         unfinished = self.out / OPEN
@@ -87,6 +84,11 @@ class _Run:
         self._last_key = ledger.last_key
         self._spools: dict[int, Spool] = {}
         self._chunk_sizes = dict(ledger.chunk_sizes)
+        for left in sorted((bulk.out / OPEN).glob("*")):
+            if int(left.name) < ledger.groups:  # finished, and then killed
+                shutil.rmtree(left)
+            else:
+                self._spool(int(left.name))
         self._ahead = 2 * encoder.model.runners + 1
         self._flying: deque[tuple[Event, Future[Any] | None]] = deque()
         self._finishing: deque[Future[None]] = deque()
@@ -113,6 +115,8 @@ class _Run:
                     self._settle(finisher)
                 for finished in self._finishing:
                     finished.result()
+                for group, spool in self._spools.items():
+                    self._check_end(group, 0, spool)
             finally:
                 for _, future in self._flying:
                     if future is not None:
@@ -156,6 +160,13 @@ class _Run:
             expected = f"the {self._first_number} pictures of earlier runs"
             raise InputError("images", expected, f"{found}")
 
+    def _check_end(self, group: int, pictures: int, spool: Spool) -> None:
+        """All pictures of a group came that an earlier run has rows of."""
+        first = self._first_number + (group - self._first_group) * self._bulk.group_size
+        for number, key in spool.known.items():
+            if number >= first + pictures:
+                raise InputError("images", f"the pictures of earlier runs, {key!r} too", "the end")
+
     def _check(self, what: str, expected: str, found: str) -> None:
         if expected != found:
             raise InputError("images", f"{what}, {expected!r} next", f"{found!r}")
@@ -194,6 +205,7 @@ class _Run:
         if isinstance(event, GroupEnd):
             while len(self._finishing) > 1:
                 self._finishing.popleft().result()
+            self._check_end(event.group, event.pictures, spool)
             del self._spools[event.group]
             self._finishing.append(finisher.submit(self._finish, event, spool))
         return False
@@ -206,6 +218,7 @@ class _Run:
 
     def _finish(self, end: GroupEnd, spool: Spool) -> None:
         """Write a complete group: its shards, its line in the ledger."""
+        spool.close()
         shards: list[dict[str, Any]] = []
         for bucket, shelf in sorted(spool.shelves.items()):
             name = f"{end.group:06d}-{_tag(bucket)}.{self._bulk.format}"

@@ -113,11 +113,10 @@ class Spool:
 
     def remove(self) -> None:
         """Delete it: the group is in its shards."""
-        self._journal.close()
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Leave it for another run."""
+        """Add nothing more."""
         self._journal.close()
 
     def _file(self, bucket: Bucket, name: str) -> Path:

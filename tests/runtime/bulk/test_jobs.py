@@ -23,6 +23,7 @@ import runtime
 from runtime.__main__ import main
 from runtime.bulk.buckets import buckets, nearest
 from runtime.bulk.encoder import Encoder, seed_of
+from runtime.bulk.ledger import Ledger
 from runtime.bulk.pictures import Picture
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
@@ -229,6 +230,23 @@ def test_a_finished_job_is_not_done_again_and_takes_more(
         bulk(sized, out).run(encoder, find([some]).items)
 
 
+def test_pictures_that_went_are_missed(
+    sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    some, out = tmp_path / "some", tmp_path / "out"
+    shutil.copytree(pictures, some)
+    with pytest.raises(StoppedError):
+        bulk(sized, out).run(Encoder(sized), find([some]).items, stopping(40))
+    shutil.rmtree(some / "x y")
+    with pytest.raises(runtime.InputError, match="the pictures of earlier runs, 'x y/"):
+        bulk(sized, out).run(Encoder(sized), find([some]).items)
+    shutil.rmtree(some / 'dog "1"')
+    with pytest.raises(runtime.InputError, match="pictures"):
+        bulk(sized, out).run(Encoder(sized), find([some]).items)
+    bulk(sized, out).run(Encoder(sized), find([pictures]).items)
+    assert Ledger(out).pictures == PICTURES
+
+
 def test_another_job_is_refused(
     sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,24 +294,20 @@ def test_lines_that_were_cut_short_are_cut_off(
 
 
 def test_a_killed_process_goes_on(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:
-    many = tmp_path / "many"
+    many, out = tmp_path / "many", tmp_path / "cut"
     for i in range(8):
         shutil.copytree(pictures, many / str(i))
-    given = ["encode", sized_artifact, many, "--shards", "--buckets", "24", "--group", "40"]
-    given += [*OPTIONS, "--batch", "4", "-o"]
-    command = [sys.executable, "-m", "runtime", *(str(each) for each in given)]
-    subprocess.run([*command, tmp_path / "whole"], check=True, timeout=120)
-    out, kills = tmp_path / "cut", 0
-    for lines in (1, 4, 9):
-        process = subprocess.Popen([*command, out, "--continue"])
+    options = ("--buckets", "24", "--group", "40", "--batch", "4", "--continue")
+    assert encode(sized_artifact, many, tmp_path / "whole", *options) == 0
+    given = ["encode", sized_artifact, many, "--shards", *OPTIONS, *options, "-o", f"{out}/"]
+    for lines in (1, 6):
+        process = subprocess.Popen([sys.executable, "-m", "runtime", *map(str, given)])
         while process.poll() is None and done(out) < lines:
             time.sleep(0.002)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait(60)
-    assert kills
-    subprocess.run([*command, out, "--continue"], check=True, timeout=120)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert (out / ".open").exists()
+    assert encode(sized_artifact, many, out, *options) == 0
     assert contents(out) == contents(tmp_path / "whole")
 
 
