@@ -58,10 +58,13 @@ def _check_output(
     if tensor.role == "images":
         shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
     what, shape = f"{graph}: {tensor.name}", (rows, *shape)
+    if tensor.role == "codes":
+        _check_codes(what, made, shape)
+        return
     if not np.issubdtype(made.dtype, np.floating) or made.shape != shape:
         raise ExportError(
-            f"{what}: expected a float tensor of shape {list(shape)} ({axes}), found {made.dtype} "
-            f"{list(made.shape)}: {_REMEDIES.get(tensor.role, 'flatten or reshape it')}"
+            f"{what}: expected a float tensor of shape {list(shape)} ({axes}), found "
+            f"{_described(made)}: {_REMEDIES.get(tensor.role, 'flatten or reshape it')}"
         )
     finite = np.isfinite(made).reshape(rows, -1).all(axis=1)
     if not finite.all():
@@ -89,6 +92,18 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
             "stated range [%g, %g]; is ImageSpec.value_range right?",
             graph, len(images), images.min(), images.max(), low, high,
         )  # fmt: skip
+
+
+def _check_codes(what: str, made: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if not np.issubdtype(made.dtype, np.integer) or made.shape != shape:
+        raise ExportError(
+            f"{what}: expected integers of shape {list(shape)} (B, *codes), found "
+            f"{_described(made)}: state ExportOptions.codes, or reshape them"
+        )
+
+
+def _described(made: NDArray[Any]) -> str:
+    return f"{made.dtype} {list(made.shape)}"
 
 
 def _random(graph: str, outputs: str, inputs: str) -> str:
