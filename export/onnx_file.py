@@ -184,6 +184,13 @@ def _opset(model: ModelProto) -> int:
 
 def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Path) -> ModelProto:
     """The file with these outputs alone, in an opset that artifacts have, of their operators."""
+    if _opset(given) <= MAX_OPSET:  # others are converted, or refused
+        try:
+            onnx.checker.check_model(given)
+        except onnx.checker.ValidationError as error:
+            raise ExportError(
+                f"{path}: expected a valid ONNX graph, found {' '.join(str(error).split())}"
+            ) from error
     model = ModelProto()
     model.CopyFrom(given)
     if model.functions:

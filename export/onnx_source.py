@@ -19,8 +19,6 @@ from runtime.artifact.tensors import SIGNATURES, GraphSpec, Role, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
 
-_CHANNELS = (1, 2, 3, 4)
-
 
 @dataclass(frozen=True)
 class Meaning:
@@ -70,7 +68,7 @@ class OnnxSource(Source):
         if len(shapes) < len(made):
             shapes = [array.shape[1:] for array in file.run(self._zeros())]
         self.outputs = [
-            self._output(role, port, row)
+            self._output(role, port, row, image)
             for role, port, row in zip(self._output_roles(), file.outputs, shapes, strict=True)
         ]
         self._made = shapes
@@ -181,11 +179,14 @@ class OnnxSource(Source):
             pixels = Pixels.of((0.0, 1.0), planes=planes)
         return replace(bound, planes=planes, pixels=None if bound.port.kind == UINT8 else pixels)
 
-    def _output(self, role: Role, port: Port, row: tuple[int, ...]) -> Bound:
+    def _output(
+        self, role: Role, port: Port, row: tuple[int, ...], image: tuple[int, int, int] | None
+    ) -> Bound:
         bound = self._bound(role, port)
         if role != "images":
             return replace(bound, column=bound.column or (role == "log_density" and len(row) == 1))
-        planes = self._planes(port, row, None)
+        channels = image[2] if image and self._graph == "decode" else None
+        planes = self._planes(port, row, channels)
         pixels = Pixels.of(self._meaning.value_range, planes=planes)
         return replace(bound, planes=planes, pixels=pixels)
 
@@ -193,9 +194,12 @@ class OnnxSource(Source):
         """Whether images are [B, C, H, W]."""
         if self._meaning.layout is not None:
             return self._meaning.layout == "nchw"
-        likely = _CHANNELS if channels is None else (channels,)
-        if len(row) == 3 and (row[0] in likely) != (row[2] in likely):
-            return row[0] in likely
+        if len(row) == 3:
+            for likely in ((channels,) if channels else (1, 3), (1, 2, 3, 4)):
+                if (row[0] in likely) != (row[2] in likely):
+                    return row[0] in likely
+            if self._graph == "translate" and port in self.file.outputs:
+                return self.inputs[0].planes
         found = ", ".join("?" if length is None else str(length) for length in ("B", *row))
         remedy = "say which (--layout nchw or nhwc)"
         if len(row) != 3:
