@@ -14,23 +14,22 @@ from torch import Tensor, nn
 def rfft2(images: Tensor) -> tuple[Tensor, Tensor]:
     """Real and imaginary part [B, C, H, K] of `torch.fft.rfft2(images, norm="ortho")`."""
     height, width = images.shape[-2:]
-    cosine, sine = _waves(width)
-    half = width // 2 + 1
-    real, imaginary = images @ cosine[:, :half], -(images @ sine[:, :half])
-    cosine, sine = _waves(height)
+    cosine, sine = _waves(width // 2 + 1, width)
+    real, imaginary = images @ cosine.T, -(images @ sine.T)
+    cosine, sine = _waves(height, height)
     return cosine @ real + sine @ imaginary, cosine @ imaginary - sine @ real
 
 
 def irfft2(real: Tensor, imaginary: Tensor, width: int) -> Tensor:
     """`torch.fft.irfft2(torch.complex(real, imaginary), norm="ortho")`: [B, C, H, width]."""
-    cosine, sine = _waves(real.shape[-2])
+    height, frequencies = real.shape[-2:]
+    cosine, sine = _waves(height, height)
     real, imaginary = cosine @ real - sine @ imaginary, cosine @ imaginary + sine @ real
-    cosine, sine = _waves(width)
-    half = width // 2 + 1
+    cosine, sine = _waves(frequencies, width)
     # All frequencies but the first, and the middle one of an even width, stand for two.
-    numbers = torch.arange(half)
-    twice = 2.0 - (numbers == 0).float() - (2 * numbers == width).float()
-    return (real * twice) @ cosine[:half] - (imaginary * twice) @ sine[:half]
+    numbers = torch.arange(frequencies)
+    twice = torch.where((numbers == 0) | (2 * numbers == _length(width)), 1.0, 2.0)
+    return (real * twice) @ cosine - (imaginary * twice) @ sine
 
 
 class RealFourierUnit(nn.Module):
@@ -46,11 +45,17 @@ class RealFourierUnit(nn.Module):
         return irfft2(real, imaginary, images.shape[-1])
 
 
-def _waves(length: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [length, length] of all frequencies at all places, over sqrt(length)."""
-    numbers = torch.arange(length)
+def _waves(frequencies: int, length: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [frequencies, length] of the lowest frequencies at all places, over
+    sqrt(length)."""
+    count = _length(length)
     # Whole turns taken off as integers: no float is large enough to lose digits.
-    turns = (numbers[:, None] * numbers) % length
-    angles = turns.float() * (2 * math.pi) / length
-    norm = length**-0.5
+    turns = torch.arange(frequencies)[:, None] * torch.arange(length) % count
+    angles = turns * (2 * math.pi / count)
+    norm = count.float().rsqrt()
     return angles.cos() * norm, angles.sin() * norm
+
+
+def _length(length: int) -> Tensor:
+    """As a tensor: not all arithmetic of free sizes becomes operators."""
+    return torch.arange(length)[-1] + 1

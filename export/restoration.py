@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width; `s` the network's scale.
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,10 +84,34 @@ def _simplify(model: nn.Module) -> None:
         if callable(update):  # SPAN makes one convolution of three, anew at each call
             update()
             module.update_params = _nothing  # pyright: ignore
+        _free_masks(module)
 
 
 def _nothing() -> None:
     pass
+
+
+def _free_masks(module: Any) -> None:
+    """Masks of shifted windows as functions of the size: spandrel's networks fill nine parts of an
+    image, or take the mask of the size that they were trained at."""
+    if not hasattr(module, "calculate_mask") or not isinstance(module.shift_size, int):
+        return
+    module.input_resolution = (-1, -1)  # no size is the one of training
+    module.calculate_mask = partial(_window_mask, module.window_size, module.shift_size)
+
+
+def _window_mask(window: int, shift: int, size: tuple[int, int], **_: Any) -> Tensor:
+    """[windows, window^2, window^2]: 0 between places that were neighbours before an image of
+    `size` was shifted around its border, else -100."""
+    height, width = size
+    rows, columns = (
+        (places >= length - window).long() + (places >= length - shift).long()
+        for length in (height, width)
+        for places in [torch.arange(length)]
+    )
+    parts = (3 * rows[:, None] + columns).view(height // window, window, width // window, window)
+    inside = parts.permute(0, 2, 1, 3).reshape(-1, window * window)
+    return torch.where(inside[:, None] == inside[:, :, None], 0.0, -100.0)
 
 
 @contextmanager

@@ -32,6 +32,9 @@ _SMALLEST, _LARGEST = 16, 2048
 # Comparing takes seconds a megapixel of output.
 _DEFAULT_SIDE, _DEFAULT_ENLARGED_SIDE = 256, 128
 
+_BATCHES = (1, 4)
+"""Pictures are large, and of one request rarely of one size."""
+
 _PADDING = ("downscale_factor", "pad_size", "padder_size", "shuffle_factor", "split_size")
 _MULTIPLES = ("window_size", *_PADDING)
 """Attributes of spandrel's networks: they pad images to multiples of them."""
@@ -66,6 +69,7 @@ def load(args: argparse.Namespace) -> Imported:
         image=_image(descriptor, height, width),
         axes={name: axis for name, axis in axes.items() if axis.min < axis.max},
         takes_mask=module.is_masked,
+        batches=_BATCHES,
         prior="none",
         name=args.name or _name(args.file),
         out=args.out,
@@ -178,10 +182,11 @@ def _axes(
     defaults = [each for each in wanted if not isinstance(each, SizeRange)]
     if len(ranges) > 1 or len(defaults) > 1:
         raise ExportError("--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX")
-    # Two units at least: of a single one, torch takes the count for a constant.
-    low = _rounded(max(needs.minimum, _SMALLEST, 2 * step if step > 1 else 0), step)
-    allowed = ranges[0] if ranges else SizeRange(low, _LARGEST // step * step)
     one_size = needs.square or descriptor.architecture.id in _ONE_SIZE
+    # Of a single unit, torch takes the count for a constant.
+    units = 1 if one_size or step == 1 else 2
+    low = _rounded(max(needs.minimum, _SMALLEST, units * step), step)
+    allowed = ranges[0] if ranges else SizeRange(low, _LARGEST // step * step)
     if one_size and allowed.min < allowed.max:
         raise ExportError(
             f"--size: expected one size, as {descriptor.architecture.id} takes no other than it is "

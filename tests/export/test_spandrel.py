@@ -163,15 +163,15 @@ def test_the_real_fourier_transform_is_torchs(size: tuple[int, int]) -> None:
     spectrum = expected + torch.complex(torch.ones(()), torch.ones(()))
     back = torch.fft.irfft2(spectrum, size, norm="ortho")
     ours = irfft2(spectrum.real, spectrum.imag, size[1])
-    torch.testing.assert_close(ours, back, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, back, rtol=0, atol=3e-5)
 
 
-def test_a_pth_of_plain_weights_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pth_of_plain_weights_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "Real_ESRGAN.pth"
     torch.save({"params_ema": weights(build(*NETWORKS["compact"]))}, file)
     assert main(["spandrel", str(file), "--out", str(tmp_path), "--size", "16..64"]) == 0
     assert (tmp_path / "real-esrgan" / "1").is_dir()
-    assert "safetensors" in capsys.readouterr().err
+    assert "Real_ESRGAN.safetensors" in caplog.text
 
 
 class Command:
