@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from export.causes import described_error, first_cause
+from export.modulated import without_groups
 from runtime.artifact.graph import check_graph
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
@@ -93,7 +94,9 @@ def _captured(
     more ways, and says best what is wrong."""
     for strict in (False, True):
         with suppress(Exception):
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            plain = without_groups(program)
+            return program if plain is None else _captured(plain, inputs, shapes)
     return None
 
 
