@@ -12,7 +12,7 @@ weights of one image, (O, I), of a transposed convolution (I, O).
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ def without_groups(program: torch.export.ExportedProgram) -> nn.Module | None:
         _rewrite(node)
     for node in module.graph.nodes:
         _rewrite_squares(node)
+        if node.target is _ATEN._assert_tensor_metadata.default:
+            module.graph.erase_node(node)  # it would keep the weights that it looks at
     module.graph.eliminate_dead_code()
     module.recompile()
     return _Called(module)
@@ -210,40 +212,34 @@ def _sum_of_squares(
     return made[..., None, None, None] if keepdim else made
 
 
-def _unfolded(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: Any, stride: Any, padding: Any,
-    dilation: Any,
-) -> Tensor:  # fmt: skip
+def _unfolded(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: Any, **how: Any) -> Tensor:
     """x [1, B * I, H, W] -> [1, B * O, H', W'], by matrix products."""
     kernel = weight.shape[2:]
     rows = x.reshape(groups, weight.shape[1], *x.shape[2:])
-    columns = F.unfold(rows, kernel, dilation=dilation, padding=padding, stride=stride)
-    size = [
-        (length + 2 * p - d * (k - 1) - 1) // s + 1
-        for length, p, d, k, s in zip(
-            x.shape[2:], padding, dilation, kernel, stride, strict=True
-        )
-    ]  # fmt: skip
+    columns = F.unfold(rows, kernel, **how)
+    given = zip(x.shape[2:], kernel, how["stride"], how["padding"], how["dilation"], strict=True)
+    size = [(length + 2 * p - d * (k - 1) - 1) // s + 1 for length, k, s, p, d in given]
     made = weight.reshape(groups, -1, columns.shape[1]) @ columns
     return _with_bias(made.reshape(1, -1, *size), bias)
 
 
 def _unfolded_transposed(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: Any, stride: Any, padding: Any,
-    dilation: Any, output_padding: Any,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    groups: Any,
+    output_padding: Sequence[int],
+    **how: Any,
+) -> Tensor:
     """x [1, B * I, H, W] -> [1, B * O, H', W'], by matrix products."""
-    kernel = weight.shape[2:]
-    channels = x.shape[1] // groups
+    kernel, channels = weight.shape[2:], x.shape[1] // groups
     columns = weight.reshape(groups, channels, -1).mT @ x.reshape(groups, channels, -1)
-    size = [
-        (length - 1) * s - 2 * p + d * (k - 1) + o + 1
-        for length, s, p, d, k, o in zip(
-            x.shape[2:], stride, padding, dilation, kernel, output_padding, strict=True
-        )
-    ]
-    made = F.fold(columns, size, kernel, dilation=dilation, padding=padding, stride=stride)
-    return _with_bias(made.reshape(1, -1, *size), bias)
+    given = zip(x.shape[2:], kernel, how["stride"], how["padding"], how["dilation"], strict=True)
+    least = [(length - 1) * s - 2 * p + d * (k - 1) + 1 for length, k, s, p, d in given]
+    height, width = (a + b for a, b in zip(least, output_padding, strict=True))
+    made = F.fold(columns, (height, width), kernel, **how)
+    return _with_bias(made.reshape(1, -1, height, width), bias)
 
 
 def _with_bias(made: Tensor, bias: Tensor | None) -> Tensor:

@@ -95,9 +95,7 @@ class StyleGAN(nn.Module):
     def images(self, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """[B, C, H, W]; the noise that the network draws itself stands behind what it takes."""
         with GivenNormals(noise[self.given :]):
-            made = self.synthesis(
-                styles, *noise[: self.given], **self.options.synthesis_arguments
-            )
+            made = self.synthesis(styles, *noise[: self.given], **self.options.synthesis_arguments)
         return outputs_of(made, 1)[0]
 
     def _strength(self, truncation: Tensor) -> Tensor:
@@ -162,9 +160,7 @@ class StyleGAN(nn.Module):
         return [*given, *(shape[1:] for shape in drawn.shapes)], tuple(images.shape[1:])
 
 
-def _drawn(
-    counter: Counter, latent: tuple[int, ...], classes: int
-) -> tuple[Tensor, Tensor | None]:
+def _drawn(counter: Counter, latent: tuple[int, ...], classes: int) -> tuple[Tensor, Tensor | None]:
     """Latents and labels as `sample` draws them."""
     values = normals(counter, Stream.LATENT, torch.Size(latent).numel())
     labels = drawn_labels(classes, counter)

@@ -23,9 +23,7 @@ _COUNTS = ("output_dim", "z_dim", "num_classes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folder", type=Path, help=f"with {_CONFIG} and {' or '.join(_WEIGHTS)}"
-    )
+    parser.add_argument("folder", type=Path, help=f"with {_CONFIG} and {' or '.join(_WEIGHTS)}")
     parser.add_argument(
         "--network",
         default=_NETWORK,

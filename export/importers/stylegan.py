@@ -74,10 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load(args: argparse.Namespace) -> Imported:
     from export.stylegan import StyleOptions
 
-    networks = [
-        load_module(args.mapping, args.mapping_params, args.mapping_weights),
-        load_module(args.synthesis, args.synthesis_params, args.synthesis_weights),
-    ]
+    mapping = load_module(args.mapping, args.mapping_params, args.mapping_weights)
+    synthesis = load_module(args.synthesis, args.synthesis_params, args.synthesis_weights)
     style = StyleOptions(
         layers=args.layers,
         truncation_cutoff=args.truncation_cutoff,
@@ -93,7 +91,8 @@ def load(args: argparse.Namespace) -> Imported:
         },
     )
     return _imported(
-        *networks,
+        mapping,
+        synthesis,
         style,
         latent=args.latent,
         value_range=args.value_range,
