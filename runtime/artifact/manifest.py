@@ -25,7 +25,7 @@ PRIOR = "prior.npz"
 
 Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
-Prior = Literal["standard_normal", "gaussian_mixture", "none"]
+Prior = Literal["standard_normal", "truncated_normal", "gaussian_mixture", "none"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -172,7 +172,8 @@ class Manifest(Frozen):
     graphs: dict[str, Graph] = Field(min_length=1)
     prior: Prior = "standard_normal"
     """What `sample` draws latents from. `gaussian_mixture`: that of `prior.npz`
-    (`runtime.artifact.prior`); `none`: latents that another model makes, never sampled."""
+    (`runtime.artifact.prior`); `truncated_normal`: normals within [-2, 2], times the truncation
+    that the graph takes too; `none`: latents that another model makes, never sampled."""
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = Field(
         default=(1, 4, 16, 64), min_length=1
@@ -192,6 +193,9 @@ class Manifest(Frozen):
                 f"prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
                 f"found {self.prior} {'with' if PRIOR in self.files else 'without'} it"
             )
+        decoder = self.graphs.get("decode")
+        if self.prior == "truncated_normal" and not (decoder and decoder.input("truncation")):
+            raise ValueError("prior: truncated_normal: expected a decoder that takes a truncation")
         for name, graph in self.graphs.items():
             if "fp32" not in graph.files:
                 raise ValueError(f"{name}: expected an fp32 graph, the reference for all others")
