@@ -13,6 +13,7 @@ from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions
 from runtime.requests.request import Described, graph_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import LARGEST, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 
@@ -31,12 +32,14 @@ class Encode:
     posterior, by noise that depends on (seed, i) alone.
 
     An encoder that takes noise (a flow) gives draws only: it needs a seed. NotFiniteError names the
-    image for which an encoder gives what no decoder takes.
+    image for which an encoder gives what no decoder takes. `tile`: as in `Decode`; the mean and the
+    log variance of tiles are blended.
     """
 
     images: NDArray[Any]
     labels: Labels | None = None
     seed: int | None = None
+    tile: int | None = None
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
@@ -54,7 +57,7 @@ class Encode:
             posterior = Posterior(usable(first, start), usable(second, start, most=LARGEST))
             return posterior if seed is None else posterior.draw(seed, start)
 
-        return encoding(manifest, self.images, self.labels, seed, finish)
+        return encoding(manifest, self.images, self.labels, seed, finish, self.tile)
 
 
 def encoding(
@@ -63,9 +66,11 @@ def encoding(
     labels: Labels | None,
     seed: int | None,
     finish: Callable[[Tensors, int], T],
+    tile: int | None = None,
 ) -> Job[T]:
     """The job of encoding images; without a `seed`, noise is 0."""
     spec = graph_of(manifest, "encode")
+    tile = checked_tile(manifest, "encode", tile)
     checked, size = check_images("images", images, spec, manifest)
     count = len(checked)
     rest = conditions(
@@ -80,7 +85,7 @@ def encoding(
     def rows(start: int, stop: int) -> Inputs:
         return rest.rows(start, stop, {"images": checked[start:stop]})
 
-    return Job("encode", count, rows, finish, size)
+    return Job("encode", count, rows, finish, size, tile=tile)
 
 
 def takes_noise(manifest: Manifest) -> bool:
