@@ -155,7 +155,8 @@ def tile_edges(manifest: Manifest) -> range:
 
 def tiles_of(manifest: Manifest, graph: str, size: Size, tile: int) -> Tiles:
     """An image of a size in tiles of one of the `tile_edges`."""
-    known, step, chosen = manifest.graphs[graph].tiling, tile_edges(manifest).step, dict(size)
+    spec, step, chosen = manifest.graphs[graph], tile_edges(manifest).step, dict(size)
+    known = spec.tiling
     halo = 0 if known is None or not known.exact else -(-known.halo // step) * step
     # Tiles that are mostly overlap would be many: then rather a blend.
     exact = known is not None and known.exact and 4 * halo <= tile
@@ -164,21 +165,22 @@ def tiles_of(manifest: Manifest, graph: str, size: Size, tile: int) -> Tiles:
         cuts(chosen[name], tile, overlap, manifest.axes[name].multiple_of) for name in SIZE_AXES
     )
     chosen |= {"height": height.length, "width": width.length}
-    return Tiles(height, width, tuple(chosen.items()), blended=not exact)
+    # Between two codes there is none.
+    blended = not exact and spec.output("codes") is None
+    return Tiles(height, width, tuple(chosen.items()), blended)
 
 
 def joined(made: NDArray[Any], tensor: TensorSpec, tiles: Tiles, size: Size) -> NDArray[Any]:
     """The images [n, ...] of their tiles [n * len(tiles), ...].
 
-    Blended in float32, and rounded half to even where they are pixels; codes are never blended.
+    Blended in float32, and rounded half to even where they are pixels.
     """
     each, shape = len(tiles), tensor.at(size)
     count = len(made) // each
     images = np.empty((count, *shape), made.dtype)
-    blended = tiles.blended and tensor.dtype != "int64"
-    weights = tiles.weights(tensor.shape) if blended else []
+    weights = tiles.weights(tensor.shape) if tiles.blended else []
     for image, parts in zip(images, made.reshape(count, each, *made.shape[1:]), strict=True):
-        if blended:
+        if tiles.blended:
             total = np.zeros(shape, np.float32)
             for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
                 total[tiles.box(tensor.shape, number)] += part * weight
