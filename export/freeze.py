@@ -18,6 +18,7 @@ from export.convert import to_onnx
 from export.draft import Draft
 from export.modules import GraphModule
 from export.parity import measure, run_torch
+from export.tiling import tilings
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
 from runtime.artifact.reading import Artifact
@@ -80,6 +81,7 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
         )
         golden = _golden(backend, _golden_inputs(draft, modules, artifact, smallest))
         added = {GOLDEN: encode_npz(golden)}
+        tiling = tilings(artifact, backend)
         logger.info("drawing the sheet of the card")
         sheet = sample_sheet(artifact, backend)
         if sheet is not None:
@@ -88,7 +90,7 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
         backend.close()
     if draft.options.neighbours is not None:
         added[NEIGHBOURS] = draft.options.neighbours
-    frozen = draft.artifact(files | added, batches, parity)
+    frozen = draft.artifact(files | added, batches, parity, tiling)
     return with_variants(frozen, draft.options.precisions)
 
 

@@ -157,9 +157,9 @@ def tiles_of(manifest: Manifest, graph: str, size: Size, tile: int) -> Tiles:
     """An image of a size in tiles of one of the `tile_edges`."""
     spec, step, chosen = manifest.graphs[graph], tile_edges(manifest).step, dict(size)
     known = spec.tiling
-    halo = 0 if known is None or not known.exact else -(-known.halo // step) * step
+    halo = -(-known.halo // step) * step if known is not None and known.exact else tile
     # Tiles that are mostly overlap would be many: then rather a blend.
-    exact = known is not None and known.exact and 4 * halo <= tile
+    exact = 4 * halo <= tile
     overlap = 2 * halo if exact else max(step, tile // _OVERLAP_SHARE // step * step)
     height, width = (
         cuts(chosen[name], tile, overlap, manifest.axes[name].multiple_of) for name in SIZE_AXES
