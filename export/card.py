@@ -59,8 +59,8 @@ Names are looked up in the folder `$LATENTSERVE_ARTIFACTS`, `artifacts/` unless 
 
 {figures}{neighbours}## How exact it is
 
-The fp32 graphs against the torch modules they come from, on seeded latents, run by ONNX Runtime
-on a CPU. Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
+The fp32 graphs on seeded inputs, run by ONNX Runtime on a CPU. Compared with: {references}.
+Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
 {reduced}
 {parity}
 {left_out}"""
@@ -118,6 +118,7 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
         origin=_origin(provenance),
         figures=_figures(provenance.figures),
         neighbours=_NEIGHBOURS if neighbours else "",
+        references=_references(manifest.parity),
         levels=MAX_LEVELS,
         tolerance=FLOAT_TOLERANCE,
         reduced=_reduced(manifest),
@@ -240,6 +241,11 @@ def _parity(parity: Iterable[Parity]) -> str:
         for row in parity
     )
     return _table(header, rows)
+
+
+def _references(parity: Iterable[Parity]) -> str:
+    found = dict.fromkeys(row.reference for row in parity if row.precision == "fp32")
+    return ", ".join(found) or "nothing"
 
 
 def _reduced(manifest: Manifest) -> str:

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from export.causes import described_error, first_cause
-from runtime.artifact.graph import check_graph
+from export.graphs import finished
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
 from runtime.artifact.tensors import GraphSpec
-from runtime.errors import ArtifactError, ExportError
+from runtime.errors import ExportError
 
 OPSET = 20
 _BFLOAT16 = onnx.TensorProto.BFLOAT16
@@ -73,16 +73,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             f"{spec.file}: expected arithmetic in float32, found bfloat16: take autocast and "
             ".bfloat16() out of forward (variants in reduced precision are made from the graph)"
         )
-    _strip(model)
-    data = model.SerializeToString(deterministic=True)
-    sizes = [tuple((n, getattr(a, which)) for n, a in axes.items()) for which in ("default", "min")]
-    try:
-        check_graph(data, spec, sizes)
-    except ArtifactError as error:
-        raise ExportError(
-            f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
-        ) from error
-    return data
+    return finished(model, spec, axes, "the module")
 
 
 def _captured(
@@ -116,28 +107,6 @@ def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int
                 free[position] = units[name] if steps == 1 else steps * units[name]
         shapes.append(free)
     return tuple(shapes)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    # The exporter notes stack traces, with paths of this machine, on everything.
-    graph = model.graph
-    for part in (
-        model,
-        graph,
-        *graph.node,
-        *graph.initializer,
-        *graph.value_info,
-        *graph.input,
-        *graph.output,
-    ):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-
-
-def _hint(error: ArtifactError) -> str:
-    if "Random" in error.reason or "Bernoulli" in error.reason:
-        return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
-    return ""
 
 
 @contextmanager

@@ -226,7 +226,7 @@ class Model:
         `Encoding`: one latent an image, and its codes where there is a codebook. `tile`: see
         `Encode`.
         """
-        return self.submit(Encode(images, labels, seed, tile)).result()
+        return self.submit(Encode(images, labels, seed, tile=tile)).result()
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
@@ -286,6 +286,16 @@ class Model:
     def window(self, job: Job[Any]) -> int:
         """Images of a job that `parts` has submitted at a time, at most."""
         return (2 * self.runners + 1) * self.run_rows(job)
+
+    def seconds(self, job: Job[Any]) -> float:
+        """About how long the engine works on a job, by what it took when the model was loaded; 0
+        where that is not known."""
+        run = self._job(job)
+        seconds = self._capacity.needs(run.graph, run.size).seconds * run.count
+        if job.then is not None:  # the job that follows decodes what this one encodes
+            main = self._capacity.needs(self.manifest.main_graph, job.size)
+            seconds += main.seconds * job.count
+        return seconds
 
     @property
     def queued(self) -> int:

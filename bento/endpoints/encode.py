@@ -42,7 +42,7 @@ async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(EncodeOptions)
     model = x.model(options.model)
     canvas = await upload.canvas(model.manifest, "encode", options.size, options.tile)
-    job = Encode(canvas.images, options.labels, options.seed, options.tile).job(model)
+    job = Encode(canvas.images, options.labels, options.seed, tile=options.tile).job(model)
     x.check_count("images", job.count)
     reply = x.format(options.format, ARRAY_REPLIES)
     latent = model.manifest.latent

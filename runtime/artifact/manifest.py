@@ -128,8 +128,7 @@ class Graph(Frozen, Signature):
 
 
 class Parity(Frozen):
-    """How far a graph was, over seeded inputs, from the torch module it came from, or in reduced
-    precision from the fp32 graph.
+    """How far a graph was, over seeded inputs, from its `reference`.
 
     Where the graph gives images, in grey levels, with the standard deviation of the images compared
     (parity on flat images proves little); elsewhere in the outputs' own unit, without it.
@@ -145,6 +144,15 @@ class Parity(Frozen):
     """Images compared, where they were many: in reduced precision."""
     sizes: tuple[tuple[int, ...], ...] = ()
     """Values of the named axes that were compared, where there are any."""
+    compared_with: str | None = None
+    """Where that is neither the torch module that it came from nor, in reduced precision, the fp32
+    graph."""
+
+    @property
+    def reference(self) -> str:
+        """What the graph was compared with."""
+        known = "the torch module" if self.precision == "fp32" else "the fp32 graph"
+        return self.compared_with or known
 
 
 class Provenance(Frozen):
