@@ -97,6 +97,6 @@ def test_command_prints_and_writes_the_figures(
     printed = capsys.readouterr().out
     assert "209.3 M" in printed
     assert "3362.3 M" in printed
-    record = json.loads((tmp_path / "networks.json").read_text())
+    record = json.loads((tmp_path / "references.json").read_text())
     assert record["figures"]["vae32 decode"] == {"parameters": 1_108_787, "flops": 4_620_288}
     assert record["environment"]["cores"] >= 1
