@@ -280,6 +280,26 @@ def test_a_spool_whose_rows_are_lost_is_begun_again(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+def test_rows_without_a_line_are_cut_off(
+    sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    """A kill between a chunk's rows and its line, or in the middle of either."""
+    bulk(sized, tmp_path / "whole").run(Encoder(sized), find([pictures]).items)
+    with pytest.raises(StoppedError):
+        bulk(sized, tmp_path / "cut").run(Encoder(sized), find([pictures]).items, stopping(20))
+    (group, *_) = sorted((tmp_path / "cut" / ".open").iterdir())
+    kept = {*journalled(group)}
+    for file in (*group.glob("*.mean"), group / "64x64.mean"):
+        with file.open("ab") as end:
+            end.write(b"half a row")
+    with (group / "journal.jsonl").open("ab") as end:
+        end.write(b'{"skipped": [], "buck')
+    encoder = counting(sized)
+    bulk(sized, tmp_path / "cut").run(encoder, find([pictures]).items)
+    assert not kept & encoder.given.keys()
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
 def test_lines_that_were_cut_short_are_cut_off(
     sized: runtime.Model, pictures: Path, tmp_path: Path
 ) -> None:
