@@ -294,6 +294,10 @@ def test_rows_without_a_line_are_cut_off(
             end.write(b"half a row")
     with (group / "journal.jsonl").open("ab") as end:
         end.write(b'{"skipped": [], "buck')
+    with pytest.raises(StoppedError):
+        bulk(sized, tmp_path / "cut").run(Encoder(sized), find([pictures]).items, stopping(23))
+    assert kept < {*journalled(group)}
+    kept = {*journalled(group)}
     encoder = counting(sized)
     bulk(sized, tmp_path / "cut").run(encoder, find([pictures]).items)
     assert not kept & encoder.given.keys()
