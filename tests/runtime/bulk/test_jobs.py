@@ -111,6 +111,20 @@ def test_npz_in_halves(sized_artifact: Path, pictures: Path, tmp_path: Path) -> 
         assert full["keys"].tolist() == half["keys"].tolist()
 
 
+def test_tiles_where_they_are_asked_for(
+    sized_artifact: Path, sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    assert encode(sized_artifact, pictures, tmp_path / "a", "--size", "96x80") == 2
+    assert encode(sized_artifact, pictures, tmp_path / "b", "--size", "96x80", "--tile", 32) == 0
+    found = rows(tmp_path / "b")
+    spec = picture_spec(sized.manifest, "encode", (96, 80), (96, 80), tile=32)
+    item = next(iter(find([pictures]).items))
+    image = fit(open_image(item.read(1 << 20)), spec)
+    posterior = sized.encode(image[None], tile=32)
+    assert posterior.mean.shape == (1, 2, 48, 40)
+    np.testing.assert_allclose(found[item.key]["mean"], posterior.mean[0], atol=1e-4)
+
+
 def test_a_draw_depends_on_seed_and_key_alone(
     sized_artifact: Path, sized: runtime.Model, pictures: Path, tmp_path: Path
 ) -> None:
