@@ -1,6 +1,5 @@
 """Checks of a torch module before it is converted: does it keep to its signature?"""
 
-import logging
 from typing import Any
 
 import torch
@@ -14,21 +13,27 @@ from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
 
-logger = logging.getLogger(__name__)
-
 # A network without a bounded last layer overshoots its range a little; one whose range was
 # stated wrongly (0..255 for -1..1, say) leaves it nearly everywhere.
 _OVERSHOOT = 0.25
 _OVERSHOOT_SHARE = 0.05
+# Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
+_UNDERSHOOT = 0.05
 
 _REMEDIES = {"images": "state the ImageSpec that fits"}
 
 
 def check_module(
-    graph: str, module: GraphModule, spec: GraphSpec, inputs: Tensors, size: Size = ()
+    graph: str,
+    module: GraphModule,
+    spec: GraphSpec,
+    inputs: Tensors,
+    size: Size = (),
+    *,
+    ranged: bool = True,
 ) -> None:
     """Raise ExportError unless the user's module gives finite floats of the signature's shapes,
-    images within the value range, and the same on a second call.
+    images within the value range (where `ranged`), and the same on a second call.
 
     `inputs` are those of the graph; the module is given floats, as it will be.
     """
@@ -41,7 +46,7 @@ def check_module(
     rows = len(given[0])
     for tensor, made in zip(spec.outputs, outputs, strict=True):
         _check_output(graph, tensor, made, rows, size)
-        if tensor.role == "images":
+        if tensor.role == "images" and ranged:
             _check_range(graph, made, module)
     first_is_pixels = spec.outputs[0].dtype == "uint8"
     for one, other in zip(outputs, _call(graph, module, given, spec), strict=True):
@@ -71,12 +76,17 @@ def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
             f"{images.min().item():g} to {images.max().item():g} ({outside:.0%} of them far "
             "outside): state the range the module really gives as ImageSpec.value_range"
         )
-    if images.min() > (low + high) / 2:
-        logger.warning(
-            "%s: no pixel of %d images is darker than mid-grey: values from %g to %g in the "
-            "stated range [%g, %g]; is ImageSpec.value_range right?",
-            graph, len(images), images.min(), images.max(), low, high,
-        )  # fmt: skip
+    least, most, middle = images.min().item(), images.max().item(), (low + high) / 2
+    # Of constant images nothing can be said; a network without a bounded last layer may go a little
+    # below black.
+    nearly = least >= middle - _UNDERSHOOT * module.span and most > middle + module.span / 4
+    if nearly or middle <= least < most:
+        raise ExportError(
+            f"{graph}: images: expected values in all of [{low:g}, {high:g}], found {least:g} to "
+            f"{most:g} in {len(images)} images, nothing darker than mid-grey: state the range the "
+            f"module really gives as ImageSpec.value_range (--value-range), likely {middle:g} to "
+            f"{high:g}; where its images are so bright indeed, any_range=True (--any-range)"
+        )
 
 
 def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec) -> tuple[Any, ...]:

@@ -60,7 +60,8 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
     checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
     for name, inputs in _inputs(draft, modules, checked, _CHECK_SEED, smallest).items():
         logger.info("%s: checking the module on %d images", name, checked)
-        check_module(name, modules[name], draft.graphs[name], inputs, smallest)
+        ranged = not draft.options.any_range
+        check_module(name, modules[name], draft.graphs[name], inputs, smallest, ranged=ranged)
 
     files: dict[str, bytes] = {}
     for name, spec in draft.graphs.items():

@@ -27,7 +27,8 @@ class ExportOptions:
     them. `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than
-    `runtime.artifact.golden` allows; the card says why. `neighbours`: a PNG for the model card,
+    `runtime.artifact.golden` allows; the card says why. `any_range`: images are not looked at for
+    whether they are of `image.value_range`. `neighbours`: a PNG for the model card,
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
     """
 
@@ -49,6 +50,7 @@ class ExportOptions:
     precisions: Sequence[Reduced] = REDUCED
     provenance: Provenance | None = None
     licence: str = "not stated"
+    any_range: bool = False
     neighbours: bytes | None = None
 
     def __post_init__(self) -> None:
