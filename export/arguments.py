@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -17,11 +17,14 @@ from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
 
-def precisions(text: str) -> tuple[Reduced, ...]:
+def precisions(text: str) -> tuple[Reduced, ...] | Literal["auto"]:
+    if text == "auto":
+        return "auto"
     names = [] if text == "none" else [name.strip() for name in text.split(",")]
     if not set(names) <= set(REDUCED):
-        raise argparse.ArgumentTypeError(f"expected fp16, bf16, both or none, found {text!r}")
-    return tuple(precision for precision in REDUCED if precision in names)
+        raise argparse.ArgumentTypeError(f"expected auto, fp16, bf16, both or none, found {text!r}")
+    found: tuple[Reduced, ...] = tuple(p for p in REDUCED if p in names)
+    return found
 
 
 def shape(text: str) -> tuple[int, ...]:
@@ -170,10 +173,13 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_precisions(parser: argparse.ArgumentParser) -> None:
+def add_precisions(
+    parser: argparse.ArgumentParser, default: Sequence[Reduced] | Literal["auto"] = "auto"
+) -> None:
     parser.add_argument(
         "--precisions",
         type=precisions,
-        default=REDUCED,
-        help="tried beside fp32: fp16,bf16 (default), or none",
+        default=default,
+        help="tried beside fp32: fp16,bf16, none, or auto: both where there is a GPU"
+        + (" (default)" if default == "auto" else "; default: both"),
     )

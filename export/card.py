@@ -129,7 +129,7 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
 
 def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     image, labels = manifest.image(), manifest.labels
-    pixels = "grey" if image.channels == 1 else "RGB"
+    pixels = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}[image.channels]
     yield "kind", manifest.kind
     yield "images", f"{image.height} x {image.width} (height x width), {pixels}"
     for name, axis in manifest.axes.items():

@@ -63,7 +63,11 @@ def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Si
     if tensor.role == "images":
         shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
     remedy = _REMEDIES.get(tensor.role, "flatten or reshape it")
-    _check_tensor(f"{graph}: {tensor.name}", made, (rows, *shape), axes, remedy)
+    what = f"{graph}: {tensor.name}"
+    if tensor.role == "codes":
+        _check_codes(what, made, (rows, *shape))
+    else:
+        _check_tensor(what, made, (rows, *shape), axes, remedy)
 
 
 def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
@@ -114,6 +118,15 @@ def _check_tensor(what: str, value: Any, shape: tuple[int, ...], axes: str, reme
         raise ExportError(
             f"{what}: expected finite values, found NaN or infinity in rows {rows} of "
             f"{len(value)}: check the weights (a diverged training, or none loaded)"
+        )
+
+
+def _check_codes(what: str, value: Any, shape: tuple[int, ...]) -> None:
+    whole = isinstance(value, Tensor) and not value.is_floating_point()
+    if not whole or value.shape != shape:
+        raise ExportError(
+            f"{what}: expected integers of shape {list(shape)} (B, *codes), found "
+            f"{described(value)}: state ExportOptions.codes, or reshape them"
         )
 
 

@@ -50,6 +50,8 @@ class GraphModule(nn.Module):
         return planes * (self.span / 255.0) + self.low
 
     def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
+        if spec.dtype == "int64":
+            return tensor.to(torch.int64)
         floats = tensor.to(torch.float32)
         if spec.role == "log_variance":
             return floats.clamp(*LOG_VARIANCE)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from runtime.artifact.manifest import REDUCED, Axis, Prior, Provenance, Reduced, check_name
+from runtime.artifact.manifest import Axis, Prior, Provenance, Reduced, check_name
 from runtime.artifact.size import Dim
+from runtime.artifact.tensors import Role
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
@@ -24,7 +25,9 @@ class ExportOptions:
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
     before the noise. `takes_mask`: a translator takes a mask behind the images. `prior`: `none`
     where another model makes the latents. `labels`: the class names by index, where a module takes
-    them. `version`: the next free integer unless given. `precisions` are tried for the decoder
+    them. `encode_gives`: what an encoder without noise gives, `("mean", "log_variance")`,
+    `("latents",)` where it has no variance, or `("latents", "codes")`, codes int64 [B, *`codes`].
+    `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than
     `runtime.artifact.golden` allows; the card says why. `any_range`: images are not looked at for
@@ -46,8 +49,10 @@ class ExportOptions:
     labels: Sequence[str] | None = None
     encode_takes_labels: bool = False
     encode_takes_noise: bool = False
+    encode_gives: Sequence[Role] = ("mean", "log_variance")
+    codes: Sequence[Dim] = ()
     batches: Sequence[int] = (1, 4, 16, 64)
-    precisions: Sequence[Reduced] = REDUCED
+    precisions: Sequence[Reduced] | Literal["auto"] = "auto"
     provenance: Provenance | None = None
     licence: str = "not stated"
     any_range: bool = False

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.causes import described_error
-from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
+from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS, differences
 from runtime.artifact.manifest import Parity
 from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Backend, Tensors
@@ -35,9 +35,9 @@ def measure(
     expected = [run_torch(module, inputs, spec) for inputs in cases]
     differences = np.concatenate(
         [
-            _difference(spec, tensor.name, ours, theirs).ravel()
+            difference.ravel()
             for ours, theirs in zip(found, expected, strict=True)
-            for tensor in spec.outputs
+            for difference in _differences(spec, ours, theirs).values()
         ]
     )
     maximum, mean = float(differences.max()), float(differences.mean())
@@ -66,13 +66,13 @@ def _check_rows(
     size = batch_size(inputs)
     for row in sorted(set(np.linspace(0, size - 1, _SINGLE_ROWS, dtype=int).tolist())):
         alone = backend.run(graph, {name: array[row : row + 1] for name, array in inputs.items()})
-        for tensor in spec.outputs:
-            whole = {tensor.name: outputs[tensor.name][row : row + 1]}
-            difference = float(_difference(spec, tensor.name, alone, whole).max())
+        whole = {name: array[row : row + 1] for name, array in outputs.items()}
+        for name, found in _differences(spec, alone, whole).items():
+            difference = float(found.max())
             if not difference <= _allowed(spec):
                 raise ExportError(
                     f"{spec.file}: row {row} of {size} comes out differently alone: expected "
-                    f"{tensor.name} within {_stated(spec)}, found {difference:g}: the module lets "
+                    f"{name} within {_stated(spec)}, found {difference:g}: the module lets "
                     "one row depend on the others in its batch (batch statistics?), which no "
                     "reproducible sampling can serve"
                 )
@@ -98,16 +98,16 @@ def batch_size(inputs: Tensors) -> int:
     return len(next(iter(inputs.values())))
 
 
-def _difference(
-    spec: GraphSpec, name: str, found: Tensors, expected: Tensors
-) -> NDArray[np.float64]:
-    a, b = found[name], expected[name]
-    if a.shape != b.shape:
-        raise ExportError(
-            f"{spec.file}: {name}: expected shape {list(b.shape)}, found {list(a.shape)}: the "
-            "module does not give one row for each of its batch"
-        )
-    return np.abs(a.astype(np.float64) - b)
+def _differences(
+    spec: GraphSpec, found: Tensors, expected: Tensors
+) -> dict[str, NDArray[np.float64]]:
+    for name, array in expected.items():
+        if found[name].shape != array.shape:
+            raise ExportError(
+                f"{spec.file}: {name}: expected shape {list(array.shape)}, found "
+                f"{list(found[name].shape)}: the module does not give one row for each of its batch"
+            )
+    return differences(spec, found, expected)
 
 
 def _allowed(spec: GraphSpec) -> float:

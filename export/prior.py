@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from export.card import NEIGHBOURS, SHEET, sample_sheet
 from export.variants import with_variants, without_variants
 from export.write import choose_version, write
-from runtime.artifact.manifest import PRIOR, REDUCED, Manifest, Reduced
+from runtime.artifact.manifest import PRIOR, Manifest, Reduced
 from runtime.artifact.prior import Mixture, standard_normal_log_density
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines.onnxruntime import open_reference
@@ -46,7 +46,7 @@ def add_prior(
     labels: Labels | None = None,
     components: int = COMPONENTS,
     seed: int = 0,
-    precisions: Sequence[Reduced] = REDUCED,
+    precisions: Sequence[Reduced] | Literal["auto"] = "auto",
     figures: Mapping[str, float] | None = None,
     neighbours: bytes | None = None,
 ) -> Path:

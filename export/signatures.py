@@ -43,12 +43,16 @@ def decoder_spec(options: ExportOptions) -> GraphSpec:
 
 
 def encoder_spec(options: ExportOptions) -> GraphSpec:
-    """Images (and labels, noise) -> the moments of a normal, or latents and their log density."""
+    """Images (and labels, noise) -> the moments of a normal, latents and their log density, or
+    latents alone, with their codes where there is a codebook."""
     inputs = [_images(options)]
     if options.encode_takes_labels:
         inputs.append(_tensor("labels", "int64"))
     outputs: tuple[TensorSpec, ...] = tuple(
-        _tensor(role, shape=options.latent_shape) for role in ("mean", "log_variance")
+        _tensor("codes", "int64", tuple(options.codes))
+        if role == "codes"
+        else _tensor(role, shape=options.latent_shape)
+        for role in options.encode_gives
     )
     if options.encode_takes_noise:
         inputs.append(_tensor("noise", shape=options.latent_shape))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from runtime.artifact.manifest import REDUCED, Manifest, Parity, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.backend import Backend, Tensors
+from runtime.engines.nvidia.devices import gpus
 from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ArtifactError, EngineError, ExportError
 from runtime.machine import cores
@@ -45,6 +46,13 @@ def add_variants(
     return write(folder, with_variants(numbered, precisions, images=images))
 
 
+def chosen_precisions(precisions: Sequence[Reduced] | Literal["auto"]) -> Sequence[Reduced]:
+    """Those to try. `auto`: all where there is a GPU; CPU engines make their own from fp32."""
+    if precisions == "auto":
+        return REDUCED if gpus() else ()
+    return precisions
+
+
 def without_variants(artifact: Artifact) -> Artifact:
     """The artifact with every graph in fp32 alone."""
     manifest = artifact.manifest
@@ -63,7 +71,10 @@ def without_variants(artifact: Artifact) -> Artifact:
 
 
 def with_variants(
-    artifact: Artifact, precisions: Sequence[Reduced], *, images: int = REDUCED_IMAGES
+    artifact: Artifact,
+    precisions: Sequence[Reduced] | Literal["auto"],
+    *,
+    images: int = REDUCED_IMAGES,
 ) -> Artifact:
     """The artifact with its main graph in each of `precisions` as well, as far as the images stay
     near those of the fp32 graph over so many seeded inputs, or as many as their cost allows
@@ -75,6 +86,7 @@ def with_variants(
     manifest = artifact.manifest
     main, size = manifest.main_graph, manifest.smallest_size
     graph = manifest.graphs[main]
+    precisions = chosen_precisions(precisions)
     if not precisions or not graph.gives_pixels:
         return artifact
     images = affordable(artifact.bounds[main], images, size)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runtime.requests.reconstruct import Reconstruct as Reconstruct
     from runtime.requests.sample import Sample as Sample
     from runtime.requests.translate import Translate as Translate
+    from runtime.sampling.posterior import Encoding as Encoding
     from runtime.sampling.posterior import Posterior as Posterior
     from runtime.sampling.posterior import PosteriorDraw as PosteriorDraw
 
@@ -44,6 +45,7 @@ _MODULES = {
     "ArtifactError": "errors",
     "Decode": "requests.decode",
     "Encode": "requests.encode",
+    "Encoding": "sampling.posterior",
     "EngineError": "errors",
     "ImageSpec": "images",
     "InputError": "errors",

@@ -23,7 +23,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
 from runtime.requests.decode import Decode
-from runtime.requests.encode import Encode
+from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
 from runtime.requests.manifold import Manifold
 from runtime.requests.reconstruct import Reconstruct
@@ -199,8 +199,9 @@ class Model:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
         return self.submit(Decode(latents, labels, seed, truncation, size)).result()
 
+    # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
     @overload
-    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior: ...
+    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior | Any: ...
     @overload
     def encode(
         self, images: NDArray[Any], labels: Labels | None = None, *, seed: int
@@ -208,12 +209,13 @@ class Model:
 
     def encode(
         self, images: NDArray[Any], labels: Labels | None = None, *, seed: int | None = None
-    ) -> Posterior | PosteriorDraw:
+    ) -> Encoded:
         """The posterior of uint8 images of a size that the model takes: its mean and log variance,
         or with a `seed` one latent drawn from each image's, and its log density.
 
         Draw i depends on (image i, its label, seed, i) alone. Where the encoder takes noise
-        (a flow), there is no mean, and a seed is needed.
+        (a flow), there is no mean, and a seed is needed. An encoder without a posterior gives an
+        `Encoding`: one latent an image, and its codes where there is a codebook.
         """
         return self.submit(Encode(images, labels, seed)).result()
 

@@ -25,13 +25,15 @@ class EncodeOptions(Options):
     seed: Seed | None = Field(
         default=None,
         description="Draw a latent of each posterior, with its log density, instead of its mean "
-        "and log variance. Models whose encoder takes noise need it.",
+        "and log variance. Models whose encoder takes noise need it; those whose encoder has no "
+        "variance refuse it.",
     )
     format: Annotated[str, OneOf(tuple(ARRAY_REPLIES))] | None = Field(
         default=None,
         description="Wins over the Accept header; `json` without either. `npy` holds the means, "
         "`npz` the arrays `mean` and `log_variance`; with a `seed` the latents, and the arrays "
-        "`latents` and `log_density`.",
+        "`latents` and `log_density`. An encoder without a posterior gives `latents`, and `codes` "
+        "where it has a codebook.",
     )
 
 

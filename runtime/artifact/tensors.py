@@ -23,6 +23,7 @@ Role = Literal[
     "mean",
     "log_variance",
     "log_density",
+    "codes",
 ]
 
 
@@ -117,13 +118,23 @@ SIGNATURES: dict[str, _Roles] = {
     "encode": _Roles(
         "images",
         ("labels", "noise"),
-        (("mean", "log_variance"), ("latents", "log_density")),
+        (
+            ("mean", "log_variance"),
+            ("latents", "log_density"),
+            ("latents",),
+            ("latents", "codes"),
+        ),
     ),
     "translate": _Roles("images", ("mask", "labels", "truncation", "noise"), (("images",),)),
 }
 """The graphs that the runtime knows. Only noise may occur several times."""
 
-_DTYPES: dict[Role, Dtype] = {"labels": "int64", "images": "uint8", "mask": "uint8"}
+_DTYPES: dict[Role, Dtype] = {
+    "labels": "int64",
+    "images": "uint8",
+    "mask": "uint8",
+    "codes": "int64",
+}
 _SCALARS: tuple[Role, ...] = ("labels", "truncation", "log_density")
 
 
@@ -172,7 +183,7 @@ def _check_tensor(graph: str, tensor: TensorSpec) -> None:
             f"{graph}: {tensor.name} ({tensor.role}): expected {dtype} with {rank} axes beside the "
             f"batch, found {tensor.dtype} {list(tensor.shape)}"
         )
-    channels = {"images": (1, 3), "mask": (1,)}.get(tensor.role)
+    channels = {"images": (1, 2, 3, 4), "mask": (1,)}.get(tensor.role)
     if channels is not None and tensor.shape[-1] not in channels:
         raise ValueError(
             f"{graph}: {tensor.name}: expected {' or '.join(map(str, channels))} channels, last, "

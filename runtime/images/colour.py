@@ -1,4 +1,5 @@
-"""Any mode of Pillow's, any transparency and any ICC profile -> grey or RGB in sRGB over black."""
+"""Any mode of Pillow's, any transparency and any ICC profile -> grey or RGB in sRGB, over black or
+with its alpha."""
 
 import io
 import logging
@@ -56,7 +57,8 @@ class Colours:
         return self.profile is None or _conversion(self.profile, mode) is None
 
     def flat(self, image: Image.Image, mode: str) -> Image.Image:
-        """The picture, or a part of it, in `mode` ("L" or "RGB")."""
+        """The picture, or a part of it, in `mode`: "L" or "RGB", laid over black; "LA" or "RGBA",
+        with its transparency."""
         image = image if self.levels is None else self.levels.grey(image)
         if self.levels is None and self.is_keyed:
             image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
@@ -66,6 +68,10 @@ class Colours:
         if alpha is not None:
             image = image.convert("L" if image.mode == "LA" else "RGB")
         image = self._in_srgb(image)
+        if mode in ("LA", "RGBA"):
+            image = image if image.mode == mode[:-1] else _opaque(image).convert(mode[:-1])
+            image.putalpha(Image.new("L", image.size, 255) if alpha is None else alpha)
+            return image
         if alpha is not None:
             over = alpha if image.mode == "L" else Image.merge("RGB", (alpha,) * 3)
             image = ImageChops.multiply(image, over)

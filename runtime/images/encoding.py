@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from runtime.errors import InputError
 from runtime.images import UInt8Array, to_picture
@@ -20,12 +21,14 @@ from runtime.images.png import encode_png
 @dataclass(frozen=True)
 class PictureFormat:
     """A format of single pictures: its media type, the suffixes of its files, the pixels that it
-    allows along one side, and Pillow's options; without these it is written here."""
+    allows along one side, and Pillow's options; without these it is written here. `opaque`: it has
+    no transparency, so that pictures are laid over black."""
 
     media_type: str
     suffixes: tuple[str, ...]
     max_side: int
     options: Mapping[str, Any] | None = None
+    opaque: bool = False
 
 
 # WebP is lossless here, as PNG is. JPEG is lossy, but keeps the full resolution of colour.
@@ -35,7 +38,7 @@ PICTURE_FORMATS: Mapping[str, PictureFormat] = {
         "image/webp", (".webp",), 16383, {"lossless": True, "quality": 20, "method": 0}
     ),
     "jpeg": PictureFormat(
-        "image/jpeg", (".jpg", ".jpeg"), 65500, {"quality": 92, "subsampling": 0}
+        "image/jpeg", (".jpg", ".jpeg"), 65500, {"quality": 92, "subsampling": 0}, opaque=True
     ),
 }
 """All that a picture format needs: the command line and the service read it here."""
@@ -69,11 +72,16 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 def encode_image(image: UInt8Array, picture_format: str = "png") -> bytes:
     """One uint8 image [H, W, C] in one of `PICTURE_FORMATS`."""
-    options = PICTURE_FORMATS[picture_format].options
-    if options is None:
+    kind = PICTURE_FORMATS[picture_format]
+    if kind.options is None:
         return encode_png(image)
+    picture = to_picture(image)
+    if kind.opaque and picture.mode in ("LA", "RGBA"):
+        black = Image.new(picture.mode, picture.size, (*[0] * (image.shape[-1] - 1), 255))
+        picture = Image.alpha_composite(black.convert("RGBA"), picture.convert("RGBA"))
+        picture = picture.convert("L" if image.shape[-1] == 2 else "RGB")
     buffer = io.BytesIO()
-    to_picture(image).save(buffer, picture_format, **options)
+    picture.save(buffer, picture_format, **kind.options)
     return buffer.getvalue()
 
 

@@ -1,6 +1,7 @@
 """Pixel conventions: the sizes and value ranges that training and serving share.
 
-Shapes: H height, W width, C channels (1 grey, 3 RGB). Callers hold uint8 pixels.
+Shapes: H height, W width, C channels (1 grey, 2 grey and alpha, 3 RGB, 4 RGBA). Callers hold uint8
+pixels.
 """
 
 import math
@@ -13,6 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
+
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Channels -> Pillow's name for such images."""
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -32,7 +37,7 @@ class ImageSpec(BaseModel):
 
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
-    channels: Literal[1, 3]
+    channels: Literal[1, 2, 3, 4]
     value_range: Annotated[tuple[float, float], AfterValidator(_ordered)] = (-1.0, 1.0)
 
     @property
@@ -42,8 +47,8 @@ class ImageSpec(BaseModel):
 
     @property
     def mode(self) -> str:
-        """Pillow's name for this kind of image: "L" or "RGB"."""
-        return "L" if self.channels == 1 else "RGB"
+        """Pillow's name for this kind of image: "L", "LA", "RGB" or "RGBA"."""
+        return MODES[self.channels]
 
 
 def to_float(images: UInt8Array, spec: ImageSpec) -> Float32Array:

@@ -16,13 +16,13 @@ from runtime.images import UInt8Array
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_FILTER, _UP = 0, 2
-_COLOUR_TYPE = {1: 0, 3: 2}
+_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _LEVEL = 1
 
 
 def encode_png(image: UInt8Array) -> bytes:
-    """A uint8 image [H, W, C], grey (C = 1) or RGB (C = 3), as a lossless 8-bit PNG. The same image
-    gives the same bytes."""
+    """A uint8 image [H, W, C] of 1 to 4 channels (`runtime.images.pixels.MODES`) as a lossless
+    8-bit PNG. The same image gives the same bytes."""
     height, width, channels = image.shape
     pixels = image.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)

@@ -1,4 +1,4 @@
-"""Encode: the posterior of images, or a draw from it."""
+"""Encode: the posterior of images, a draw from it, or their one latent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
-from runtime.requests.checks import Labels, check_images, check_seed
+from runtime.requests.checks import Labels, check_images, check_seed, short
 from runtime.requests.inputs import checked_labels, conditions
 from runtime.requests.request import Described, graph_of
-from runtime.sampling.posterior import LARGEST, Posterior, PosteriorDraw, usable
+from runtime.sampling.posterior import LARGEST, Encoding, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 
-Encoded = Posterior | PosteriorDraw
+Encoded = Posterior | PosteriorDraw | Encoding
 
 T = TypeVar("T")
 
@@ -30,7 +30,8 @@ class Encode:
     """The posterior of images uint8 [n, H, W, C]; with a `seed` one latent drawn from each image's
     posterior, by noise that depends on (seed, i) alone.
 
-    An encoder that takes noise (a flow) gives draws only: it needs a seed. NotFiniteError names the
+    An encoder that takes noise (a flow) gives draws only: it needs a seed. One without a posterior
+    gives an `Encoding`, and takes no seed. NotFiniteError names the
     image for which an encoder gives what no decoder takes.
     """
 
@@ -40,7 +41,9 @@ class Encode:
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
-        noisy = takes_noise(manifest)
+        noisy, drawn = takes_noise(manifest), has_posterior(manifest)
+        if not drawn and self.seed is not None:
+            raise InputError("seed", "none: this encoder draws nothing", short(self.seed))
         if noisy and self.seed is None:
             expected = f"an integer in [0, {MAX_SEED}): this encoder draws latents"
             raise InputError("seed", expected, "none")
@@ -48,7 +51,10 @@ class Encode:
 
         def finish(outputs: Tensors, start: int) -> Encoded:
             # In the order that every encoder's signature has.
-            first, second = outputs.values()
+            first, *rest = outputs.values()
+            if not drawn:
+                return Encoding(usable(first, start), *rest)
+            (second,) = rest
             if noisy:
                 return PosteriorDraw(usable(first, start), usable(second, start, most=LARGEST))
             posterior = Posterior(usable(first, start), usable(second, start, most=LARGEST))
@@ -88,3 +94,10 @@ def takes_noise(manifest: Manifest) -> bool:
     returns these and their log density, not a mean and a log variance."""
     graph = manifest.graphs.get("encode")
     return graph is not None and graph.output("log_density") is not None
+
+
+def has_posterior(manifest: Manifest) -> bool:
+    """Whether the encoder gives a distribution: one that can be drawn from."""
+    graph = manifest.graphs.get("encode")
+    roles = ("log_variance", "log_density")
+    return graph is not None and any(graph.output(role) is not None for role in roles)

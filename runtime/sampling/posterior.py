@@ -1,4 +1,4 @@
-"""The output of an encoder: the posterior q(z|x) of images, or a draw from it.
+"""The output of an encoder: the posterior q(z|x) of images, a draw from it, or one latent alone.
 
 A normal posterior with diagonal covariance has a mean and a log variance, from which any number of
 latents can be drawn. The log variance is kept within LOG_VARIANCE: whatever an encoder says of a
@@ -11,6 +11,7 @@ Shapes: n images, `latent` the shape of one latent.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,24 @@ class PosteriorDraw:
 
     def arrays(self) -> dict[str, Float32Array]:
         return {"latents": self.latents, "log_density": self.log_density}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """The one latent of each image that an encoder without a posterior gives (vector quantisation,
+    a plain autoencoder)."""
+
+    latents: Float32Array
+    """[n, *latent]"""
+    codes: NDArray[np.int64] | None = None
+    """[n, *codes], the numbers of the codebook's entries, where there is a codebook."""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        codes = {} if self.codes is None else {"codes": self.codes}
+        return {"latents": self.latents, **codes}
 
 
 @dataclass(frozen=True, eq=False)

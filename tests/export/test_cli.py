@@ -164,7 +164,7 @@ def test_another_process_gives_the_same_bytes_and_the_next_version(
         ({"decoder": "their_broken_nets:Decoder"}, "cannot be imported: RuntimeError: no GPU here"),
         ({"decoder": "their_script:Decoder"}, "cannot be imported: SystemExit: usage"),
         ({"decoder": "their_nets:leaves", "params": None}, "SystemExit: 3"),
-        ({"image": "8x8x2"}, "--image, --value-range: channels: Input should be 1 or 3"),
+        ({"image": "8x8x5"}, "--image, --value-range: channels: Input should be 1, 2, 3 or 4"),
         ({"image": "8x8"}, "--image, --value-range: channels: Field required"),
         ({"value_range": "1 0"}, "expected (low, high) with low < high"),
         ({"latent": "2x8x9"}, "decode: images: expected a float tensor of shape [16, 3, 8, 8]"),
