@@ -49,18 +49,9 @@ def dims(text: str) -> tuple[Dim, ...]:
     return tuple(found)
 
 
-def axis(text: str) -> tuple[str, tuple[int, int, int]]:
-    """height=64:2048:8"""
-    match = re.fullmatch(r"([a-z][a-z_]*)=(\d+):(\d+):(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected height=64:2048:8, found {text!r}")
-    name, low, high, step = match.groups()
-    return name, (int(low), int(high), int(step))
-
-
 @dataclass(frozen=True)
 class SizeRange:
-    """The heights and widths that a request may choose; `step`: multiples of it."""
+    """The lengths of an axis that a request may choose: multiples of `step`."""
 
     min: int
     max: int
@@ -94,6 +85,15 @@ def free_axis(what: str, allowed: SizeRange, default: int, step: int = 1) -> Axi
         return Axis.model_validate(values | {"multiple_of": math.lcm(step, allowed.step)})
     except ValidationError as error:
         raise ExportError(f"{what}: {error.errors()[0]['msg']}") from error
+
+
+def axis(text: str) -> tuple[str, SizeRange]:
+    """height=64:2048:8"""
+    match = re.fullmatch(r"([a-z][a-z_]*)=(\d+):(\d+):(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected height=64:2048:8, found {text!r}")
+    name, low, high, step = match.groups()
+    return name, SizeRange(int(low), int(high), int(step))
 
 
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:

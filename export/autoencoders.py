@@ -6,11 +6,13 @@ Shapes: B batch, C channels of a latent, H and W of an image, h and w of a laten
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderTiny, VQModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
@@ -81,10 +83,13 @@ def scale_of(model: Autoencoder) -> Scale:
 def _number(config: Mapping[str, Any], key: str) -> float:
     value = config.get(key)
     value = 0.0 if value is None and key == "shift_factor" else value
-    usable = isinstance(value, int | float) and math.isfinite(value)
-    if not usable or (key == "scaling_factor" and not value):
-        raise ExportError(f"config.json: {key}: expected a number other than 0, found {value!r}")
-    return float(value)
+    if (
+        isinstance(value, int | float)
+        and math.isfinite(value)
+        and (value or key != "scaling_factor")
+    ):
+        return float(value)
+    raise ExportError(f"config.json: {key}: expected a number, a factor not 0, found {value!r}")
 
 
 def _numbers(config: Mapping[str, Any], key: str, channels: int) -> tuple[float, ...] | None:
@@ -111,20 +116,28 @@ def latent_channels(model: Autoencoder) -> int:
     return int(model.config["latent_channels"])
 
 
-def halves(model: Autoencoder) -> tuple[nn.Module, nn.Module, tuple[Role, ...]]:
-    """Its decoder and its encoder, and what the encoder gives."""
+class Halves(NamedTuple):
+    """An autoencoder's decoder, its encoder, and what the encoder gives."""
+
+    decoder: nn.Module
+    encoder: nn.Module
+    gives: tuple[Role, ...]
+
+
+def halves(model: Autoencoder) -> Halves:
+    """The modules to export, between images and the latents that pipelines exchange."""
     _unbranch(model)
     shift, factor = scale_of(model).factors()
     if isinstance(model, AutoencoderKL):
         decoder = nn.Sequential(model.post_quant_conv or nn.Identity(), model.decoder)
         encoder = nn.Sequential(model.encoder, model.quant_conv or nn.Identity())
-        kinds = _Decoder(decoder, shift, factor), _NormalEncoder(encoder, shift, factor)
-        return *kinds, ("mean", "log_variance")
+        normal = _NormalEncoder(encoder, shift, factor)
+        return Halves(_Decoder(decoder, shift, factor), normal, ("mean", "log_variance"))
     if isinstance(model, AutoencoderTiny):
-        kinds = _Decoder(model.decoder, shift, factor), _Encoder(model.encoder, shift, factor)
-        return *kinds, ("latents",)
-    kinds = _VectorDecoder(model, shift, factor), _VectorEncoder(model, shift, factor)
-    return *kinds, ("latents", "codes")
+        encoder = _Encoder(model.encoder, shift, factor)
+        return Halves(_Decoder(model.decoder, shift, factor), encoder, ("latents",))
+    vectors = _VectorDecoder(model, shift, factor), _VectorEncoder(model, shift, factor)
+    return Halves(*vectors, ("latents", "codes"))
 
 
 class _Scaled(nn.Module):

@@ -5,11 +5,12 @@ config's factors, inside the graphs. Height and width are free.
 """
 
 import argparse
+import inspect
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from export.arguments import SizeRange, free_axis, size
+from export.arguments import SizeRange, free_axis, image, size
 from export.causes import described_error
 from export.hub import ModelFolder, model_folder
 from export.importers.module import checksum
@@ -18,7 +19,6 @@ from export.weights import load_weights
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.artifact.size import Dim
 from runtime.errors import ExportError
-from runtime.images import ImageSpec
 
 if TYPE_CHECKING:
     from export.autoencoders import Autoencoder
@@ -70,7 +70,7 @@ def load(args: argparse.Namespace) -> Imported:
         encode_gives=gives,
         axes=axes,
         prior="none",
-        image=_image(model, axes),
+        image=image((axes["height"].default, axes["width"].default, _channels(model)), (-1.0, 1.0)),
         any_range=True,  # that of all of them, whatever a random latent gives
         name=args.name or _name(folder.model),
         out=args.out,
@@ -84,13 +84,16 @@ def load(args: argparse.Namespace) -> Imported:
 
 def _build(folder: ModelFolder, kind: "type[Autoencoder]") -> "Autoencoder":
     """The network with its weights, in float32: those in fp16 and bf16 are converted exactly."""
+    known = inspect.signature(kind.__init__).parameters
+    config = {name: value for name, value in folder.config.items() if name in known}
     try:
-        model = kind.from_config(dict(folder.config))
+        model = cast("Autoencoder", kind.from_config(config))
     except Exception as error:  # whatever a constructor raises for values that it does not expect
         raise ExportError(
             f"{folder.weights.with_name('config.json')}: {folder.kind} cannot be built: "
             f"{described_error(error)}"
         ) from error
+    _channels(model)
     load_weights(model, folder.kind, folder.weights, renamed=_renamed)
     return model
 
@@ -99,16 +102,14 @@ def _renamed(name: str) -> str:
     return _OLD_NAME.sub(lambda match: f"{match[1]}{_OLD[match[2]]}.", name)
 
 
-def _image(model: "Autoencoder", axes: Mapping[str, Axis]) -> ImageSpec:
-    channels = model.config["in_channels"], model.config["out_channels"]
-    if channels[0] != channels[1] or channels[0] not in (1, 2, 3, 4):
+def _channels(model: "Autoencoder") -> int:
+    given, made = model.config["in_channels"], model.config["out_channels"]
+    if given != made or given not in (1, 2, 3, 4):
         raise ExportError(
             "config.json: in_channels, out_channels: expected the same number of 1 to 4, found "
-            f"{channels[0]} and {channels[1]}"
+            f"{given} and {made}"
         )
-    return ImageSpec(
-        height=axes["height"].default, width=axes["width"].default, channels=channels[0]
-    )
+    return given
 
 
 def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -> dict[str, Axis]:
