@@ -51,8 +51,8 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     black where it is transparent (unless the model takes an alpha channel), turned upright by its
     EXIF tag, centre-cropped to the model's aspect ratio, and resized: by area averaging to shrink,
     by Lanczos to enlarge. Of numbers that are no bytes, the file's depth says which is white; for
-    floats it is 1, or the largest if that is more, and what is no number is black. Of several frames the
-    first is taken.
+    floats it is 1, or the largest if that is more, and what is no number is black. Of several
+    frames the first is taken.
 
     InputError if the file is damaged. Memory: the decoded picture (`MAX_PIXELS`) and little more;
     `image` may be fitted again, to another size.
