@@ -20,6 +20,7 @@ _OVERSHOOT_SHARE = 0.05
 # Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
 _UNDERSHOOT = 0.05
 
+_CHANNELS = (1, 2, 3, 4)
 _REMEDIES = {"images": "state the ImageSpec that fits"}
 
 
@@ -63,6 +64,10 @@ def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Si
     if tensor.role == "images":
         shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
     remedy = _REMEDIES.get(tensor.role, "flatten or reshape it")
+    if tensor.role == "images" and isinstance(made, Tensor) and made.ndim == 4:
+        channels = made.shape[1]
+        if channels != tensor.shape[-1] and channels in _CHANNELS:
+            remedy = f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"
     what = f"{graph}: {tensor.name}"
     if tensor.role == "codes":
         _check_codes(what, made, (rows, *shape))
@@ -97,6 +102,8 @@ def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec)
     try:
         with torch.inference_mode():
             return outputs_of(module.module(*given), len(spec.outputs))
+    except ExportError:  # of outputs that were chosen
+        raise
     except Exception as error:  # whatever a user's forward raises
         taken = ", ".join(
             f"{tensor.name} {list(array.shape)}"
@@ -104,7 +111,8 @@ def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec)
         )
         raise ExportError(
             f"{graph}: the module failed on {taken}: {described_error(error)} (forward is "
-            "called with these, by position, and its weights are float32, as they are)"
+            "called with these, by position, and its weights are float32, as they are; the batch "
+            "may have any size: instead of a fixed one, expand(len(x), ...), reshape(-1, ...))"
         ) from error
 
 
@@ -133,5 +141,6 @@ def _check_codes(what: str, value: Any, shape: tuple[int, ...]) -> None:
 def _random(graph: str, outputs: str, inputs: str) -> str:
     return (
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
-        "call: the module draws random numbers in eval mode; take the noise out of forward"
+        "call: the module draws random numbers in eval mode; take the noise out of forward, or "
+        "make it an input behind the others (ExportOptions.noise, --noise SHAPE)"
     )

@@ -136,7 +136,15 @@ def _strip(model: onnx.ModelProto) -> None:
 
 def _hint(error: ArtifactError) -> str:
     if "Random" in error.reason or "Bernoulli" in error.reason:
-        return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
+        return (
+            "; a graph holds no random numbers: take noise out of forward, or make it an input "
+            "(ExportOptions.noise, --noise SHAPE)"
+        )
+    if "free batch axis" in error.reason:
+        return (
+            "; forward takes the batch for a number, by a loop over it for example: let tensors "
+            "have it, by expand(len(x), ...) or reshape(-1, ...)"
+        )
     return ""
 
 
