@@ -96,6 +96,24 @@ def axis(text: str) -> tuple[str, SizeRange]:
     return name, SizeRange(int(low), int(high), int(step))
 
 
+def axes(
+    given: Sequence[tuple[str, SizeRange]], image: Sequence[int], size: SizeRange | None = None
+) -> dict[str, Axis]:
+    """The free axes that `axis` read, or `size_range` for height and width; the defaults of these
+    are those of the image."""
+    defaults: dict[str, int] = dict(zip(("height", "width"), image, strict=False))
+    ranges = dict(given)
+    if size is not None:
+        if ranges.keys() & defaults.keys():
+            raise ExportError("--size: expected it without --axis height or width, found both")
+        ranges |= dict.fromkeys(defaults, size)
+    return {
+        name: free_axis(f"{'--axis' if size is None else '--size'} {name}", allowed, default)
+        for name, allowed in ranges.items()
+        for default in [defaults.get(name, allowed.min)]
+    }
+
+
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
     fields = dict(zip(("height", "width", "channels"), shape, strict=False))
     try:

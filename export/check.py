@@ -1,13 +1,12 @@
-"""Checks of a torch module before it is converted: does it keep to its signature?"""
+"""Checks of a network before it is converted: does it keep to its signature?"""
 
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from export.causes import described_error
-from export.modules import GraphModule
-from export.outputs import described, outputs_of, wrong_outputs
+from export.options import ExportOptions
+from export.sources import Network, batch_size
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import Tensors
@@ -17,130 +16,113 @@ from runtime.errors import ExportError
 # stated wrongly (0..255 for -1..1, say) leaves it nearly everywhere.
 _OVERSHOOT = 0.25
 _OVERSHOOT_SHARE = 0.05
+
 # Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
 _UNDERSHOOT = 0.05
-
 _CHANNELS = (1, 2, 3, 4)
-_REMEDIES = {"images": "state the ImageSpec that fits"}
 
 
-def check_module(
+def check_network(
+    network: Network,
     graph: str,
-    module: GraphModule,
     spec: GraphSpec,
+    options: ExportOptions,
     inputs: Tensors,
     size: Size = (),
-    *,
-    ranged: bool = True,
 ) -> None:
-    """Raise ExportError unless the user's module gives finite floats of the signature's shapes,
-    images within the value range (where `ranged`), and the same on a second call.
+    """Raise ExportError unless the user's network gives finite floats of the signature's shapes,
+    images within the value range (unless `any_range`), and the same on a second call.
 
-    `inputs` are those of the graph; the module is given floats, as it will be.
+    `inputs` are those of the graph; the network is given floats, as it will be.
     """
-    with torch.inference_mode():
-        given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
-    outputs = _call(graph, module, given, spec)
-    wrong = wrong_outputs(graph, outputs, [tensor.name for tensor in spec.outputs])
-    if wrong:
-        raise ExportError(wrong)
-    rows = len(given[0])
+    outputs = network.floats(inputs)
     for tensor, made in zip(spec.outputs, outputs, strict=True):
-        _check_output(graph, tensor, made, rows, size)
-        if tensor.role == "images" and ranged:
-            _check_range(graph, made, module)
-    first_is_pixels = spec.outputs[0].dtype == "uint8"
-    for one, other in zip(outputs, _call(graph, module, given, spec), strict=True):
-        atol = module.span / 255.0 if first_is_pixels else 1e-4
-        rtol = 0.0 if first_is_pixels else 1e-4
-        if not torch.allclose(one.float(), other.float(), rtol=rtol, atol=atol):
-            names = "images" if first_is_pixels else "posteriors"
+        _check_output(graph, tensor, made, batch_size(inputs), size)
+        if tensor.role == "images" and not options.any_range:
+            _check_range(graph, made, options.image.value_range)
+    low, high = options.image.value_range
+    pixels = spec.outputs[0].dtype == "uint8"
+    atol = (high - low) / 255.0 if pixels else 1e-4
+    rtol = 0.0 if pixels else 1e-4
+    for one, other in zip(outputs, network.floats(inputs), strict=True):
+        if not np.allclose(one, other, rtol=rtol, atol=atol):
+            names = "images" if pixels else "posteriors"
             raise ExportError(_random(graph, names, spec.inputs[0].name))
 
 
-def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Size) -> None:
+def _check_output(
+    graph: str, tensor: TensorSpec, made: NDArray[Any], rows: int, size: Size
+) -> None:
     shape = tensor.at(size)
     axes = "B, *latent" if shape else "B"
     if tensor.role == "images":
         shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
-    remedy = _REMEDIES.get(tensor.role, "flatten or reshape it")
-    if tensor.role == "images" and isinstance(made, Tensor) and made.ndim == 4:
-        channels = made.shape[1]
-        if channels != tensor.shape[-1] and channels in _CHANNELS:
-            remedy = f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"
-    what = f"{graph}: {tensor.name}"
+    what, shape = f"{graph}: {tensor.name}", (rows, *shape)
     if tensor.role == "codes":
-        _check_codes(what, made, (rows, *shape))
-    else:
-        _check_tensor(what, made, (rows, *shape), axes, remedy)
+        _check_codes(what, made, shape)
+        return
+    if not np.issubdtype(made.dtype, np.floating) or made.shape != shape:
+        raise ExportError(
+            f"{what}: expected a float tensor of shape {list(shape)} ({axes}), found "
+            f"{_described(made)}: {_remedy(tensor, made)}"
+        )
+    finite = np.isfinite(made).reshape(rows, -1).all(axis=1)
+    if not finite.all():
+        raise ExportError(
+            f"{what}: expected finite values, found NaN or infinity in rows "
+            f"{np.flatnonzero(~finite).tolist()} of {rows}: check the weights (a diverged "
+            "training, or none loaded)"
+        )
 
 
-def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
-    low, high = module.low, module.low + module.span
-    margin = _OVERSHOOT * module.span
-    outside = ((images < low - margin) | (images > high + margin)).float().mean().item()
+def _remedy(tensor: TensorSpec, made: NDArray[Any]) -> str:
+    if tensor.role != "images":
+        return "flatten or reshape it"
+    channels = made.shape[1] if made.ndim == 4 else 0
+    if channels != tensor.shape[-1] and channels in _CHANNELS:
+        return f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"
+    return "state the ImageSpec that fits"
+
+
+def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, float]) -> None:
+    low, high = value_range
+    margin = _OVERSHOOT * (high - low)
+    outside = float(((images < low - margin) | (images > high + margin)).mean())
     if outside > _OVERSHOOT_SHARE:
         raise ExportError(
             f"{graph}: images: expected values in [{low:g}, {high:g}], found "
-            f"{images.min().item():g} to {images.max().item():g} ({outside:.0%} of them far "
-            "outside): state the range the module really gives as ImageSpec.value_range"
+            f"{images.min():g} to {images.max():g} ({outside:.0%} of them far "
+            "outside): state the range the network really gives as ImageSpec.value_range "
+            "(--value-range)"
         )
-    least, most, middle = images.min().item(), images.max().item(), (low + high) / 2
+    least, most, middle = float(images.min()), float(images.max()), (low + high) / 2
     # Of constant images nothing can be said; a network without a bounded last layer may go a little
     # below black.
-    nearly = least >= middle - _UNDERSHOOT * module.span and most > middle + module.span / 4
+    nearly = least >= middle - _UNDERSHOOT * (high - low) and most > middle + (high - low) / 4
     if nearly or middle <= least < most:
         raise ExportError(
             f"{graph}: images: expected values in all of [{low:g}, {high:g}], found {least:g} to "
             f"{most:g} in {len(images)} images, nothing darker than mid-grey: state the range the "
-            f"module really gives as ImageSpec.value_range (--value-range), likely {middle:g} to "
+            f"network really gives as ImageSpec.value_range (--value-range), likely {middle:g} to "
             f"{high:g}; where its images are so bright indeed, any_range=True (--any-range)"
         )
 
 
-def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec) -> tuple[Any, ...]:
-    try:
-        with torch.inference_mode():
-            return outputs_of(module.module(*given), len(spec.outputs))
-    except ExportError:  # of outputs that were chosen
-        raise
-    except Exception as error:  # whatever a user's forward raises
-        taken = ", ".join(
-            f"{tensor.name} {list(array.shape)}"
-            for tensor, array in zip(spec.inputs, given, strict=True)
-        )
-        raise ExportError(
-            f"{graph}: the module failed on {taken}: {described_error(error)} (forward is "
-            "called with these, by position, and its weights are float32, as they are; the batch "
-            "may have any size: instead of a fixed one, expand(len(x), ...), reshape(-1, ...))"
-        ) from error
-
-
-def _check_tensor(what: str, value: Any, shape: tuple[int, ...], axes: str, remedy: str) -> None:
-    expected = f"expected a float tensor of shape {list(shape)} ({axes})"
-    if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != shape:
-        raise ExportError(f"{what}: {expected}, found {described(value)}: {remedy}")
-    finite = value.isfinite().reshape(len(value), -1).all(dim=1)
-    if not finite.all():
-        rows = (~finite).nonzero().flatten().tolist()
-        raise ExportError(
-            f"{what}: expected finite values, found NaN or infinity in rows {rows} of "
-            f"{len(value)}: check the weights (a diverged training, or none loaded)"
-        )
-
-
-def _check_codes(what: str, value: Any, shape: tuple[int, ...]) -> None:
-    whole = isinstance(value, Tensor) and not value.is_floating_point()
-    if not whole or value.shape != shape:
+def _check_codes(what: str, made: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if not np.issubdtype(made.dtype, np.integer) or made.shape != shape:
         raise ExportError(
             f"{what}: expected integers of shape {list(shape)} (B, *codes), found "
-            f"{described(value)}: state ExportOptions.codes, or reshape them"
+            f"{_described(made)}: state ExportOptions.codes, or reshape them"
         )
+
+
+def _described(made: NDArray[Any]) -> str:
+    return f"{made.dtype} {list(made.shape)}"
 
 
 def _random(graph: str, outputs: str, inputs: str) -> str:
     return (
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
-        "call: the module draws random numbers in eval mode; take the noise out of forward, or "
+        "call: the network draws random numbers in eval mode; take the noise out of forward, or "
         "make it an input behind the others (ExportOptions.noise, --noise SHAPE)"
     )

@@ -6,6 +6,7 @@ config's factors, inside the graphs. Height and width are free.
 
 import argparse
 import inspect
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -124,7 +125,8 @@ def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -
     axes: dict[str, Axis] = {}
     for name, length in zip(("height", "width"), (defaults or [_DEFAULT])[0], strict=True):
         if not defaults:  # the nearest in the range
-            length = max(allowed.min, min(allowed.max, length))
+            steps = math.lcm(step, allowed.step)
+            length = max(allowed.min, min(allowed.max, length // steps * steps))
         axes[name] = free_axis(f"--size: {name}", allowed, length, step)
     return axes
 

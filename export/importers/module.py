@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.arguments import (
+    axes,
     axis,
     dims,
-    free_axis,
     image,
     json_object,
     names,
@@ -26,7 +26,7 @@ from export.arguments import (
 from export.causes import described_error
 from export.options import ExportOptions, Imported
 from export.weights import load_weights
-from runtime.artifact.manifest import Axis, Provenance
+from runtime.artifact.manifest import Provenance
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def load(args: argparse.Namespace) -> Imported:
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
     options = ExportOptions(
         latent=args.latent,
-        axes=_axes(args),
+        axes=axes(args.axis, args.image, args.size),
         noise=args.noise,
         takes_truncation=args.takes_truncation,
         takes_mask=args.takes_mask,
@@ -146,19 +146,6 @@ def load(args: argparse.Namespace) -> Imported:
         licence=args.licence,
     )
     return Imported(options, modules)
-
-
-def _axes(args: argparse.Namespace) -> dict[str, Axis]:
-    defaults = dict(zip(("height", "width"), args.image, strict=False))
-    ranges = dict(args.axis)
-    if args.size is not None:
-        if ranges.keys() & defaults.keys():
-            raise ExportError("--size: expected it without --axis height or width, found both")
-        ranges |= dict.fromkeys(defaults, args.size)
-    return {
-        name: free_axis(f"--size, --axis: {name}", allowed, defaults.get(name, allowed.min))
-        for name, allowed in ranges.items()
-    }
 
 
 def _chosen(module: "nn.Module", outputs: Sequence[str] | None) -> "nn.Module":

@@ -330,8 +330,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a loop over the batch": (
         '{"kind": "loop"}',
         FIXED,
-        "forward takes the batch for a number, by a loop over it for example: let tensors have it, "
-        "by expand(len(x), ...) or reshape(-1, ...)",
+        "forward takes the batch for a number: use x.shape[0] as it is, such as `constant.expand(",
     ),
     "noise": (
         '{"kind": "noise"}',
@@ -346,7 +345,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "no multiple": (
         "{}",
         (*FREE, "--size", "16..60/8"),
-        "--size, --axis: height: Value error, expected min <= default <= max, each a multiple of 8",
+        "--size height: Value error, expected min <= default <= max, each a multiple of 8",
     ),
     "codes": (
         "{}",
