@@ -18,14 +18,17 @@ from bento.models import Models, full_name
 from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
 from bento.schemas import PictureOptions, from_strings
-from bento.settings import Settings
-from bento.streaming import ArrayStream, Streams
+from bento.settings import LONGEST_SECONDS, Settings
+from bento.streaming import ArrayStream, Lifetime, Streams
 from bento.uploads import Upload, read_upload
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.requests.checks import check_labels
 from runtime.requests.pictures import image_shape
+
+_PATIENCE = 4.0
+"""Times what a job's own runs take: others are before it, or beside it."""
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
@@ -44,6 +47,7 @@ class Exchange:
     streams: Streams
     opening: Opening
     shares: Shares
+    life: Lifetime
 
     @property
     def call(self) -> Call:
@@ -113,6 +117,7 @@ class Exchange:
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
         places = min(job.count, model.window(job))
+        self.life.extend(self._seconds(model, job))
         with self.shares.taken(model.manifest.name, self.call.client, places):
             return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
@@ -164,6 +169,8 @@ class Exchange:
         """The reply of more images than one run gives, begun when its first part is there: until
         then a failure has a status of its own."""
         shape = image_shape(model.manifest, job)
+        seconds = self._seconds(model, job.part(0, model.run_rows(job)))
+        self.life.extend(seconds)
         self.call.holding.take(min(job.count, model.window(job)) * math.prod(shape))
         place = self.streams.place(model, job, self.call.client)
         parts = model.parts(self._traced(job), wait=False)
@@ -172,8 +179,15 @@ class Exchange:
         except BaseException:
             parts.close()
             raise
-        seconds = self.settings.timeout_seconds
         return ArrayStream(first, parts, (job.count, *shape), seconds, headers, place)
+
+    def _seconds(self, model: Model, job: Job[Any]) -> float:
+        """The time limit of a job: that of the settings, or more where they leave it open and its
+        images take long."""
+        limit = self.settings.timeout_seconds
+        if "timeout_seconds" in self.settings.model_fields_set:
+            return limit
+        return min(LONGEST_SECONDS, max(limit, _PATIENCE * model.seconds(job)))
 
     def _traced(self, job: Job[T]) -> Job[T]:
         """The job, its stages reported to the request's trace where there is one."""

@@ -82,8 +82,8 @@ def _gets() -> Json:
         "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
         "/readyz": _get(
             "200 once all artifacts have been tried, and those served are verified and warm; 503 "
-            "until then, without any, and while an engine fails",
-            "text/plain",
+            "until then (with what is being done), without any, and while an engine fails",
+            JSON,
             errors=(503,),
         ),
         "/livez": _get("200 while the process answers", "text/plain"),

@@ -42,7 +42,7 @@ def build_app(
         async def post(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
             life.end_with_client(request.receive)
-            x = Exchange(name, request, body, settings, models, streams, opening, shares)
+            x = Exchange(name, request, body, settings, models, streams, opening, shares, life)
             return await endpoint.answer(x)
 
         return post
@@ -52,6 +52,15 @@ def build_app(
         loading = [vars(entry) for entry in models.loading]
         failed = [vars(entry) for entry in models.failed]
         return JSONResponse({"models": served, "loading": loading, "failed": failed})
+
+    async def ready(request: Request, life: Lifetime) -> Response:
+        missing = await models.missing()
+        if missing is None:
+            return JSONResponse({"status": "ready"})
+        # Without a key nobody is told what is served.
+        loading = [] if settings.api_key else [vars(entry) for entry in models.loading]
+        body = {"error": f"not ready: {missing}", "loading": loading}
+        return JSONResponse(body, 503, {"Retry-After": "1"})
 
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
@@ -64,6 +73,7 @@ def build_app(
     gets: dict[str, Handler] = {
         "/": shown,
         "/models": listed,
+        "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
     }

@@ -276,6 +276,14 @@ class Model:
         """Images of a job that `parts` has submitted at a time, at most."""
         return (2 * self.runners + 1) * self.run_rows(job)
 
+    def seconds(self, job: Job[Any]) -> float:
+        """About how long the engine works on a job, by what it took when the model was loaded; 0
+        where that is not known."""
+        seconds = self._capacity.needs(job.graph, job.size).seconds
+        if job.then is not None:  # the job that follows decodes what this one encodes
+            seconds += self._capacity.needs(self.manifest.main_graph, job.size).seconds
+        return seconds * job.count
+
     @property
     def queued(self) -> int:
         """Images waiting for the engine."""

@@ -20,8 +20,9 @@ class Job(Generic[T]):
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread.
     `finish(outputs, start)` turns the outputs of all rows into the result; `start` is the number
-    of the first row. Rows run together only with rows of the same graph and `size`. `timed` follows
-    the job.
+    of the first row. Rows run together only with rows of the same graph and `size`; those of a job
+    that is `alone`, all together and with no others, so that the same job always is the same batch:
+    engines may round otherwise in another one. `timed` follows the job.
 
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
@@ -35,6 +36,7 @@ class Job(Generic[T]):
     timed: Timed | None = None
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0
+    alone: bool = False
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one, counted from its first row."""

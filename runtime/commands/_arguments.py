@@ -11,6 +11,7 @@ from runtime.images.files import OUTPUTS, Output
 from runtime.images.reading import load_images
 from runtime.loading import Limits, load
 from runtime.model import Model
+from runtime.observer import Observer
 from runtime.requests.checks import Label
 from runtime.requests.pictures import picture_spec
 
@@ -38,8 +39,10 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def load_model(args: argparse.Namespace, signed_by: Path | None = None) -> Model:
-    return load(args.artifact, **engine_options(args), signed_by=signed_by)
+def load_model(
+    args: argparse.Namespace, signed_by: Path | None = None, observer: Observer | None = None
+) -> Model:
+    return load(args.artifact, **engine_options(args), signed_by=signed_by, observer=observer)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -71,14 +74,18 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=_size, help="HEIGHTxWIDTH, for models whose images may have several sizes"
+        "--size",
+        type=_size,
+        help="HEIGHTxWIDTH, or one number for both, for models whose images may have several sizes",
     )
 
 
 def _size(text: str) -> list[int]:
-    if not re.fullmatch(r"[0-9]+x[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 512x768, found {text!r}")
-    return [int(length) for length in text.split("x")]
+    if not re.fullmatch(r"[0-9]+(x[0-9]+)?", text):
+        expected = "HEIGHTxWIDTH, such as 512x768, or 512"
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+    height, _, width = text.partition("x")
+    return [int(height), int(width or height)]
 
 
 def read_pictures(

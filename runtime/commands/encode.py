@@ -1,4 +1,4 @@
-"""Encode pictures: their posterior, into an .npz."""
+"""Encode pictures: what the encoder gives for them, into an .npz; whole data sets into shards."""
 
 import argparse
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from runtime.commands._arguments import add_output, add_pictures, load_model, read_pictures
 from runtime.commands._output import counted
+from runtime.commands._shards import add_shards, check_no_shards, encode_shards
 from runtime.images.files import save_arrays
 from runtime.requests.encode import Encode
 
@@ -16,9 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, help="draw a latent of each posterior, with its log density"
     )
+    add_shards(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.shards:
+        encode_shards(args)
+        return
+    check_no_shards(args)
     args.out.check_arrays()
     with load_model(args) as model:
         images, names = read_pictures(model, "encode", args)
