@@ -119,13 +119,16 @@ class OnnxFile:
             )
             for port in self._unused
         }
-        session = self._session
+        session, options = self._session, import_onnxruntime().RunOptions()
+        options.log_severity_level = 4  # the exception says it
         try:
-            made: list[NDArray[Any]] = session.run(names, {**inputs, **unused})
+            made: list[NDArray[Any]] = session.run(names, {**inputs, **unused}, options)
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            hint = ": where a node wants another batch, write the file with a free batch axis"
             raise ExportError(
                 f"{self.path}: onnxruntime failed on {shapes}: {described_error(error)}"
+                f"{hint if rows > 1 else ''}"
             ) from error
         for port, array in zip(self.outputs, made, strict=True):
             if not array.ndim:

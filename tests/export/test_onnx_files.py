@@ -122,8 +122,11 @@ def test_without_torch(tmp_path: Path) -> None:
 
 
 def without_torch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """`python -m export` where torch cannot be imported."""
-    script = "import sys; sys.modules['torch'] = None; from export.__main__ import main; main()"
+    """`python -m export` where nothing of the extra `export` can be imported."""
+    absent = ("torch", "cryptography", "onnxscript", "safetensors", "sklearn")
+    script = (
+        f"import sys; sys.modules |= dict.fromkeys({absent}); import export.__main__ as m; m.main()"
+    )
     command = [sys.executable, "-W", "error", "-c", script, *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -552,6 +555,12 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         "leave out --axis where the file's are fixed",
     ),
     "an axis without bounds": (NHWC, {"w": (6, 60)}, ["--latent", "side"], "expected --axis side="),
+    "a batch of one inside": (
+        NHWC.replace("[-1, 4, 5, 3]", "[1, 4, 5, 3]"),
+        {"w": (6, 60)},
+        [],
+        "onnxruntime failed on z \\[16, 6\\]: .*Reshape.*: where a node wants another batch, write",
+    ),
     "means of other channels": (
         "net (float[b, 3, 8, 8] x) => (float[b, 3, 8, 8] y) { y = Tanh(x) }",
         {},
