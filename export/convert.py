@@ -12,6 +12,8 @@ from torch import nn
 
 from export.causes import described_error, first_cause
 from export.graphs import finished
+from export.modulated import without_groups
+from export.remedies import failed, fixed_batch, groups_left
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
 from runtime.artifact.tensors import GraphSpec
@@ -45,27 +47,21 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
         with _quiet():
-            captured = _captured(module, inputs, shapes)
-            program = torch.onnx.export(
-                captured or module,
-                inputs if captured is None else (),
-                dynamic_shapes=shapes if captured is None else None,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[tensor.name for tensor in spec.inputs],
-                output_names=[tensor.name for tensor in spec.outputs],
-                external_data=False,
-                optimize=True,  # folds constants, and batch norms into their convolutions
-                verbose=False,
-            )
-        model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+            model = _converted(module, inputs, shapes, spec)
+            batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+            remedy = fixed_batch(module, inputs) if batch else ""
+    except ExportError:
+        raise
     except Exception as error:  # the exporter raises many kinds; the first cause says the most
         cause = described_error(first_cause(error))
         raise ExportError(
-            f"{spec.file}: torch cannot convert the module to ONNX: {cause} "
-            "(forward must be free of Python control flow that depends on values or on the "
-            "batch size, and use operators that ONNX knows)"
+            f"{spec.file}: torch cannot convert the module to ONNX: {cause} ({failed(cause)})"
         ) from error
+    if remedy:
+        raise ExportError(
+            f"{spec.file}: expected a graph for any batch, found one for a batch of {batch}: "
+            f"{remedy}"
+        )
     if any(
         a.name == "to" and a.i == _BFLOAT16 for node in model.graph.node for a in node.attribute
     ):
@@ -76,6 +72,27 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     return finished(model, spec, axes, "the module")
 
 
+def _converted(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any], spec: GraphSpec
+) -> onnx.ModelProto:
+    captured = _captured(module, inputs, shapes)
+    if captured is not None and (remedy := groups_left(captured)):
+        raise ExportError(f"{spec.file}: {remedy}")
+    program = torch.onnx.export(
+        captured or module,
+        inputs if captured is None else (),
+        dynamic_shapes=shapes if captured is None else None,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[tensor.name for tensor in spec.outputs],
+        external_data=False,
+        optimize=True,  # folds constants, and batch norms into their convolutions
+        verbose=False,
+    )
+    return program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def _captured(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any]
 ) -> torch.export.ExportedProgram | None:
@@ -84,7 +101,9 @@ def _captured(
     more ways, and says best what is wrong."""
     for strict in (False, True):
         with suppress(Exception):
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            plain = without_groups(program)
+            return program if plain is None else _captured(plain, inputs, shapes)
     return None
 
 
