@@ -26,16 +26,16 @@ class ExportOptions:
     other shapes refer to them: `latent=(4, "height / 8", "width / 8")`. `noise`: the shape of each
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
     before the noise. `takes_mixing`: behind that, further latents and a float a row, the first
-    layer that has the style of those. `takes_mask`: a translator takes a mask behind the images. `prior`:
-    `truncated_normal` where the truncation multiplies the latents, normals within [-2, 2]; `none`
-    where another model makes them. `labels`: the class names by index, where a module takes
+    layer that has the style of those. `takes_mask`: a translator takes a mask behind the images.
+    `prior`: `truncated_normal` where the truncation multiplies the latents, normals within [-2, 2];
+    `none` where another model makes them. `labels`: the class names by index, where a module takes
     them. `encode_gives`: what an encoder without noise gives, `("mean", "log_variance")`,
     `("latents",)` where it has no variance, or `("latents", "codes")`, codes int64 [B, *`codes`].
-    `version`: the next free integer unless given. `precisions` are tried for the decoder
-    beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
-    emulated on the CPU, and left out where its images differ by more than
-    `runtime.artifact.golden` allows; the card says why. `neighbours`: a PNG for the model card,
-    samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
+    `version`: the next free integer unless given. `precisions` are tried for the decoder beside
+    fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic emulated
+    on the CPU, and left out where its images differ by more than `runtime.artifact.golden` allows;
+    the card says why. `neighbours`: a PNG for the model card, samples above their nearest training
+    images, as `python -m benchmarks quality --out` draws it.
     """
 
     image: ImageSpec

@@ -125,7 +125,8 @@ def export_stylegan(
     styles [B, w] or [B, layers, w]; `synthesis` takes these, and noise [B, *shape] for each of
     `noise`, and gives images [B, C, H, W] in `value_range`. Normal random numbers that it draws
     become noise inputs. Where each layer has a style, `sample` mixes those of two seeds. `style`
-    says how the two are called (`export.stylegan.StyleOptions`). `options` are further fields of `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
+    says how the two are called (`export.stylegan.StyleOptions`). `options` are further fields of
+    `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
 
     Raises ExportError, and writes nothing, as `export` does.
     """
