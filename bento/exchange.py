@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from bento.budget import Shares
 from bento.calls import Call, call_of
 from bento.models import Models, full_name
 from bento.opening import Opening
-from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
+from bento.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
 from bento.schemas import PictureOptions, from_strings
 from bento.settings import LONGEST_SECONDS, Settings
 from bento.streaming import ArrayStream, Lifetime, Streams
@@ -57,9 +57,11 @@ class Exchange:
         """The options of a JSON body, or of the query string where the body is empty."""
         return await read_options(self.request, self.body, schema, self.settings.max_images)
 
-    def query(self, schema: type[OptionsT]) -> OptionsT:
-        """The options of the query string, where the body is something else."""
-        return from_strings(schema, query_options(self.request), self.settings.max_images)
+    def query(self, schema: type[OptionsT], repeated: Collection[str] = ()) -> OptionsT:
+        """The options of the query string, where the body is something else; those that may stand
+        several times are lists."""
+        options = query_options(self.request, repeated)
+        return from_strings(schema, options, self.settings.max_images)
 
     async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
         """The pictures of the body and their options."""
@@ -151,7 +153,7 @@ class Exchange:
     async def reply(
         self,
         size: int,
-        kind: PictureReply | ArrayReply,
+        kind: Reply,
         body: Callable[[], bytes],
         headers: Mapping[str, str],
     ) -> Response:

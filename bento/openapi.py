@@ -12,6 +12,7 @@ from bento.bodies import JSON
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
 from bento.models import Models
+from bento.protocols import Protocol, protocols
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
@@ -51,6 +52,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
+    posts |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -116,6 +118,15 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
     return {"post": operation}
 
 
+def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint whose path names the model."""
+    described = _post(each.request, each.endpoint, settings, models)
+    text = "Name, or name@version."
+    model = {"name": "model", "in": "path", "required": True, "description": text}
+    described["post"]["parameters"].insert(0, {**model, "schema": {"type": "string"}})
+    return described
+
+
 def _description(endpoint: Endpoint, settings: Settings) -> str:
     text = [endpoint.description]
     if not endpoint.needs_body:
@@ -158,7 +169,8 @@ _BINARY: Json = {"type": "string", "format": "binary"}
 
 def _contents(media_types: Iterable[str]) -> Json:
     return {
-        name: {"schema": {"type": "object"} if name == JSON else _BINARY} for name in media_types
+        name: {"schema": {"type": "object"} if name == JSON else _BINARY}
+        for name in filter(None, media_types)
     }
 
 

@@ -19,6 +19,7 @@ from bento.models import Models, describe
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import page
+from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 
@@ -69,6 +70,7 @@ def build_app(
         return page()
 
     posts = {f"/{name}": posting(name, endpoint) for name, endpoint in endpoints().items()}
+    posts |= {path: posting(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
         "/": shown,
@@ -87,13 +89,13 @@ def build_app(
 
 
 class Routes:
-    """ASGI: the route whose path is exactly the request's."""
+    """ASGI: the route of a request's endpoint (`bento.calls.endpoint_of`)."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.routes.get(scope["path"])
+        route = self.routes.get(call_of(scope).endpoint)
         if route is None:
             error = RequestError(404, "no such path: /openapi.json describes those there are")
             reply: ASGIApp = error_response(error)

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,13 +49,51 @@ def dims(text: str) -> tuple[Dim, ...]:
     return tuple(found)
 
 
-def axis(text: str) -> tuple[str, tuple[int, int, int]]:
+@dataclass(frozen=True)
+class SizeRange:
+    """The lengths of an axis that a request may choose: multiples of `step`."""
+
+    min: int
+    max: int
+    step: int = 1
+
+
+def size_range(text: str) -> SizeRange:
+    """256..1024, or 256..1024/8 in multiples of 8."""
+    match = re.fullmatch(r"(\d+)\.\.(\d+)(?:/([1-9]\d*))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected 256..1024 or 256..1024/8, found {text!r}")
+    low, high, step = match.groups()
+    return SizeRange(int(low), int(high), int(step or 1))
+
+
+def size(text: str) -> tuple[int, int] | SizeRange:
+    """512x768 (height x width), or a range."""
+    if ".." in text:
+        return size_range(text)
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected 512x512 or 256..1024, found {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def free_axis(what: str, allowed: SizeRange, default: int, step: int = 1) -> Axis:
+    """An axis within a range, in multiples of `step` too; ExportError, naming `what`, where its
+    ends or its default are none."""
+    values = {"min": allowed.min, "max": allowed.max, "default": default}
+    try:
+        return Axis.model_validate(values | {"multiple_of": math.lcm(step, allowed.step)})
+    except ValidationError as error:
+        raise ExportError(f"{what}: {error.errors()[0]['msg']}") from error
+
+
+def axis(text: str) -> tuple[str, SizeRange]:
     """height=64:2048:8"""
     match = re.fullmatch(r"([a-z][a-z_]*)=(\d+):(\d+):(\d+)", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"expected height=64:2048:8, found {text!r}")
     name, low, high, step = match.groups()
-    return name, (int(low), int(high), int(step))
+    return name, SizeRange(int(low), int(high), int(step))
 
 
 def axes(

@@ -12,7 +12,7 @@ from runtime.artifact.golden import (
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
-from runtime.artifact.manifest import Manifest, Parity, Provenance
+from runtime.artifact.manifest import Manifest, Parity, Provenance, Tiling
 from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import TensorSpec
 from runtime.engines.backend import Backend
@@ -141,9 +141,26 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "requests", ", ".join(answered(manifest))
     for name, spec in manifest.graphs.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
+    for name, spec in manifest.graphs.items():
+        if spec.tiling is not None:
+            yield f"{name} in tiles", _tiles(spec.tiling, spec.gives_pixels)
     if takes_noise(manifest):
         yield "encoder", "takes noise: latents and their log density"
     yield "licence", manifest.licence
+
+
+def _tiles(tiling: Tiling, pixels: bool) -> str:
+    halo = tiling.halo
+    text = "approximate: the network looks at the whole image"
+    if tiling.exact:
+        text = f"exact from an edge of {4 * halo} on (it looks {halo} pixels around)"
+    if tiling.max_difference is None:
+        return f"{text}; not compared with a whole image"
+    unit = " grey levels" if pixels else ""
+    return (
+        f"{text}; with tiles of {tiling.tile} the largest difference from the whole image was "
+        f"{tiling.max_difference:.3g}{unit}, the mean {tiling.mean_difference or 0:.3g}"
+    )
 
 
 def _tensors(tensors: Iterable[TensorSpec]) -> str:

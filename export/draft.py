@@ -18,6 +18,7 @@ from runtime.artifact.manifest import (
     Manifest,
     Parity,
     Provenance,
+    Tiling,
     check_axes,
     check_choices,
 )
@@ -47,11 +48,17 @@ class Draft:
         files: Mapping[str, bytes],
         batches: Sequence[int],
         parity: tuple[Parity, ...] = (),
+        tiling: Mapping[str, Tiling] | None = None,
     ) -> Artifact:
         """The artifact of these files, with their checksums."""
-        options = self.options
+        options, tiling = self.options, tiling or {}
         graphs = {
-            name: Graph(inputs=spec.inputs, outputs=spec.outputs, files={"fp32": spec.file})
+            name: Graph(
+                inputs=spec.inputs,
+                outputs=spec.outputs,
+                files={"fp32": spec.file},
+                tiling=tiling.get(name),
+            )
             for name, spec in self.graphs.items()
         }
         try:

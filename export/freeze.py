@@ -16,6 +16,7 @@ from export.check import check_network
 from export.draft import Draft
 from export.parity import measure
 from export.sources import Network, Source
+from export.tiling import tilings
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
 from runtime.artifact.reading import Artifact
@@ -79,6 +80,7 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
         )
         golden = _golden(backend, _golden_inputs(draft, networks, artifact, smallest))
         added = {GOLDEN: encode_npz(golden)}
+        tiling = tilings(artifact, backend)
         logger.info("drawing the sheet of the card")
         sheet = sample_sheet(artifact, backend)
         if sheet is not None:
@@ -87,7 +89,7 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
         backend.close()
     if draft.options.neighbours is not None:
         added[NEIGHBOURS] = draft.options.neighbours
-    frozen = draft.artifact(files | added, batches, parity)
+    frozen = draft.artifact(files | added, batches, parity, tiling)
     return with_variants(frozen, draft.options.precisions)
 
 

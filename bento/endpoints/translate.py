@@ -14,9 +14,14 @@ from runtime.requests.translate import Translate
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(NetworkOptions)
     model = x.model(options.model)
-    canvas = await upload.canvas(model.manifest, "translate", options.size)
+    canvas = await upload.canvas(model.manifest, "translate", options.size, options.tile)
     request = Translate(
-        canvas.images, canvas.mask, options.labels, options.seed or 0, options.truncation
+        canvas.images,
+        canvas.mask,
+        options.labels,
+        options.seed or 0,
+        options.truncation,
+        options.tile,
     )
     job = request.job(model)
     x.check_count("images", job.count)

@@ -69,18 +69,43 @@ class Axis(Frozen):
                 )
         return self
 
-    def accepts(self, value: int) -> bool:
-        """Whether a request may choose this value."""
-        return self.min <= value <= self.max and value % self.multiple_of == 0
+    def accepts(self, value: int, *, tiled: bool = False) -> bool:
+        """Whether a request may choose this value; above `max` only where images are cut into
+        tiles."""
+        return self.min <= value <= self._most(tiled) and value % self.multiple_of == 0
 
-    def nearest(self, value: int) -> int:
+    def nearest(self, value: int, *, tiled: bool = False) -> int:
         """The accepted value nearest to another one."""
         rounded = (value + self.multiple_of // 2) // self.multiple_of * self.multiple_of
-        return max(self.min, min(self.max, rounded))
+        return max(self.min, min(self._most(tiled), rounded))
+
+    def described(self, *, tiled: bool = False) -> str:
+        """The accepted values in words."""
+        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"from {self.min} to {self._most(tiled)}{step}"
+
+    def _most(self, tiled: bool) -> int:
+        # What is so large fits into no memory: a request learns that from its bytes.
+        return (1 << 20) // self.multiple_of * self.multiple_of if tiled else self.max
 
     def __str__(self) -> str:
-        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
-        return f"from {self.min} to {self.max}{step}"
+        return self.described()
+
+
+class Tiling(Frozen):
+    """How near the images of overlapping tiles come to the whole image, of a graph whose images may
+    be cut (`runtime.requests.tiling`)."""
+
+    exact: bool
+    """The network is local: tiles of at least four times `halo` give what the whole image gives."""
+    halo: int = Field(ge=0, le=1 << 14)
+    """How far around a pixel (or the pixels of a latent value) a local network looks, in pixels of
+    its height and width; 0 where it is not local."""
+    tile: int | None = None
+    """The edge of the tiles with which the difference was measured; None where it was not."""
+    max_difference: float | None = None
+    """From the whole image, at the default size: in grey levels, or in the outputs' own unit."""
+    mean_difference: float | None = None
 
 
 class Graph(Frozen, Signature):
@@ -89,6 +114,7 @@ class Graph(Frozen, Signature):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=64)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
     files: dict[Precision, FileName]
+    tiling: Tiling | None = None
 
     def spec(self, precision: Precision = "fp32") -> GraphSpec:
         """The file in a precision; the fp32 one where there is no such file."""

@@ -13,6 +13,8 @@ Timed = Callable[[Literal["queue", "engine"], float, float], None]
 """Called with each stage of a job, the wait for its first run and each run: when it began and
 ended, in seconds of `time.monotonic`."""
 
+AUTOMATIC = 0
+
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
@@ -26,6 +28,9 @@ class Job(Generic[T]):
 
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
+
+    `tile`: whether its images may be cut into tiles: None for never, AUTOMATIC for where one does
+    not fit, or the tiles' edge in pixels. `group`: so many rows make one image.
     """
 
     graph: str
@@ -37,6 +42,8 @@ class Job(Generic[T]):
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0
     alone: bool = False
+    tile: int | None = None
+    group: int = 1
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one, counted from its first row."""

@@ -80,6 +80,15 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tile",
+        type=positive,
+        help="edge in pixels of the overlapping tiles that images are made in; without it they are "
+        "made whole where they fit",
+    )
+
+
 def _size(text: str) -> list[int]:
     if not re.fullmatch(r"[0-9]+(x[0-9]+)?", text):
         expected = "HEIGHTxWIDTH, such as 512x768, or 512"
@@ -92,7 +101,8 @@ def read_pictures(
     model: Model, graph: str, args: argparse.Namespace
 ) -> tuple[UInt8Array, list[str]]:
     """The pictures of a command, of a size that a graph takes, and their names."""
-    spec_of = partial(picture_spec, model.manifest, graph, args.size)
+    tile = getattr(args, "tile", None)  # not every command has one
+    spec_of = partial(picture_spec, model.manifest, graph, args.size, tile=tile)
     return load_images(args.images, spec_of, max_pixels=args.max_pixels)
 
 

@@ -68,6 +68,10 @@ def encode_shards(args: argparse.Namespace) -> None:
     out = _folder(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    if args.tile is not None:
+        raise InputError(
+            "--tile", "none with --shards: large pictures are cut by themselves", "one"
+        )
     found = find(args.images)
     meter = EngineMeter()
     with load_model(args, observer=meter) as model:

@@ -14,6 +14,7 @@ from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions
 from runtime.requests.request import Described, graph_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import LARGEST, Encoding, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 
@@ -34,13 +35,15 @@ class Encode:
 
     An encoder that takes noise (a flow) gives draws only: it needs a seed. One without a posterior
     gives an `Encoding`, and takes no seed. NotFiniteError names the image for which an encoder
-    gives what no decoder takes.
+    gives what no decoder takes. `tile`: as in `Decode`; the latents (means and log variances) of
+    tiles are blended, but codes, and the latents that they stand for, are cut.
     """
 
     images: NDArray[Any]
     labels: Labels | None = None
     seed: int | None = None
     seeds: Sequence[int] | None = None
+    tile: int | None = None
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
@@ -65,7 +68,7 @@ class Encode:
                 return posterior
             return posterior.drawn(noise_of.slice(start, start + len(posterior)), start)
 
-        return encoding(manifest, self.images, self.labels, noise_of, finish)
+        return encoding(manifest, self.images, self.labels, noise_of, finish, self.tile)
 
     def _noise_of(self) -> Counter | None:
         count = len(self.images) if np.ndim(self.images) else 0
@@ -84,9 +87,11 @@ def encoding(
     labels: Labels | None,
     noise_of: Counter | None,
     finish: Callable[[Tensors, int], T],
+    tile: int | None = None,
 ) -> Job[T]:
     """The job of encoding images; without `noise_of`, noise is 0."""
     spec = graph_of(manifest, "encode")
+    tile = checked_tile(manifest, "encode", tile)
     checked, size = check_images("images", images, spec, manifest)
     count = len(checked)
     rest = conditions(
@@ -101,7 +106,7 @@ def encoding(
     def rows(start: int, stop: int) -> Inputs:
         return rest.rows(start, stop, {"images": checked[start:stop]})
 
-    return Job("encode", count, rows, finish, size)
+    return Job("encode", count, rows, finish, size, tile=tile)
 
 
 def takes_noise(manifest: Manifest) -> bool:

@@ -13,6 +13,7 @@ from runtime.images import UInt8Array
 from runtime.requests.checks import Labels, check_images, check_mask, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.request import Described, graph_of, images_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.streams import Counter
 
 
@@ -26,7 +27,7 @@ class Translate:
 
     `mask`, where the network takes one: uint8 [n, H, W, 1] or [n, H, W], 255 where the network is
     to act; one mask [1, H, W, 1] serves all images. Its noise, if it takes any, is that of
-    (`seed`, i).
+    (`seed`, i). `tile`: as in `Decode`.
     """
 
     images: NDArray[Any]
@@ -34,10 +35,12 @@ class Translate:
     labels: Labels | None = None
     seed: int = 0
     truncation: float | None = None
+    tile: int | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
         spec = graph_of(manifest, "translate")
+        tile = checked_tile(manifest, "translate", self.tile)
         images, size = check_images("images", self.images, spec, manifest)
         count = len(images)
         mask = check_mask("mask", self.mask, spec, size, count)
@@ -57,4 +60,4 @@ class Translate:
                 given["mask"] = mask[start:stop]
             return rest.rows(start, stop, given)
 
-        return Job("translate", count, rows, images_of, size)
+        return Job("translate", count, rows, images_of, size, tile=tile)

@@ -1,0 +1,253 @@
+"""Export a super-resolution, restoration or inpainting network that spandrel recognises.
+
+ESRGAN and its family, SwinIR, HAT, DAT, SCUNet, LaMa and many more: the library that ComfyUI and
+chaiNNer load them with. Height and width are free.
+"""
+
+import argparse
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.arguments import SizeRange, free_axis, size
+from export.causes import described_error
+from export.importers.module import checksum
+from export.options import ExportOptions, Imported
+from runtime.artifact.manifest import Axis, Provenance
+from runtime.errors import ExportError
+from runtime.images import ImageSpec
+from runtime.machine import installed_version
+
+if TYPE_CHECKING:
+    from spandrel import ModelDescriptor
+
+logger = logging.getLogger(__name__)
+
+_PICKLES = (".ckpt", ".pt", ".pth")
+_SMALLEST, _LARGEST = 16, 2048
+# Comparing takes seconds a megapixel of output.
+_DEFAULT_SIDE, _DEFAULT_ENLARGED_SIDE = 256, 128
+
+_BATCHES = (1, 4)
+"""Pictures are large, and of one request rarely of one size."""
+
+_PADDING = ("downscale_factor", "pad_size", "padder_size", "shuffle_factor", "split_size")
+_MULTIPLES = ("window_size", *_PADDING)
+"""Attributes of spandrel's networks: they pad images to multiples of them."""
+_OTHER_MULTIPLES = {"FBCNN": 8, "RealCUGAN": 4, "SCUNet": 64}
+_ONE_SIZE = frozenset({"ATD", "GFPGAN", "IPT", "RestoreFormer"})
+"""Architectures whose code takes the size for a number."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the weights: .safetensors, or .pth")
+    parser.add_argument(
+        "--size",
+        type=size,
+        action="append",
+        default=[],
+        metavar="HEIGHTxWIDTH|MIN..MAX/STEP",
+        help="the size of pictures unless a request chooses, or the sizes that it may choose "
+        f"(default: up to {_LARGEST}); or both; MIN..MIN is one size alone",
+    )
+    parser.add_argument("--name", help="of the artifact (default: that of the file)")
+    parser.add_argument("--licence", default="not stated")
+
+
+def load(args: argparse.Namespace) -> Imported:
+    descriptor = load_descriptor(args.file)
+    from export.restoration import restorer
+
+    axes = _axes(args.size, descriptor)
+    height, width = (axes[name].default for name in ("height", "width"))
+    module = restorer(descriptor, axes["height"].min)
+    options = ExportOptions(
+        image=_image(descriptor, height, width),
+        axes={name: axis for name, axis in axes.items() if axis.min < axis.max},
+        takes_mask=module.is_masked,
+        batches=_BATCHES,
+        prior="none",
+        name=args.name or _name(args.file),
+        out=args.out,
+        version=args.version,
+        precisions=args.precisions,
+        provenance=_provenance(descriptor, args.file),
+        licence=args.licence,
+    )
+    return Imported(options, {"translate": module})
+
+
+def load_descriptor(file: Path) -> "ModelDescriptor":
+    """The network of a file as spandrel describes it; ExportError where spandrel does not know it,
+    and where the file holds no weights, or others than its architecture has."""
+    try:
+        from export.vision import declare_operators
+
+        declare_operators()
+        from spandrel import MAIN_REGISTRY, canonicalize_state_dict
+    except ModuleNotFoundError as error:
+        raise ExportError(f"{error}: install latentserve[spandrel]") from error
+    state = canonicalize_state_dict(_state(file))
+    known = MAIN_REGISTRY.architectures("detection")
+    found = next((each.architecture for each in known if each.detect(state)), None)
+    if found is None:
+        names = ", ".join(sorted(each.architecture.id for each in known))
+        some = ", ".join(list(state)[:3]) or "none"
+        raise ExportError(
+            f"{file}: expected the weights of an architecture that spandrel knows ({names}), found "
+            f"others ({some}, ...): export the module itself with `python -m export module "
+            "--translates`"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
+            return found.load(state)
+    except Exception as error:  # spandrel reads the sizes of layers from keys that it expects
+        raise ExportError(
+            f"{file}: the weights do not fit {found.id}, for which spandrel takes them: "
+            f"{_first_lines(error)}"
+        ) from error
+
+
+def _state(file: Path) -> dict[str, Any]:
+    """The file's tensors, perhaps in dictionaries within one another."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    suffix = file.suffix.lower()
+    if not file.is_file() or suffix not in (".safetensors", *_PICKLES):
+        found = f"a file named {file.name!r}" if file.is_file() else "none"
+        raise ExportError(f"{file}: expected a file .safetensors or .pth, found {found}")
+    if suffix in _PICKLES:
+        return _unpickled(file)
+    try:
+        return dict(load_file(file))
+    except (SafetensorError, OSError) as error:
+        raise ExportError(
+            f"{file}: expected a safetensors file, found something else ({error})"
+        ) from error
+
+
+def _unpickled(file: Path) -> dict[str, Any]:
+    """What `torch.save` wrote. Only tensors and plain containers are unpickled."""
+    import torch
+
+    converted = file.with_suffix(".safetensors").name
+    command = (
+        'python -c "import torch, safetensors.torch as s; '
+        f"d = torch.load('{file.name}', map_location='cpu', weights_only=False); "
+        "d = next((d[k] for k in ('params_ema', 'params', 'state_dict') if k in d), d); "
+        f"s.save_file({{k: t.contiguous() for k, t in d.items()}}, '{converted}')\""
+    )
+    try:
+        found: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # UnpicklingError and others, for what is no plain checkpoint
+        raise ExportError(
+            f"{file}: expected weights alone, found what torch.load(weights_only=True) refuses, as "
+            f"it holds code or is no checkpoint ({described_error(error)}). Where you trust its "
+            f"maker, convert it: {command}"
+        ) from error
+    if not isinstance(found, dict) or not _has_tensor(found):
+        raise ExportError(
+            f"{file}: expected a dictionary of weights, found a {type(found).__name__} without"
+        )
+    logger.warning("%s: a pickle, read by torch.load(weights_only=True); safer: %s", file, command)
+    return found
+
+
+def _has_tensor(found: Mapping[str, Any]) -> bool:
+    from torch import Tensor
+
+    return any(
+        isinstance(value, Tensor) or (isinstance(value, dict) and _has_tensor(value))
+        for value in found.values()
+    )
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])[:500]}"
+
+
+def _axes(
+    wanted: Sequence[tuple[int, int] | SizeRange], descriptor: "ModelDescriptor"
+) -> dict[str, Axis]:
+    """Height and width: each from a smallest to a largest length; one length where both are."""
+    needs, step = descriptor.size_requirements, _step(descriptor)
+    ranges = [each for each in wanted if isinstance(each, SizeRange)]
+    defaults = [each for each in wanted if not isinstance(each, SizeRange)]
+    if len(ranges) > 1 or len(defaults) > 1:
+        raise ExportError("--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX")
+    one_size = needs.square or descriptor.architecture.id in _ONE_SIZE
+    # Of a single unit, torch takes the count for a constant.
+    units = 1 if one_size or step == 1 else 2
+    low = _rounded(max(needs.minimum, _SMALLEST, units * step), step)
+    allowed = ranges[0] if ranges else SizeRange(low, _LARGEST // step * step)
+    if one_size and allowed.min < allowed.max:
+        raise ExportError(
+            f"--size: expected one size, as {descriptor.architecture.id} takes no other than it is "
+            f"exported with: --size {low}..{low}"
+        )
+    if allowed.min < needs.minimum:
+        raise ExportError(
+            f"--size: expected at least {needs.minimum}, the smallest picture that "
+            f"{descriptor.architecture.id} takes, found {allowed.min}"
+        )
+    side = _DEFAULT_SIDE if descriptor.scale == 1 else _DEFAULT_ENLARGED_SIDE
+    usual = max(allowed.min, min(allowed.max, _rounded(side, math.lcm(step, allowed.step))))
+    lengths = zip(("height", "width"), (defaults or [(usual, usual)])[0], strict=True)
+    return {n: free_axis(f"--size: {n}", allowed, length, step) for n, length in lengths}
+
+
+def _rounded(length: int, step: int) -> int:
+    return -(-length // step) * step
+
+
+def _step(descriptor: "ModelDescriptor") -> int:
+    """What lengths must be multiples of for the network not to pad images itself."""
+    found = [descriptor.size_requirements.multiple_of]
+    found.append(_OTHER_MULTIPLES.get(descriptor.architecture.id, 1))
+    for name in _MULTIPLES:
+        found += _integers(getattr(descriptor.model, name, None))
+    return math.lcm(*found)
+
+
+def _integers(value: Any) -> Iterator[int]:
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if type(each) is int and each > 1:
+            yield each
+
+
+def _image(descriptor: "ModelDescriptor", height: int, width: int) -> ImageSpec:
+    for channels in (descriptor.input_channels, descriptor.output_channels):
+        if channels not in (1, 2, 3, 4):
+            raise ExportError(
+                f"{descriptor.architecture.id}: expected images of 1 to 4 channels, found "
+                f"{channels}"
+            )
+    return ImageSpec.model_validate(
+        {"height": height, "width": width, "channels": descriptor.input_channels}
+        | {"value_range": (0.0, 1.0)}
+    )
+
+
+def _provenance(descriptor: "ModelDescriptor", file: Path) -> Provenance:
+    details = {
+        "architecture": descriptor.architecture.id,
+        "purpose": descriptor.purpose,
+        "tags": list(descriptor.tags),
+        "scale": descriptor.scale,
+        "weights": file.name,
+        "weights SHA-256": checksum(file),
+    }
+    versions = {"spandrel": installed_version("spandrel") or "unknown"}
+    source = f"spandrel {descriptor.architecture.name}"
+    return Provenance(source=source, details=details, versions=versions)
+
+
+def _name(file: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")
