@@ -32,7 +32,8 @@ class ExportOptions:
     `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than
-    `runtime.artifact.golden` allows; the card says why. `neighbours`: a PNG for the model card,
+    `runtime.artifact.golden` allows; the card says why. `any_range`: images are not looked at for
+    whether they are of `image.value_range`. `neighbours`: a PNG for the model card,
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
     """
 
@@ -56,6 +57,7 @@ class ExportOptions:
     precisions: Sequence[Reduced] | Literal["auto"] = "auto"
     provenance: Provenance | None = None
     licence: str = "not stated"
+    any_range: bool = False
     neighbours: bytes | None = None
 
     def __post_init__(self) -> None:
