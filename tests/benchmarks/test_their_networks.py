@@ -37,7 +37,7 @@ def test_what_failed_says_so() -> None:
 
 
 def test_a_process_is_measured() -> None:
-    made = run_python("-c", "x = bytes(300 << 20); print('done'); raise SystemExit(3)")
+    made = run_python("-c", "x = b'x' * (300 << 20); print('done'); raise SystemExit(3)")
     assert made["status"] == 3
     assert made["output"] == "done\n"
     assert made["bytes"] > 300 << 20
