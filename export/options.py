@@ -25,8 +25,10 @@ class ExportOptions:
     chooses, `height` and `width` of the images among them (`image` then gives their defaults);
     other shapes refer to them: `latent=(4, "height / 8", "width / 8")`. `noise`: the shape of each
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
-    before the noise. `takes_mask`: a translator takes a mask behind the images. `prior`: `none`
-    where another model makes the latents. `labels`: the class names by index, where a module takes
+    before the noise. `takes_mixing`: behind that, further latents and a float a row, the first
+    layer that has the style of those. `takes_mask`: a translator takes a mask behind the images.
+    `prior`: `truncated_normal` where the truncation multiplies the latents, normals within [-2, 2];
+    `none` where another model makes them. `labels`: the class names by index, where a module takes
     them. `encode_gives`: what an encoder without noise gives, `("mean", "log_variance")`,
     `("latents",)` where it has no variance, or `("latents", "codes")`, codes int64 [B, *`codes`].
     `version`: the next free integer unless given. `precisions` are tried for the decoder
@@ -43,6 +45,7 @@ class ExportOptions:
     axes: Mapping[str, Axis] = field(default_factory=dict[str, Axis])
     noise: Sequence[Sequence[Dim]] = ()
     takes_truncation: bool = False
+    takes_mixing: bool = False
     takes_mask: bool = False
     prior: Prior = "standard_normal"
     out: str | Path = "artifacts"
