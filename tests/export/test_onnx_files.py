@@ -295,8 +295,10 @@ FIXED = """
     }"""
 
 
-def test_a_batch_of_one_is_freed(tmp_path: Path) -> None:
-    path = write(tmp_path / "fixed.onnx", FIXED, w=(8, 12), b=(3,))
+@pytest.mark.parametrize("shape", ["[1, 3, 2, 2]", "[1, -1, 2, 2]"])
+def test_a_batch_of_one_is_freed(shape: str, tmp_path: Path) -> None:
+    text = FIXED.replace("[1, 3, 2, 2]>", f"{shape}>")
+    path = write(tmp_path / "fixed.onnx", text, w=(8, 12), b=(3,))
     artifact = export(tmp_path, path)
     z = latents_of(5, 8)
     alone = np.concatenate([run(path, {"z": row[None]})[0] for row in z])
