@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the file's floats that mean black and white (default: -1 1; with --mean 0 1)",
     )
     parser.add_argument(
+        "--any-range", action="store_true", help="do not look whether images are in this range"
+    )
+    parser.add_argument(
         "--mean",
         type=float,
         nargs="+",
@@ -133,6 +136,7 @@ def load(args: argparse.Namespace) -> Imported:
         takes_mask=args.mask is not None,
         prior=args.prior,
         image=stated or image(first.image, (low, high)),
+        any_range=args.any_range,
         labels=args.labels,
         name=args.name,
         out=args.out,

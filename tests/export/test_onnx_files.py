@@ -499,6 +499,12 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         [],
         "images: expected values in \\[-1, 1\\], found .* state the range",
     ),
+    "half a range": (
+        NHWC.replace("Tanh(rows)", "Sigmoid(rows)"),
+        {"w": (6, 60)},
+        [],
+        "nothing darker than mid-grey: .* likely 0 to 1; .* \\(--any-range\\)",
+    ),
     "flat images": (
         "net (float[b, 2] z) => (float[b, 12] images) { images = MatMul(z, w) }",
         {"w": (2, 12)},
@@ -609,6 +615,13 @@ def test_refusals(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     error = refused(capsys, tmp_path, path, *words)
     assert re.search(message, error), error
     assert "\n" not in error.strip()
+
+
+def test_a_range_that_is_meant(tmp_path: Path) -> None:
+    path = write(tmp_path / "bright.onnx", NHWC.replace("Tanh", "Sigmoid"), w=(6, 60))
+    artifact = export(tmp_path, path, "--any-range")
+    with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as model:
+        assert model.decode(latents_of(5, 6)).min() >= 127
 
 
 def test_files_that_are_no_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
