@@ -62,11 +62,11 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
     with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as root:
         folder = Path(root) / _stem(name)
         folder.mkdir(parents=True, exist_ok=True)
-        written = _run("-m", "benchmarks.networks.write", name, str(folder))
+        written = run_python("-m", "benchmarks.networks.write", name, str(folder))
         if written["status"]:
             return {"error": written["said"]}
         arguments = json.loads(written["output"])
-        exported = _run("-m", "export", *arguments, "--out", str(folder / "artifacts"))
+        exported = run_python("-m", "export", *arguments, "--out", str(folder / "artifacts"))
         figures: dict[str, Any] = {
             "command": _command(arguments, folder),
             "export": {key: exported[key] for key in ("seconds", "bytes")},
@@ -74,13 +74,13 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
         if exported["status"]:
             return figures | {"error": exported["said"]}
         (artifact,) = (folder / "artifacts").glob("*/1")
-        tried = _run("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
+        tried = run_python("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
         if tried["status"]:
             return figures | {"error": tried["said"]}
         return figures | {"trial": json.loads(tried["output"].splitlines()[-1])}
 
 
-def _run(*arguments: str) -> dict[str, Any]:
+def run_python(*arguments: str) -> dict[str, Any]:
     """A Python process: its seconds, its bytes of resident memory at the peak, what it said."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
