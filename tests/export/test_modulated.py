@@ -74,6 +74,15 @@ def downsampled(net: Net, x: Tensor, style: Tensor) -> Tensor:
     return F.interpolate(made.reshape(b, 3, 4, 4), scale_factor=2)
 
 
+def to_rgb(net: Net, x: Tensor, style: Tensor) -> Tensor:
+    """Weights that are all in the style, as of one output channel."""
+    b = x.shape[0]
+    weights = (0.5 * style.view(b, 1, 4, 1, 1)).reshape(-1, 4, 1, 1)
+    return (
+        F.conv2d(x.reshape(1, -1, 8, 8), weights, groups=b).reshape(b, 1, 8, 8).expand_as(x[:, :3])
+    )
+
+
 def generated(net: Net, x: Tensor, style: Tensor) -> Tensor:
     """Weights that are no product, and a bias of their own."""
     b = x.shape[0]
@@ -92,13 +101,14 @@ def generated_transposed(net: Net, x: Tensor, style: Tensor) -> Tensor:
 
 
 SCALED = {"lucidrains": lucidrains, "nvlabs": nvlabs, "rosinality": rosinality, "down": downsampled}
+STYLE = {"to rgb": to_rgb}
 UNFOLDED = {"generated": generated, "generated transposed": generated_transposed}
 
 
-@pytest.mark.parametrize("name", [*SCALED, *UNFOLDED])
+@pytest.mark.parametrize("name", [*SCALED, *STYLE, *UNFOLDED])
 def test_a_group_for_each_image_is_exported(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = Net((SCALED | UNFOLDED)[name])
+    net = Net((SCALED | STYLE | UNFOLDED)[name])
     artifact = export(
         decode=net, latent=6, image=IMAGE, name="modulated", out=tmp_path, batches=(1, 16)
     )
