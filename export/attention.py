@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from onnxscript import opset20 as op
+from onnxscript import opset20
 from torch import Tensor
 
 _PARTS = 16
+
+op: Any = opset20  # its types are those of arrays, not of the values that are traced here
 
 
 @torch.library.custom_op("latentserve::attention", mutates_args=())
