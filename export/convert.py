@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.attention import TRANSLATIONS
 from export.causes import described_error, first_cause
 from export.graphs import finished
 from export.modulated import without_groups
@@ -86,6 +87,7 @@ def _converted(
         inputs if captured is None else (),
         dynamic_shapes=shapes if captured is None else None,
         dynamo=True,
+        custom_translation_table=TRANSLATIONS,
         opset_version=OPSET,
         input_names=[tensor.name for tensor in spec.inputs],
         output_names=[tensor.name for tensor in spec.outputs],
