@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 import runtime
 from export import ImageSpec, export
-from export.convert import to_onnx
 from export.locality import halo_of
-from export.modules import GraphModule
 from export.options import ExportOptions
 from export.signatures import graph_specs
+from export.torch_source import TorchSource
 from runtime.artifact.manifest import Axis
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.tensors import GraphSpec, TensorSpec
@@ -101,10 +100,10 @@ LOCAL: dict[str, Callable[[], list[nn.Module]]] = {
 @pytest.mark.parametrize("name", LOCAL)
 def test_the_halo_is_how_far_a_pixel_is_seen(name: str) -> None:
     torch.manual_seed(0)
-    network = Network(*LOCAL[name]()).eval()
+    source = TorchSource(Network(*LOCAL[name]()))
     options = ExportOptions(image=IMAGE, axes=AXES, name="local", out="unused")
-    spec = graph_specs(options, {"translate": network})["translate"]
-    data = to_onnx(GraphModule(network, spec, IMAGE.value_range), spec, AXES)
+    spec = graph_specs(options, {"translate": source})["translate"]
+    data = source.network("translate", spec, options).to_onnx(AXES)
     halo = halo_of(onnx.load_model_from_string(data), spec, AXES)
     assert halo is not None
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -195,7 +194,9 @@ def test_a_local_translator_is_exact_at_every_size(tmp_path: Path) -> None:
         name: Axis(min=16, max=96, multiple_of=2, default=default)
         for name, default in (("height", 64), ("width", 48))
     }
-    folder = export(translate=Upscaler(), image=IMAGE, axes=axes, name="larger", out=tmp_path)
+    folder = export(
+        translate=Upscaler(), image=IMAGE, axes=axes, name="larger", out=tmp_path, batches=(1, 2)
+    )
     tiling = read_artifact(folder).manifest.graphs["translate"].tiling
     assert tiling is not None
     assert (tiling.exact, tiling.halo, tiling.tile) == (True, 6, 32)
@@ -251,6 +252,7 @@ def test_tiles_of_a_global_network_differ_as_measured(tmp_path: Path) -> None:
         prior="none",
         name="attending",
         out=tmp_path,
+        batches=(1, 2),
     )
     manifest = read_artifact(folder).manifest
     with runtime.load(folder, precision="fp32") as model:
@@ -276,6 +278,6 @@ def test_tiles_of_a_global_network_differ_as_measured(tmp_path: Path) -> None:
 
 
 def test_graphs_of_one_size_say_nothing_of_tiles(tmp_path: Path) -> None:
-    folder = export(translate=Upscaler(), image=IMAGE, name="fixed", out=tmp_path)
+    folder = export(translate=Upscaler(), image=IMAGE, name="fixed", out=tmp_path, batches=(1, 2))
     assert read_artifact(folder).manifest.graphs["translate"].tiling is None
     assert "in tiles" not in (folder / "README.md").read_text(encoding="utf-8")
