@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, levels
+from export.vision import declare_operators
 
 _HERE = "benchmarks.networks.gans"
 _SIDE, _LATENT = 128, 512
@@ -68,6 +69,7 @@ def _decoding(call: Callable[..., Tensor], low: float = -1.0) -> Reference:
 
 
 def _stylegan() -> Any:
+    declare_operators()
     with mock.patch("torch.cuda.is_available", return_value=True):
         from stylegan2_pytorch import stylegan2_pytorch  # pyright: ignore[reportMissingImports]
 
