@@ -126,8 +126,9 @@ def _largest_fitting(job: Job[Any], manifest: Manifest, capacity: Capacity) -> i
         return edges[-1]
 
     def needed(edge: int) -> int:
-        cut = tiles_of(manifest, job.graph, job.size, edge)
-        return capacity.needs(job.graph, cut.size).first
+        # Of square tiles, even for an image that is narrower: few sizes, which are soon known.
+        square = {**dict(job.size), "height": edge, "width": edge}
+        return capacity.needs(job.graph, tuple(square.items())).first
 
     return edges[max(0, bisect_right(edges, memory, key=needed) - 1)]
 
