@@ -324,7 +324,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a range twice as wide": (
         '{"kind": "range"}',
         FIXED,
-        "nothing darker than mid-grey: state the range the module really gives as "
+        "nothing darker than mid-grey: state the range the network really gives as "
         "ImageSpec.value_range (--value-range), likely 0 to 1; where its images are so bright",
     ),
     "a loop over the batch": (
