@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from export.attention import attention
 from runtime.artifact.tensors import Role
 from runtime.errors import ExportError
 
@@ -126,7 +128,7 @@ class Halves(NamedTuple):
 
 def halves(model: Autoencoder) -> Halves:
     """The modules to export, between images and the latents that pipelines exchange."""
-    _unbranch(model)
+    _make_exportable(model)
     shift, factor = scale_of(model).factors()
     if isinstance(model, AutoencoderKL):
         decoder = nn.Sequential(model.post_quant_conv or nn.Identity(), model.decoder)
@@ -244,8 +246,32 @@ class _Doubled(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def _unbranch(model: nn.Module) -> None:
+class _Attention(nn.Module):
+    """diffusers' `Attention` of a picture [B, C, h, w] with itself, `AttnProcessor2_0`."""
+
+    def __init__(self, layers: Attention) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
+        layers = self.layers
+        normed = x if layers.spatial_norm is None else layers.spatial_norm(x, temb)
+        normed = normed.flatten(2)
+        if layers.group_norm is not None:
+            normed = layers.group_norm(normed)
+        rows = normed.transpose(1, 2)  # [B, h w, C]
+        q, k, v = (
+            project(rows).unflatten(-1, (layers.heads, -1)).transpose(1, 2)
+            for project in (layers.to_q, layers.to_k, layers.to_v)
+        )
+        mixed = layers.to_out[0](attention(q, k, v).transpose(1, 2).flatten(2))
+        return (mixed.transpose(1, 2).reshape(x.shape) + x) / layers.rescale_output_factor
+
+
+def _make_exportable(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Upsample2D) and child.use_conv and child.norm is None:
                 setattr(parent, name, _Doubled(child.conv))  # pyright: ignore[reportArgumentType]
+            elif isinstance(child, Attention) and child.residual_connection:
+                parent.register_module(name, _Attention(child))

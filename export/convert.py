@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.attention import TRANSLATIONS
 from export.causes import described_error, first_cause
 from export.graphs import finished
 from export.modulated import without_groups
@@ -76,6 +77,9 @@ def _converted(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any], spec: GraphSpec
 ) -> onnx.ModelProto:
     captured = _captured(module, inputs, shapes)
+    plain = None if captured is None else without_groups(captured)
+    if plain is not None:
+        captured = _captured(plain, inputs, shapes) or captured
     if captured is not None and (remedy := groups_left(captured)):
         raise ExportError(f"{spec.file}: {remedy}")
     program = torch.onnx.export(
@@ -83,6 +87,7 @@ def _converted(
         inputs if captured is None else (),
         dynamic_shapes=shapes if captured is None else None,
         dynamo=True,
+        custom_translation_table=TRANSLATIONS,
         opset_version=OPSET,
         input_names=[tensor.name for tensor in spec.inputs],
         output_names=[tensor.name for tensor in spec.outputs],
@@ -101,9 +106,7 @@ def _captured(
     more ways, and says best what is wrong."""
     for strict in (False, True):
         with suppress(Exception):
-            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
-            plain = without_groups(program)
-            return program if plain is None else _captured(plain, inputs, shapes)
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
     return None
 
 

@@ -1,6 +1,7 @@
 """The weights of a file into a module, whatever training has put before their names."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,11 +90,13 @@ def _unpickled(file: Path) -> "dict[str, Tensor]":
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # UnpicklingError and others, for what is no plain checkpoint
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it holds {named[1]}" if named else described_error(error)
         raise ExportError(
-            f"{file}: expected tensors alone, found a pickle that torch.load(weights_only=True) "
-            f"refuses ({described_error(error)}): where you trust its maker, take the weights out: "
-            f'state = torch.load("{file}", weights_only=False), then '
-            f"{_SAVING} (state.state_dict() of a whole module)"
+            f"{file}: expected a checkpoint of tensors alone, found one that "
+            f"torch.load(weights_only=True) refuses ({why}): where you trust its maker, take the "
+            f'weights out: state = torch.load("{file}", weights_only=False), of a whole module '
+            f"state = state.state_dict(), then {_SAVING}"
         ) from error
     tensors = dict(_flat("", found))
     if not tensors:

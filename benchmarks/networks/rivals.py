@@ -69,7 +69,7 @@ VARIANTS: Mapping[str, Callable[[str, Path, Artifact], Call]] = {
 """As they come, on all cores, in fp32."""
 
 
-def main(variant: str, row: str, folder: Path, path: Path, sizes: list[tuple[int, int]]) -> None:
+def compete(variant: str, row: str, folder: Path, path: Path, sizes: list[tuple[int, int]]) -> None:
     """Print the figures as JSON."""
     artifact = read_artifact(path)
     call = VARIANTS[variant](row, folder, artifact)
@@ -89,7 +89,7 @@ def main(variant: str, row: str, folder: Path, path: Path, sizes: list[tuple[int
 
 
 if __name__ == "__main__":
-    main(
+    compete(
         sys.argv[1],
         sys.argv[2],
         Path(sys.argv[3]),

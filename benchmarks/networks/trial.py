@@ -30,7 +30,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def main(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
+def tried(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
     """The figures of one row: seconds of the load, bytes at the peak, images a second and the
     largest difference by graph and size."""
     row = found()[name]
@@ -105,4 +105,4 @@ def _text(size: Size) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
+    print(json.dumps(tried(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from export.importers.module import load_module
-from export.weights import load_weights
+from export.weights import PICKLES, load_weights
 from runtime.errors import ExportError
 
 State = dict[str, Tensor]
@@ -130,6 +131,71 @@ def test_weights_that_share_memory(tmp_path: Path) -> None:
     module = Tied()
     load_weights(module, "Tied", tmp_path / "weights.safetensors")
     assert torch.equal(module.second.weight, filled(Tied(), 1).first.weight)  # pyright: ignore
+
+
+def pickled(state: State) -> dict[str, Any]:
+    return {"epoch": 3, "g": prefixed("", filled(Net(), 2).state_dict()), "g_ema": state}
+
+
+CHECKPOINTS: dict[str, tuple[Callable[[State], Any], str]] = {
+    "plain": (lambda state: state, ""),
+    "state_dict": (lambda state: {"state_dict": state, "epoch": 3}, "'state_dict.' was taken off"),
+    "parallel": (lambda state: {"model": prefixed("module.", state)}, "'model.module.' was taken"),
+    "average": (pickled, "'g_ema.' was taken off the names; 7 other tensors are left out"),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+@pytest.mark.parametrize("suffix", PICKLES)
+def test_checkpoints_of_torch_save(
+    kind: str, suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = filled(Net(), 1).state_dict()
+    file = tmp_path / f"weights{suffix}"
+    torch.save(CHECKPOINTS[kind][0](state), file)
+    module = Net()
+    with caplog.at_level(logging.INFO, logger="export"):
+        load_weights(module, "Net", file)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+    assert "a pickle, read by torch.load(weights_only=True): safetensors is safe" in caplog.text
+    assert CHECKPOINTS[kind][1] in caplog.text
+
+
+class Runs:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+UNREADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "code": (Runs, "it holds getattr.* take the weights out: state = torch.load"),
+    "a module": (
+        lambda _: Net(),
+        r"it holds .*Net\).* state = state.state_dict\(\), then safetens",
+    ),
+    "no tensors": (lambda _: {"epoch": 3}, "expected a state dict, found dict without"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_pickles_of_more_than_tensors_are_refused_and_not_run(kind: str, tmp_path: Path) -> None:
+    make, message = UNREADABLE[kind]
+    torch.save(make(tmp_path / "run"), tmp_path / "weights.pth")
+    with pytest.raises(ExportError, match=message):
+        load_weights(Net(), "Net", tmp_path / "weights.pth")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"not a pickle")
+    with pytest.raises(
+        ExportError, match=r"weights.pth: expected a checkpoint of tensors alone, fou"
+    ):
+        load_weights(Net(), "Net", tmp_path / "weights.pth")
 
 
 class Lazy(nn.Module):

@@ -300,7 +300,7 @@ class TestImages:
         assert not caplog.text
 
     def test_images_beside_class_folders_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"1 beside them, such as loose\.png"):
+        with pytest.raises(DataError, match=r"1 beside them, such as loose\.png: move these into"):
             read(write(tmp_path, CLASSES | {"loose.png": png()}))
 
     @pytest.mark.parametrize("wrapper", ["", "release/train/"])
