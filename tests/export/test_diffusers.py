@@ -155,7 +155,7 @@ def test_sixteen_channels_in_bfloat16_without_convolutions_between(tmp_path: Pat
     plain: Options = {"use_quant_conv": False, "use_post_quant_conv": False}
     factors: Options = {"scaling_factor": 0.3611, "shift_factor": 0.1159}
     config: Options = {**BLOCKS, **plain, **factors, "latent_channels": 16}
-    card = "---\nlicense: other\nlicense_name: flux-dev\n---\n"
+    card = "---\nlicense: other\nlicense_name: flux-dev\nmodel_id: Some/FLUX VAE\n---\n"
     model = saved(tmp_path / "flux", AutoencoderKL, card, torch.bfloat16, **config)
     artifact = exported(tmp_path / "flux", tmp_path)
     compared(
@@ -167,6 +167,7 @@ def test_sixteen_channels_in_bfloat16_without_convolutions_between(tmp_path: Pat
     )
     manifest = read_artifact(artifact).manifest
     assert manifest.licence == "flux-dev"
+    assert manifest.provenance.source == "diffusers AutoencoderKL Some/FLUX VAE"
     assert manifest.provenance.details["shift_factor"] == 0.1159
 
 
