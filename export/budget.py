@@ -6,8 +6,8 @@ from runtime.artifact.bounds import Bounds
 from runtime.artifact.size import Size
 from runtime.machine import free_memory
 
-MULTIPLY_ADDS = 4_000_000_000_000
-"""Of all images that one step of an export makes: minutes on two cores."""
+MULTIPLY_ADDS = 1_000_000_000_000
+"""Of all images that one step of an export makes: about ten seconds on two cores."""
 _MEMORY_SHARE = 3
 """One run holds at most this fraction of the free memory: torch holds as much beside it."""
 

@@ -77,6 +77,9 @@ def _converted(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any], spec: GraphSpec
 ) -> onnx.ModelProto:
     captured = _captured(module, inputs, shapes)
+    plain = None if captured is None else without_groups(captured)
+    if plain is not None:
+        captured = _captured(plain, inputs, shapes) or captured
     if captured is not None and (remedy := groups_left(captured)):
         raise ExportError(f"{spec.file}: {remedy}")
     program = torch.onnx.export(
@@ -103,9 +106,7 @@ def _captured(
     more ways, and says best what is wrong."""
     for strict in (False, True):
         with suppress(Exception):
-            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
-            plain = without_groups(program)
-            return program if plain is None else _captured(plain, inputs, shapes)
+            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
     return None
 
 

@@ -4,6 +4,7 @@ Everything happens in memory, so that a failure leaves nothing behind.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,10 +58,13 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
     )
     values = max(t.values(smallest) for spec in draft.graphs.values() for t in spec.outputs)
     checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
+    seconds: dict[str, float] = {}
     for name, inputs in _inputs(draft, networks, checked, _CHECK_SEED, smallest).items():
         logger.info("%s: checking the network on %d images", name, checked)
         spec, options = draft.graphs[name], draft.options
+        began = time.monotonic()
         check_network(networks[name], name, spec, options, inputs, smallest)
+        seconds[name] = (time.monotonic() - began) / (2 * checked)  # it runs twice
 
     files: dict[str, bytes] = {}
     for name, spec in draft.graphs.items():
@@ -76,7 +80,7 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
     try:
         parity = tuple(
             measure(name, spec, networks[name], backend, cases)
-            for name, spec, cases in _cases(draft, networks, artifact)
+            for name, spec, cases in _cases(draft, networks, artifact, seconds)
         )
         golden = _golden(backend, _golden_inputs(draft, networks, artifact, smallest))
         added = {GOLDEN: encode_npz(golden)}
@@ -94,10 +98,14 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
 
 
 def _cases(
-    draft: Draft, networks: Mapping[str, Network], artifact: Artifact
+    draft: Draft,
+    networks: Mapping[str, Network],
+    artifact: Artifact,
+    seconds: Mapping[str, float],
 ) -> Iterator[tuple[str, GraphSpec, list[Tensors]]]:
     """Every graph with the inputs to compare it on: a batch of one, an odd one and the largest, at
-    the smallest size; and one image at the default size, or a few where they are cheap."""
+    the smallest size; and one image at the default size. `seconds`: of one image of the smallest
+    size."""
     manifest = artifact.manifest
     smallest, default = manifest.smallest_size, manifest.default_size
     batches = sorted({batch for batch in (1, 3, manifest.max_batch) if batch <= manifest.max_batch})
@@ -107,7 +115,13 @@ def _cases(
     if default != smallest:
         pairs.insert(0, (1, default))
     for name, spec in draft.graphs.items():
-        logger.info("%s: comparing the graph with the network", name)
+        bounds = artifact.bounds[name]
+        work = sum(n * bounds.cost(1, size).multiply_adds for n, size in pairs)
+        images = work / max(1, bounds.cost(1, smallest).multiply_adds)
+        logger.info(
+            "%s: comparing the graph with the network, about %.0f s",
+            name, 2 * images * seconds[name],
+        )  # fmt: skip
         cases = [_inputs(draft, networks, n, _PARITY_SEED, size)[name] for n, size in pairs]
         yield name, spec, cases
 

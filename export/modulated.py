@@ -37,8 +37,9 @@ _RANK = 5  # of the weights of a batch: B, A, C, h, w
 @dataclass
 class _Product:
     """Weights [B, A, C, h, w] as a product: `shared` without the batch, `first` [B, A, 1, 1, 1],
-    `second` [B, 1, C, 1, 1]; each a node of the graph, or a number."""
+    `second` [B, 1, C, 1, 1]; each a node of the graph, or a number. `shape`: [A, C, h, w]."""
 
+    shape: tuple[int, ...]
     shared: list[Any] = field(default_factory=list[Any])
     first: list[Any] = field(default_factory=list[Any])
     second: list[Any] = field(default_factory=list[Any])
@@ -111,7 +112,7 @@ def _rewrite(node: fx.Node) -> None:
     names = ["stride", "padding", "dilation"] + ["output_padding"] * transposed
     if product is not None and given["bias"] is None:
         node.target = _scaled
-        node.args = (given["input"], product.shared, product.first, product.second)
+        node.args = (given["input"], product.shared, product.first, product.second, product.shape)
         node.kwargs = {"swapped": swapped, "transposed": transposed}
     else:
         node.target = _unfolded_transposed if transposed else _unfolded
@@ -135,7 +136,7 @@ def _factors(weight: fx.Node) -> tuple[_Product | None, bool]:
         if not kept:
             return None, False
         node = before
-    product = _Product()
+    product = _Product(_shape(node)[1:])
     return (product if product.add(node) else None), swapped
 
 
@@ -148,11 +149,11 @@ def _rewrite_squares(node: fx.Node) -> None:
     if sorted(axis % _RANK for axis in given["dim"]) != [2, 3, 4]:
         return
     weights = _squared(given["self"])
-    product = _Product()
+    product = _Product(_shape(weights)[1:])
     if len(_shape(weights)) == _RANK and product.add(weights) and product.second:
         node.target = _sum_of_squares
-        node.args = (product.shared, product.first, product.second, given["keepdim"])
-        node.kwargs = {}
+        node.args = (product.shared, product.first, product.second, product.shape)
+        node.kwargs = {"keepdim": given["keepdim"]}
 
 
 def _squared(node: Any) -> Any:
@@ -174,6 +175,11 @@ def _times(factors: Iterable[Any]) -> Any:
     return math.prod(factors, start=1.0)
 
 
+def _plain(shared: list[Any], shape: list[int]) -> Tensor:
+    """The weights [A, C, h, w] that all images share."""
+    return torch.as_tensor(_times(shared)).expand(1, *shape)[0]
+
+
 def _of_channels(factors: Iterable[Tensor]) -> Any:
     """[B, channels, 1, 1], or 1."""
     return _times(factor.flatten(1)[..., None, None] for factor in factors)
@@ -184,6 +190,7 @@ def _scaled(
     shared: list[Any],
     first: list[Tensor],
     second: list[Tensor],
+    shape: list[int],
     *,
     swapped: bool,
     transposed: bool,
@@ -191,7 +198,7 @@ def _scaled(
     **how: Any,
 ) -> Tensor:
     """x [1, B * I, H, W] -> [1, B * O, H', W'], by scaled activations."""
-    weights = _times(shared)[0]
+    weights = _plain(shared, shape)
     if swapped:
         weights, first, second = weights.transpose(0, 1), second, first
     inputs, outputs = (first, second) if transposed else (second, first)
@@ -203,10 +210,10 @@ def _scaled(
 
 
 def _sum_of_squares(
-    shared: list[Any], first: list[Tensor], second: list[Tensor], keepdim: bool
+    shared: list[Any], first: list[Tensor], second: list[Tensor], shape: list[int], *, keepdim: bool
 ) -> Tensor:
     """[B, A], or [B, A, 1, 1, 1], of weights [B, A, C, h, w]."""
-    plain = _times(shared)[0].square().sum((2, 3))
+    plain = _plain(shared, shape).square().sum((2, 3))
     scales = _times(factor.flatten(1) for factor in second).square()
     made = (scales @ plain.mT) * _times(factor.flatten(1).square() for factor in first)
     return made[..., None, None, None] if keepdim else made

@@ -94,7 +94,9 @@ class Binding:
             if fits and len(roles) == len(found):
                 return roles
         listed = " or ".join(f"({', '.join(roles)})" for roles in known)
-        raise self._refused(f"outputs {listed}: choose them in this order with --output NAME")
+        raise self._refused(
+            f"outputs {listed}: choose them in this order (--output, --encoder-output)"
+        )
 
     def _main(self, role: Role, port: Port) -> Bound:
         self._check_kind(role, port)

@@ -62,8 +62,8 @@ class OnnxFile:
     """`model` holds what the chosen outputs need, in an opset and operators of artifacts: local
     functions inlined, data from other files taken in. `run` runs the file itself.
 
-    `chosen`: those of its outputs, in this order, if it has any of these; else all. Raises
-    ExportError for what is no ONNX file, and for one that no artifact can hold.
+    `chosen`: names of outputs, in order; all of them without it. Raises ExportError for what is no
+    ONNX file, and for one that no artifact can hold.
     """
 
     def __init__(self, path: Path, chosen: Sequence[str] = ()) -> None:
@@ -72,7 +72,12 @@ class OnnxFile:
         self.producer = f"{model.producer_name} {model.producer_version}".strip() or "not stated"
         self.opset = _opset(model)
         outputs = {value.name: value for value in model.graph.output}
-        kept = [outputs[name] for name in chosen if name in outputs] or list(outputs.values())
+        for name in chosen:
+            if name not in outputs:
+                raise ExportError(
+                    f"{path}: expected one of the outputs {list(outputs)}, found {name!r}"
+                )
+        kept = [outputs[name] for name in chosen or outputs]
         weights = {tensor.name for tensor in model.graph.initializer}
         inputs = [value for value in model.graph.input if value.name not in weights]
         ports = [_port(path, value) for value in inputs]

@@ -60,13 +60,14 @@ def free_batch(model: ModelProto, batch: int) -> None:
         shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
         if shape is None or not shape.size or shape[0] != batch:
             continue
-        keeps_zero = any(a.name == "allowzero" and a.i for a in node.attribute)
-        if keeps_zero and (shape[1:] < 1).any():
-            continue
-        # 0: as many as the input has.
-        node.ClearField("attribute")
+        # As many as are left, or, where another axis takes these, as the input has (0).
+        rows = 0 if (shape < 0).any() else -1
+        if any(a.name == "allowzero" and a.i for a in node.attribute):
+            if (shape == 0).any():
+                continue
+            node.ClearField("attribute")
         name = f"{node.output[0]}.rows"
-        free = np.concatenate([[0], shape[1:]]).astype(np.int64)
+        free = np.concatenate([[rows], shape[1:]]).astype(np.int64)
         model.graph.initializer.append(numpy_helper.from_array(free, name))
         node.input[1] = name
 

@@ -1,7 +1,7 @@
 """How near tiles come to the whole image: decided from the graph, and measured."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -24,6 +24,8 @@ from runtime.sampling.streams import Counter
 logger = logging.getLogger(__name__)
 
 _SEED = 4
+_TIMES = 3
+"""The work of an image, whole and in tiles that overlap, as that of so many."""
 
 
 def tilings(artifact: Artifact, backend: Backend) -> dict[str, Tiling]:
@@ -37,8 +39,10 @@ def tilings(artifact: Artifact, backend: Backend) -> dict[str, Tiling]:
         spec = graph.spec()
         model = onnx.load_model_from_string(artifact.files[spec.file])
         halo = halo_of(model, spec, artifact.manifest.axes)
-        whole_steps = -(-(halo or 0) // edges.step) * edges.step
-        tiling = Tiling(exact=halo is not None, halo=whole_steps)
+        if halo is None or halo > edges[-1]:  # farther than any tile reaches
+            tiling = Tiling(exact=False, halo=0)
+        else:
+            tiling = Tiling(exact=True, halo=-(-halo // edges.step) * edges.step)
         found[name] = _measured(artifact, backend, name, tiling)
     return found
 
@@ -53,13 +57,15 @@ def with_tilings(manifest: Manifest, found: Mapping[str, Tiling]) -> Manifest:
 
 
 def _measured(artifact: Artifact, backend: Backend, graph: str, tiling: Tiling) -> Tiling:
-    """With the difference from the whole image, where one can be run that is larger than a tile."""
+    """With the difference from the whole image, where one is affordable that is larger than a
+    tile."""
     manifest = with_tilings(artifact.manifest, {graph: tiling})
-    tile, size = _trial(manifest)
-    cost = artifact.bounds[graph].cost(1, size)
-    within = all(value <= manifest.axes[name].max for name, value in size)
-    if not within or 4 * cost.multiply_adds > MULTIPLY_ADDS or cost.bytes > affordable_bytes():
+    trial = next(
+        (each for each in _trials(manifest) if _affordable(artifact, graph, each[1])), None
+    )
+    if trial is None:
         return tiling
+    tile, size = trial
     inputs = examples_of(artifact, Counter(_SEED, 0, 1), size, graph=graph)
     whole = backend.run(graph, inputs)
 
@@ -87,15 +93,26 @@ def _measured(artifact: Artifact, backend: Backend, graph: str, tiling: Tiling) 
     )
 
 
-def _trial(manifest: Manifest) -> tuple[int, Size]:
-    """Tiles of half an image of the default size, or of the smallest edge, and an image of at least
-    two of them each way."""
-    edges, default = tile_edges(manifest), dict(manifest.default_size)
-    half = max(default[name] for name in SIZE_AXES) // 2
-    tile = max((edge for edge in edges if edge <= half), default=edges[0])
-    for name in SIZE_AXES:
-        default[name] = max(default[name], 2 * tile)
-    return tile, tuple(default.items())
+def _trials(manifest: Manifest) -> Iterator[tuple[int, Size]]:
+    """Tiles, and an image that is larger: of the default size, with tiles of half of it, and
+    smaller ones."""
+    edges, size = tile_edges(manifest), dict(manifest.default_size)
+    half, tile = max(size[name] for name in SIZE_AXES) // 2, 0
+    while tile != edges[0]:
+        tile = max((edge for edge in edges if edge <= half), default=edges[0])
+        for name in SIZE_AXES:
+            size[name] = min(max(size[name], 2 * tile), manifest.axes[name].max)
+        if any(size[name] > tile for name in SIZE_AXES):
+            yield tile, tuple(size.items())
+        half = tile // 2
+        size |= dict.fromkeys(SIZE_AXES, 0)
+
+
+def _affordable(artifact: Artifact, graph: str, size: Size) -> bool:
+    """Whether one image of the size can be made whole, and once more in tiles."""
+    cost = artifact.bounds[graph].cost(1, size)
+    work = _TIMES * cost.multiply_adds
+    return work <= MULTIPLY_ADDS // 4 and cost.bytes <= affordable_bytes()
 
 
 def _differences(spec: GraphSpec, found: Tensors, expected: Tensors) -> NDArray[np.float64]:

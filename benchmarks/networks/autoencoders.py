@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from benchmarks.networks.row import Arrays, Reference, Row, floats, levels
+from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats, levels
 from export.vision import declare_operators
 
 _SD = {
@@ -65,27 +64,28 @@ def _widen(model: Any) -> None:
     last.weight.data *= 8
 
 
-def _reference(name: str, scaled: bool) -> Callable[[Path], Reference]:
-    def read(folder: Path) -> Reference:
+def _reference(name: str) -> Callable[[Path, Wrap], Reference]:
+    def read(folder: Path, wrap: Wrap) -> Reference:
         model = _class(name).from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
         config = model.config
-        factor = float(config.scaling_factor) if scaled else 1.0
-        shift = float(config.get("shift_factor") or 0.0) if scaled else 0.0
+        factor = float(config.scaling_factor)
+        shift = float(config.get("shift_factor") or 0.0)
+        decode, encode = wrap(model.decode), wrap(model.encode)
 
         @torch.inference_mode()
         def run(graph: str, inputs: Arrays) -> Arrays:
             if graph == "decode":
                 latents = torch.from_numpy(inputs["latents"]) / factor + shift
-                return {"images": levels(model.decode(latents).sample.numpy())}
-            return _encoded(model, torch.from_numpy(floats(inputs["images"])), factor, shift)
+                return {"images": levels(decode(latents).sample.numpy())}
+            images = torch.from_numpy(floats(inputs["images"]))
+            return _encoded(model, encode(images), factor, shift)
 
         return run
 
     return read
 
 
-def _encoded(model: Any, images: Tensor, factor: float, shift: float) -> Arrays:
-    made = model.encode(images)
+def _encoded(model: Any, made: Any, factor: float, shift: float) -> Arrays:
     if hasattr(made, "latent_dist"):
         normal = made.latent_dist
         mean = (normal.mean - shift) * factor
@@ -95,7 +95,7 @@ def _encoded(model: Any, images: Tensor, factor: float, shift: float) -> Arrays:
         }
     if hasattr(made, "latents") and hasattr(model, "quantize"):
         entries, _, (_, _, codes) = model.quantize(made.latents)
-        shape = (len(images), *entries.shape[2:])
+        shape = (len(entries), *entries.shape[2:])
         latents = ((entries - shift) * factor).numpy()
         return {"latents": latents, "codes": codes.reshape(shape).numpy()}
     return {"latents": ((made.latents - shift) * factor).numpy()}
@@ -108,20 +108,20 @@ def rows() -> list[Row]:
         Row(
             "AutoencoderKL (SD 1.5)",
             _written("AutoencoderKL", _SD),
-            _reference("AutoencoderKL", True),
+            _reference("AutoencoderKL"),
             SIZES,
         ),
         Row(
             "AutoencoderKL (FLUX), bf16",
             _written("AutoencoderKL", _FLUX, bf16),
-            _reference("AutoencoderKL", True),
+            _reference("AutoencoderKL"),
             SIZES,
         ),
         Row(
             "AutoencoderTiny",
             _written("AutoencoderTiny", {}),
-            _reference("AutoencoderTiny", True),
+            _reference("AutoencoderTiny"),
             SIZES,
         ),
-        Row("VQModel (f4)", _written("VQModel", _VQ_F4), _reference("VQModel", True), SIZES),
+        Row("VQModel (f4)", _written("VQModel", _VQ_F4), _reference("VQModel"), SIZES),
     ]

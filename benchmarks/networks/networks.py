@@ -16,6 +16,8 @@ from typing import Any
 
 from benchmarks.networks.rows import found
 from benchmarks.report import environment, markdown, table
+from benchmarks.speed.performance import Recorded
+from benchmarks.speed.publishing import RECORDS as SPEED_RECORDS
 
 RECORDS = Path(__file__).parent / "records"
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
             if options.record:
                 RECORDS.mkdir(exist_ok=True)
                 text = json.dumps({**figures, "environment": environment()}, indent=2)
-                (RECORDS / f"{_stem(name)}.json").write_text(text + "\n")
+                (RECORDS / f"{stem(name)}.json").write_text(text + "\n")
     else:
         PAGE.write_text(page())
 
@@ -60,13 +62,13 @@ def main(arguments: Sequence[str]) -> None:
 def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
     """One row, each step in a process of its own; `error` where a step fails."""
     with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as root:
-        folder = Path(root) / _stem(name)
+        folder = Path(root) / stem(name)
         folder.mkdir(parents=True, exist_ok=True)
-        written = _run("-m", "benchmarks.networks.write", name, str(folder))
+        written = run_python("-m", "benchmarks.networks.write", name, str(folder))
         if written["status"]:
             return {"error": written["said"]}
         arguments = json.loads(written["output"])
-        exported = _run("-m", "export", *arguments, "--out", str(folder / "artifacts"))
+        exported = run_python("-m", "export", *arguments, "--out", str(folder / "artifacts"))
         figures: dict[str, Any] = {
             "command": _command(arguments, folder),
             "export": {key: exported[key] for key in ("seconds", "bytes")},
@@ -74,13 +76,13 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
         if exported["status"]:
             return figures | {"error": exported["said"]}
         (artifact,) = (folder / "artifacts").glob("*/1")
-        tried = _run("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
+        tried = run_python("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
         if tried["status"]:
             return figures | {"error": tried["said"]}
         return figures | {"trial": json.loads(tried["output"].splitlines()[-1])}
 
 
-def _run(*arguments: str) -> dict[str, Any]:
+def run_python(*arguments: str) -> dict[str, Any]:
     """A Python process: its seconds, its bytes of resident memory at the peak, what it said."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
@@ -143,20 +145,23 @@ def _gb(count: int) -> str:
 
 def page() -> str:
     """docs/networks.md: the template with the records' table and commands."""
-    records = {name: RECORDS / f"{_stem(name)}.json" for name in found()}
+    records = {name: RECORDS / f"{stem(name)}.json" for name in found()}
     read = {name: json.loads(path.read_text()) for name, path in records.items() if path.is_file()}
     rows = markdown(_HEADER, (cells(name, record) for name, record in read.items()))
     commands = "\n".join(f"# {name}\n{record['command']}" for name, record in read.items())
     where = next(iter(read.values()))["environment"]
     versions = where["versions"]
+    speed = SPEED_RECORDS / "diffusion.json"
     return (
         TEMPLATE.read_text()
         .replace("{rows}\n", rows)
         .replace("{commands}", commands)
         .replace("{machine}", f"{where['cores']} cores of {where['cpu']}")
         .replace("{onnxruntime}", versions.get("onnxruntime", "?"))
+        .replace("{speed}", str(Recorded(speed)) if speed.is_file() else "Not measured yet.")
     )
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """A name as that of a file."""
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-").replace("--", "-")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.networks.row import Arrays, Reference, Row, floats
+from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats
 from export.vision import declare_operators
 
 _SWIN = {
@@ -48,17 +48,18 @@ def _widen(network: torch.nn.Module, state: dict[str, Any]) -> None:
         state[bias].fill_(0.5)
 
 
-def _read(folder: Path) -> Reference:
+def _read(folder: Path, wrap: Wrap) -> Reference:
     declare_operators()
     import spandrel
 
     descriptor: Any = spandrel.ModelLoader().load_from_file(folder / "network.safetensors")
     descriptor.eval()
+    call = wrap(descriptor)
 
     @torch.inference_mode()
     def run(graph: str, inputs: Arrays) -> Arrays:
         given = [torch.from_numpy(floats(array, 0, 1)) for array in inputs.values()]
-        made = descriptor(*given).clamp(0, 1).numpy().transpose(0, 2, 3, 1)
+        made = call(*given).clamp(0, 1).numpy().transpose(0, 2, 3, 1)
         return {"translated": np.rint(made * 255).astype(np.uint8)}
 
     return run

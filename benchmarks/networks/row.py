@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+Wrap = Callable[[Any], Any]
+"""Around what a reference calls: `torch.compile`, or nothing."""
 Reference = Callable[[str, Arrays], Arrays]
 """A graph's name and its inputs -> its outputs, computed by the network's own library."""
 
@@ -16,13 +18,18 @@ Reference = Callable[[str, Arrays], Arrays]
 @dataclass(frozen=True)
 class Row:
     """`write(folder)` writes the network's files there, and returns the arguments of `python -m
-    export`, without --out; `reference(folder)` reads them again. `sizes`, [height, width], are
-    compared beside the default one."""
+    export`, without --out; `reference(folder, wrap)` reads them again. `sizes`, [height, width],
+    are compared beside the default one."""
 
     name: str
     write: Callable[[Path], Sequence[str]]
-    reference: Callable[[Path], Reference]
+    reference: Callable[[Path, Wrap], Reference]
     sizes: tuple[tuple[int, int], ...] = ()
+
+
+def plain(function: Any) -> Any:
+    """The `Wrap` that is none."""
+    return function
 
 
 def floats(images: NDArray[np.uint8], low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import runtime
-from benchmarks.networks.row import Arrays, Reference
+from benchmarks.networks.row import Arrays, Reference, plain
 from benchmarks.networks.rows import found
 from runtime.artifact.golden import differences
 from runtime.artifact.reading import read_artifact
@@ -30,7 +30,7 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def main(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
+def tried(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
     """The figures of one row: seconds of the load, bytes at the peak, images a second and the
     largest difference by graph and size."""
     row = found()[name]
@@ -38,7 +38,7 @@ def main(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
     began = time.monotonic()
     with runtime.load(read, precision="fp32") as model:
         loaded = time.monotonic() - began
-        sizes = [read.manifest.default_size, *(_size(read.manifest, size) for size in row.sizes)]
+        sizes = [read.manifest.default_size, *(size_of(read.manifest, size) for size in row.sizes)]
         speeds: dict[str, float] = {}
         made: list[tuple[str, Size, Arrays, Arrays]] = []
         for graph in read.manifest.graphs:
@@ -53,18 +53,24 @@ def main(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
         "loads in": loaded,
         "bytes": held,
         "images/s": speeds,
-        "differences": _compared(row.reference(folder), read, made),
+        "differences": _compared(row.reference(folder, plain), read, made),
     }
 
 
 def _timed(model: runtime.Model, graph: str, inputs: Arrays, size: Size) -> tuple[Arrays, float]:
-    job: Job[Arrays] = Job(graph, 1, lambda a, b: dict(inputs), lambda o, start: o, size=size)
-    outputs = model.submit(job).result()
+    outputs = run(model, graph, inputs, size)
     began, runs = time.perf_counter(), 0
     while not runs or time.perf_counter() - began < _SECONDS:
-        model.submit(job).result()
+        run(model, graph, inputs, size)
         runs += 1
     return outputs, (time.perf_counter() - began) / runs
+
+
+def run(model: runtime.Model, graph: str, inputs: Arrays, size: Size) -> Arrays:
+    """The outputs of one graph, through the model's queue."""
+    count = len(next(iter(inputs.values())))
+    job: Job[Arrays] = Job(graph, count, lambda a, b: dict(inputs), lambda o, start: o, size=size)
+    return model.submit(job).result()
 
 
 def _compared(
@@ -88,7 +94,8 @@ def _unit(expected: Any) -> float:
     return 1.0 if expected.dtype.kind in "ui" else float(np.abs(expected).max())
 
 
-def _size(manifest: runtime.Manifest, size: tuple[int, int]) -> Size:
+def size_of(manifest: runtime.Manifest, size: tuple[int, int]) -> Size:
+    """[height, width] as values of the manifest's axes."""
     named: dict[str, int] = dict(zip(SIZE_AXES, size, strict=True))
     return tuple((name, named.get(name, axis.default)) for name, axis in manifest.axes.items())
 
@@ -98,4 +105,4 @@ def _text(size: Size) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
+    print(json.dumps(tried(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))

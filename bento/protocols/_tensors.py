@@ -16,7 +16,7 @@ ITEM_BYTES: Mapping[Dtype, int] = {"float16": 2, "float32": 4, "bfloat16": 2, "u
 def check_shape(shape: Sequence[int], dtype: Dtype, size: int) -> None:
     """InputError unless a body of so many bytes holds an array of this shape."""
     expected = math.prod(shape) * ITEM_BYTES[dtype]
-    if expected != size or min(shape, default=0) < 1:
+    if expected != size:
         raise InputError("shape", f"that of the body, {size} bytes of {dtype}", str(list(shape)))
 
 

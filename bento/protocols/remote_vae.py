@@ -12,7 +12,7 @@ none, the autoencoder's own.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ _HEADERS = {
 }
 
 
+_Length = Annotated[int, Field(ge=1, le=1 << 31)]
+
+
 @dataclass(frozen=True)
 class _TensorReply:
     name: str = "tensor"
@@ -65,7 +68,7 @@ class _Scaled(BaseModel):
 class RemoteDecodeOptions(_Scaled):
     """Latents, and what is to be made of them."""
 
-    shape: list[int] = Field(
+    shape: list[_Length] = Field(
         max_length=8,
         description="Of the body: [n, *latent], or where they are packed (FLUX) [n, h * w / 4, "
         "4 * channels], h and w being the height and width of the latents.",
@@ -89,7 +92,7 @@ class RemoteDecodeOptions(_Scaled):
 class RemoteEncodeOptions(_Scaled):
     """Images, and what is wanted of their latents."""
 
-    shape: list[int] | None = Field(
+    shape: list[_Length] | None = Field(
         default=None,
         max_length=8,
         description="Of a body that is a tensor: [n, C, H, W], uint8, or floats in [0, 1], or in "

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import axes, axis, dims, image, names, shape, sizes
+from export.arguments import axes, axis, dims, image, names, shape, size_range, sizes
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
@@ -35,11 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", required=True, help="of the artifact")
     parser.add_argument(
-        "--output",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="an output to keep, where a file has more than are meant; several in order",
+        "--output", type=names, default=(), metavar="NAME", help="which of its outputs is meant"
+    )
+    parser.add_argument(
+        "--encoder-output",
+        type=names,
+        default=(),
+        metavar="NAMES",
+        help="which of the encoder's outputs: mean,logvar",
     )
     parser.add_argument(
         "--layout", choices=("nchw", "nhwc"), help="of images, where the shapes do not say"
@@ -50,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="the file's floats that mean black and white (default: -1 1; with --mean 0 1)",
+    )
+    parser.add_argument(
+        "--any-range", action="store_true", help="do not look whether images are in this range"
     )
     parser.add_argument(
         "--mean",
@@ -82,12 +88,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="32x32x3, where the file leaves it open",
     )
     parser.add_argument(
+        "--size",
+        type=size_range,
+        metavar="MIN..MAX/MULTIPLE",
+        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
+    )
+    parser.add_argument(
         "--axis",
         type=axis,
         action="append",
         default=[],
         metavar="NAME=MIN:MAX:MULTIPLE",
-        help="a free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
+        help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
         "--latent 4xheight/8xwidth/8",
     )
     parser.add_argument("--prior", choices=("standard_normal", "none"), default="standard_normal")
@@ -99,12 +111,13 @@ def load(args: argparse.Namespace) -> Imported:
     from export.onnx_file import OnnxFile
     from export.onnx_source import OnnxSource
 
-    paths = {"translate" if args.translates else "decode": args.file, "encode": args.encoder}
-    files = {graph: OnnxFile(path, args.output) for graph, path in paths.items() if path}
+    graph = "translate" if args.translates else "decode"
+    given = {graph: (args.file, args.output), "encode": (args.encoder, args.encoder_output)}
+    files = {graph: OnnxFile(path, names) for graph, (path, names) in given.items() if path}
     if not files:
         raise ExportError("expected an ONNX file, or --encoder with one, found neither")
     _check_names(args, files)
-    free = axes(args.axis, args.image or ())
+    free = axes(args.axis, args.image or (), args.size)
     _check_axes(args, free)
     low, high = args.value_range or ((0.0, 1.0) if args.mean else (-1.0, 1.0))
     stated = image(args.image, (low, high)) if args.image else None
@@ -123,6 +136,7 @@ def load(args: argparse.Namespace) -> Imported:
         takes_mask=args.mask is not None,
         prior=args.prior,
         image=stated or image(first.image, (low, high)),
+        any_range=args.any_range,
         labels=args.labels,
         name=args.name,
         out=args.out,
@@ -161,14 +175,11 @@ def _check_axes(args: argparse.Namespace, free: Mapping[str, object]) -> None:
 
 
 def _check_names(args: argparse.Namespace, files: "Mapping[str, OnnxFile]") -> None:
-    """Every name is one of some file."""
-    given = [(name, "inputs") for name in (args.mask, args.truncation) if name]
-    given += [(name, "inputs") for name, _ in args.noise]
-    given += [(name, "outputs") for name in args.output]
-    for name, side in given:
-        found = [port.name for file in files.values() for port in getattr(file, side)]
-        if name not in found:
-            raise ExportError(f"{name!r}: expected one of the {side} {found}, found none of them")
+    """Every name is that of an input of some file."""
+    found = [port.name for file in files.values() for port in file.inputs]
+    for name in (args.mask, args.truncation, *(name for name, _ in args.noise)):
+        if name is not None and name not in found:
+            raise ExportError(f"{name!r}: expected one of the inputs {found}, found none of them")
 
 
 def _meaning(

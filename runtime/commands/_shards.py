@@ -75,7 +75,8 @@ def encode_shards(args: argparse.Namespace) -> None:
         encoder = Encoder(model, args.dtype or "float32", args.labels, seed, args.tile)
         specs = sizes(model, args.size, args.buckets, tiled=args.tile is not None)
         encoder.chunk_size(next(iter(specs.values())))  # labels or a seed that are wrong, say
-        begin_folder(out, _request(args, model, specs), resume=args.resume)
+        # Nothing to resume is no error: a scheduler starts the same command again and again.
+        begin_folder(out, _request(args, model, specs), resume=(out / LEDGER).exists())
         bulk = Bulk(
             out,
             specs,

@@ -29,7 +29,10 @@ def checked_tile(manifest: Manifest, graph: str, tile: int | None) -> int | None
     if tile is None:
         return AUTOMATIC if spec.tileable else None
     if not spec.tileable:
-        expected = f"none: {manifest.name} cannot {graph} in tiles, its images have one size"
+        expected = (
+            f"none: {manifest.name} cannot {graph} in tiles, for which all that it takes and gives "
+            "must have named height and width"
+        )
         raise InputError("tile", expected, short(tile))
     edges = tile_edges(manifest)
     expected = f"a multiple of {edges.step} from {edges.start} to {edges.stop - 1}"

@@ -42,7 +42,7 @@ def test_the_benchmarks_are_these() -> None:
         *("bulk", "encoding", "engines", "inprocess", "memory", "networks", "serving", "startup"),
         *("arithmetic", "classifier", "disentanglement", "gallery", "interpolation", "likelihood"),
         *("manifold", "modes", "prior", "quality", "saturation", "sheet", "transfer", "truncation"),
-        *("gpu", "performance", "results"),
+        *("diffusion", "gpu", "performance", "references", "results"),
     }
 
 

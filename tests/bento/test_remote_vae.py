@@ -189,7 +189,7 @@ def test_tensors_are_encoded(url: str, model: Model, dtype: str) -> None:
     [
         ("shape=1&shape=2&shape=4&shape=4", 127, 422, "shape"),
         ("shape=1,2,4,4", 128, 200, None),
-        ("shape=1,2,4,-4", 128, 422, "shape"),
+        ("shape=1,2,4,-4", 128, 422, "shape[3]"),
         ("shape=1,3,4,4", 192, 422, "latents"),
         ("shape=3,2,4,4", 384, 422, "output_type"),
         ("shape=1,4,8", 128, 422, "height"),

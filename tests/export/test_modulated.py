@@ -1,6 +1,7 @@
 """Convolutions with weights of their own for every image, as StyleGANs write them: captured as
 graphs can hold them, or refused with what to do."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 import runtime
 from export import ExportError, ImageSpec, export
 from export.modulated import without_groups
+from tests.docs.blocks import ROOT, read_blocks
 
 IMAGE = ImageSpec(height=8, width=8, channels=3)
 BATCHES = (1, 5, 16)
@@ -74,6 +76,15 @@ def downsampled(net: Net, x: Tensor, style: Tensor) -> Tensor:
     return F.interpolate(made.reshape(b, 3, 4, 4), scale_factor=2)
 
 
+def to_rgb(net: Net, x: Tensor, style: Tensor) -> Tensor:
+    """Weights that are all in the style, as of one output channel."""
+    b = x.shape[0]
+    weights = (0.5 * style.view(b, 1, 4, 1, 1)).reshape(-1, 4, 1, 1)
+    return (
+        F.conv2d(x.reshape(1, -1, 8, 8), weights, groups=b).reshape(b, 1, 8, 8).expand_as(x[:, :3])
+    )
+
+
 def generated(net: Net, x: Tensor, style: Tensor) -> Tensor:
     """Weights that are no product, and a bias of their own."""
     b = x.shape[0]
@@ -92,13 +103,14 @@ def generated_transposed(net: Net, x: Tensor, style: Tensor) -> Tensor:
 
 
 SCALED = {"lucidrains": lucidrains, "nvlabs": nvlabs, "rosinality": rosinality, "down": downsampled}
+STYLE = {"to rgb": to_rgb}
 UNFOLDED = {"generated": generated, "generated transposed": generated_transposed}
 
 
-@pytest.mark.parametrize("name", [*SCALED, *UNFOLDED])
+@pytest.mark.parametrize("name", [*SCALED, *STYLE, *UNFOLDED])
 def test_a_group_for_each_image_is_exported(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = Net((SCALED | UNFOLDED)[name])
+    net = Net((SCALED | STYLE | UNFOLDED)[name])
     artifact = export(
         decode=net, latent=6, image=IMAGE, name="modulated", out=tmp_path, batches=(1, 16)
     )
@@ -178,3 +190,70 @@ def test_what_is_refused_says_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=message):
         export(decode=Net(convolve), latent=6, image=IMAGE, name="refused", out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The module of docs/stylegan.md, from the page itself."""
+    file = tmp_path_factory.mktemp("docs") / "modulated.py"
+    blocks = read_blocks(ROOT / "docs/stylegan.md")
+    file.write_text(next(b.code for b in blocks if b.code.startswith("# modulated.py")))
+    spec = importlib.util.spec_from_file_location("modulated", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ModulatedConv2d
+
+
+def with_groups(layer: Any, x: Tensor, w: Tensor) -> Tensor:
+    """The same layer as StyleGAN2 writes it, with a group for each image."""
+    b, inputs, height, width = x.shape
+    weights = layer.scale * layer.weight * layer.affine(w)[:, None, :, None, None]
+    if layer.demodulate:
+        weights = weights * (weights.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    outputs, kernel = weights.shape[1], weights.shape[-1]
+
+    def blurred(x: Tensor, gain: float, pad: tuple[int, int]) -> Tensor:
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        blur = gain * torch.outer(line, line) / 64
+        return F.conv2d(F.pad(x.flatten(0, 1)[:, None], (*pad, *pad)), blur[None, None])
+
+    if layer.up:
+        weights = weights.transpose(1, 2).reshape(b * inputs, outputs, kernel, kernel)
+        x = F.conv_transpose2d(x.view(1, -1, height, width), weights, stride=2, groups=b)
+        p = (4 - 2) - (kernel - 1)
+        x = blurred(x, 4.0, ((p + 1) // 2 + 1, p // 2 + 1))
+        return x.view(b, outputs, *x.shape[2:])
+    weights = weights.reshape(b * outputs, inputs, kernel, kernel)
+    padding = kernel // 2
+    if layer.down:
+        p = (4 - 2) + (kernel - 1)
+        x, padding = blurred(x, 1.0, ((p + 1) // 2, p // 2)), 0
+    x = x.reshape(1, -1, *x.shape[-2:])
+    x = F.conv2d(x, weights, stride=2 if layer.down else 1, padding=padding, groups=b)
+    return x.view(b, outputs, *x.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "how"),
+    [
+        (3, {}),
+        (3, {"up": True}),
+        (3, {"down": True}),
+        (3, {"demodulate": False}),
+        (1, {"demodulate": False}),
+    ],
+)
+def test_the_documented_module_does_what_groups_do(
+    documented: Any, kernel: int, how: dict[str, bool]
+) -> None:
+    torch.manual_seed(0)
+    layer = documented(6, 5, kernel, 4, **how)
+    x, w = torch.randn(3, 6, 8, 8), torch.randn(3, 4)
+    side = {"up": 16, "down": 4}.get(next(iter(how), ""), 8)
+    with torch.no_grad():
+        made = layer(x, w)
+        assert made.shape == (3, 5, side, side)
+        assert made.std() > 0.1
+        torch.testing.assert_close(made, with_groups(layer, x, w), rtol=0, atol=1e-5)

@@ -147,7 +147,7 @@ def test_a_translator_of_opset_13_with_free_sides_and_normalised_images(tmp_path
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     artifact = export(
         tmp_path, path, "--translates", "--image", "16x24x3",
-        "--axis", "height=8:64:4", "--axis", "width=8:64:4",
+        "--size", "8..64/4",
         "--mean", *map(str, mean), "--std", *map(str, std),
     )  # fmt: skip
     model = onnx.load_model_from_string(artifact.files["translate.onnx"])
@@ -184,7 +184,7 @@ def test_a_decoder_with_an_encoder_of_which_two_outputs_are_meant(tmp_path: Path
     encoder = write(
         tmp_path / "encoder.onnx", ENCODER, to_mean=(16, 2), to_variance=(16, 2), unused=(999, 9)
     )
-    artifact = export(tmp_path, decoder, "--encoder", encoder, "--output", "m", "--output", "v")
+    artifact = export(tmp_path, decoder, "--encoder", encoder, "--encoder-output", "m,v")
     assert b"Random" not in artifact.files["encode.onnx"]
     assert len(artifact.files["encode.onnx"]) < 9999
     images = pictures(3, 4, 4, 1)
@@ -295,8 +295,10 @@ FIXED = """
     }"""
 
 
-def test_a_batch_of_one_is_freed(tmp_path: Path) -> None:
-    path = write(tmp_path / "fixed.onnx", FIXED, w=(8, 12), b=(3,))
+@pytest.mark.parametrize("shape", ["[1, 3, 2, 2]", "[1, -1, 2, 2]"])
+def test_a_batch_of_one_is_freed(shape: str, tmp_path: Path) -> None:
+    text = FIXED.replace("[1, 3, 2, 2]>", f"{shape}>")
+    path = write(tmp_path / "fixed.onnx", text, w=(8, 12), b=(3,))
     artifact = export(tmp_path, path)
     z = latents_of(5, 8)
     alone = np.concatenate([run(path, {"z": row[None]})[0] for row in z])
@@ -497,6 +499,12 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         [],
         "images: expected values in \\[-1, 1\\], found .* state the range",
     ),
+    "half a range": (
+        NHWC.replace("Tanh(rows)", "Sigmoid(rows)"),
+        {"w": (6, 60)},
+        [],
+        "nothing darker than mid-grey: .* likely 0 to 1; .* \\(--any-range\\)",
+    ),
     "flat images": (
         "net (float[b, 2] z) => (float[b, 12] images) { images = MatMul(z, w) }",
         {"w": (2, 12)},
@@ -514,7 +522,7 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         "{ y = Tanh(z) u = Relu(z) }",
         {},
         [],
-        "expected outputs \\(images\\): choose them in this order with --output NAME; found",
+        "expected outputs \\(images\\): choose them in this order \\(--output, .*; found",
     ),
     "two inputs": (
         "net (float[b, 1, 4, 4] z, float[b, 1, 4, 4] n) => (float[b, 1, 4, 4] y) { y = Add(z, n) }",
@@ -529,7 +537,12 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         "one input of class indices where there are --labels",
     ),
     "no such input": (NHWC, {"w": (6, 60)}, ["--mask", "m"], "'m': expected one of the inputs"),
-    "no such output": (NHWC, {"w": (6, 60)}, ["--output", "y"], "'y': expected one of the outputs"),
+    "no such output": (
+        NHWC,
+        {"w": (6, 60)},
+        ["--output", "y"],
+        "expected one of the outputs .* found 'y'",
+    ),
     "open latent": (
         NHWC.replace("[batch, 6]", "[batch, n]"),
         {"w": (6, 60)},
@@ -602,6 +615,13 @@ def test_refusals(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     error = refused(capsys, tmp_path, path, *words)
     assert re.search(message, error), error
     assert "\n" not in error.strip()
+
+
+def test_a_range_that_is_meant(tmp_path: Path) -> None:
+    path = write(tmp_path / "bright.onnx", NHWC.replace("Tanh", "Sigmoid"), w=(6, 60))
+    artifact = export(tmp_path, path, "--any-range")
+    with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as model:
+        assert model.decode(latents_of(5, 6)).min() >= 127
 
 
 def test_files_that_are_no_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

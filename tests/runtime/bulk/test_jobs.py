@@ -264,7 +264,7 @@ def test_pictures_that_went_are_missed(
 def test_another_job_is_refused(
     sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert encode(sized_artifact, pictures, tmp_path, "--size", "16") == 0
+    assert encode(sized_artifact, pictures, tmp_path, "--size", "16", "--continue") == 0
     before = contents(tmp_path)
     assert encode(sized_artifact, pictures, tmp_path, "--size", "16") == 2
     assert "--continue" in capsys.readouterr().err
