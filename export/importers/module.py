@@ -136,7 +136,8 @@ def load_module(target: str, params: Mapping[str, Any], weights: Path | None) ->
 
 def checksum(weights: Path) -> str:
     """SHA-256 of a weights file, for the artifact's provenance."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
