@@ -133,7 +133,7 @@ def _free_windows() -> Generator[None]:
 
 
 def _window_reverse(
-    windows: Tensor, size: int | tuple[int, int], height: Any, width: int | None = None
+    windows: Tensor, size: int | tuple[int, int], height: Any, width: Any = None
 ) -> Tensor:
     """Windows [B * n, size, size, C] -> [B, H, W, C]; height and width may come as a pair."""
     height, width = height if width is None else (height, width)

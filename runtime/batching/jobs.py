@@ -23,6 +23,8 @@ class Job(Generic[T]):
     of the first row. Rows run together only with rows of the same graph and `size`. `timed` follows
     the job.
 
+    `made`: (height, width) of the images that it makes, where these are not the graph's.
+
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
     """
@@ -32,6 +34,7 @@ class Job(Generic[T]):
     rows: Callable[[int, int], Inputs]
     finish: Callable[[Tensors, int], T]
     size: Size = ()
+    made: tuple[int, int] | None = None
     timed: Timed | None = None
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0
