@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -45,7 +45,8 @@ async def read_body(request: Request, accepted: tuple[str, ...], settings: Setti
     """The whole body, where its media type is one of `accepted` (`image/*` for any picture).
 
     415 for another type or a compressed body, before anything is read; 413 for more bytes than the
-    settings allow, whatever Content-Length says. No type at all is JSON where that is accepted.
+    settings allow, whatever Content-Length says. No type at all is JSON where that is accepted, or
+    what the endpoint reads where "" is among `accepted`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if JSON in accepted and (not kind or kind.endswith("+json")):
@@ -98,11 +99,14 @@ async def read_options(
         return await asyncio.to_thread(_options_of, schema, body.content, max_images)
 
 
-def query_options(request: Request) -> dict[str, str]:
-    """The query string's fields; InputError for one that stands twice."""
+def query_options(request: Request, repeated: Collection[str] = ()) -> dict[str, str]:
+    """The query string's fields; InputError for one that stands twice, unless it is one of
+    `repeated`: then its values are put together, separated by commas."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name in found:
+        if name in found and name in repeated:
+            value = f"{found[name]},{value}"
+        elif name in found:
             raise InputError(name[:80], "one value", "several")
         found[name] = value
     return found
@@ -156,7 +160,7 @@ def unknown_media_type(
 ) -> RequestError:
     """415: a media type that is not read here."""
     text = "this media type is not read here"
-    expected = " or ".join(accepted)
+    expected = " or ".join(filter(None, accepted))
     return RequestError(415, text, field=field, expected=expected, found=found[:80] or "none")
 
 

@@ -97,7 +97,7 @@ class Calls:
             return
         path = scope["path"]
         client = client_of(scope)
-        endpoint, holding = path if path in self.paths else "other", Holding(self.budget, client)
+        endpoint, holding = endpoint_of(path, self.paths), Holding(self.budget, client)
         call = Call(_request_id(scope), endpoint, client=client, holding=holding)
         scope[_KEY] = call
         if self.tracer is not None:
@@ -152,6 +152,21 @@ class Calls:
             logger.log(logging.ERROR if failed else logging.INFO, json.dumps(told))
         if call.trace is not None:
             call.trace.end({f"latentserve.{k}": v for k, v in told.items()}, failed=failed)
+
+
+def endpoint_of(path: str, paths: Collection[str]) -> str:
+    """The one of `paths` that a request's path is, or `other`. In these, `{model}` stands for any
+    name: clients choose it, and metrics are kept of what they cannot choose."""
+    if path in paths:
+        return path
+    segments = path.split("/")
+    for known in paths:
+        parts = known.split("/")
+        if "{model}" in parts and len(parts) == len(segments):
+            pairs = zip(parts, segments, strict=True)
+            if all(part in (segment, "{model}") for part, segment in pairs):
+                return known
+    return "other"
 
 
 def client_of(scope: Scope) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from bento.bodies import JSON
 from bento.exchange import Exchange
-from bento.replies import ArrayReply, PictureReply
-from bento.schemas import Options
+from bento.replies import Reply
 from runtime import Model
 
 Json = dict[str, Any]
@@ -27,18 +27,18 @@ class Endpoint:
 
     answer: Callable[[Exchange], Awaitable[Response]]
     reads: tuple[str, ...]
-    options: type[Options]
-    replies: Mapping[str, PictureReply] | Mapping[str, ArrayReply]
+    options: type[BaseModel]
+    replies: Mapping[str, Reply]
     summary: str
     description: str
     examples: Callable[[Model], dict[str, Json]]
-    json: type[Options] | None = None
+    json: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     files: tuple[str, ...] = ()
     about: Callable[[Model], str] | None = None
 
     @property
-    def json_schema(self) -> type[Options] | None:
+    def json_schema(self) -> type[BaseModel] | None:
         """The schema of a JSON body; None where it reads none."""
         return (self.json or self.options) if JSON in self.reads else None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,16 +16,19 @@ from bento.budget import Shares
 from bento.calls import Call, call_of
 from bento.models import Models, full_name
 from bento.opening import Opening
-from bento.replies import PICTURE_REPLIES, ArrayReply, PictureReply, Pictures
+from bento.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
 from bento.schemas import PictureOptions, from_strings
-from bento.settings import Settings
-from bento.streaming import ArrayStream, Streams
+from bento.settings import LONGEST_SECONDS, Settings
+from bento.streaming import ArrayStream, Lifetime, Streams
 from bento.uploads import Upload, read_upload
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.requests.checks import check_labels
 from runtime.requests.pictures import image_shape
+
+_PATIENCE = 4.0
+"""Times what a job's own runs take: others are before it, or beside it."""
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
@@ -44,6 +47,7 @@ class Exchange:
     streams: Streams
     opening: Opening
     shares: Shares
+    life: Lifetime
 
     @property
     def call(self) -> Call:
@@ -53,9 +57,11 @@ class Exchange:
         """The options of a JSON body, or of the query string where the body is empty."""
         return await read_options(self.request, self.body, schema, self.settings.max_images)
 
-    def query(self, schema: type[OptionsT]) -> OptionsT:
-        """The options of the query string, where the body is something else."""
-        return from_strings(schema, query_options(self.request), self.settings.max_images)
+    def query(self, schema: type[OptionsT], repeated: Collection[str] = ()) -> OptionsT:
+        """The options of the query string, where the body is something else; those that may stand
+        several times are lists."""
+        options = query_options(self.request, repeated)
+        return from_strings(schema, options, self.settings.max_images)
 
     async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
         """The pictures of the body and their options."""
@@ -113,6 +119,7 @@ class Exchange:
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
         places = min(job.count, model.window(job))
+        self.life.extend(self._seconds(model, job))
         with self.shares.taken(model.manifest.name, self.call.client, places):
             return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
@@ -146,7 +153,7 @@ class Exchange:
     async def reply(
         self,
         size: int,
-        kind: PictureReply | ArrayReply,
+        kind: Reply,
         body: Callable[[], bytes],
         headers: Mapping[str, str],
     ) -> Response:
@@ -164,6 +171,8 @@ class Exchange:
         """The reply of more images than one run gives, begun when its first part is there: until
         then a failure has a status of its own."""
         shape = image_shape(model.manifest, job)
+        seconds = self._seconds(model, job.part(0, model.run_rows(job)))
+        self.life.extend(seconds)
         self.call.holding.take(min(job.count, model.window(job)) * math.prod(shape))
         place = self.streams.place(model, job, self.call.client)
         parts = model.parts(self._traced(job), wait=False)
@@ -172,8 +181,15 @@ class Exchange:
         except BaseException:
             parts.close()
             raise
-        seconds = self.settings.timeout_seconds
         return ArrayStream(first, parts, (job.count, *shape), seconds, headers, place)
+
+    def _seconds(self, model: Model, job: Job[Any]) -> float:
+        """The time limit of a job: that of the settings, or more where they leave it open and its
+        images take long."""
+        limit = self.settings.timeout_seconds
+        if "timeout_seconds" in self.settings.model_fields_set:
+            return limit
+        return min(LONGEST_SECONDS, max(limit, _PATIENCE * model.seconds(job)))
 
     def _traced(self, job: Job[T]) -> Job[T]:
         """The job, its stages reported to the request's trace where there is one."""

@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.errors import RequestError, error_response
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+READY = "/readyz"
+"""Answered here: BentoML's reply does not say what is missing."""
+OPEN_PATHS = frozenset({"/livez", READY, "/healthz"})
 """What orchestrators ask, who have no key."""
 _PAGES = ("/metrics", "/schema.json")
 
@@ -34,7 +36,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS, *_PAGES, *_page_files()}
+        self.their_paths = {*OPEN_PATHS - {READY}, *_PAGES, *_page_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

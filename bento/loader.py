@@ -48,8 +48,11 @@ class Loader:
         self._turn = threading.Semaphore()
         self._holder: object = None
 
-    def load(self, folder: Path, version: int) -> Model:
-        """A version of an artifact, verified and warmed up. Raises as `runtime.load`, and
+    def load(
+        self, folder: Path, version: int, told: Callable[[str], None] = lambda _: None
+    ) -> Model:
+        """A version of an artifact, verified and warmed up; `told` is called with what is being
+        done for it. Raises as `runtime.load`, and
         EngineError beyond the limits of a load."""
         head = read_head(folder / str(version), signed_by=self._settings.signed_by)
         if head.manifest.name != folder.name:
@@ -65,13 +68,15 @@ class Loader:
                 return self._open(head, tried)
             except EngineError:
                 forget(self._cache, _TRIALS, subject)
-        variant = self._try(head)
+        told("waiting for the process that tries artifacts")
+        variant = self._try(head, told)
+        told("loading it as it was tried")
         remember_variant(self._cache, _TRIALS, subject, variant)
         return self._open(head, variant)
 
     def _subject(self, head: Artifact) -> Mapping[str, Any]:
         """All that a trial depends on, as JSON."""
-        setting = partial(Limits().setting, head.manifest)
+        setting = partial(Limits().setting, head)
         return {
             **choice_subject(head, self._request, setting, self._cache),
             "manifest": digest(head),
@@ -79,7 +84,7 @@ class Loader:
             "ours": [installed_version(name) for name in ("latentserve", "onnx", "numpy")],
         }
 
-    def _try(self, head: Artifact) -> Variant:
+    def _try(self, head: Artifact, told: Callable[[str], None]) -> Variant:
         settings = self._settings
         order = Order(
             artifact=str(head.folder),
@@ -92,7 +97,7 @@ class Loader:
             bytes=settings.load_bytes,
         )
         with self._trials() as trials:
-            return trials.verdict(order, settings.load_seconds)
+            return trials.verdict(order, settings.load_seconds, told)
 
     @contextmanager
     def _trials(self) -> Generator[Trials]:

@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Loading:
-    """An artifact that is being loaded."""
+    """An artifact that is being loaded, and what is being done for it."""
 
     name: str
     version: int
+    doing: str = "waiting for its turn"
 
 
 class Models:
@@ -170,7 +172,7 @@ class Models:
         name = folder.name
         look = self._tried[name] = (version, _contents(folder / str(version)))
         try:
-            model = self._loader.load(folder, version)
+            model = self._loader.load(folder, version, partial(self._note_doing, name))
         except Exception as error:  # an artifact is input: no form of it may stop the service
             if not self._stop.is_set():
                 self._note_failed(name, self._failure(folder, version, error))
@@ -186,6 +188,12 @@ class Models:
         if old is not None:
             logger.info("%s takes the place of %s", full_name(model), full_name(old))
             old.close_when_unused()
+
+    def _note_doing(self, name: str, doing: str) -> None:
+        with self._lock:
+            entry = self._loading.get(name)
+            if entry is not None:
+                self._loading = {**self._loading, name: replace(entry, doing=doing)}
 
     def _note_failed(self, name: str, failed: Failed | None) -> None:
         """What is to be said of an artifact that is not being loaded any more."""
@@ -215,16 +223,19 @@ class Models:
             text = text.replace(str(self._settings.signed_by), "the service's key file")
         return shown(text)
 
-    async def are_ready(self) -> bool:
-        """Whether all artifacts have been tried, there are models, and the engine of each works.
+    async def missing(self) -> str | None:
+        """What is missing until all artifacts have been tried, there are models, and the engine of
+        each works; None where nothing is.
 
         One whose engine failed again and again is asked for an image: it may have recovered.
         """
         if not self._loaded:
-            return False
+            return "artifacts are being loaded"
+        if not len(self):
+            return "no model is loaded, /models says why"
         broken = [model for model in self if model.failures >= _FAILURES]
         found = await asyncio.gather(*(_works(model) for model in broken))
-        return len(self) > 0 and all(found)
+        return None if all(found) else "an engine fails, the log has the details"
 
     def close(self) -> None:
         """Finish what is queued and release the engines. What is being loaded is given up: a trial

@@ -12,6 +12,7 @@ from bento.bodies import JSON
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
 from bento.models import Models
+from bento.protocols import Protocol, protocols
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
@@ -51,6 +52,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
+    posts |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -82,8 +84,8 @@ def _gets() -> Json:
         "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
         "/readyz": _get(
             "200 once all artifacts have been tried, and those served are verified and warm; 503 "
-            "until then, without any, and while an engine fails",
-            "text/plain",
+            "until then (with what is being done), without any, and while an engine fails",
+            JSON,
             errors=(503,),
         ),
         "/livez": _get("200 while the process answers", "text/plain"),
@@ -116,6 +118,15 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
         "responses": {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items()}},
     }
     return {"post": operation}
+
+
+def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint whose path names the model."""
+    described = _post(each.request, each.endpoint, settings, models)
+    text = "Name, or name@version."
+    model = {"name": "model", "in": "path", "required": True, "description": text}
+    described["post"]["parameters"].insert(0, {**model, "schema": {"type": "string"}})
+    return described
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
@@ -164,7 +175,8 @@ _BINARY: Json = {"type": "string", "format": "binary"}
 
 def _contents(media_types: Iterable[str]) -> Json:
     return {
-        name: {"schema": {"type": "object"} if name == JSON else _BINARY} for name in media_types
+        name: {"schema": {"type": "object"} if name == JSON else _BINARY}
+        for name in filter(None, media_types)
     }
 
 

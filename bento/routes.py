@@ -19,6 +19,7 @@ from bento.models import Models, describe
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import page
+from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 
@@ -42,7 +43,7 @@ def build_app(
         async def post(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
             life.end_with_client(request.receive)
-            x = Exchange(name, request, body, settings, models, streams, opening, shares)
+            x = Exchange(name, request, body, settings, models, streams, opening, shares, life)
             return await endpoint.answer(x)
 
         return post
@@ -53,6 +54,15 @@ def build_app(
         failed = [vars(entry) for entry in models.failed]
         return JSONResponse({"models": served, "loading": loading, "failed": failed})
 
+    async def ready(request: Request, life: Lifetime) -> Response:
+        missing = await models.missing()
+        if missing is None:
+            return JSONResponse({"status": "ready"})
+        # Without a key nobody is told what is served.
+        loading = [] if settings.api_key else [vars(entry) for entry in models.loading]
+        body = {"error": f"not ready: {missing}", "loading": loading}
+        return JSONResponse(body, 503, {"Retry-After": "1"})
+
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
 
@@ -60,10 +70,12 @@ def build_app(
         return page()
 
     posts = {f"/{name}": posting(name, endpoint) for name, endpoint in endpoints().items()}
+    posts |= {path: posting(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
         "/": shown,
         "/models": listed,
+        "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
     }
@@ -77,13 +89,13 @@ def build_app(
 
 
 class Routes:
-    """ASGI: the route whose path is exactly the request's."""
+    """ASGI: the route of a request's endpoint (`bento.calls.endpoint_of`)."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.routes.get(scope["path"])
+        route = self.routes.get(call_of(scope).endpoint)
         if route is None:
             error = RequestError(404, "no such path: /openapi.json describes those there are")
             reply: ASGIApp = error_response(error)

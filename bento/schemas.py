@@ -175,17 +175,28 @@ class SizedOptions(PictureOptions):
     seed: Seed | None = Field(default=None, description="Of the network's noise; 0 without.")
 
 
+Tile = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Edge in pixels of the overlapping tiles that images are made in; without it "
+        "images are made whole where they fit.",
+    ),
+]
+
+
 class NetworkOptions(SizedOptions):
-    """What a network may take beside its main input."""
+    """What a network may take beside its main input, and how large images are made."""
 
     truncation: Truncation | None = Field(
         default=None, description="For networks that take a truncation."
     )
+    tile: Tile | None = None
 
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
-LISTS = frozenset({"labels", "seeds", "size"})
+LISTS = frozenset({"labels", "seeds", "shape", "size"})
 """The fields whose values are lists, separated by commas in a query string or a form."""
 
 

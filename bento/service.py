@@ -16,7 +16,7 @@ from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.protocol import install
 from bento.routes import build_app
-from bento.settings import read_settings
+from bento.settings import LONGEST_SECONDS, read_settings
 from bento.supervision import (
     prepare_supervisor,
     prepare_worker,
@@ -67,8 +67,9 @@ def _freeze() -> None:
     service_class=FrontService,
     workers=1,
     http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
-    # A backstop: the app's own limit answers first, and takes the work out of the queue.
-    traffic={"timeout": settings.timeout_seconds + 5.0},
+    # A backstop: the app's own limit, which follows the model's speed, answers first, and takes the
+    # work out of the queue.
+    traffic={"timeout": LONGEST_SECONDS + 5.0},
     logging={"access": {"enabled": False}},
 )
 class LatentServe:
@@ -92,7 +93,7 @@ class LatentServe:
         models.start(_freeze)
 
     async def __is_ready__(self) -> bool:
-        return await models.are_ready()
+        return await models.missing() is None
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -40,7 +40,8 @@ def _check_origins(origins: str) -> str:
 
 _KEY_CHARACTERS = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!-.0-~]+")
-_DAY = 86_400.0
+LONGEST_SECONDS = 86_400.0
+"""A day: the most that any limit in seconds may be."""
 
 
 class Settings(BaseModel):
@@ -60,7 +61,7 @@ class Settings(BaseModel):
     load_seconds: float = Field(
         default=300.0,
         ge=0,
-        le=_DAY,
+        le=LONGEST_SECONDS,
         allow_inf_nan=False,
         description="Seconds that an artifact which is new to this machine may take to load, in a "
         "process of its own that tries it; beyond it, the artifact is not served. 0 to load "
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     reload_seconds: float = Field(
         default=5.0,
         ge=0,
-        le=_DAY,
+        le=LONGEST_SECONDS,
         allow_inf_nan=False,
         description="How often the folder is looked at for new versions and new artifacts, which "
         "are loaded beside what is served and then take its place; 0 for never.",
@@ -182,11 +183,12 @@ class Settings(BaseModel):
     timeout_seconds: float = Field(
         default=30.0,
         gt=0,
-        le=_DAY,
+        le=LONGEST_SECONDS,
         allow_inf_nan=False,
         description="Seconds for one request, reading it included; then 504, and its work is "
-        "taken out of the queue. A stream has as long for each of its parts. A reply of which its "
-        "client takes nothing for so long is cut.",
+        "taken out of the queue. Unless this is set, images that take the engine long have longer: "
+        "four times what they took when the model was loaded. A stream has as long for each of its "
+        "parts. A reply of which its client takes nothing for so long is cut.",
     )
     shutdown_seconds: float = Field(
         default=20.0,

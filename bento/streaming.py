@@ -49,6 +49,12 @@ class Lifetime:
         if not self._left:
             self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
+    def extend(self, seconds: float) -> None:
+        """From now on so many seconds in all, where that is more than it had."""
+        if seconds > self._seconds:
+            self._seconds = seconds
+            self.renew()
+
     def suspend(self) -> None:
         """No limit until `renew`."""
         if not self._left:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,8 +72,11 @@ class Trials:
         threading.Thread(target=self._read, name="latentserve-told", daemon=True).start()
         self._is_ready = False
 
-    def verdict(self, order: Order, seconds: float) -> Variant:
-        """Have an artifact loaded and warmed up: the way to run it that was chosen.
+    def verdict(
+        self, order: Order, seconds: float, told: Callable[[str], None] = lambda _: None
+    ) -> Variant:
+        """Have an artifact loaded and warmed up: the way to run it that was chosen. `told` is
+        called with what the process is doing.
 
         Raises EngineError, with the reason, where it cannot be loaded, or takes longer; the process
         has then ended.
@@ -91,6 +94,9 @@ class Trials:
                 self._orders.write(json.dumps(asdict(order)).encode() + b"\n")
                 self._orders.flush()
             said = _read(self._said(seconds))
+            while "doing" in said:
+                told(str(said["doing"]))
+                said = _read(self._said(began + seconds - time.monotonic()))
         except ValueError:  # its pipes are closed: the service ends
             said = {}
         variant = variant_of(said.get("chosen"))
@@ -154,7 +160,7 @@ def _memory(order: Order) -> str:
 
 def main() -> None:
     """The process of trials: a line says that it is ready; then one order a line comes in, and one
-    verdict a line goes out."""
+    verdict a line goes out, after lines that say what is being done."""
     end_with_parent(int(sys.argv[1]), signal.SIGKILL)
     # Libraries print to what they take for the terminal: that is the log from here on.
     told = os.dup(1)
@@ -165,11 +171,27 @@ def main() -> None:
     # This one does, to tell of its use.
     sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
     logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
+    logging.getLogger().handlers[0].setLevel(logging.WARNING)
+    doing = logging.getLogger("runtime")
+    doing.setLevel(logging.INFO)
+    doing.addHandler(_Doing(told))
     _import_engines()
     os.write(told, b"ready\n")
     for line in orders:
         os.write(told, json.dumps(_try(Order(**json.loads(line)))).encode() + b"\n")
     os._exit(0)  # nothing here need be put away
+
+
+class _Doing(logging.Handler):
+    """Tells the service what the runtime logs: what it does, and how long that takes."""
+
+    def __init__(self, told: int) -> None:
+        super().__init__()
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = json.dumps({"doing": record.getMessage()[:_MAX_REASON]})
+        os.write(self._told, line.encode() + b"\n")
 
 
 def _import_engines() -> None:

@@ -83,9 +83,16 @@ class Upload:
     array: NDArray[Any] | None = None
     mask: bytes | None = None
 
-    async def canvas(self, manifest: Manifest, graph: str, size: Sequence[int] | None) -> "Canvas":
+    async def canvas(
+        self,
+        manifest: Manifest,
+        graph: str,
+        size: Sequence[int] | None,
+        tile: int | None = None,
+    ) -> "Canvas":
         """What the pictures are opened into: of the size that `graph` is given, by `size`
-        ([height, width]) or by the first picture where the artifact names these axes."""
+        ([height, width]) or by the first picture where the artifact names these axes: one that is
+        made at once, without a `tile`."""
         if self.mask is not None and manifest.graphs[graph].input("mask") is None:
             raise InputError("mask", "none: this request takes no mask", "a file")
         if self.array is not None:
@@ -93,12 +100,13 @@ class Upload:
                 found = f"an array of {list(self.array.shape)}"
                 raise InputError("size", "none with an array, or its own height and width", found)
             lengths = (*self.array.shape[1:3], 1, 1)
-            spec = picture_spec(manifest, graph, size, (lengths[0], lengths[1]))
+            spec = picture_spec(manifest, graph, size, (lengths[0], lengths[1]), tile)
             return self._canvas(spec, self.array, ())
         first: tuple[ImageFile, ...] = ()
         if size is None and manifest.axes:
             first = (await self.room.open(*self.files[0]),)
-        spec = picture_spec(manifest, graph, size, upright_size(first[0]) if first else (1, 1))
+        given = upright_size(first[0]) if first else (1, 1)
+        spec = picture_spec(manifest, graph, size, given, tile)
         count = len(self.files) + (self.mask is not None)
         self.room.check_pixels("files", count * spec.height * spec.width, " in the model's size")
         self.room.holding.take(len(self.files) * prod(spec.shape))

@@ -15,7 +15,7 @@ from export.api import export_imported
 from export.arguments import add_precisions
 from export.options import Imported
 from export.report import report
-from runtime.errors import LatentServeError
+from runtime.errors import ExportError, LatentServeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +58,11 @@ def _modules(package: ModuleType) -> Iterator[tuple[str, ModuleType]]:
 
 
 def _import(load: Callable[[argparse.Namespace], Imported], args: argparse.Namespace) -> None:
-    report(export_imported(load(args)))
+    try:
+        imported = load(args)
+    except ModuleNotFoundError as error:
+        raise ExportError(f"{error}: install latentserve[export]") from error
+    report(export_imported(imported))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from export.causes import described_error
 from export.draft import make_draft
 from export.options import ExportOptions, Imported
+from export.sources import Source
 from export.write import write
 from runtime.errors import ExportError, LatentServeError
 
@@ -55,12 +56,13 @@ def export(
 def export_imported(imported: Imported) -> Path:
     """`export`, of what an importer gave."""
     try:
+        sources = {name: _source(given) for name, given in imported.modules.items()}
         from export.freeze import freeze
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[export]") from error
     try:
-        draft = make_draft(imported.options, imported.modules)
-        return write(imported.options.folder, freeze(draft, imported.modules))
+        draft = make_draft(imported.options, sources)
+        return write(imported.options.folder, freeze(draft, sources))
     except ExportError:
         raise
     except LatentServeError as error:
@@ -69,3 +71,11 @@ def export_imported(imported: Imported) -> Path:
         raise ExportError(
             f"{imported.options.name}: cannot be exported: {described_error(error)}"
         ) from error
+
+
+def _source(given: "nn.Module | Source") -> Source:
+    if isinstance(given, Source):
+        return given
+    from export.torch_source import TorchSource
+
+    return TorchSource(given)

@@ -96,6 +96,21 @@ def axis(text: str) -> tuple[str, SizeRange]:
     return name, SizeRange(int(low), int(high), int(step))
 
 
+def axes(
+    given: Sequence[tuple[str, tuple[int, int, int]]], image: Sequence[int]
+) -> dict[str, Axis]:
+    """The free axes that `axis` read; the defaults of height and width are those of the image."""
+    defaults: dict[str, int] = dict(zip(("height", "width"), image, strict=False))
+    found: dict[str, Axis] = {}
+    for name, (low, high, step) in given:
+        values = {"min": low, "max": high, "multiple_of": step, "default": defaults.get(name, low)}
+        try:
+            found[name] = Axis.model_validate(values)
+        except ValidationError as error:
+            raise ExportError(f"--axis {name}: {error.errors()[0]['msg']}") from error
+    return found
+
+
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
     fields = dict(zip(("height", "width", "channels"), shape, strict=False))
     try:

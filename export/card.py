@@ -12,7 +12,7 @@ from runtime.artifact.golden import (
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
-from runtime.artifact.manifest import Manifest, Parity, Provenance
+from runtime.artifact.manifest import Manifest, Parity, Provenance, Tiling
 from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import TensorSpec
 from runtime.engines.backend import Backend
@@ -59,8 +59,8 @@ Names are looked up in the folder `$LATENTSERVE_ARTIFACTS`, `artifacts/` unless 
 
 {figures}{neighbours}## How exact it is
 
-The fp32 graphs against the torch modules they come from, on seeded latents, run by ONNX Runtime
-on a CPU. Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
+The fp32 graphs on seeded inputs, run by ONNX Runtime on a CPU. Compared with: {references}.
+Allowed are {levels} grey level for images and {tolerance:g} for an encoder's outputs.
 {reduced}
 {parity}
 {left_out}"""
@@ -118,6 +118,7 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
         origin=_origin(provenance),
         figures=_figures(provenance.figures),
         neighbours=_NEIGHBOURS if neighbours else "",
+        references=_references(manifest.parity),
         levels=MAX_LEVELS,
         tolerance=FLOAT_TOLERANCE,
         reduced=_reduced(manifest),
@@ -140,9 +141,26 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     yield "requests", ", ".join(answered(manifest))
     for name, spec in manifest.graphs.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
+    for name, spec in manifest.graphs.items():
+        if spec.tiling is not None:
+            yield f"{name} in tiles", _tiles(spec.tiling, spec.gives_pixels)
     if takes_noise(manifest):
         yield "encoder", "takes noise: latents and their log density"
     yield "licence", manifest.licence
+
+
+def _tiles(tiling: Tiling, pixels: bool) -> str:
+    halo = tiling.halo
+    text = "approximate: the network looks at the whole image"
+    if tiling.exact:
+        text = f"exact from an edge of {4 * halo} on (it looks {halo} pixels around)"
+    if tiling.max_difference is None:
+        return f"{text}; not compared with a whole image"
+    unit = " grey levels" if pixels else ""
+    return (
+        f"{text}; with tiles of {tiling.tile} the largest difference from the whole image was "
+        f"{tiling.max_difference:.3g}{unit}, the mean {tiling.mean_difference or 0:.3g}"
+    )
 
 
 def _tensors(tensors: Iterable[TensorSpec]) -> str:
@@ -223,6 +241,11 @@ def _parity(parity: Iterable[Parity]) -> str:
         for row in parity
     )
     return _table(header, rows)
+
+
+def _references(parity: Iterable[Parity]) -> str:
+    found = dict.fromkeys(row.reference for row in parity if row.precision == "fp32")
+    return ", ".join(found) or "nothing"
 
 
 def _reduced(manifest: Manifest) -> str:

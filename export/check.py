@@ -1,16 +1,15 @@
-"""Checks of a torch module before it is converted: does it keep to its signature?"""
+"""Checks of a network before it is converted: does it keep to its signature?"""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from export.causes import described_error
-from export.modules import GraphModule
-from export.outputs import described, outputs_of, wrong_outputs
+from export.sources import Network, batch_size
 from runtime.artifact.size import Size
-from runtime.artifact.tensors import GraphSpec, TensorSpec
+from runtime.artifact.tensors import GraphSpec, Role, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
 
@@ -21,59 +20,71 @@ logger = logging.getLogger(__name__)
 _OVERSHOOT = 0.25
 _OVERSHOOT_SHARE = 0.05
 
-_REMEDIES = {"images": "state the ImageSpec that fits"}
+_REMEDIES: Mapping[Role, str] = {"images": "state the ImageSpec that fits"}
 
 
-def check_module(
-    graph: str, module: GraphModule, spec: GraphSpec, inputs: Tensors, size: Size = ()
+def check_network(
+    network: Network,
+    graph: str,
+    spec: GraphSpec,
+    value_range: tuple[float, float],
+    inputs: Tensors,
+    size: Size = (),
 ) -> None:
-    """Raise ExportError unless the user's module gives finite floats of the signature's shapes,
+    """Raise ExportError unless the user's network gives finite floats of the signature's shapes,
     images within the value range, and the same on a second call.
 
-    `inputs` are those of the graph; the module is given floats, as it will be.
+    `inputs` are those of the graph; the network is given floats, as it will be.
     """
-    with torch.inference_mode():
-        given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
-    outputs = _call(graph, module, given, spec)
-    wrong = wrong_outputs(graph, outputs, [tensor.name for tensor in spec.outputs])
-    if wrong:
-        raise ExportError(wrong)
-    rows = len(given[0])
+    outputs = network.floats(inputs)
     for tensor, made in zip(spec.outputs, outputs, strict=True):
-        _check_output(graph, tensor, made, rows, size)
+        _check_output(graph, tensor, made, batch_size(inputs), size)
         if tensor.role == "images":
-            _check_range(graph, made, module)
-    first_is_pixels = spec.outputs[0].dtype == "uint8"
-    for one, other in zip(outputs, _call(graph, module, given, spec), strict=True):
-        atol = module.span / 255.0 if first_is_pixels else 1e-4
-        rtol = 0.0 if first_is_pixels else 1e-4
-        if not torch.allclose(one.float(), other.float(), rtol=rtol, atol=atol):
-            names = "images" if first_is_pixels else "posteriors"
+            _check_range(graph, made, value_range)
+    pixels = spec.outputs[0].dtype == "uint8"
+    atol = (value_range[1] - value_range[0]) / 255.0 if pixels else 1e-4
+    rtol = 0.0 if pixels else 1e-4
+    for one, other in zip(outputs, network.floats(inputs), strict=True):
+        if not np.allclose(one, other, rtol=rtol, atol=atol):
+            names = "images" if pixels else "posteriors"
             raise ExportError(_random(graph, names, spec.inputs[0].name))
 
 
-def _check_output(graph: str, tensor: TensorSpec, made: Any, rows: int, size: Size) -> None:
+def _check_output(
+    graph: str, tensor: TensorSpec, made: NDArray[Any], rows: int, size: Size
+) -> None:
     shape = tensor.at(size)
     axes = "B, *latent" if shape else "B"
     if tensor.role == "images":
         shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
-    remedy = _REMEDIES.get(tensor.role, "flatten or reshape it")
-    what = f"{graph}: {tensor.name}"
+    what, shape = f"{graph}: {tensor.name}", (rows, *shape)
     if tensor.role == "codes":
-        _check_codes(what, made, (rows, *shape))
-    else:
-        _check_tensor(what, made, (rows, *shape), axes, remedy)
+        _check_codes(what, made, shape)
+        return
+    if not np.issubdtype(made.dtype, np.floating) or made.shape != shape:
+        raise ExportError(
+            f"{what}: expected a float tensor of shape {list(shape)} ({axes}), found "
+            f"{_described(made)}: {_REMEDIES.get(tensor.role, 'flatten or reshape it')}"
+        )
+    finite = np.isfinite(made).reshape(rows, -1).all(axis=1)
+    if not finite.all():
+        raise ExportError(
+            f"{what}: expected finite values, found NaN or infinity in rows "
+            f"{np.flatnonzero(~finite).tolist()} of {rows}: check the weights (a diverged "
+            "training, or none loaded)"
+        )
 
 
-def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
-    low, high = module.low, module.low + module.span
-    margin = _OVERSHOOT * module.span
-    outside = ((images < low - margin) | (images > high + margin)).float().mean().item()
+def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, float]) -> None:
+    low, high = value_range
+    margin = _OVERSHOOT * (high - low)
+    outside = float(((images < low - margin) | (images > high + margin)).mean())
     if outside > _OVERSHOOT_SHARE:
         raise ExportError(
             f"{graph}: images: expected values in [{low:g}, {high:g}], found "
-            f"{images.min().item():g} to {images.max().item():g} ({outside:.0%} of them far "
-            "outside): state the range the module really gives as ImageSpec.value_range"
+            f"{images.min():g} to {images.max():g} ({outside:.0%} of them far "
+            "outside): state the range the network really gives as ImageSpec.value_range "
+            "(--value-range)"
         )
     if images.min() > (low + high) / 2:
         logger.warning(
@@ -83,45 +94,20 @@ def _check_range(graph: str, images: Tensor, module: GraphModule) -> None:
         )  # fmt: skip
 
 
-def _call(graph: str, module: GraphModule, given: list[Tensor], spec: GraphSpec) -> tuple[Any, ...]:
-    try:
-        with torch.inference_mode():
-            return outputs_of(module.module(*given), len(spec.outputs))
-    except Exception as error:  # whatever a user's forward raises
-        taken = ", ".join(
-            f"{tensor.name} {list(array.shape)}"
-            for tensor, array in zip(spec.inputs, given, strict=True)
-        )
-        raise ExportError(
-            f"{graph}: the module failed on {taken}: {described_error(error)} (forward is "
-            "called with these, by position, and its weights are float32, as they are)"
-        ) from error
-
-
-def _check_tensor(what: str, value: Any, shape: tuple[int, ...], axes: str, remedy: str) -> None:
-    expected = f"expected a float tensor of shape {list(shape)} ({axes})"
-    if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != shape:
-        raise ExportError(f"{what}: {expected}, found {described(value)}: {remedy}")
-    finite = value.isfinite().reshape(len(value), -1).all(dim=1)
-    if not finite.all():
-        rows = (~finite).nonzero().flatten().tolist()
-        raise ExportError(
-            f"{what}: expected finite values, found NaN or infinity in rows {rows} of "
-            f"{len(value)}: check the weights (a diverged training, or none loaded)"
-        )
-
-
-def _check_codes(what: str, value: Any, shape: tuple[int, ...]) -> None:
-    whole = isinstance(value, Tensor) and not value.is_floating_point()
-    if not whole or value.shape != shape:
+def _check_codes(what: str, made: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if not np.issubdtype(made.dtype, np.integer) or made.shape != shape:
         raise ExportError(
             f"{what}: expected integers of shape {list(shape)} (B, *codes), found "
-            f"{described(value)}: state ExportOptions.codes, or reshape them"
+            f"{_described(made)}: state ExportOptions.codes, or reshape them"
         )
+
+
+def _described(made: NDArray[Any]) -> str:
+    return f"{made.dtype} {list(made.shape)}"
 
 
 def _random(graph: str, outputs: str, inputs: str) -> str:
     return (
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
-        "call: the module draws random numbers in eval mode; take the noise out of forward"
+        "call: the network draws random numbers in eval mode; take the noise out of forward"
     )

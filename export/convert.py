@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from export.causes import described_error, first_cause
-from runtime.artifact.graph import check_graph
+from export.graphs import finished
+from export.modulated import without_groups
+from export.remedies import failed, fixed_batch, groups_left
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
 from runtime.artifact.tensors import GraphSpec
-from runtime.errors import ArtifactError, ExportError
+from runtime.errors import ExportError
 
 OPSET = 20
 _BFLOAT16 = onnx.TensorProto.BFLOAT16
@@ -45,27 +47,21 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
         with _quiet():
-            captured = _captured(module, inputs, shapes)
-            program = torch.onnx.export(
-                captured or module,
-                inputs if captured is None else (),
-                dynamic_shapes=shapes if captured is None else None,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[tensor.name for tensor in spec.inputs],
-                output_names=[tensor.name for tensor in spec.outputs],
-                external_data=False,
-                optimize=True,  # folds constants, and batch norms into their convolutions
-                verbose=False,
-            )
-        model = program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+            model = _converted(module, inputs, shapes, spec)
+            batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+            remedy = fixed_batch(module, inputs) if batch else ""
+    except ExportError:
+        raise
     except Exception as error:  # the exporter raises many kinds; the first cause says the most
         cause = described_error(first_cause(error))
         raise ExportError(
-            f"{spec.file}: torch cannot convert the module to ONNX: {cause} "
-            "(forward must be free of Python control flow that depends on values or on the "
-            "batch size, and use operators that ONNX knows)"
+            f"{spec.file}: torch cannot convert the module to ONNX: {cause} ({failed(cause)})"
         ) from error
+    if remedy:
+        raise ExportError(
+            f"{spec.file}: expected a graph for any batch, found one for a batch of {batch}: "
+            f"{remedy}"
+        )
     if any(
         a.name == "to" and a.i == _BFLOAT16 for node in model.graph.node for a in node.attribute
     ):
@@ -73,16 +69,28 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             f"{spec.file}: expected arithmetic in float32, found bfloat16: take autocast and "
             ".bfloat16() out of forward (variants in reduced precision are made from the graph)"
         )
-    _strip(model)
-    data = model.SerializeToString(deterministic=True)
-    sizes = [tuple((n, getattr(a, which)) for n, a in axes.items()) for which in ("default", "min")]
-    try:
-        check_graph(data, spec, sizes)
-    except ArtifactError as error:
-        raise ExportError(
-            f"{spec.file}: the module gives a graph that is refused: {error.reason}{_hint(error)}"
-        ) from error
-    return data
+    return finished(model, spec, axes, "the module")
+
+
+def _converted(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any], spec: GraphSpec
+) -> onnx.ModelProto:
+    captured = _captured(module, inputs, shapes)
+    if captured is not None and (remedy := groups_left(captured)):
+        raise ExportError(f"{spec.file}: {remedy}")
+    program = torch.onnx.export(
+        captured or module,
+        inputs if captured is None else (),
+        dynamic_shapes=shapes if captured is None else None,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[tensor.name for tensor in spec.outputs],
+        external_data=False,
+        optimize=True,  # folds constants, and batch norms into their convolutions
+        verbose=False,
+    )
+    return program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _captured(
@@ -93,7 +101,9 @@ def _captured(
     more ways, and says best what is wrong."""
     for strict in (False, True):
         with suppress(Exception):
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
+            plain = without_groups(program)
+            return program if plain is None else _captured(plain, inputs, shapes)
     return None
 
 
@@ -116,28 +126,6 @@ def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int
                 free[position] = units[name] if steps == 1 else steps * units[name]
         shapes.append(free)
     return tuple(shapes)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    # The exporter notes stack traces, with paths of this machine, on everything.
-    graph = model.graph
-    for part in (
-        model,
-        graph,
-        *graph.node,
-        *graph.initializer,
-        *graph.value_info,
-        *graph.input,
-        *graph.output,
-    ):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-
-
-def _hint(error: ArtifactError) -> str:
-    if "Random" in error.reason or "Bernoulli" in error.reason:
-        return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
-    return ""
 
 
 @contextmanager

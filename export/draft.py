@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from platform import python_version
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from export.options import ExportOptions
 from export.signatures import graph_specs
+from export.sources import Source
 from export.write import choose_version
 from runtime.artifact.bounds import Bounds
 from runtime.artifact.manifest import (
@@ -18,6 +18,7 @@ from runtime.artifact.manifest import (
     Manifest,
     Parity,
     Provenance,
+    Tiling,
     check_axes,
     check_choices,
 )
@@ -25,9 +26,6 @@ from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import GraphSpec
 from runtime.errors import ExportError
 from runtime.machine import installed_version
-
-if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
-    from torch import nn
 
 _LIBRARIES = ("latentserve", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -50,11 +48,17 @@ class Draft:
         files: Mapping[str, bytes],
         batches: Sequence[int],
         parity: tuple[Parity, ...] = (),
+        tiling: Mapping[str, Tiling] | None = None,
     ) -> Artifact:
         """The artifact of these files, with their checksums."""
-        options = self.options
+        options, tiling = self.options, tiling or {}
         graphs = {
-            name: Graph(inputs=spec.inputs, outputs=spec.outputs, files={"fp32": spec.file})
+            name: Graph(
+                inputs=spec.inputs,
+                outputs=spec.outputs,
+                files={"fp32": spec.file},
+                tiling=tiling.get(name),
+            )
             for name, spec in self.graphs.items()
         }
         try:
@@ -83,16 +87,16 @@ class Draft:
         return Artifact(options.folder, manifest, dict(files), bounds=bounds)
 
 
-def make_draft(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> Draft:
-    """Raises ExportError for modules and options that do not fit together."""
-    if not modules:
+def make_draft(options: ExportOptions, sources: Mapping[str, Source]) -> Draft:
+    """Raises ExportError for sources and options that do not fit together."""
+    if not sources:
         raise ExportError("expected at least one module: decode, encode or translate")
     version = choose_version(options.folder, options.version)
-    provenance = options.provenance or Provenance(source=_class_of(next(iter(modules.values()))))
+    provenance = options.provenance or Provenance(source=next(iter(sources.values())).description)
     versions = {"python": python_version(), **_installed(_LIBRARIES), **provenance.versions}
     provenance = provenance.model_copy(update={"versions": versions})
     try:
-        graphs = graph_specs(options, modules)
+        graphs = graph_specs(options, sources)
     except ValidationError as error:
         raise _refused(error) from error
     _check_options(options, graphs)
@@ -120,10 +124,6 @@ def _refused(error: ValidationError) -> ExportError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or error.title
     return ExportError(f"{where}: {first['msg']}, found {first['input']!r:.80}")
-
-
-def _class_of(module: "nn.Module") -> str:
-    return f"module {type(module).__module__}:{type(module).__qualname__}"
 
 
 def _installed(libraries: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Modules -> the files of an artifact: checked, converted, compared, and shown on a sheet.
+"""Networks -> the files of an artifact: checked, converted, compared, and shown on a sheet.
 
 Everything happens in memory, so that a failure leaves nothing behind.
 """
@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from export.budget import affordable, affordable_batches
 from export.card import NEIGHBOURS, SHEET, sample_sheet
-from export.check import check_module
-from export.convert import to_onnx
+from export.check import check_network
 from export.draft import Draft
-from export.modules import GraphModule
-from export.parity import measure, run_torch
+from export.parity import measure
+from export.sources import Network, Source
+from export.tiling import tilings
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
 from runtime.artifact.reading import Artifact
@@ -32,24 +31,24 @@ from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
-# Fixed seeds: the same modules give the same files.
+# Fixed seeds: the same networks give the same files.
 _CHECK_SEED, _CHECKED_IMAGES = 0, 16
 _PARITY_SEED = 1
 _GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
-# Before the conversion nothing is known of a module's cost: large images are checked in few.
+# Before the conversion nothing is known of a network's cost: large images are checked in few.
 _CHECKED_VALUES = 1 << 21
 # Above so many multiply-adds an image, one run uses all cores.
 _LARGE = 1_000_000_000
 
 
-def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
+def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
     """The artifact without its card, which `export.write` adds.
 
-    Raises ExportError where a module does not keep to its signature (`export.export`).
+    Raises ExportError where a network does not keep to its signature (`export.export`).
     """
-    image, axes = draft.options.image, draft.axes
-    modules = {
-        name: GraphModule(given[name], spec, image.value_range)
+    axes = draft.axes
+    networks = {
+        name: sources[name].network(name, spec, draft.options)
         for name, spec in draft.graphs.items()
     }
     default, smallest = (
@@ -58,14 +57,15 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
     )
     values = max(t.values(smallest) for spec in draft.graphs.values() for t in spec.outputs)
     checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
-    for name, inputs in _inputs(draft, modules, checked, _CHECK_SEED, smallest).items():
-        logger.info("%s: checking the module on %d images", name, checked)
-        check_module(name, modules[name], draft.graphs[name], inputs, smallest)
+    for name, inputs in _inputs(draft, networks, checked, _CHECK_SEED, smallest).items():
+        logger.info("%s: checking the network on %d images", name, checked)
+        spec, limits = draft.graphs[name], draft.options.image.value_range
+        check_network(networks[name], name, spec, limits, inputs, smallest)
 
     files: dict[str, bytes] = {}
     for name, spec in draft.graphs.items():
         logger.info("%s: converting to ONNX", name)
-        files[spec.file] = to_onnx(modules[name], spec, axes)
+        files[spec.file] = networks[name].to_onnx(axes)
 
     artifact = draft.artifact(files, draft.options.batches)
     batches = affordable_batches(artifact.bounds, draft.options.batches, smallest)
@@ -75,11 +75,12 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
     backend = open_reference(artifact, threads=cores() if max(costs) > _LARGE else 1)
     try:
         parity = tuple(
-            measure(name, spec, modules[name], backend, cases)
-            for name, spec, cases in _cases(draft, modules, artifact)
+            measure(name, spec, networks[name], backend, cases)
+            for name, spec, cases in _cases(draft, networks, artifact)
         )
-        golden = _golden(backend, _golden_inputs(draft, modules, artifact, smallest))
+        golden = _golden(backend, _golden_inputs(draft, networks, artifact, smallest))
         added = {GOLDEN: encode_npz(golden)}
+        tiling = tilings(artifact, backend)
         logger.info("drawing the sheet of the card")
         sheet = sample_sheet(artifact, backend)
         if sheet is not None:
@@ -88,12 +89,12 @@ def freeze(draft: Draft, given: Mapping[str, nn.Module]) -> Artifact:
         backend.close()
     if draft.options.neighbours is not None:
         added[NEIGHBOURS] = draft.options.neighbours
-    frozen = draft.artifact(files | added, batches, parity)
+    frozen = draft.artifact(files | added, batches, parity, tiling)
     return with_variants(frozen, draft.options.precisions)
 
 
 def _cases(
-    draft: Draft, modules: Mapping[str, GraphModule], artifact: Artifact
+    draft: Draft, networks: Mapping[str, Network], artifact: Artifact
 ) -> Iterator[tuple[str, GraphSpec, list[Tensors]]]:
     """Every graph with the inputs to compare it on: a batch of one, an odd one and the largest, at
     the smallest size; and one image at the default size, or a few where they are cheap."""
@@ -106,20 +107,20 @@ def _cases(
     if default != smallest:
         pairs.insert(0, (1, default))
     for name, spec in draft.graphs.items():
-        logger.info("%s: comparing the graph with the torch module", name)
-        cases = [_inputs(draft, modules, n, _PARITY_SEED, size)[name] for n, size in pairs]
+        logger.info("%s: comparing the graph with the network", name)
+        cases = [_inputs(draft, networks, n, _PARITY_SEED, size)[name] for n, size in pairs]
         yield name, spec, cases
 
 
 def _golden_inputs(
-    draft: Draft, modules: Mapping[str, GraphModule], artifact: Artifact, size: Size
+    draft: Draft, networks: Mapping[str, Network], artifact: Artifact, size: Size
 ) -> dict[str, Tensors]:
     fewest = min(affordable(each, _GOLDEN_IMAGES, size) for each in artifact.bounds.values())
-    return _inputs(draft, modules, fewest, _GOLDEN_SEED, size)
+    return _inputs(draft, networks, fewest, _GOLDEN_SEED, size)
 
 
 def _inputs(
-    draft: Draft, modules: Mapping[str, GraphModule], count: int, seed: int, size: Size
+    draft: Draft, networks: Mapping[str, Network], count: int, seed: int, size: Size
 ) -> dict[str, Tensors]:
     """Seeded inputs of every graph. An encoder beside a decoder gets the decoded images."""
     classes = len(draft.options.labels or ())
@@ -132,7 +133,7 @@ def _inputs(
     decoder = next((name for name, spec in specs if spec.input("latents")), None)
     encoder = next((name for name, spec in specs if not spec.output("images")), None)
     if decoder is not None and encoder is not None:
-        images = run_torch(modules[decoder], inputs[decoder], draft.graphs[decoder])["images"]
+        images = networks[decoder].outputs(inputs[decoder])["images"]
         inputs[encoder] = {**inputs[encoder], "images": images}
     return inputs
 

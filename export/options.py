@@ -14,6 +14,8 @@ from runtime.images import ImageSpec
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
 
+    from export.sources import Source
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -78,7 +80,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an importer gives: a module for each graph, and how to export them."""
+    """What an importer gives: for each graph a module or another source, and how to export them."""
 
     options: ExportOptions
-    modules: "Mapping[str, nn.Module]"
+    modules: "Mapping[str, nn.Module | Source]"

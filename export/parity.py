@@ -1,13 +1,11 @@
-"""Parity: how far a graph's outputs are from those of the torch module it came from."""
+"""Parity: how far a graph's outputs are from those of the network it came from."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from export.causes import described_error
+from export.sources import Network, batch_size
 from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS, differences
 from runtime.artifact.manifest import Parity
 from runtime.artifact.tensors import GraphSpec
@@ -21,18 +19,18 @@ _SINGLE_ROWS = 8
 def measure(
     graph: str,
     spec: GraphSpec,
-    module: nn.Module,
+    network: Network,
     backend: Backend,
     cases: Sequence[Tensors],
 ) -> Parity:
-    """Run `module` and `backend` on the same batches, and compare.
+    """Run `network` and `backend` on the same batches, and compare.
 
     Allowed: 1 grey level between images, 1e-3 between an encoder's outputs, which are of the
     order of 1. Rows of the last batch must come out the same when they are run alone. Raises
     ExportError with the figures otherwise.
     """
     found = [backend.run(graph, inputs) for inputs in cases]
-    expected = [run_torch(module, inputs, spec) for inputs in cases]
+    expected = [network.outputs(inputs) for inputs in cases]
     differences = np.concatenate(
         [
             difference.ravel()
@@ -41,23 +39,24 @@ def measure(
         ]
     )
     maximum, mean = float(differences.max()), float(differences.mean())
-    batches = tuple(batch_size(inputs) for inputs in cases)
-    if not maximum <= _allowed(spec):  # NaN fails too
-        raise ExportError(
-            f"{spec.file}: the graph does not reproduce the torch module: expected a difference "
-            f"of at most {_stated(spec)}, found {maximum:g} (mean {mean:g}) "
-            f"at batches {list(batches)}: look for code that acts differently while it is exported"
-        )
-    _check_rows(graph, spec, backend, cases[-1], found[-1])
     pixels = [next(iter(o.values())).ravel() for o in found] if spec.gives_pixels else []
-    return Parity(
+    parity = Parity(
         graph=graph,
         precision=spec.precision,
-        batches=batches,
+        batches=tuple(batch_size(inputs) for inputs in cases),
         max_difference=maximum,
         mean_difference=mean,
         images_std=float(np.concatenate(pixels).std()) if pixels else None,
+        compared_with=network.compared_with,
     )
+    if not maximum <= _allowed(spec):  # NaN fails too
+        raise ExportError(
+            f"{spec.file}: the graph does not reproduce {parity.reference}: expected a difference "
+            f"of at most {_stated(spec)}, found {maximum:g} (mean {mean:g}) at batches "
+            f"{list(parity.batches)}: look for what acts differently while it is exported"
+        )
+    _check_rows(graph, spec, backend, cases[-1], found[-1])
+    return parity
 
 
 def _check_rows(
@@ -72,30 +71,10 @@ def _check_rows(
             if not difference <= _allowed(spec):
                 raise ExportError(
                     f"{spec.file}: row {row} of {size} comes out differently alone: expected "
-                    f"{name} within {_stated(spec)}, found {difference:g}: the module lets "
+                    f"{name} within {_stated(spec)}, found {difference:g}: the network lets "
                     "one row depend on the others in its batch (batch statistics?), which no "
                     "reproducible sampling can serve"
                 )
-
-
-def run_torch(module: nn.Module, inputs: Tensors, spec: GraphSpec) -> Tensors:
-    """What `Backend.run` gives, from the torch module itself; ExportError where it fails."""
-    tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs]
-    try:
-        with torch.inference_mode():
-            outputs = module(*tensors)
-    except Exception as error:  # whatever a user's forward raises
-        raise ExportError(
-            f"{spec.file}: the module failed on a batch of {batch_size(inputs)}: "
-            f"{described_error(error)}"
-        ) from error
-    outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-    return {t.name: output.numpy() for t, output in zip(spec.outputs, outputs, strict=True)}
-
-
-def batch_size(inputs: Tensors) -> int:
-    """The common length of the leading axis."""
-    return len(next(iter(inputs.values())))
 
 
 def _differences(
@@ -105,7 +84,8 @@ def _differences(
         if found[name].shape != array.shape:
             raise ExportError(
                 f"{spec.file}: {name}: expected shape {list(array.shape)}, found "
-                f"{list(found[name].shape)}: the module does not give one row for each of its batch"
+                f"{list(found[name].shape)}: the network does not give one row for each of its "
+                "batch"
             )
     return differences(spec, found, expected)
 

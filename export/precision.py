@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from export.graphs import replace_nodes
 from runtime.artifact.manifest import Reduced
 from runtime.engines.rewrites import rewrite
 from runtime.errors import ExportError
@@ -72,7 +73,7 @@ def emulate(data: bytes, precision: Reduced) -> bytes:
                 nodes.append(helper.make_node("Cast", [exact], [short], to=reduced))
                 nodes.append(helper.make_node("Cast", [short], [name], to=_FLOAT))
     constants = [_as_float(t) if t.data_type == reduced else t for t in model.graph.initializer]
-    _replace(model, nodes, constants)
+    replace_nodes(model, nodes, constants)
     return model.SerializeToString()
 
 
@@ -117,7 +118,7 @@ def _constants_to_initializers(model: ModelProto) -> None:
             value = numpy_helper.from_array(np.array(value, np.float32 if floats else np.int64))
         constants.append(value)
         constants[-1].name = node.output[0]
-    _replace(model, nodes, constants)
+    replace_nodes(model, nodes, constants)
 
 
 class _Reduction:
@@ -143,7 +144,7 @@ class _Reduction:
                 nodes += self._float32_node(node)
             else:
                 nodes.append(self._inner_node(node))
-        _replace(self._model, nodes, [*self._constants.values(), *self._lowered.values()])
+        replace_nodes(self._model, nodes, [*self._constants.values(), *self._lowered.values()])
 
     def _inner_node(self, node: NodeProto) -> NodeProto:
         exact = _ALWAYS_FLOAT32.get(node.op_type, ())
@@ -190,15 +191,3 @@ def _types(model: ModelProto) -> dict[str, int]:
     values = (*graph.input, *graph.value_info, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
-
-
-def _replace(model: ModelProto, nodes: list[NodeProto], constants: list[TensorProto]) -> None:
-    """Replace the nodes, and keep those of the constants that they use."""
-    graph = model.graph
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in constants if tensor.name in used]
-    # Through another graph: these may be parts of the one that is emptied.
-    other = helper.make_graph(nodes, graph.name, [], [], kept)
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(other.node)
-    graph.initializer.extend(other.initializer)

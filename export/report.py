@@ -12,10 +12,10 @@ def report(folder: Path) -> Manifest:
     print(folder)
     for parity in manifest.parity:
         std = "" if parity.images_std is None else f", images' std {parity.images_std:.1f}"
-        origin = "torch" if parity.images is None else f"fp32 over {parity.images} latents"
+        over = "" if parity.images is None else f" over {parity.images} latents"
         print(
-            f"  {parity.graph} {parity.precision}: differs from {origin} by at most "
-            f"{parity.max_difference:.3g}, mean {parity.mean_difference:.3g}, "
+            f"  {parity.graph} {parity.precision}: differs from {parity.reference}{over} by "
+            f"at most {parity.max_difference:.3g}, mean {parity.mean_difference:.3g}, "
             f"at batches {', '.join(map(str, parity.batches))}{std}"
         )
     for precision, reason in manifest.left_out.items():

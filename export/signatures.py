@@ -1,35 +1,30 @@
 """The signatures of an export's graphs, from its options."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from export.options import ExportOptions
+from export.sources import Source
 from runtime.artifact.size import Dim
 from runtime.artifact.tensors import Dtype, GraphSpec, Role, TensorSpec, check_signature
 from runtime.errors import ExportError
 
-if TYPE_CHECKING:
-    from torch import nn
-
 _HEIGHT_AND_WIDTH = ("height", "width")
 
 
-def graph_specs(options: ExportOptions, modules: "Mapping[str, nn.Module]") -> dict[str, GraphSpec]:
-    """The signature of every module's graph. ExportError for options that no module takes."""
-    from export.modules import translated_shape
-
-    encodes = "encode" in modules
+def graph_specs(options: ExportOptions, sources: Mapping[str, Source]) -> dict[str, GraphSpec]:
+    """The signature of every source's graph. ExportError for options that none of them takes."""
+    encodes = "encode" in sources
     if options.encode_takes_labels and (options.labels is None or not encodes):
         raise ExportError("encode_takes_labels: expected an encoder and labels beside it")
     if options.encode_takes_noise and not encodes:
         raise ExportError("encode_takes_noise: expected an encoder beside it")
     specs: dict[str, GraphSpec] = {}
-    if "decode" in modules:
+    if "decode" in sources:
         specs["decode"] = decoder_spec(options)
     if encodes:
         specs["encode"] = encoder_spec(options)
-    if "translate" in modules:
-        made = translated_shape(modules["translate"], options)
+    if "translate" in sources:
+        made = sources["translate"].translated_shape(options)
         specs["translate"] = translator_spec(options, made)
     return specs
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runtime.artifact.manifest import Manifest
+from runtime.artifact.reading import Artifact
 from runtime.engines.backend import Place, Setting
 from runtime.engines.gpu import LANES_PER_GPU
 from runtime.engines.nvidia import devices
@@ -13,16 +13,23 @@ _MEMORY_SHARE = 2
 _LARGEST = {"memory": 1 << 50}
 _GPU_BATCH = 256
 """Images in one run on a GPU, unless `Limits.batch` says otherwise."""
+_SLOW = 20_000_000_000
+"""Multiply-adds of one image that take a core most of a second: here all cores work on one run, for
+nobody should wait for one core while the others idle."""
+RUN_BYTES = 128 << 20
+"""Of the rows of one run on a CPU: far beyond its caches, where more rows bring no more speed, only
+memory."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """How much one model may take.
 
-    `batch`: images in one engine run (None: the largest the artifact was verified at; on a GPU 256,
-    or more where that is more). `queue_images`: images waiting before callers wait or are refused.
-    `runners`: engine runs in flight at once; `threads`: cores each of them uses. None derives
-    both from the cores this process may use: one thread a run, a run for each core, up to 8; on
+    `batch`: images in one engine run (None: the largest the artifact was verified at, or as many as
+    take `RUN_BYTES`; on a GPU 256, or the former where that is more). `queue_images`: images
+    waiting before callers wait or are refused. `runners`: engine runs in flight at once; `threads`:
+    cores each of them uses. None derives both from the cores this process may use: one thread a
+    run, a run for each core, up to 8; all cores for one run where an image takes one core long; on
     GPUs, two runs for each. `memory`: bytes that the runs in flight, and the requests that wait,
     may each hold together (None: half of the memory that is free when the model is loaded).
     """
@@ -43,14 +50,28 @@ class Limits:
         """The memory that a model may take."""
         return self.memory or free_memory() // _MEMORY_SHARE
 
-    def setting(self, manifest: Manifest, device: Place) -> Setting:
-        """How a model is run on a device: within these limits, else by the machine."""
+    def setting(self, artifact: Artifact, device: Place) -> Setting:
+        """How a model is run on a device: within these limits, else by the machine and by what the
+        artifact's graphs cost, where they have been read."""
+        manifest = artifact.manifest
         if device == "cuda":
             # Beyond the batches of the export: on GPUs, engines are compared with the reference.
             runners = self.runners or LANES_PER_GPU * len(devices.gpus())
             return Setting(runners, 1, self.batch or max(_GPU_BATCH, manifest.max_batch))
         # On CPUs several one-thread runs beat one run on several threads.
-        runners = self.runners or min(8, cores())
+        runners = self.runners or (1 if _is_slow(artifact) else min(8, cores()))
         threads = self.threads or max(1, cores() // runners)
-        batch = min(self.batch or manifest.max_batch, manifest.max_batch)
+        batch = min(self.batch or _batch(artifact), manifest.max_batch)
         return Setting(runners, threads, batch)
+
+
+def _is_slow(artifact: Artifact) -> bool:
+    size = artifact.manifest.default_size
+    return any(b.cost(1, size).multiply_adds > _SLOW for b in artifact.bounds.values())
+
+
+def _batch(artifact: Artifact) -> int:
+    """The images of one run that make its memory `RUN_BYTES`, at least 1."""
+    size = artifact.manifest.default_size
+    rows = [bounds.rows(RUN_BYTES, size) for bounds in artifact.bounds.values()]
+    return max(1, min(rows, default=artifact.manifest.max_batch))

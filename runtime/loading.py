@@ -1,6 +1,7 @@
 """`load`: from an artifact on the disk to a model that is ready to sample."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,14 @@ from runtime.artifact.golden import REDUCED_IMAGES, check_golden
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.artifact.tensors import Precision
 from runtime.batching.capacity import GraphCapacity
-from runtime.engines.backend import REFERENCE, Variant
+from runtime.engines.backend import REFERENCE, Setting, Variant
 from runtime.engines.cache import cache_folder
 from runtime.engines.choice import Chosen, choose, choose_anew, take
 from runtime.engines.library import Device, EngineRequest
 from runtime.engines.measuring import Measured
 from runtime.engines.nvidia import devices
 from runtime.errors import EngineError
-from runtime.limits import Limits
+from runtime.limits import RUN_BYTES, Limits
 from runtime.model import Model
 from runtime.observer import Observer
 
@@ -57,13 +58,13 @@ def load(
     verified, limits = artifact, limits or Limits()
     cache = cache or cache_folder()
     if isinstance(backend, Variant):
-        chosen = take(verified, backend, partial(limits.setting, verified.manifest), cache)
+        chosen = take(verified, backend, partial(limits.setting, verified), cache)
     else:
         chosen = _choose(verified, EngineRequest(backend, precision, device), limits, cache)
     engine, setting = chosen.backend, chosen.setting
     try:
-        capacity = _capacity(verified, limits, chosen)
-        check_golden(verified, engine, chosen.variant.precision)
+        memory = _memory(verified, limits, chosen)
+        seconds = check_golden(verified, engine, chosen.variant.precision)
     except BaseException:
         engine.close()
         raise
@@ -74,7 +75,7 @@ def load(
         runners=setting.runners,
         batch=min(setting.batch, engine.max_batch or setting.batch),
         queue_images=limits.queue_images,
-        capacity=capacity,
+        capacity=None if memory is None else _capacity(verified, limits, setting, memory, seconds),
         observer=observer,
     )
     manifest = verified.manifest
@@ -88,7 +89,7 @@ def load(
 
 def _choose(verified: Artifact, request: EngineRequest, limits: Limits, cache: Path) -> Chosen:
     """The fastest engine; the reference alone where a GPU's fails and no engine was named."""
-    settings = partial(limits.setting, verified.manifest)
+    settings = partial(limits.setting, verified)
     try:
         return choose(verified, request, settings, cache)
     except EngineError as error:
@@ -99,10 +100,11 @@ def _choose(verified: Artifact, request: EngineRequest, limits: Limits, cache: P
         return choose(verified, replace(request, backend=REFERENCE.engine), settings, cache)
 
 
-def _capacity(artifact: Artifact, limits: Limits, chosen: Chosen) -> GraphCapacity | None:
-    """How many rows are in one run; EngineError if not one row of the smallest size fits."""
+def _memory(artifact: Artifact, limits: Limits, chosen: Chosen) -> int | None:
+    """The bytes that runs may take; EngineError if not one row of the smallest size fits. None on a
+    GPU: lanes take their memory when they are opened, as much as there is."""
     if chosen.variant.device == "cuda":
-        return None  # lanes take their memory when they are opened, as much as there is
+        return None
     memory, size = limits.bytes, artifact.manifest.smallest_size
     for graph, bounds in artifact.bounds.items():
         needed = bounds.cost(1, size).bytes
@@ -111,8 +113,32 @@ def _capacity(artifact: Artifact, limits: Limits, chosen: Chosen) -> GraphCapaci
                 f"{artifact.manifest.name}: {graph}: one image takes {needed >> 20} MiB of memory, "
                 f"and {memory >> 20} MiB may be taken: free some, or raise Limits.memory"
             )
-    setting = chosen.setting
-    return GraphCapacity(artifact.bounds, setting.batch, setting.runners, memory)
+    return memory
+
+
+def _capacity(
+    artifact: Artifact,
+    limits: Limits,
+    setting: Setting,
+    memory: int,
+    seconds: Mapping[str, float],
+) -> GraphCapacity:
+    """How many rows are in one run, and how long they take, by the `seconds` of one of the smallest
+    size in each graph."""
+    size = artifact.manifest.smallest_size
+    pace = {
+        graph: seconds[graph] / max(1, bounds.cost(1, size).multiply_adds)
+        for graph, bounds in artifact.bounds.items()
+    }
+    return GraphCapacity(
+        artifact.bounds,
+        setting.batch,
+        setting.runners,
+        memory,
+        # More only where somebody said so.
+        run_bytes=memory if limits.batch else RUN_BYTES,
+        pace=pace,
+    )
 
 
 def tune(
@@ -131,7 +157,7 @@ def tune(
     return choose_anew(
         verified,
         EngineRequest(backend, precision, device),
-        partial((limits or Limits()).setting, verified.manifest),
+        partial((limits or Limits()).setting, verified),
         cache or cache_folder(),
         latents,
     )

@@ -18,7 +18,6 @@ from runtime.batching.batcher import Batcher
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
 from runtime.engines.backend import REFERENCE, Backend, Variant, zero_inputs
-from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
@@ -29,6 +28,7 @@ from runtime.requests.manifold import Manifold
 from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
+from runtime.requests.tiled import fitted
 from runtime.requests.translate import Translate
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
@@ -146,7 +146,7 @@ class Model:
         job = self._job(work)
         ahead: deque[Future[T]] = deque()
         try:
-            rows = self.run_rows(job)
+            rows = self._rows(job)
             for start in range(0, job.count, rows):
                 part = job.part(start, min(start + rows, job.count))
                 if start == 0:
@@ -163,16 +163,11 @@ class Model:
 
     def _job(self, work: Request[T] | Job[T]) -> Job[T]:
         job = work if isinstance(work, Job) else work.job(self)
-        memory = self._capacity.memory
-        if job.size and memory is not None:
-            needed = self._capacity.needs(job.graph, job.size).first
-            if needed > memory:
-                raise InputError(
-                    "size",
-                    f"one whose images take at most {memory >> 20} MiB each (Limits.memory)",
-                    f"{[value for _, value in job.size]}, which takes {needed >> 20} MiB",
-                )
-        return job
+        return fitted(job, self.manifest, self._capacity)
+
+    def _rows(self, job: Job[Any]) -> int:
+        """The rows of one part of a job: of one run, and whole images."""
+        return max(1, self._capacity.needs(job.graph, job.size).most // job.group) * job.group
 
     def latents(
         self,
@@ -195,29 +190,43 @@ class Model:
         seed: int = 0,
         truncation: float | None = None,
         size: Sequence[int] | None = None,
+        tile: int | None = None,
     ) -> UInt8Array:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
-        return self.submit(Decode(latents, labels, seed, truncation, size)).result()
+        return self.submit(Decode(latents, labels, seed, truncation, size, tile)).result()
 
     # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
     @overload
-    def encode(self, images: NDArray[Any], labels: Labels | None = None) -> Posterior | Any: ...
+    def encode(
+        self, images: NDArray[Any], labels: Labels | None = None, *, tile: int | None = None
+    ) -> Posterior | Any: ...
     @overload
     def encode(
-        self, images: NDArray[Any], labels: Labels | None = None, *, seed: int
+        self,
+        images: NDArray[Any],
+        labels: Labels | None = None,
+        *,
+        seed: int,
+        tile: int | None = None,
     ) -> PosteriorDraw: ...
 
     def encode(
-        self, images: NDArray[Any], labels: Labels | None = None, *, seed: int | None = None
+        self,
+        images: NDArray[Any],
+        labels: Labels | None = None,
+        *,
+        seed: int | None = None,
+        tile: int | None = None,
     ) -> Encoded:
         """The posterior of uint8 images of a size that the model takes: its mean and log variance,
         or with a `seed` one latent drawn from each image's, and its log density.
 
         Draw i depends on (image i, its label, seed, i) alone. Where the encoder takes noise
         (a flow), there is no mean, and a seed is needed. An encoder without a posterior gives an
-        `Encoding`: one latent an image, and its codes where there is a codebook.
+        `Encoding`: one latent an image, and its codes where there is a codebook. `tile`: see
+        `Encode`.
         """
-        return self.submit(Encode(images, labels, seed)).result()
+        return self.submit(Encode(images, labels, seed, tile=tile)).result()
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
@@ -248,9 +257,10 @@ class Model:
         labels: Labels | None = None,
         seed: int = 0,
         truncation: float | None = None,
+        tile: int | None = None,
     ) -> UInt8Array:
         """The images that the network makes of images uint8 [n, H, W, C]; see `Translate`."""
-        return self.submit(Translate(images, mask, labels, seed, truncation)).result()
+        return self.submit(Translate(images, mask, labels, seed, truncation, tile)).result()
 
     def warm(self) -> None:
         """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
@@ -268,13 +278,24 @@ class Model:
                         break
 
     def run_rows(self, job: Job[Any]) -> int:
-        """How many of a job's rows ride in one engine run, at most: `max_batch`, or as many as fit
-        into memory where images of the job's size are large."""
-        return self._capacity.needs(job.graph, job.size).most
+        """How many of a job's images ride in one engine run, at most: `max_batch`, or as many as
+        fit into memory where images of the job's size are large; 1 where one takes several runs."""
+        job = self._job(job)
+        return self._rows(job) // job.group
 
     def window(self, job: Job[Any]) -> int:
         """Images of a job that `parts` has submitted at a time, at most."""
         return (2 * self.runners + 1) * self.run_rows(job)
+
+    def seconds(self, job: Job[Any]) -> float:
+        """About how long the engine works on a job, by what it took when the model was loaded; 0
+        where that is not known."""
+        run = self._job(job)
+        seconds = self._capacity.needs(run.graph, run.size).seconds * run.count
+        if job.then is not None:  # the job that follows decodes what this one encodes
+            main = self._capacity.needs(self.manifest.main_graph, job.size)
+            seconds += main.seconds * job.count
+        return seconds
 
     @property
     def queued(self) -> int:

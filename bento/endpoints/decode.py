@@ -33,7 +33,9 @@ async def answer(x: Exchange) -> Response:
         options = x.query(NetworkOptions)
         latents = read_array(x.body)
     model = x.model(options.model)
-    request = Decode(latents, options.labels, options.seed or 0, options.truncation, options.size)
+    request = Decode(
+        latents, options.labels, options.seed or 0, options.truncation, options.size, options.tile
+    )
     x.call.holding.take(4 * latents.size)  # as float32
     with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large
         job = await in_thread(latents.nbytes, request.job, model)

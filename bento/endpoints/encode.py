@@ -9,7 +9,7 @@ from bento.endpoint import Endpoint, Json, upload_example
 from bento.exchange import Exchange
 from bento.models import full_name
 from bento.replies import ARRAY_REPLIES
-from bento.schemas import OneOf, Options, Seed, SizePair
+from bento.schemas import OneOf, Options, Seed, SizePair, Tile
 from bento.uploads import UPLOADS
 from runtime import Encode, Model
 from runtime.requests.encode import takes_noise
@@ -28,6 +28,7 @@ class EncodeOptions(Options):
         "and log variance. Models whose encoder takes noise need it; those whose encoder has no "
         "variance refuse it.",
     )
+    tile: Tile | None = None
     format: Annotated[str, OneOf(tuple(ARRAY_REPLIES))] | None = Field(
         default=None,
         description="Wins over the Accept header; `json` without either. `npy` holds the means, "
@@ -40,8 +41,8 @@ class EncodeOptions(Options):
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(EncodeOptions)
     model = x.model(options.model)
-    canvas = await upload.canvas(model.manifest, "encode", options.size)
-    job = Encode(canvas.images, options.labels, options.seed).job(model)
+    canvas = await upload.canvas(model.manifest, "encode", options.size, options.tile)
+    job = Encode(canvas.images, options.labels, options.seed, tile=options.tile).job(model)
     x.check_count("images", job.count)
     reply = x.format(options.format, ARRAY_REPLIES)
     latent = model.manifest.latent

@@ -28,9 +28,14 @@ async def answer(x: Exchange) -> Response:
         uploads = await upload.apart(model.manifest, "translate")
         if len(uploads) > 1:
             return await _one_by_one(x, options, model, uploads)
-    canvas = await upload.canvas(model.manifest, "translate", options.size)
+    canvas = await upload.canvas(model.manifest, "translate", options.size, options.tile)
     request = Translate(
-        canvas.images, canvas.mask, options.labels, options.seed or 0, options.truncation
+        canvas.images,
+        canvas.mask,
+        options.labels,
+        options.seed or 0,
+        options.truncation,
+        options.tile,
     )
     job = request.job(model)
     x.check_count("images", job.count)
@@ -50,7 +55,9 @@ async def _one_by_one(
     reply = x.format(options.format, _SEVERAL_SIZES)
     x.check_count("files", count)
     check_labels(manifest, options.labels, count)
-    canvases = [await upload.canvas(manifest, "translate", None) for upload in uploads]
+    canvases = [
+        await upload.canvas(manifest, "translate", None, options.tile) for upload in uploads
+    ]
     jobs = [
         Translate(
             canvas.images,
@@ -58,13 +65,14 @@ async def _one_by_one(
             _label(options.labels, i),
             options.seed or 0,
             options.truncation,
+            tile,
             offset=i,
         ).job(model)
         for i, canvas in enumerate(canvases)
     ]
     x.hold_reply("files", sum(int(np.prod(image_shape(manifest, job))) for job in jobs))
-    for upload_canvas in canvases:  # all are looked at before any is translated
-        await upload_canvas.fill()
+    for canvas in canvases:  # all are looked at before any is translated
+        await canvas.fill()
     images: list[UInt8Array] = []
     for job in jobs:
         images += list(await x.run(model, job))

@@ -25,7 +25,7 @@ PRIOR = "prior.npz"
 
 Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
-Prior = Literal["standard_normal", "gaussian_mixture", "none"]
+Prior = Literal["standard_normal", "truncated_normal", "gaussian_mixture", "none"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -69,18 +69,43 @@ class Axis(Frozen):
                 )
         return self
 
-    def accepts(self, value: int) -> bool:
-        """Whether a request may choose this value."""
-        return self.min <= value <= self.max and value % self.multiple_of == 0
+    def accepts(self, value: int, *, tiled: bool = False) -> bool:
+        """Whether a request may choose this value; above `max` only where images are cut into
+        tiles."""
+        return self.min <= value <= self._most(tiled) and value % self.multiple_of == 0
 
-    def nearest(self, value: int) -> int:
+    def nearest(self, value: int, *, tiled: bool = False) -> int:
         """The accepted value nearest to another one."""
         rounded = (value + self.multiple_of // 2) // self.multiple_of * self.multiple_of
-        return max(self.min, min(self.max, rounded))
+        return max(self.min, min(self._most(tiled), rounded))
+
+    def described(self, *, tiled: bool = False) -> str:
+        """The accepted values in words."""
+        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"from {self.min} to {self._most(tiled)}{step}"
+
+    def _most(self, tiled: bool) -> int:
+        # What is so large fits into no memory: a request learns that from its bytes.
+        return (1 << 20) // self.multiple_of * self.multiple_of if tiled else self.max
 
     def __str__(self) -> str:
-        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
-        return f"from {self.min} to {self.max}{step}"
+        return self.described()
+
+
+class Tiling(Frozen):
+    """How near the images of overlapping tiles come to the whole image, of a graph whose images may
+    be cut (`runtime.requests.tiling`)."""
+
+    exact: bool
+    """The network is local: tiles of at least four times `halo` give what the whole image gives."""
+    halo: int = Field(ge=0, le=1 << 14)
+    """How far around a pixel (or the pixels of a latent value) a local network looks, in pixels of
+    its height and width; 0 where it is not local."""
+    tile: int | None = None
+    """The edge of the tiles with which the difference was measured; None where it was not."""
+    max_difference: float | None = None
+    """From the whole image, at the default size: in grey levels, or in the outputs' own unit."""
+    mean_difference: float | None = None
 
 
 class Graph(Frozen, Signature):
@@ -89,6 +114,7 @@ class Graph(Frozen, Signature):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=64)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
     files: dict[Precision, FileName]
+    tiling: Tiling | None = None
 
     def spec(self, precision: Precision = "fp32") -> GraphSpec:
         """The file in a precision; the fp32 one where there is no such file."""
@@ -102,8 +128,7 @@ class Graph(Frozen, Signature):
 
 
 class Parity(Frozen):
-    """How far a graph was, over seeded inputs, from the torch module it came from, or in reduced
-    precision from the fp32 graph.
+    """How far a graph was, over seeded inputs, from its `reference`.
 
     Where the graph gives images, in grey levels, with the standard deviation of the images compared
     (parity on flat images proves little); elsewhere in the outputs' own unit, without it.
@@ -119,6 +144,15 @@ class Parity(Frozen):
     """Images compared, where they were many: in reduced precision."""
     sizes: tuple[tuple[int, ...], ...] = ()
     """Values of the named axes that were compared, where there are any."""
+    compared_with: str | None = None
+    """Where that is neither the torch module that it came from nor, in reduced precision, the fp32
+    graph."""
+
+    @property
+    def reference(self) -> str:
+        """What the graph was compared with."""
+        known = "the torch module" if self.precision == "fp32" else "the fp32 graph"
+        return self.compared_with or known
 
 
 class Provenance(Frozen):
@@ -164,7 +198,8 @@ class Manifest(Frozen):
     graphs: dict[str, Graph] = Field(min_length=1)
     prior: Prior = "standard_normal"
     """What `sample` draws latents from. `gaussian_mixture`: that of `prior.npz`
-    (`runtime.artifact.prior`); `none`: latents that another model makes, never sampled."""
+    (`runtime.artifact.prior`); `truncated_normal`: normals within [-2, 2], times the truncation
+    that the graph takes too; `none`: latents that another model makes, never sampled."""
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = Field(
         default=(1, 4, 16, 64), min_length=1
@@ -184,6 +219,9 @@ class Manifest(Frozen):
                 f"prior: expected gaussian_mixture with a file {PRIOR} and no other prior, "
                 f"found {self.prior} {'with' if PRIOR in self.files else 'without'} it"
             )
+        decoder = self.graphs.get("decode")
+        if self.prior == "truncated_normal" and not (decoder and decoder.input("truncation")):
+            raise ValueError("prior: truncated_normal: expected a decoder that takes a truncation")
         for name, graph in self.graphs.items():
             if "fp32" not in graph.files:
                 raise ValueError(f"{name}: expected an fp32 graph, the reference for all others")

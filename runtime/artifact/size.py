@@ -12,6 +12,10 @@ Dim = int | str
 Size = tuple[tuple[str, int], ...]
 """The chosen value of every named axis, in the manifest's order; empty where all axes are fixed."""
 
+SIZE_AXES = ("height", "width")
+"""The named axes that a request's `size` gives, in its order; images are cut into tiles along
+these."""
+
 _DIM = re.compile(r"(?:([1-9][0-9]{0,3}) \* )?([a-z][a-z_]{0,31})(?: / ([1-9][0-9]{0,3}))?")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
-from runtime.artifact.size import Dim, Size, evaluate, parse
+from runtime.artifact.size import SIZE_AXES, Dim, Size, evaluate, parse
 
 Dtype = Literal["float32", "int64", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -82,9 +82,21 @@ class Signature:
         return _first(self.outputs, role)
 
     @property
+    def tileable(self) -> bool:
+        """Whether its images may be cut into tiles: its main input, and all that it gives, extend
+        along height and width."""
+        main = self.input("latents") or self.input("images")
+        return main is not None and all(map(_extends, (main, *self.outputs)))
+
+    @property
     def gives_pixels(self) -> bool:
         """Whether its outputs are images: only these may have reduced precision."""
         return all(tensor.dtype == "uint8" for tensor in self.outputs)
+
+
+def _extends(tensor: TensorSpec) -> bool:
+    named = [parse(dim)[1] for dim in tensor.shape if isinstance(dim, str)]
+    return sorted(named) == sorted(SIZE_AXES)
 
 
 def _first(tensors: tuple[TensorSpec, ...], role: Role) -> TensorSpec | None:

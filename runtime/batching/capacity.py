@@ -20,6 +20,8 @@ class Needs:
     """Bytes that each further row of a run adds."""
     waiting: int = 0
     """Bytes of one row's inputs and outputs, which a request holds while it waits."""
+    seconds: float = 0.0
+    """About how long one row takes; 0 where that is not known."""
 
     def bytes(self, rows: int) -> int:
         """Bytes that a run of so many rows holds at its peak."""
@@ -63,14 +65,16 @@ class FixedCapacity:
 class GraphCapacity:
     """Rows of a run by the bytes that they hold at its peak, `max_batch` at most.
 
-    Each of the runners has its share of the memory; where one row needs more than a share, runs
-    take turns.
+    Each of the runners has its share of the memory, and takes `run_bytes` of it at most; where one
+    row needs more than a share, runs take turns. `pace`: seconds of a multiply-add in each graph.
     """
 
     bounds: Mapping[str, Bounds]
     max_batch: int
     runners: int
     memory: int
+    run_bytes: int
+    pace: Mapping[str, float]
     _known: dict[tuple[str, Size], Needs] = field(default_factory=dict[tuple[str, Size], Needs])
 
     def needs(self, graph: str, size: Size) -> Needs:
@@ -78,12 +82,14 @@ class GraphCapacity:
         found = self._known.get((graph, size))
         if found is None:
             bounds = self.bounds[graph]
-            first = bounds.cost(1, size).bytes
+            one = bounds.cost(1, size)
+            share = min(self.memory // self.runners, self.run_bytes)
             found = Needs(
-                most=max(1, min(self.max_batch, bounds.rows(self.memory // self.runners, size))),
-                first=first,
-                further=bounds.cost(2, size).bytes - first,
+                most=max(1, min(self.max_batch, bounds.rows(share, size))),
+                first=one.bytes,
+                further=bounds.cost(2, size).bytes - one.bytes,
                 waiting=bounds.row_bytes(size),
+                seconds=self.pace.get(graph, 0.0) * one.multiply_adds,
             )
             if len(self._known) > 4096:  # sizes that clients made up must not fill the memory
                 self._known.clear()

@@ -13,6 +13,8 @@ Timed = Callable[[Literal["queue", "engine"], float, float], None]
 """Called with each stage of a job, the wait for its first run and each run: when it began and
 ended, in seconds of `time.monotonic`."""
 
+AUTOMATIC = 0
+
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
@@ -20,13 +22,17 @@ class Job(Generic[T]):
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread.
     `finish(outputs, start)` turns the outputs of all rows into the result; `start` is the number
-    of the first row. Rows run together only with rows of the same graph and `size`. `timed` follows
-    the job.
+    of the first row. Rows run together only with rows of the same graph and `size`; those of a job
+    that is `alone`, all together and with no others, so that the same job always is the same batch:
+    engines may round otherwise in another one. `timed` follows the job.
 
     `made`: (height, width) of the images that it makes, where these are not the graph's.
 
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
+
+    `tile`: whether its images may be cut into tiles: None for never, AUTOMATIC for where one does
+    not fit, or the tiles' edge in pixels. `group`: so many rows make one image.
     """
 
     graph: str
@@ -38,6 +44,9 @@ class Job(Generic[T]):
     timed: Timed | None = None
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0
+    alone: bool = False
+    tile: int | None = None
+    group: int = 1
 
     def part(self, start: int, stop: int) -> "Job[T]":
         """The job of rows start..stop of this one, counted from its first row."""

@@ -220,7 +220,7 @@ class JobQueue:
         images = 0
         while self._queue and images < most:
             entry = self._queue.popleft()
-            if entry.job.graph != job.graph or entry.job.size != job.size:
+            if entry is not first and not _run_together(job, entry.job):
                 others.append(entry)
                 continue
             rows, weight = min(most - images, entry.remaining), entry.weight
@@ -241,10 +241,13 @@ class JobQueue:
 
     def _fitting(self, first: Entry) -> int:
         """How many rows like this entry's may run now; 0 where a run has to end first."""
-        rows = self._share(first)
+        alone = first.job.alone
+        rows = min(first.remaining, first.needs.most) if alone else self._share(first)
         if self._capacity.memory is None:
             return rows
         fitting = first.needs.fitting(rows, self._capacity.memory - self._running_bytes)
+        if alone and fitting < rows and self._running_images:
+            return 0
         # A row that is larger than all there is runs alone.
         return fitting if fitting or self._running_images else 1
 
@@ -292,3 +295,9 @@ class JobQueue:
                 entry.settled = True
                 self._observer.rejected(entry.job.graph, entry.job.count, "cancelled")
                 entry.future.set_running_or_notify_cancel()
+
+
+def _run_together(first: Job[Any], other: Job[Any]) -> bool:
+    """Whether rows of two jobs may be in one run."""
+    alike = first.graph == other.graph and first.size == other.size
+    return alike and not first.alone and not other.alone

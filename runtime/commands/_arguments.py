@@ -11,6 +11,7 @@ from runtime.images.files import OUTPUTS, Output
 from runtime.images.reading import load_images
 from runtime.loading import Limits, load
 from runtime.model import Model
+from runtime.observer import Observer
 from runtime.requests.checks import Label
 from runtime.requests.pictures import picture_spec
 
@@ -38,8 +39,10 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def load_model(args: argparse.Namespace, signed_by: Path | None = None) -> Model:
-    return load(args.artifact, **engine_options(args), signed_by=signed_by)
+def load_model(
+    args: argparse.Namespace, signed_by: Path | None = None, observer: Observer | None = None
+) -> Model:
+    return load(args.artifact, **engine_options(args), signed_by=signed_by, observer=observer)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -71,21 +74,35 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=_size, help="HEIGHTxWIDTH, for models whose images may have several sizes"
+        "--size",
+        type=_size,
+        help="HEIGHTxWIDTH, or one number for both, for models whose images may have several sizes",
+    )
+
+
+def add_tile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tile",
+        type=positive,
+        help="edge in pixels of the overlapping tiles that images are made in; without it they are "
+        "made whole where they fit",
     )
 
 
 def _size(text: str) -> list[int]:
-    if not re.fullmatch(r"[0-9]+x[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 512x768, found {text!r}")
-    return [int(length) for length in text.split("x")]
+    if not re.fullmatch(r"[0-9]+(x[0-9]+)?", text):
+        expected = "HEIGHTxWIDTH, such as 512x768, or 512"
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+    height, _, width = text.partition("x")
+    return [int(height), int(width or height)]
 
 
 def read_pictures(
     model: Model, graph: str, args: argparse.Namespace
 ) -> tuple[UInt8Array, list[str]]:
     """The pictures of a command, of a size that a graph takes, and their names."""
-    spec_of = partial(picture_spec, model.manifest, graph, args.size)
+    tile = getattr(args, "tile", None)  # not every command has one
+    spec_of = partial(picture_spec, model.manifest, graph, args.size, tile=tile)
     return load_images(args.images, spec_of, max_pixels=args.max_pixels)
 
 

@@ -14,7 +14,13 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.commands._arguments import add_pictures, add_sheet, load_model, read_pictures
+from runtime.commands._arguments import (
+    add_pictures,
+    add_sheet,
+    add_tile,
+    load_model,
+    read_pictures,
+)
 from runtime.commands._output import counted, save
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
@@ -30,6 +36,7 @@ from runtime.requests.translate import Translate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
     add_pictures(parser)
+    add_tile(parser)
     parser.add_argument(
         "--mask", type=Path, help="a picture of the same size, white where the network is to act"
     )
@@ -57,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
             raise InputError("--continue", "a folder of pictures", f"{args.out.path}")
         images, names = read_pictures(model, "translate", args)
         mask = None if args.mask is None else _mask(args, images)
-        request = Translate(images, mask, args.labels, args.seed)
+        request = Translate(images, mask, args.labels, args.seed, tile=args.tile)
         save(args, model.batches(request), len(images), names)
 
 
@@ -131,7 +138,7 @@ class _Folder:
     def _submitted(self, picture: Image.Image, name: str) -> tuple[Path, "Future[UInt8Array]", int]:
         args, model, number = self.args, self.model, sum(self.names.values()) - 1
         size = upright_size(picture)
-        spec = picture_spec(model.manifest, "translate", args.size, size)
+        spec = picture_spec(model.manifest, "translate", args.size, size, args.tile)
         mask = None
         if self.mask is not None:
             _check_mask(upright_size(self.mask), size, name)
@@ -140,7 +147,8 @@ class _Folder:
         if label is not None and len(args.labels) > 1:
             label = args.labels[number : number + 1]
         image = fit(picture, spec)[None]
-        job = Translate(image, mask, label, args.seed, offset=number).job(model)
+        request = Translate(image, mask, label, args.seed, tile=args.tile, offset=number)
+        job = request.job(model)
         self.found += 1
         return self.path, model.submit(job), max(1, model.window(job))
 

@@ -69,7 +69,7 @@ def choose(
     variants = candidates(artifact, request, cache)
     if len(variants) == 1 and _is_verified(variants[0]):
         return take(artifact, variants[0], settings, cache, "nothing else fits")
-    logger.info("measuring %d ways to run %s", len(variants), artifact.manifest.name)
+    logger.info("opening %d ways to run %s", len(variants), artifact.manifest.name)
     setting = settings(variants[0].device)
     with _opened(artifact, variants, setting, cache) as backends:
         measured = measure(artifact, variants, backends, setting, seconds=0.1)

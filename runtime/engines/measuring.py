@@ -72,7 +72,12 @@ def measure(
     """
     reference = backends[REFERENCE]
     if latents is None:
-        latents, affordable = _affordable(artifact, reference, setting)
+        latents, affordable, each = _affordable(artifact, reference, setting)
+        longest = max(seconds, _ROUNDS * affordable.batch * each) + latents * each
+        logger.info(
+            "measuring %d ways to run %s, about %.0f s",
+            len(variants), artifact.manifest.name, len(variants) * longest,
+        )  # fmt: skip
         # What is slow on the reference may be quick on a GPU: there, batches stay as they are.
         if not any(variant.device == "cuda" for variant in variants):
             setting = affordable
@@ -101,18 +106,21 @@ def left_out_if_it_fails(variant: Variant) -> Generator[None]:
         logger.warning("%s is left out: %s", variant, error)
 
 
-def _affordable(artifact: Artifact, reference: Backend, setting: Setting) -> tuple[int, Setting]:
-    """How many latents to compare, and the setting with a batch to time, so that even a slow
-    network is measured within seconds."""
+def _affordable(
+    artifact: Artifact, reference: Backend, setting: Setting
+) -> tuple[int, Setting, float]:
+    """How many latents to compare, the setting with a batch to time, so that even a slow network is
+    measured within seconds, and the seconds of one image."""
     fewest = 1 if _multiply_adds(artifact, artifact.manifest.smallest_size) > _LARGE else _FEWEST
     few = _inputs(artifact, 0, fewest)
     graph = artifact.manifest.main_graph
     reference.run(graph, few)  # the first run is not like the others
     began = time.perf_counter()
     reference.run(graph, few)
-    afforded = int(fewest * _AFFORDED_SECONDS / (time.perf_counter() - began)) + 1
+    each = (time.perf_counter() - began) / fewest
+    afforded = int(_AFFORDED_SECONDS / each) + 1
     latents = min(_LATENTS, max(fewest, afforded))
-    return latents, replace(setting, batch=min(setting.batch, afforded))
+    return latents, replace(setting, batch=min(setting.batch, afforded)), each
 
 
 def _distances(

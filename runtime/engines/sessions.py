@@ -34,14 +34,15 @@ def has_cuda() -> bool:
 
 def open_session(
     onnxruntime: Any,
-    data: bytes,
+    data: bytes | str,
     file: str,
     provider: tuple[str, dict[str, str]],
     *,
     threads: int,
     keeps_memory: bool = True,
 ) -> Any:
-    """A session on one provider (name, options) and no other; EngineError where there is none.
+    """A session of a graph, or of the file of that name, on one provider (name, options) and no other;
+    EngineError where there is none.
 
     With `keeps_memory` it holds what a run took for the next run, which is faster for small images.
     """

@@ -67,7 +67,7 @@ _NPY_ERRORS = (
 _NPY_LENGTH = {b"\x01\x00": 2, b"\x02\x00": 4}
 
 # A fixed time, so that the same images give the same archive: the earliest that ZIP can store.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def encode_image(image: UInt8Array, picture_format: str = "png") -> bytes:
@@ -146,5 +146,5 @@ def encode_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in files:
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+            archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), data)
     return buffer.getvalue()

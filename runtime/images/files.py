@@ -82,10 +82,10 @@ def save_images(
     suffix = out.suffix
     if suffix == "":
         for name, image in zip(islice(distinct, done, None), _each(batches), strict=True):
-            with _renamed(out.path / f"{name}.png") as file:
+            with renamed(out.path / f"{name}.png") as file:
                 file.write(encode_image(image))
         return
-    with _renamed(out.path) as file:
+    with renamed(out.path) as file:
         if suffix == ".npy":
             _write_npy(file, batches, n)
         elif suffix == ".npz":
@@ -111,7 +111,7 @@ def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
         if found != request:
             expected = f"a folder of the same request, {request}"
             raise InputError("out", expected, f"{out} of {found or 'an unknown one'}")
-    with _renamed(path) as file:
+    with renamed(path) as file:
         file.write(json.dumps(request, indent=2).encode())
 
 
@@ -124,7 +124,7 @@ def count_finished(out: Path, names: Iterable[str]) -> int:
 def save_arrays(out: Output, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as an `.npz` file, which is complete or absent."""
     out.check_arrays()
-    with _renamed(out.path) as file:
+    with renamed(out.path) as file:
         file.write(encode_npz(arrays))
 
 
@@ -155,10 +155,10 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 
 
 @contextmanager
-def _renamed(path: Path) -> Generator[IO[bytes]]:
+def renamed(path: Path) -> Generator[IO[bytes]]:
     """A file that gets its name when it is complete; InputError if it cannot be written."""
     partial = path.with_name(path.name + ".part")
-    try:
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
@@ -166,6 +166,13 @@ def _renamed(path: Path) -> Generator[IO[bytes]]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Generator[None]:
+    """What the system raises while a path is written, as InputError."""
+    try:
+        yield
     except OSError as error:
         expected = "a place that can be written"
         if error.errno in (ENOSPC, EDQUOT, EFBIG):

@@ -51,8 +51,8 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     black where it is transparent (unless the model takes an alpha channel), turned upright by its
     EXIF tag, centre-cropped to the model's aspect ratio, and resized: by area averaging to shrink,
     by Lanczos to enlarge. Of numbers that are no bytes, the file's depth says which is white; for
-    floats it is 1, or the largest if that is more, and what is no number is black. Of several frames the
-    first is taken.
+    floats it is 1, or the largest if that is more, and what is no number is black. Of several
+    frames the first is taken.
 
     InputError if the file is damaged. Memory: the decoded picture (`MAX_PIXELS`) and little more;
     `image` may be fitted again, to another size.
@@ -82,7 +82,7 @@ def _fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
         # The last row and column of blocks may be cut: a mirrored picture begins with them.
         x = picture.width - full[0] / scale if turn is not None and turn.mirrors_x else 0.0
         y = picture.height - full[1] / scale if turn is not None and turn.mirrors_y else 0.0
-        left, top, right, bottom = _centre(full, size)
+        left, top, right, bottom = centre_box(full, size)
         box = (
             max(left / scale + x, 0.0),
             max(top / scale + y, 0.0),
@@ -134,8 +134,9 @@ def _flat(image: Image.Image, block: int, mode: str) -> Image.Image:
     return Image.new(mode, size) if whole is None else whole
 
 
-def _centre(full: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest box in the middle of a picture with the aspect ratio of `size`."""
+def centre_box(full: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box that `fit` keeps of an upright picture: (left, top, right, bottom) of the largest one
+    in its middle with the aspect ratio of `size`; both are (width, height)."""
     width = min(float(full[0]), full[1] * size[0] / size[1])
     height = min(float(full[1]), full[0] * size[1] / size[0])
     left, top = (full[0] - width) / 2, (full[1] - height) / 2

@@ -74,7 +74,8 @@ def first_few(names: Iterable[object], few: int = 8) -> str:
     return ", ".join(listed[:few]) + more
 
 
-def _is_hidden(file: PurePosixPath) -> bool:
+def is_hidden(file: PurePosixPath) -> bool:
+    """Whether a file is what desktop systems and tools leave behind."""
     litter = file.name.lower() in ("thumbs.db", "desktop.ini")
     return litter or any(part.startswith((".", "__MACOSX")) for part in file.parts)
 
@@ -109,7 +110,7 @@ def _walk(
         tree.empty.append(inside)
     for path in paths:
         file = inside / path.name
-        if _is_hidden(PurePosixPath(path.name)):
+        if is_hidden(PurePosixPath(path.name)):
             tree.hidden.append(file)
             continue
         try:
@@ -159,13 +160,13 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
     )
     folders: set[PurePosixPath] = set()
     for member in archive.infolist():
-        name = _inside(member.filename)
+        name = inside(member.filename)
         if name is None:
             continue
         if member.filename.endswith(("/", "\\")):
             folders.add(name)
             continue
-        if _is_hidden(name):
+        if is_hidden(name):
             tree.hidden.append(name)
             continue
         if name in members:  # unpacking would keep the last as well
@@ -173,13 +174,13 @@ def _zip(archive: zipfile.ZipFile) -> Tree:
         members[name] = member
     tree.files = sorted(members)
     full = {folder for name in [*members, *folders] for folder in name.parents}
-    tree.empty = sorted(name for name in folders - full if not _is_hidden(name))
+    tree.empty = sorted(name for name in folders - full if not is_hidden(name))
     return tree
 
 
-def _inside(name: str) -> PurePosixPath | None:
-    """The path of a zip's member, however it was written: `cat\\1.png` (Windows), `/cat/1.png`,
-    `C:\\cat\\1.png`, `./cat/1.png` and `../cat/1.png` are all `cat/1.png`."""
+def inside(name: str) -> PurePosixPath | None:
+    """The path of an archive's member, however it was written: `cat\\1.png` (Windows),
+    `/cat/1.png`, `C:\\cat\\1.png`, `./cat/1.png` and `../cat/1.png` are all `cat/1.png`."""
     name = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
     relative = posixpath.normpath(f"/{name}").lstrip("/")
     return PurePosixPath(relative) if relative else None

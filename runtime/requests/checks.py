@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.artifact.size import Size, axes_of, solve
+from runtime.artifact.size import SIZE_AXES, Size, axes_of, solve
 from runtime.artifact.tensors import Signature, TensorSpec
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
@@ -24,8 +24,6 @@ MAX_LATENT = 1e6
 """Beyond it no model has seen anything."""
 MAX_COUNT = 2**31
 MAX_TRUNCATION = 100.0
-SIZE_AXES = ("height", "width")
-"""The named axes that a request's `size` gives, in its order."""
 
 
 def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
@@ -105,14 +103,18 @@ def as_list(field: str, values: object, expected: str) -> list[Any]:
         raise InputError(field, expected, short(values)) from None
 
 
-def check_size(manifest: Manifest, size: Sequence[int] | None) -> Size:
+def check_size(manifest: Manifest, size: Sequence[int] | None, *, tiled: bool = False) -> Size:
     """[height, width] as the values of the named axes; None is the default of each.
 
-    A model whose images have one size accepts that size alone.
+    A model whose images have one size accepts that size alone. `tiled`: larger images are cut.
     """
     if size is None:
         return manifest.default_size
-    bounds = [f"{name} {manifest.axes[name]}" for name in SIZE_AXES if name in manifest.axes]
+    bounds = [
+        f"{name} {manifest.axes[name].described(tiled=tiled)}"
+        for name in SIZE_AXES
+        if name in manifest.axes
+    ]
     image = manifest.image()
     expected = f"[height, width], {', '.join(bounds) or [image.height, image.width]}"
     given = as_list("size", size, expected)
@@ -125,25 +127,29 @@ def check_size(manifest: Manifest, size: Sequence[int] | None) -> Size:
     fixed = {"height": image.height, "width": image.width}
     for name, value in values.items():
         axis = manifest.axes.get(name)
-        if not (axis.accepts(value) if axis is not None else value == fixed[name]):
+        if not (axis.accepts(value, tiled=tiled) if axis is not None else value == fixed[name]):
             raise InputError("size", expected, f"{name} {value}")
     return tuple((name, values.get(name, axis.default)) for name, axis in manifest.axes.items())
 
 
-def _size_of(tensor: TensorSpec, shape: Sequence[int], manifest: Manifest) -> Size | None:
+def _size_of(
+    tensor: TensorSpec, shape: Sequence[int], manifest: Manifest, tiled: bool
+) -> Size | None:
     """The values of the named axes for rows of this shape; None where there are none."""
     values = solve(tensor.shape, shape)
     if values is None:
         return None
     axes = manifest.axes
-    if not all(axes[name].accepts(value) for name, value in values.items()):
+    if not all(axes[name].accepts(value, tiled=tiled) for name, value in values.items()):
         return None
     return tuple((name, values.get(name, axis.default)) for name, axis in axes.items())
 
 
-def _described(tensor: TensorSpec, manifest: Manifest, lead: tuple[str, ...] = ("n",)) -> str:
+def _described(
+    tensor: TensorSpec, manifest: Manifest, tiled: bool, lead: tuple[str, ...] = ("n",)
+) -> str:
     named = axes_of(tensor.shape)
-    bounds = "".join(f", {name} {manifest.axes[name]}" for name in named)
+    bounds = "".join(f", {name} {manifest.axes[name].described(tiled=tiled)}" for name in named)
     return f"{tensor.dtype} of shape {[*lead, *tensor.shape]}{bounds}"
 
 
@@ -154,15 +160,17 @@ def check_latents(
     size: Sequence[int] | None = None,
     *,
     single: bool = False,
+    tiled: bool = False,
 ) -> tuple[Float32Array, Size]:
     """Latents as float32 [n, *latent], n >= 1, all finite, and the size that they are of.
 
-    With `single` one latent is given, without the leading axis; it is returned with it.
+    With `single` one latent is given, without the leading axis; it is returned with it. `tiled`:
+    larger ones than the artifact takes at once are cut.
     """
     tensor = manifest.latent
     if tensor is None:
         raise InputError("model", "one with a latent", f"{manifest.name}, which has none")
-    expected = _described(tensor, manifest, () if single else ("n",))
+    expected = _described(tensor, manifest, tiled, () if single else ("n",))
     if not single:
         expected += ", n at least 1"
     try:
@@ -173,7 +181,7 @@ def check_latents(
     except (ValueError, TypeError) as error:
         raise InputError(field, expected, f"no array ({error})") from None
     array = array[None] if single else array
-    found = _size_of(tensor, array.shape[1:], manifest)
+    found = _size_of(tensor, array.shape[1:], manifest, tiled)
     if found is None or not array.ndim or not len(array):
         raise InputError(field, expected, f"shape {list(array.shape[1 if single else 0 :])}")
     bad = ~(np.abs(array) <= MAX_LATENT).reshape(len(array), -1).all(axis=1)
@@ -181,16 +189,16 @@ def check_latents(
         raise InputError(
             field, f"finite values of at most {MAX_LATENT:g}", f"others in row {int(bad.argmax())}"
         )
-    return array, _agreed(tensor, found, manifest, size)
+    return array, _agreed(tensor, found, manifest, size, tiled)
 
 
 def _agreed(
-    tensor: TensorSpec, found: Size, manifest: Manifest, size: Sequence[int] | None
+    tensor: TensorSpec, found: Size, manifest: Manifest, size: Sequence[int] | None, tiled: bool
 ) -> Size:
     """The size that a shape says, axes that it does not name taken from the request's size."""
     if size is None:
         return found
-    chosen, named = dict(check_size(manifest, size)), axes_of(tensor.shape)
+    chosen, named = dict(check_size(manifest, size, tiled=tiled)), axes_of(tensor.shape)
     for name, value in found:
         if name in named and chosen[name] != value:
             raise InputError("size", f"{name} {value}, that of the latents", f"{chosen[name]}")
@@ -203,9 +211,10 @@ def check_images(
     """Images as uint8 [n, H, W, C], n >= 1, of a size that the graph takes, and that size."""
     tensor = spec.input("images")
     array = np.asarray(images)
-    size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest)
+    tiled = spec.tileable
+    size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest, tiled)
     if tensor is None or array.dtype != np.uint8 or size is None or not len(array):
-        described = "images" if tensor is None else _described(tensor, manifest)
+        described = "images" if tensor is None else _described(tensor, manifest, tiled)
         raise InputError(
             field,
             f"{described}, n at least 1 (runtime.images.fit brings any picture to it)",

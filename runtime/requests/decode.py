@@ -1,7 +1,7 @@
 """Decode: images of given latents."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 
@@ -13,6 +13,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_latents, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.request import Described, graph_of, images_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.streams import Counter
 
 
@@ -26,6 +27,10 @@ class Decode:
 
     Where the decoder takes noise, image i is given that of (`seed`, i). `size` ([height, width])
     is needed only where the latents' own shape does not say it.
+
+    `tile`: the edge, in pixels of height and width, of the overlapping tiles that the images are
+    made in (the manifest's `tiling` says how near they come to whole ones); without it they are
+    made whole where they fit.
     """
 
     latents: ArrayLike
@@ -33,12 +38,16 @@ class Decode:
     seed: int = 0
     truncation: float | None = None
     size: Sequence[int] | None = None
+    tile: int | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
-        graph_of(manifest, "decode")
-        latents, size = check_latents("latents", self.latents, manifest, self.size)
-        return decoding(
+        spec = graph_of(manifest, "decode")
+        tile = checked_tile(manifest, "decode", self.tile)
+        latents, size = check_latents(
+            "latents", self.latents, manifest, self.size, tiled=spec.tileable
+        )
+        job = decoding(
             manifest,
             len(latents),
             lambda start, stop: latents[start:stop],
@@ -47,6 +56,7 @@ class Decode:
             truncation=self.truncation,
             noise_of=Counter(check_seed("seed", self.seed), 0, len(latents)),
         )
+        return replace(job, tile=tile)
 
 
 def decoding(

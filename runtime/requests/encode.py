@@ -1,18 +1,20 @@
 """Encode: the posterior of images, a draw from it, or their one latent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
-from runtime.requests.checks import Labels, check_images, check_seed, short
+from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions
 from runtime.requests.request import Described, graph_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import LARGEST, Encoding, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 
@@ -28,26 +30,30 @@ def answered_by(manifest: Manifest) -> bool:
 @dataclass(frozen=True, eq=False)
 class Encode:
     """The posterior of images uint8 [n, H, W, C]; with a `seed` one latent drawn from each image's
-    posterior, by noise that depends on (seed, i) alone.
+    posterior, by noise that depends on (seed, i) alone; with `seeds`, one for each image, by noise
+    0 of its seed.
 
     An encoder that takes noise (a flow) gives draws only: it needs a seed. One without a posterior
-    gives an `Encoding`, and takes no seed. NotFiniteError names the
-    image for which an encoder gives what no decoder takes.
+    gives an `Encoding`, and takes no seed. NotFiniteError names the image for which an encoder
+    gives what no decoder takes. `tile`: as in `Decode`; the latents (means and log variances) of
+    tiles are blended, but codes, and the latents that they stand for, are cut.
     """
 
     images: NDArray[Any]
     labels: Labels | None = None
     seed: int | None = None
+    seeds: Sequence[int] | None = None
+    tile: int | None = None
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
         noisy, drawn = takes_noise(manifest), has_posterior(manifest)
-        if not drawn and self.seed is not None:
-            raise InputError("seed", "none: this encoder draws nothing", short(self.seed))
-        if noisy and self.seed is None:
+        noise_of = self._noise_of()
+        if not drawn and noise_of is not None:
+            raise InputError("seed", "none: this encoder draws nothing", "one")
+        if noisy and noise_of is None:
             expected = f"an integer in [0, {MAX_SEED}): this encoder draws latents"
             raise InputError("seed", expected, "none")
-        seed = None if self.seed is None else check_seed("seed", self.seed)
 
         def finish(outputs: Tensors, start: int) -> Encoded:
             # In the order that every encoder's signature has.
@@ -58,20 +64,34 @@ class Encode:
             if noisy:
                 return PosteriorDraw(usable(first, start), usable(second, start, most=LARGEST))
             posterior = Posterior(usable(first, start), usable(second, start, most=LARGEST))
-            return posterior if seed is None else posterior.draw(seed, start)
+            if noise_of is None:
+                return posterior
+            return posterior.drawn(noise_of.slice(start, start + len(posterior)), start)
 
-        return encoding(manifest, self.images, self.labels, seed, finish)
+        return encoding(manifest, self.images, self.labels, noise_of, finish, self.tile)
+
+    def _noise_of(self) -> Counter | None:
+        count = len(self.images) if np.ndim(self.images) else 0
+        if self.seeds is not None:
+            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(self.seeds)]
+            if self.seed is not None or len(seeds) != count:
+                expected = f"one for each of {count} images, and no seed beside them"
+                raise InputError("seeds", expected, f"{len(seeds)}")
+            return Counter.of_seeds(seeds)
+        return None if self.seed is None else Counter(check_seed("seed", self.seed), 0, count)
 
 
 def encoding(
     manifest: Manifest,
     images: NDArray[Any],
     labels: Labels | None,
-    seed: int | None,
+    noise_of: Counter | None,
     finish: Callable[[Tensors, int], T],
+    tile: int | None = None,
 ) -> Job[T]:
-    """The job of encoding images; without a `seed`, noise is 0."""
+    """The job of encoding images; without `noise_of`, noise is 0."""
     spec = graph_of(manifest, "encode")
+    tile = checked_tile(manifest, "encode", tile)
     checked, size = check_images("images", images, spec, manifest)
     count = len(checked)
     rest = conditions(
@@ -80,13 +100,13 @@ def encoding(
         spec,
         size,
         labels=checked_labels(manifest, "encode", labels, count),
-        noise_of=None if seed is None else Counter(seed, 0, count),
+        noise_of=noise_of,
     )
 
     def rows(start: int, stop: int) -> Inputs:
         return rest.rows(start, stop, {"images": checked[start:stop]})
 
-    return Job("encode", count, rows, finish, size)
+    return Job("encode", count, rows, finish, size, tile=tile)
 
 
 def takes_noise(manifest: Manifest) -> bool:

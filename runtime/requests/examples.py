@@ -14,6 +14,7 @@ from runtime.engines.backend import arrays
 from runtime.images import UInt8Array
 from runtime.requests.inputs import (
     NO_TRUNCATION,
+    NORMAL_BOUND,
     Conditions,
     drawn_labels,
     latent_draws,
@@ -66,6 +67,8 @@ def examples_of(
 ) -> dict[str, NDArray[Any]]:
     """`example_inputs` of a model's graph: its main one, at the default size, without others."""
     manifest = model.manifest
+    if manifest.prior == "truncated_normal":
+        truncation = NORMAL_BOUND
     return example_inputs(
         manifest.graphs,
         graph or manifest.main_graph,

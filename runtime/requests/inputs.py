@@ -18,6 +18,9 @@ from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
 NO_TRUNCATION = 1.0
 """The value of a `truncation` input in requests that name none: latents as they are."""
 
+NORMAL_BOUND = 2.0
+"""The prior `truncated_normal` draws normals within [-2, 2], then multiplies by the truncation."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -121,13 +124,18 @@ def checked_truncation(spec: Signature, truncation: float | None) -> float | Non
 
 
 def latent_draws(
-    shape: tuple[int, ...], prior: Mixture | None, counter: Counter, truncation: float | None
+    shape: tuple[int, ...],
+    prior: Mixture | None,
+    counter: Counter,
+    truncation: float | None,
+    scale: float = 1.0,
 ) -> Draws | NDArray[np.float32]:
-    """Latents [count, *shape] of a prior, drawn late where it is N(0, I)."""
+    """Latents [count, *shape] of a prior, times `scale`; drawn late where that is N(0, I)."""
     if prior is not None:
         # No engine draws these itself.
         return prior.latents(counter, truncation).reshape(counter.count, *shape)
-    return Draws(shape, ((counter, truncation),))
+    draws = Draws(shape, ((counter, truncation),))
+    return draws if scale == 1.0 else np.asarray(draws) * np.float32(scale)
 
 
 def drawn_labels(classes: int, counter: Counter) -> Int64Array | None:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.artifact.size import Size, parse
+from runtime.artifact.size import SIZE_AXES, Size, parse
 from runtime.artifact.tensors import TensorSpec
 from runtime.batching.jobs import Job
 from runtime.images import ImageSpec, UInt8Array
-from runtime.requests.checks import SIZE_AXES, check_size
+from runtime.requests.checks import check_size
 from runtime.requests.request import graph_of
 
 _MAX_SIDE = 4096
@@ -20,33 +20,41 @@ _MAX_SIDE = 4096
 
 
 def picture_spec(
-    manifest: Manifest, graph: str, size: Sequence[int] | None, picture: tuple[int, int]
+    manifest: Manifest,
+    graph: str,
+    size: Sequence[int] | None,
+    picture: tuple[int, int],
+    tile: int | None = None,
 ) -> ImageSpec:
     """The images that are made of the pictures of a request, before a graph is given them.
 
     Of `size` ([height, width]) where the request names one; else, where the axes are named, of the
-    accepted size nearest to that of its first `picture` (height, width). A picture that is
-    translated keeps its own size (`Frame`), or is made as large as the axes allow. InputError for a
-    size that the artifact does not take, and for an artifact without such a graph.
+    accepted size nearest to that of its first `picture` (height, width): one that is taken at once,
+    unless the request names a `tile`. A picture that is translated keeps its own size (`Frame`), or
+    is made as large as the artifact takes. InputError for a size that the artifact does not take,
+    and for an artifact without such a graph.
     """
-    tensor = graph_of(manifest, graph).input("images")
-    chosen = dict(check_size(manifest, size))
+    spec = graph_of(manifest, graph)
+    tensor = spec.input("images")
+    chosen = dict(check_size(manifest, size, tiled=spec.tileable))
     if size is None:
         lengths = picture
         if graph == "translate":
-            lengths = _within(manifest, picture)
+            lengths = _within(manifest, picture, tiled=spec.tileable)
         for name, length in zip(SIZE_AXES, lengths, strict=True):
             if name in chosen:
-                own = graph == "translate"
-                chosen[name] = length if own else manifest.axes[name].nearest(length)
+                tiled = tile is not None
+                nearest = manifest.axes[name].nearest(length, tiled=tiled)
+                chosen[name] = length if graph == "translate" else nearest
     shape = manifest.image().shape if tensor is None else tensor.at(tuple(chosen.items()))
     height, width, channels = shape
     return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
 
 
-def _within(manifest: Manifest, picture: tuple[int, int]) -> tuple[int, int]:
-    """A picture's size, or the largest of its shape that the axes allow."""
-    most = [min(manifest.axes[n].max, _MAX_SIDE) for n in SIZE_AXES if n in manifest.axes]
+def _within(manifest: Manifest, picture: tuple[int, int], *, tiled: bool) -> tuple[int, int]:
+    """A picture's size, or the largest of its shape that the artifact takes."""
+    axes = [manifest.axes[name] for name in SIZE_AXES if name in manifest.axes]
+    most = [_MAX_SIDE if tiled else min(axis.max, _MAX_SIDE) for axis in axes]
     if len(most) < len(SIZE_AXES):  # the other side is cropped to the model's
         return picture
     ratio = min(1.0, *(limit / length for limit, length in zip(most, picture, strict=True)))
@@ -64,7 +72,7 @@ class Frame:
     given: tuple[int, int]
 
     @classmethod
-    def of(cls, manifest: Manifest, own: tuple[int, int]) -> "Frame":
+    def of(cls, manifest: Manifest, own: tuple[int, int], *, tiled: bool = False) -> "Frame":
         """The smallest accepted size that holds images of a size; that size itself where there is
         none."""
         lengths = list(own)
@@ -72,7 +80,7 @@ class Frame:
             if name in manifest.axes:
                 axis = manifest.axes[name]
                 lengths[i] = max(axis.min, -(-own[i] // axis.multiple_of) * axis.multiple_of)
-                if not axis.accepts(lengths[i]):
+                if not axis.accepts(lengths[i], tiled=tiled):
                     return cls(own, own)
         return cls(own, (lengths[0], lengths[1]))
 

@@ -1,6 +1,6 @@
 """Reconstruct: images encoded and decoded again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from runtime.requests.decode import decoding
 from runtime.requests.encode import encoding
 from runtime.requests.inputs import checked_labels
 from runtime.requests.request import Described, graph_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import usable
 from runtime.sampling.streams import Counter
 
@@ -45,7 +46,7 @@ class Reconstruct:
 
         def decode(latents: Float32Array, start: int) -> Job[UInt8Array]:
             stop = start + len(latents)
-            return decoding(
+            job = decoding(
                 manifest,
                 len(latents),
                 lambda first, last: latents[first:last],
@@ -54,6 +55,7 @@ class Reconstruct:
                 truncation=None,
                 noise_of=Counter(seed, start, len(latents)),
             )
+            return replace(job, tile=checked_tile(manifest, "decode", None))
 
         return encode.followed_by(decode)
 

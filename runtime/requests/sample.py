@@ -26,7 +26,13 @@ from runtime.requests.checks import (
     check_size,
     check_truncation,
 )
-from runtime.requests.inputs import conditions, drawn_labels, latent_draws
+from runtime.requests.inputs import (
+    NO_TRUNCATION,
+    NORMAL_BOUND,
+    conditions,
+    drawn_labels,
+    latent_draws,
+)
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws
 
@@ -42,7 +48,8 @@ class Sample:
     Without `labels` a conditional model draws one class an image from a stream of its own.
     `truncation` t draws latents from the normal truncated to [-t, t]; where the prior is a mixture,
     the normals that its components are made of. A decoder with a `truncation` input is given t
-    instead, and 1 without it. `size` is [height, width], where the artifact names these axes.
+    instead, and 1 without it; where the prior is a truncated normal, its latents are multiplied
+    by t besides. `size` is [height, width], where the artifact names these axes.
     """
 
     n: int | None = None
@@ -125,12 +132,14 @@ class Sample:
         self, model: Described, spec: Signature, size: Size
     ) -> Callable[[Counter], Draws | Float32Array]:
         """The latents of some of the images; where the graph truncates by itself, not truncated."""
-        truncation, prior = check_truncation(self.truncation), model.prior
-        if spec.input("truncation") is not None:
+        truncation, prior, scale = check_truncation(self.truncation), model.prior, 1.0
+        if model.manifest.prior == "truncated_normal":
+            truncation, scale = NORMAL_BOUND, NO_TRUNCATION if truncation is None else truncation
+        elif spec.input("truncation") is not None:
             truncation = None
         latents = spec.input("latents")
         shape = () if latents is None else latents.at(size)
-        return lambda counter: latent_draws(shape, prior, counter, truncation)
+        return lambda counter: latent_draws(shape, prior, counter, truncation, scale)
 
 
 def count_of(labels: Labels | None) -> int:

@@ -15,6 +15,7 @@ from runtime.requests.checks import Labels, check_images, check_mask, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.pictures import Frame, cropped
 from runtime.requests.request import Described, graph_of, images_of
+from runtime.requests.tiled import checked_tile
 from runtime.sampling.streams import Counter
 
 
@@ -33,12 +34,13 @@ def scale(manifest: Manifest) -> float:
 class Translate:
     """The images that a network makes of images uint8 [n, H, W, C].
 
-    Of any size up to the artifact's largest: where it takes multiples of some number alone, it is
-    given the images with reflections beside them, and what it makes of those is cut off.
+    Of any size up to the artifact's largest, or larger where it works in tiles: where it takes
+    multiples of some number alone, it is given the images with reflections beside them, and what it
+    makes of those is cut off.
 
     `mask`, where the network takes one: uint8 [n, H, W, 1] or [n, H, W], 255 where the network is
     to act; one mask [1, H, W, 1] serves all images. Its noise, if it takes any, is that of
-    (`seed`, `offset` + i).
+    (`seed`, `offset` + i). `tile`: as in `Decode`.
     """
 
     images: NDArray[Any]
@@ -46,13 +48,15 @@ class Translate:
     labels: Labels | None = None
     seed: int = 0
     truncation: float | None = None
+    tile: int | None = None
     offset: int = 0
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
         spec = graph_of(manifest, "translate")
+        tile = checked_tile(manifest, "translate", self.tile)
         given = np.asarray(self.images)
-        frame, seen = _framed(manifest, given)
+        frame, seen = _framed(manifest, given, tiled=spec.tileable)
         _, size = check_images("images", seen, spec, manifest)
         count = len(given)
         mask = check_mask("mask", self.mask, spec, frame.own_size(size), count)
@@ -78,14 +82,14 @@ class Translate:
         def finish(outputs: Tensors, start: int) -> UInt8Array:
             return cropped(images_of(outputs), made)
 
-        return Job("translate", count, rows, finish, size, made)
+        return Job("translate", count, rows, finish, size, made, tile=tile)
 
 
-def _framed(manifest: Manifest, images: NDArray[Any]) -> tuple[Frame, NDArray[Any]]:
+def _framed(manifest: Manifest, images: NDArray[Any], *, tiled: bool) -> tuple[Frame, NDArray[Any]]:
     """The frame of images, and an array of the type and shape that the graph is given, for its
     check: only one value of each image is behind it."""
     if images.ndim != 4 or 0 in images.shape:
         return Frame((0, 0), (0, 0)), images
-    frame = Frame.of(manifest, (images.shape[1], images.shape[2]))
+    frame = Frame.of(manifest, (images.shape[1], images.shape[2]), tiled=tiled)
     shape = (len(images), *frame.given, images.shape[3])
     return frame, np.broadcast_to(images[:, :1, :1], shape)

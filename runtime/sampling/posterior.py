@@ -88,7 +88,12 @@ class Posterior:
     def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
         """The latents of `sample` with their log density. The first image uses noise number
         `offset`. Raises NotFiniteError that names the image whose latent no decoder would take."""
-        noise = posterior_noise(check_seed("seed", seed), offset, len(self), self.mean.shape[1:])
+        return self.drawn(Counter(check_seed("seed", seed), offset, len(self)), offset)
+
+    def drawn(self, noise_of: Counter, offset: int = 0) -> PosteriorDraw:
+        """`draw` by the noise of any seeds and numbers; `offset` is the number of the first image
+        in an error."""
+        noise = posterior_noise(noise_of, self.mean.shape[1:])
         latents = self.mean + np.exp(0.5 * self.log_variance) * noise
         drawn = usable(latents.astype(np.float32, copy=False), offset)
         return PosteriorDraw(drawn, _log_density(noise, self.log_variance))
@@ -120,8 +125,7 @@ def _log_density(noise: NDArray[np.float32], log_variance: Float32Array) -> Floa
     return (-0.5 * terms.reshape(len(noise), -1).sum(axis=1)).astype(np.float32)
 
 
-def posterior_noise(seed: int, offset: int, count: int, shape: tuple[int, ...]) -> Float32Array:
-    """N(0, I) noise [count, *shape] of `seed`, from number `offset` on."""
-    size = math.prod(shape)
-    noise = normals(Counter(seed, offset, count), Stream.POSTERIOR_NOISE, size)
-    return noise.reshape(count, *shape)
+def posterior_noise(noise_of: Counter, shape: tuple[int, ...]) -> Float32Array:
+    """N(0, I) noise [count, *shape] of seeds and numbers."""
+    noise = normals(noise_of, Stream.POSTERIOR_NOISE, math.prod(shape))
+    return noise.reshape(noise_of.count, *shape)

@@ -90,3 +90,11 @@ def test_serving(tmp_path: Path) -> None:
     assert figures["dcgan32 n=64 npy, 8 connections, ours"]["ratio"] > 0
     assert figures["vae32 encode of 64, 8 connections, ours"]["ratio"] > 0
     assert figures["dcgan32 n=1 PNG, 8 connections: against others, ours / LitServe"]["ratio"] > 0
+
+
+def test_bulk(tmp_path: Path) -> None:
+    options = ("--artifact", str(DIGITS), "--pictures", "80")
+    figures = quick("bulk", tmp_path, *options)["figures"]
+    assert figures["mnist-vae, 80 pictures, ours"]["ratio"] > 0
+    assert 0 < figures["mnist-vae, 80 pictures: engine busy, ours"]["value"] <= 100
+    assert figures["mnist-vae, 80 pictures: memory, ours"]["details"]["after 1%"] > 0

@@ -1,5 +1,6 @@
 """Models are loaded beside serving; what takes too much is ended, and the others are served."""
 
+import re
 import signal
 import threading
 import time
@@ -17,7 +18,8 @@ import bento.loader
 from benchmarks.speed.servers import Running, Server, family, ours, running
 from bento.models import Models, full_name
 from bento.settings import Settings
-from bento.trials import Order, Trials
+from bento.trials import Order, Trials, digest
+from runtime.artifact.reading import read_head
 from tests.bento.hostile import write_large, write_slow
 from tests.bento.support import FP32
 from tests.tiny import write_artifact
@@ -71,7 +73,12 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
         with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
             body = {"model": "tiny-plain", "n": 1, "seed": 1}
             assert client.post("/sample", json=body).status_code == 200
-            assert client.get("/readyz").status_code == 503
+            unready = client.get("/readyz")
+            assert unready.status_code == 503
+            assert unready.json()["error"] == "not ready: artifacts are being loaded"
+            (loading,) = unready.json()["loading"]
+            assert loading["name"] == "a-slow"
+            assert loading["doing"]
             # Which is the first by name is not known yet.
             for awaited in ({"model": "a-slow"}, {}):
                 reply = client.post("/sample", json=awaited)
@@ -83,6 +90,20 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
             assert failed["name"] == "a-slow"
             assert failed["error"].startswith("expected to load within 20 s, it took longer")
             assert client.post("/sample", json={}).headers["x-model"] == "tiny-plain@1"
+
+
+def test_it_says_what_is_being_done(tmp_path: Path) -> None:
+    said: list[str] = []
+    head = read_head(write_artifact(tmp_path / "artifacts", "plain"))
+    cache = tmp_path / "cache"
+    order = Order(str(head.folder), digest(head), "auto", "fp32", "cpu", str(cache), None, 4 << 30)
+    trials = Trials()
+    try:
+        trials.verdict(order, PATIENCE, said.append)
+    finally:
+        trials.end()
+    assert any(re.match(r"measuring \d+ ways to run tiny-plain, about \d+ s", s) for s in said)
+    assert said[-1].startswith("loaded tiny-plain@1")
 
 
 def test_it_ends_while_it_loads(tmp_path: Path) -> None:
@@ -100,7 +121,7 @@ def test_it_ends_while_it_loads(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    write_large(tmp_path, "large")
+    write_large(tmp_path, "large", values=1 << 27)
     write_artifact(tmp_path, "plain")
     with models_of(tmp_path, load_bytes=400 << 20, load_seconds=60) as models:
         models.load()

@@ -95,10 +95,10 @@ def artifact(project: Path) -> Path:
     done = python(project, "-m", "export", *arguments(labels=None, licence="MIT"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
-        "artifacts/theirs/1\n  decode fp32: differs from torch by at most"
+        "artifacts/theirs/1\n  decode fp32: differs from the torch module by at most"
     )
     assert "at batches 1, 3, 4, images' std " in done.stdout
-    assert done.stderr.splitlines()[0] == "decode: checking the module on 16 images"
+    assert done.stderr.splitlines()[0] == "decode: checking the network on 16 images"
     return project / "artifacts" / "theirs" / "1"
 
 

@@ -1,6 +1,7 @@
 """Encoders without a posterior: one latent an image, with codes where there is a codebook."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def decoder() -> nn.Module:
     return nn.Sequential(nn.ConvTranspose2d(4, 3, 2, 2), nn.Tanh())
 
 
-def exported(tmp_path: Path, encoder: nn.Module, **options: object) -> Path:
+def exported(tmp_path: Path, encoder: nn.Module, **options: Any) -> Path:
     torch.manual_seed(0)
     return export(
         decode=decoder(),
@@ -82,7 +83,7 @@ def test_codes_are_those_of_the_codebook(tmp_path: Path) -> None:
     encoder = Quantising()
     gives = {"encode_gives": ("latents", "codes"), "codes": LATENT[1:]}
     with runtime.load(exported(tmp_path, encoder, **gives)) as model:
-        encoded = model.encode(pictures())
+        encoded: Any = model.encode(pictures())
         latents, codes = encoder(floats(pictures()))
         assert encoded.codes is not None
         assert encoded.codes.dtype == np.int64

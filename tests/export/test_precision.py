@@ -10,12 +10,14 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from export import ImageSpec, export
+from export.arguments import precisions
 from export.precision import LEVELS, emulate, reduce_precision, with_levels
-from export.variants import add_variants, with_variants
+from export.variants import add_variants, chosen_precisions, with_variants
 from runtime import load
 from runtime.artifact.graph import check_graph
 from runtime.artifact.manifest import REDUCED, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
+from runtime.engines.nvidia.devices import gpus
 from runtime.errors import ExportError, InputError
 from runtime.requests.sample import Sample
 from tests.export.conftest import ConditionalDecoder
@@ -127,6 +129,7 @@ def test_values_beyond_fp16_leave_it_out(plain: Artifact, tmp_path: Path) -> Non
         latent=(2, 4, 4),
         image=plain.manifest.image(),
         name="loud",
+        precisions=REDUCED,
         out=tmp_path,
         batches=(1, 64),
     )
@@ -147,6 +150,7 @@ def test_images_too_far_off_leave_it_out(plain: Artifact) -> None:
         latent=(2, 4, 4),
         image=plain.manifest.image(),
         name="cancelling",
+        precisions=REDUCED,
         out=plain.folder.parent.parent,
         batches=(1, 64),
     )
@@ -167,6 +171,7 @@ def test_a_graph_without_arithmetic_is_left_as_it_is(plain: Artifact) -> None:
         latent=(2, 4, 4),
         image=ImageSpec(height=4, width=8, channels=1, value_range=(-4.0, 4.0)),
         name="bare",
+        precisions=REDUCED,
         out=plain.folder.parent.parent,
     )
     left_out = read_artifact(folder).manifest.left_out
@@ -188,6 +193,12 @@ def test_an_artifact_gets_variants_as_its_next_version(plain: Artifact) -> None:
     assert [row.precision for row in again.manifest.parity] == ["fp32", "bf16"]
 
 
+def test_without_being_asked_only_a_gpu_brings_them() -> None:
+    assert chosen_precisions("auto") == (REDUCED if gpus() else ())
+    assert chosen_precisions(("bf16",)) == ("bf16",)
+    assert precisions("auto") == "auto"
+
+
 def test_labels_pass_through(tmp_path: Path) -> None:
     torch.manual_seed(2)
     folder = export(
@@ -196,6 +207,7 @@ def test_labels_pass_through(tmp_path: Path) -> None:
         image=ImageSpec(height=6, width=8, channels=1, value_range=(0.0, 1.0)),
         labels=("a", "b", "c"),
         name="labelled",
+        precisions=REDUCED,
         out=tmp_path,
     )
     precisions = list(read_artifact(folder).manifest.graphs["decode"].files)

@@ -140,8 +140,10 @@ def test_images_of_any_size_are_translated_with_reflections_beside_them(model: M
     assert np.array_equal(np.concatenate(parts), made)
     smallest = model.translate(images[:, :1, :2], mask=mask[:, :1, :2])
     assert smallest.shape == (2, 2, 4, 3)
-    with pytest.raises(InputError, match=r"height from 4 to 64, a multiple of 2.*\[1, 66, 4, 3\]"):
-        model.translate(np.zeros((1, 66, 4, 3), np.uint8), mask=np.zeros((1, 66, 4), np.uint8))
+    large = model.translate(np.zeros((1, 67, 5, 3), np.uint8), mask=np.zeros((1, 67, 5), np.uint8))
+    assert large.shape == (1, 134, 10, 3)  # in tiles
+    with pytest.raises(InputError, match=r"images: expected uint8 of shape .* found float64"):
+        model.translate(np.zeros((1, 7, 3, 3)), mask=mask)
     with pytest.raises(InputError, match=r"\[2, 7, 3, 1\], or one .* found .* \[1, 8, 4\]"):
         model.translate(images, mask=np.zeros((1, 8, 4), np.uint8))
 

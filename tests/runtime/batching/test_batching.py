@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_a_large_job_does_not_starve_small_ones(backend: FakeBackend, batcher: B
     # The small job rides in the second batch after the hold, not behind all five of the large.
     assert backend.batches[2][:2] == [0.0, 1.0]
     assert len(backend.batches[2]) == 8
+
+
+def test_a_job_that_is_alone_is_one_whole_batch(recorder: Recorder) -> None:
+    backend = FakeBackend()
+    batcher = Batcher(backend, FixedCapacity(8), queue_images=64, runners=2, observer=recorder)
+    backend.gate.clear()
+    for _ in range(2):
+        batcher.submit(job(-1, 1))
+        assert backend.entered.acquire(timeout=WAIT)
+    alone = [batcher.submit(replace(job(100 * i, 3), alone=True)) for i in range(4)]
+    others = [batcher.submit(job(1000 + i, 1)) for i in range(2)]
+    backend.gate.set()
+    for future in (*alone, *others):
+        future.result(WAIT)
+    batcher.close()
+    batches = [batch for batch in backend.batches if batch != [-1.0]]
+    for i in range(4):
+        assert [100.0 * i, 100.0 * i + 1, 100.0 * i + 2] in batches
+    assert sorted(value for batch in batches for value in batch if value >= 1000) == [1000, 1001]
 
 
 def test_graphs_do_not_mix_and_keep_their_order(backend: FakeBackend, batcher: Batcher) -> None:

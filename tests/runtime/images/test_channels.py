@@ -20,7 +20,7 @@ _PIXELS = {
 def test_alpha_is_written_and_read_again(channels: int, name: str) -> None:
     image = _PIXELS[channels].repeat(4, 0).repeat(4, 1)
     data = encode_image(image, name)
-    spec = ImageSpec(height=4, width=8, channels=channels)
+    spec = ImageSpec.model_validate({"height": 4, "width": 8, "channels": channels})
     read = fit(open_image(data), spec)
     assert (read[..., -1] == image[..., -1]).all()
     shown = image[..., -1] > 0  # what is wholly transparent may lose its colour

@@ -1,0 +1,110 @@
+"""How near tiles come to the whole image: decided from the graph, and measured."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.budget import MULTIPLY_ADDS, affordable_bytes
+from export.locality import halo_of
+from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
+from runtime.artifact.manifest import Manifest, Tiling
+from runtime.artifact.reading import Artifact
+from runtime.artifact.size import SIZE_AXES, Size
+from runtime.artifact.tensors import GraphSpec
+from runtime.batching.jobs import Job
+from runtime.engines.backend import Backend, Tensors, arrays
+from runtime.requests.examples import examples_of
+from runtime.requests.tiled import tiled
+from runtime.requests.tiling import tile_edges, tiles_of
+from runtime.sampling.streams import Counter
+
+logger = logging.getLogger(__name__)
+
+_SEED = 4
+
+
+def tilings(artifact: Artifact, backend: Backend) -> dict[str, Tiling]:
+    """The `tiling` of every graph whose images may be cut, by name."""
+    found: dict[str, Tiling] = {}
+    for name, graph in artifact.manifest.graphs.items():
+        edges = tile_edges(artifact.manifest) if graph.tileable else range(0)
+        if not edges:
+            continue
+        logger.info("%s: comparing tiles with the whole image", name)
+        spec = graph.spec()
+        model = onnx.load_model_from_string(artifact.files[spec.file])
+        halo = halo_of(model, spec, artifact.manifest.axes)
+        whole_steps = -(-(halo or 0) // edges.step) * edges.step
+        tiling = Tiling(exact=halo is not None, halo=whole_steps)
+        found[name] = _measured(artifact, backend, name, tiling)
+    return found
+
+
+def with_tilings(manifest: Manifest, found: Mapping[str, Tiling]) -> Manifest:
+    """The manifest, whose graphs say so."""
+    graphs = {
+        name: graph.model_copy(update={"tiling": found.get(name)})
+        for name, graph in manifest.graphs.items()
+    }
+    return manifest.model_copy(update={"graphs": graphs})
+
+
+def _measured(artifact: Artifact, backend: Backend, graph: str, tiling: Tiling) -> Tiling:
+    """With the difference from the whole image, where one can be run that is larger than a tile."""
+    manifest = with_tilings(artifact.manifest, {graph: tiling})
+    tile, size = _trial(manifest)
+    cost = artifact.bounds[graph].cost(1, size)
+    within = all(value <= manifest.axes[name].max for name, value in size)
+    if not within or 4 * cost.multiply_adds > MULTIPLY_ADDS or cost.bytes > affordable_bytes():
+        return tiling
+    inputs = examples_of(artifact, Counter(_SEED, 0, 1), size, graph=graph)
+    whole = backend.run(graph, inputs)
+
+    def rows(start: int, stop: int) -> Tensors:
+        return inputs
+
+    def finish(outputs: Tensors, start: int) -> Tensors:
+        return outputs
+
+    job = tiled(Job(graph, 1, rows, finish, size), manifest, tile)
+    parts = [backend.run(graph, arrays(job.rows(i, i + 1))) for i in range(job.count)]
+    joined = job.finish({name: np.concatenate([p[name] for p in parts]) for name in whole}, 0)
+    differences = _differences(manifest.graphs[graph].spec(), joined, whole)
+    largest, allowed = float(differences.max()), _allowed(manifest.graphs[graph].spec())
+    cut = not tiles_of(manifest, graph, size, tile).blended
+    if tiling.exact and cut and largest > allowed:
+        logger.warning("%s: local by its graph, but tiles differ by %g", graph, largest)
+        tiling = Tiling(exact=False, halo=0)
+    return tiling.model_copy(
+        update={
+            "tile": tile,
+            "max_difference": largest,
+            "mean_difference": float(differences.mean()),
+        }
+    )
+
+
+def _trial(manifest: Manifest) -> tuple[int, Size]:
+    """Tiles of half an image of the default size, or of the smallest edge, and an image of at least
+    two of them each way."""
+    edges, default = tile_edges(manifest), dict(manifest.default_size)
+    half = max(default[name] for name in SIZE_AXES) // 2
+    tile = max((edge for edge in edges if edge <= half), default=edges[0])
+    for name in SIZE_AXES:
+        default[name] = max(default[name], 2 * tile)
+    return tile, tuple(default.items())
+
+
+def _differences(spec: GraphSpec, found: Tensors, expected: Tensors) -> NDArray[np.float64]:
+    """Of all outputs but codes, of which a step to the next says nothing."""
+    values = [tensor.name for tensor in spec.outputs if tensor.dtype != "int64"]
+    return np.concatenate(
+        [np.abs(found[name].astype(np.float64) - expected[name]).ravel() for name in values]
+    )
+
+
+def _allowed(spec: GraphSpec) -> float:
+    return MAX_LEVELS if spec.gives_pixels else FLOAT_TOLERANCE

@@ -1,0 +1,101 @@
+"""What of a bulk job is done: one line for each group of pictures whose shards are all there."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.bulk.pictures import Skipped
+from runtime.errors import InputError
+from runtime.images.files import writable
+
+LEDGER, SKIPPED = "ledger.jsonl", "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A finished group: of so many pictures, whose last one has this key."""
+
+    pictures: int
+    last_key: str
+    rows: int
+    skipped: int
+    skipped_end: int
+    """Where its lines end in the file of skipped pictures."""
+    chunk_sizes: Mapping[str, int]
+    """`512x768` -> pictures in one run of the engine: a later run must not choose others."""
+    shards: Sequence[Mapping[str, Any]] = field(default=())
+
+
+class Ledger:
+    """The finished groups of a folder, counted together. What a kill cut short is cut off."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.groups = self.pictures = self.rows = self.skipped = 0
+        self.last_key = ""
+        self.chunk_sizes: dict[str, int] = {}
+        self._skipped_end = 0
+        path = out / LEDGER
+        with writable(out):
+            out.mkdir(parents=True, exist_ok=True)
+            end = 0
+            with path.open("a+b") as file:
+                file.seek(0)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._count(_group(path, line))
+                        end += len(line)
+            for name, length in ((LEDGER, end), (SKIPPED, self._skipped_end)):
+                with (out / name).open("ab"):
+                    os.truncate(out / name, length)
+
+    def add(
+        self,
+        *,
+        pictures: int,
+        last_key: str,
+        skipped: Sequence[Skipped],
+        shards: Sequence[Mapping[str, Any]],
+        chunk_sizes: Mapping[str, int],
+    ) -> None:
+        """A group is finished: note its skipped pictures, and then itself."""
+        lines = [json.dumps({"key": each.key, "reason": each.reason}) + "\n" for each in skipped]
+        with writable(self._out):
+            _append(self._out / SKIPPED, "".join(lines))
+            group = Group(
+                pictures,
+                last_key,
+                sum(shard["rows"] for shard in shards),
+                len(skipped),
+                (self._out / SKIPPED).stat().st_size,
+                dict(sorted(chunk_sizes.items())),
+                shards,
+            )
+            _append(self._out / LEDGER, json.dumps(asdict(group)) + "\n")
+        self._count(group)
+
+    def _count(self, group: Group) -> None:
+        self.groups += 1
+        self.pictures += group.pictures
+        self.rows += group.rows
+        self.skipped += group.skipped
+        self.last_key = group.last_key
+        self._skipped_end = group.skipped_end
+        self.chunk_sizes |= group.chunk_sizes
+
+
+def _group(path: Path, line: bytes) -> Group:
+    try:
+        return Group(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise InputError("out", "a ledger that this version wrote", f"{path} ({error})") from error
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("ab") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,244 @@
+"""A bulk job from its pictures to its shards: opening runs ahead, writing behind the engine.
+
+The calling thread keeps everything in order: it takes prepared pictures, submits chunks, and puts
+the rows of finished ones on the disk. A complete group is written as shards by a thread beside it.
+"""
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.bulk.buckets import Bucket
+from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
+from runtime.bulk.encoder import Encoder
+from runtime.bulk.ledger import Ledger
+from runtime.bulk.pictures import Known, Picture, Skipped, prepared
+from runtime.bulk.shards import Format, write_shard
+from runtime.bulk.sources import Item
+from runtime.bulk.spool import Spool
+from runtime.errors import InputError
+from runtime.images import MAX_PIXELS, ImageSpec
+from runtime.machine import cores
+
+OPEN = ".open"
+"""The folder of groups that are not complete."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bulk:
+    """Where a job's shards go and how it is cut.
+
+    `specs`: what pictures are brought to. `group_size`: pictures of a group, each bucket of which
+    is a shard. `strict`: a picture that cannot be encoded ends the job; without it, it is skipped.
+    `about`: text for every shard's metadata.
+    """
+
+    out: Path
+    specs: Mapping[Bucket, ImageSpec]
+    format: Format = "safetensors"
+    group_size: int = 4096
+    strict: bool = False
+    max_pixels: int = MAX_PIXELS
+    readers: int = field(default_factory=cores)
+    """Threads that open pictures."""
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def run(
+        self,
+        encoder: Encoder,
+        items: Iterable[Item],
+        progress: Callable[[int], object] | None = None,
+    ) -> Ledger:
+        """Encode what the folder's ledger does not have yet. `progress` is called with numbers of
+        pictures that are done, those of earlier runs first.
+
+        InputError where the pictures are not those of an earlier run, or cannot be written.
+        """
+        ledger = Ledger(self.out)
+        with ThreadPoolExecutor(self.readers, "bulk-reader") as readers:
+            _Run(self, encoder, ledger, readers, progress or (lambda _: None)).all(items)
+        unfinished = self.out / OPEN
+        if unfinished.exists():
+            unfinished.rmdir()
+        return ledger
+
+
+class _Run:
+    """One run of a job: what is in flight."""
+
+    def __init__(
+        self,
+        bulk: Bulk,
+        encoder: Encoder,
+        ledger: Ledger,
+        readers: ThreadPoolExecutor,
+        progress: Callable[[int], object],
+    ) -> None:
+        self._bulk, self._encoder, self._ledger = bulk, encoder, ledger
+        self._readers, self._progress = readers, progress
+        self._first_group, self._first_number = ledger.groups, ledger.pictures
+        self._last_key = ledger.last_key
+        self._spools: dict[int, Spool] = {}
+        self._chunk_sizes = dict(ledger.chunk_sizes)
+        for left in sorted((bulk.out / OPEN).glob("*")):
+            if int(left.name) < ledger.groups:  # finished, and then killed
+                shutil.rmtree(left)
+            else:
+                self._spool(int(left.name))
+        self._ahead = 2 * encoder.model.runners + 1
+        self._flying: deque[tuple[Event, Future[Any] | None]] = deque()
+        self._finishing: deque[Future[None]] = deque()
+
+    def all(self, items: Iterable[Item]) -> None:
+        events = chunked(
+            self._prepared(items),
+            first_group=self._first_group,
+            group_size=self._bulk.group_size,
+            chunk_size=self._chunk_size,
+        )
+        with ThreadPoolExecutor(1, "bulk-finisher") as finisher:
+            try:
+                chunks = 0
+                for event in events:
+                    future = None
+                    if isinstance(event, Chunk):
+                        future = self._encoder.submit(event.pictures)
+                        chunks += 1
+                    self._flying.append((event, future))
+                    while self._flying and (chunks > self._ahead or self._flying[0][1] is None):
+                        chunks -= self._settle(finisher)
+                while self._flying:
+                    self._settle(finisher)
+                for finished in self._finishing:
+                    finished.result()
+                for group, spool in self._spools.items():
+                    self._check_end(group, 0, spool)
+            finally:
+                for _, future in self._flying:
+                    if future is not None:
+                        future.cancel()
+                for spool in self._spools.values():
+                    spool.close()
+
+    def _prepared(self, items: Iterable[Item]) -> Iterator[Picture | Skipped | Known]:
+        """Pictures in order, a bounded number of them opened ahead."""
+        ahead: deque[Future[Picture | Skipped] | Known] = deque()
+        try:
+            for item in self._new(items):
+                key = self._spool(self._group(item.number)).known.get(item.number)
+                if key is None:
+                    given = item, self._bulk.specs, self._bulk.max_pixels
+                    ahead.append(self._readers.submit(prepared, *given))
+                else:
+                    self._check("the same pictures as before", key, item.key)
+                    ahead.append(Known(item.number, item.key))
+                    self._progress(1)
+                while len(ahead) > 4 * self._bulk.readers:
+                    yield _ready(ahead.popleft())
+            while ahead:
+                yield _ready(ahead.popleft())
+        finally:
+            for each in ahead:
+                if isinstance(each, Future):
+                    each.cancel()
+
+    def _new(self, items: Iterable[Item]) -> Iterator[Item]:
+        """What comes after the finished groups."""
+        found = 0
+        for item in items:
+            found += 1
+            if found == self._first_number:
+                self._check("the same pictures as before", self._last_key, item.key)
+                self._progress(found)
+            elif found > self._first_number:
+                yield item
+        if found < self._first_number:
+            expected = f"the {self._first_number} pictures of earlier runs"
+            raise InputError("images", expected, f"{found}")
+
+    def _check_end(self, group: int, pictures: int, spool: Spool) -> None:
+        """All pictures of a group came that an earlier run has rows of."""
+        first = self._first_number + (group - self._first_group) * self._bulk.group_size
+        for number, key in spool.known.items():
+            if number >= first + pictures:
+                raise InputError("images", f"the pictures of earlier runs, {key!r} too", "the end")
+
+    def _check(self, what: str, expected: str, found: str) -> None:
+        if expected != found:
+            raise InputError("images", f"{what}, {expected!r} next", f"{found!r}")
+
+    def _group(self, number: int) -> int:
+        return self._first_group + (number - self._first_number) // self._bulk.group_size
+
+    def _spool(self, group: int) -> Spool:
+        if group not in self._spools:
+            spool = self._spools[group] = Spool(self._bulk.out / OPEN / f"{group:06d}")
+            for bucket, shelf in spool.shelves.items():
+                self._chunk_sizes.setdefault(_tag(bucket), shelf.chunk_size)
+        return self._spools[group]
+
+    def _chunk_size(self, bucket: Bucket) -> int:
+        if _tag(bucket) not in self._chunk_sizes:
+            size = self._encoder.chunk_size(self._bulk.specs[bucket])
+            self._chunk_sizes[_tag(bucket)] = size
+        return self._chunk_sizes[_tag(bucket)]
+
+    def _settle(self, finisher: ThreadPoolExecutor) -> bool:
+        """Deal with the oldest event; whether it was a chunk."""
+        event, future = self._flying.popleft()
+        spool = self._spools[event.group]
+        if isinstance(event, Chunk) and future is not None:
+            encoded = self._encoder.encoded(event.pictures, future)
+            self._refuse(encoded.skipped)
+            size = self._chunk_size(event.bucket)
+            spool.add(event.bucket, encoded.rows, encoded.arrays, encoded.skipped, size)
+            self._progress(len(event.pictures))
+            return True
+        if isinstance(event, Missing):
+            self._refuse([event.skipped])
+            spool.skip(event.skipped)
+            self._progress(1)
+        if isinstance(event, GroupEnd):
+            while len(self._finishing) > 1:
+                self._finishing.popleft().result()
+            self._check_end(event.group, event.pictures, spool)
+            del self._spools[event.group]
+            self._finishing.append(finisher.submit(self._finish, event, spool))
+        return False
+
+    def _refuse(self, skipped: list[Skipped]) -> None:
+        if skipped and self._bulk.strict:
+            raise InputError(
+                f"images[{skipped[0].key!r}]", "one that can be encoded", skipped[0].reason
+            )
+
+    def _finish(self, end: GroupEnd, spool: Spool) -> None:
+        """Write a complete group: its shards, its line in the ledger."""
+        spool.close()
+        shards: list[dict[str, Any]] = []
+        for bucket, shelf in sorted(spool.shelves.items()):
+            name = f"{end.group:06d}-{_tag(bucket)}.{self._bulk.format}"
+            keys = [row.key for row in shelf.rows]
+            write_shard(self._bulk.out / name, list(spool.columns(bucket)), keys, self._bulk.about)
+            height, width = bucket
+            shards.append({"file": name, "rows": len(keys), "height": height, "width": width})
+        self._ledger.add(
+            pictures=end.pictures,
+            last_key=end.last_key,
+            skipped=sorted(spool.skipped, key=lambda each: each.number),
+            shards=shards,
+            chunk_sizes={_tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
+        )
+        spool.remove()
+
+
+def _ready(each: Future[Picture | Skipped] | Known) -> Picture | Skipped | Known:
+    return each if isinstance(each, Known) else each.result()
+
+
+def _tag(bucket: Bucket) -> str:
+    return f"{bucket[0]}x{bucket[1]}"

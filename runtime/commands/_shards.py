@@ -1,0 +1,142 @@
+"""Arguments and output of commands that work through a data set: `--shards`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from runtime.bulk.buckets import Bucket, buckets
+from runtime.bulk.encoder import DTYPES, Encoder
+from runtime.bulk.ledger import LEDGER, SKIPPED
+from runtime.bulk.meter import EngineMeter
+from runtime.bulk.pipeline import Bulk
+from runtime.bulk.shards import FORMATS
+from runtime.bulk.sources import find
+from runtime.commands._arguments import load_model, positive
+from runtime.errors import InputError
+from runtime.images import ImageSpec
+from runtime.images.files import begin_folder
+from runtime.model import Model
+from runtime.requests.checks import check_seed, check_size
+from runtime.requests.pictures import picture_spec
+
+_GROUP = 4096
+
+
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """`--shards`, and what goes with it."""
+    group = parser.add_argument_group("whole data sets (docs/bulk.md)")
+    group.add_argument(
+        "--shards",
+        action="store_true",
+        help="folders and WebDataset tars into shards in the folder --out, in flat memory",
+    )
+    group.add_argument(
+        "--buckets",
+        type=positive,
+        metavar="BASE",
+        help="each picture to one of the sizes of about BASE x BASE pixels, the nearest in shape",
+    )
+    group.add_argument("--format", choices=FORMATS, help="of the shards (default safetensors)")
+    group.add_argument("--dtype", choices=DTYPES, help="of their values (default float32)")
+    group.add_argument(
+        "--group", type=positive, help=f"pictures of a group of shards (default {_GROUP})"
+    )
+    group.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="what an earlier run of the same command left unfinished",
+    )
+    group.add_argument(
+        "--strict", action="store_true", help="stop at a damaged picture (else it is skipped)"
+    )
+
+
+def check_no_shards(args: argparse.Namespace) -> None:
+    """InputError for options that are for shards alone."""
+    for name in ("buckets", "format", "dtype", "group", "resume", "strict"):
+        if getattr(args, name):
+            option = "--continue" if name == "resume" else f"--{name}"
+            raise InputError(option, "--shards with it", "none")
+
+
+def encode_shards(args: argparse.Namespace) -> None:
+    """Encode the pictures of `args.images` into shards in the folder `args.out`."""
+    out = _folder(args)
+    if args.labels is not None and len(args.labels) != 1:
+        raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    if args.tile is not None:
+        raise InputError(
+            "--tile", "none with --shards: large pictures are cut by themselves", "one"
+        )
+    found = find(args.images)
+    meter = EngineMeter()
+    with load_model(args, observer=meter) as model:
+        seed = None if args.seed is None else check_seed("seed", args.seed)
+        encoder = Encoder(model, args.dtype or "float32", args.labels, seed)
+        specs = sizes(model, args.size, args.buckets)
+        encoder.chunk_size(next(iter(specs.values())))  # labels or a seed that are wrong, say
+        begin_folder(out, _request(args, model, specs), resume=args.resume)
+        bulk = Bulk(
+            out,
+            specs,
+            args.format or "safetensors",
+            args.group or _GROUP,
+            args.strict,
+            args.max_pixels,
+            about={"artifact": f"{model.manifest.name}@{model.manifest.version}"},
+        )
+        meter.begin()
+        with tqdm(total=found.total, unit="img", disable=None) as bar:
+            ledger = bulk.run(encoder, found.items, bar.update)
+        busy = meter.busy(model.runners)
+    skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
+    print(
+        f"{out}: {ledger.rows} pictures, {skipped}; the engine was busy {busy:.1%} of the time",
+        file=sys.stderr,
+    )
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    if args.out.suffix != "":
+        raise InputError("out", "a folder for the shards", f"{args.out.path}")
+    folder: Path = args.out.path
+    if (folder / LEDGER).exists() and not args.resume:
+        expected = "a new folder, or --continue to go on with an earlier run"
+        raise InputError("out", expected, f"{folder}, which has a {LEDGER}")
+    return folder
+
+
+def sizes(model: Model, size: list[int] | None, base: int | None) -> dict[Bucket, ImageSpec]:
+    """What pictures are brought to: buckets, or the one size that was asked for, or the model's
+    default."""
+    manifest = model.manifest
+    if base is not None and size is not None:
+        raise InputError("buckets", "either --size or --buckets", "both")
+    if base is not None:
+        chosen = buckets(manifest, base)
+    else:
+        values = dict(check_size(manifest, size))
+        image = manifest.image(tuple(values.items()))
+        chosen = ((values.get("height", image.height), values.get("width", image.width)),)
+    return {each: picture_spec(manifest, "encode", each, each) for each in chosen}
+
+
+def _request(
+    args: argparse.Namespace, model: Model, specs: dict[Bucket, ImageSpec]
+) -> dict[str, Any]:
+    """What must be the same when a job is continued: each of it changes bytes."""
+    return {
+        "artifact": f"{model.manifest.name}@{model.manifest.version}",
+        "files": model.manifest.files,
+        "engine": str(model.variant),
+        "sizes": [f"{height}x{width}" for height, width in specs],
+        "format": args.format or "safetensors",
+        "dtype": args.dtype or "float32",
+        "group": args.group or _GROUP,
+        "labels": args.labels,
+        "seed": args.seed,
+    }
