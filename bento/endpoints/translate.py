@@ -55,9 +55,8 @@ async def _one_by_one(
     reply = x.format(options.format, _SEVERAL_SIZES)
     x.check_count("files", count)
     check_labels(manifest, options.labels, count)
-    canvases = [
-        await upload.canvas(manifest, "translate", None, options.tile) for upload in uploads
-    ]
+    tile = options.tile
+    canvases = [await upload.canvas(manifest, "translate", None, tile) for upload in uploads]
     jobs = [
         Translate(
             canvas.images,
