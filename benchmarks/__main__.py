@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOMS = ("speed", "quality", "results", "gpu")
+ROOMS = ("speed", "networks", "quality", "results", "gpu")
 
 
 @dataclass(frozen=True)

@@ -337,6 +337,10 @@ def describe(model: Model) -> dict[str, Any]:
         "prior": manifest.prior,
         "image": list(manifest.image().shape),
         "axes": {name: axis.model_dump() for name, axis in manifest.axes.items()},
+        "tiling": {
+            name: None if graph.tiling is None else graph.tiling.model_dump()
+            for name, graph in manifest.graphs.items()
+        },
         "requests": answered(manifest),
         "labels": None if manifest.labels is None else list(manifest.labels),
         "can_encode": answers(manifest, "encode"),

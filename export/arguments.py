@@ -97,18 +97,21 @@ def axis(text: str) -> tuple[str, SizeRange]:
 
 
 def axes(
-    given: Sequence[tuple[str, tuple[int, int, int]]], image: Sequence[int]
+    given: Sequence[tuple[str, SizeRange]], image: Sequence[int], size: SizeRange | None = None
 ) -> dict[str, Axis]:
-    """The free axes that `axis` read; the defaults of height and width are those of the image."""
+    """The free axes that `axis` read, or `size_range` for height and width; the defaults of these
+    are those of the image."""
     defaults: dict[str, int] = dict(zip(("height", "width"), image, strict=False))
-    found: dict[str, Axis] = {}
-    for name, (low, high, step) in given:
-        values = {"min": low, "max": high, "multiple_of": step, "default": defaults.get(name, low)}
-        try:
-            found[name] = Axis.model_validate(values)
-        except ValidationError as error:
-            raise ExportError(f"--axis {name}: {error.errors()[0]['msg']}") from error
-    return found
+    ranges = dict(given)
+    if size is not None:
+        if ranges.keys() & defaults.keys():
+            raise ExportError("--size: expected it without --axis height or width, found both")
+        ranges |= dict.fromkeys(defaults, size)
+    return {
+        name: free_axis(f"{'--axis' if size is None else '--size'} {name}", allowed, default)
+        for name, allowed in ranges.items()
+        for default in [defaults.get(name, allowed.min)]
+    }
 
 
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:

@@ -1,48 +1,48 @@
 """Checks of a network before it is converted: does it keep to its signature?"""
 
-import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.options import ExportOptions
 from export.sources import Network, batch_size
 from runtime.artifact.size import Size
-from runtime.artifact.tensors import GraphSpec, Role, TensorSpec
+from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
-
-logger = logging.getLogger(__name__)
 
 # A network without a bounded last layer overshoots its range a little; one whose range was
 # stated wrongly (0..255 for -1..1, say) leaves it nearly everywhere.
 _OVERSHOOT = 0.25
 _OVERSHOOT_SHARE = 0.05
 
-_REMEDIES: Mapping[Role, str] = {"images": "state the ImageSpec that fits"}
+# Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
+_UNDERSHOOT = 0.05
+_CHANNELS = (1, 2, 3, 4)
 
 
 def check_network(
     network: Network,
     graph: str,
     spec: GraphSpec,
-    value_range: tuple[float, float],
+    options: ExportOptions,
     inputs: Tensors,
     size: Size = (),
 ) -> None:
     """Raise ExportError unless the user's network gives finite floats of the signature's shapes,
-    images within the value range, and the same on a second call.
+    images within the value range (unless `any_range`), and the same on a second call.
 
     `inputs` are those of the graph; the network is given floats, as it will be.
     """
     outputs = network.floats(inputs)
     for tensor, made in zip(spec.outputs, outputs, strict=True):
         _check_output(graph, tensor, made, batch_size(inputs), size)
-        if tensor.role == "images":
-            _check_range(graph, made, value_range)
+        if tensor.role == "images" and not options.any_range:
+            _check_range(graph, made, options.image.value_range)
+    low, high = options.image.value_range
     pixels = spec.outputs[0].dtype == "uint8"
-    atol = (value_range[1] - value_range[0]) / 255.0 if pixels else 1e-4
+    atol = (high - low) / 255.0 if pixels else 1e-4
     rtol = 0.0 if pixels else 1e-4
     for one, other in zip(outputs, network.floats(inputs), strict=True):
         if not np.allclose(one, other, rtol=rtol, atol=atol):
@@ -64,7 +64,7 @@ def _check_output(
     if not np.issubdtype(made.dtype, np.floating) or made.shape != shape:
         raise ExportError(
             f"{what}: expected a float tensor of shape {list(shape)} ({axes}), found "
-            f"{_described(made)}: {_REMEDIES.get(tensor.role, 'flatten or reshape it')}"
+            f"{_described(made)}: {_remedy(tensor, made)}"
         )
     finite = np.isfinite(made).reshape(rows, -1).all(axis=1)
     if not finite.all():
@@ -73,6 +73,15 @@ def _check_output(
             f"{np.flatnonzero(~finite).tolist()} of {rows}: check the weights (a diverged "
             "training, or none loaded)"
         )
+
+
+def _remedy(tensor: TensorSpec, made: NDArray[Any]) -> str:
+    if tensor.role != "images":
+        return "flatten or reshape it"
+    channels = made.shape[1] if made.ndim == 4 else 0
+    if channels != tensor.shape[-1] and channels in _CHANNELS:
+        return f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"
+    return "state the ImageSpec that fits"
 
 
 def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, float]) -> None:
@@ -86,12 +95,17 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
             "outside): state the range the network really gives as ImageSpec.value_range "
             "(--value-range)"
         )
-    if images.min() > (low + high) / 2:
-        logger.warning(
-            "%s: no pixel of %d images is darker than mid-grey: values from %g to %g in the "
-            "stated range [%g, %g]; is ImageSpec.value_range right?",
-            graph, len(images), images.min(), images.max(), low, high,
-        )  # fmt: skip
+    least, most, middle = float(images.min()), float(images.max()), (low + high) / 2
+    # Of constant images nothing can be said; a network without a bounded last layer may go a little
+    # below black.
+    nearly = least >= middle - _UNDERSHOOT * (high - low) and most > middle + (high - low) / 4
+    if nearly or middle <= least < most:
+        raise ExportError(
+            f"{graph}: images: expected values in all of [{low:g}, {high:g}], found {least:g} to "
+            f"{most:g} in {len(images)} images, nothing darker than mid-grey: state the range the "
+            f"network really gives as ImageSpec.value_range (--value-range), likely {middle:g} to "
+            f"{high:g}; where its images are so bright indeed, any_range=True (--any-range)"
+        )
 
 
 def _check_codes(what: str, made: NDArray[Any], shape: tuple[int, ...]) -> None:
@@ -109,5 +123,6 @@ def _described(made: NDArray[Any]) -> str:
 def _random(graph: str, outputs: str, inputs: str) -> str:
     return (
         f"{graph}: expected the same {outputs} for the same {inputs}, found others on a second "
-        "call: the network draws random numbers in eval mode; take the noise out of forward"
+        "call: the network draws random numbers in eval mode; take the noise out of forward, or "
+        "make it an input behind the others (ExportOptions.noise, --noise SHAPE)"
     )

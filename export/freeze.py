@@ -59,8 +59,8 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
     checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
     for name, inputs in _inputs(draft, networks, checked, _CHECK_SEED, smallest).items():
         logger.info("%s: checking the network on %d images", name, checked)
-        spec, limits = draft.graphs[name], draft.options.image.value_range
-        check_network(networks[name], name, spec, limits, inputs, smallest)
+        spec, options = draft.graphs[name], draft.options
+        check_network(networks[name], name, spec, options, inputs, smallest)
 
     files: dict[str, bytes] = {}
     for name, spec in draft.graphs.items():

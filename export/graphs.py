@@ -69,5 +69,8 @@ def _strip(model: ModelProto) -> None:
 
 def _hint(error: ArtifactError) -> str:
     if "Random" in error.reason or "Bernoulli" in error.reason:
-        return "; a graph holds no random numbers: take noise out of forward, or out of eval mode"
+        return (
+            "; a graph holds no random numbers: take noise out of forward, or make it an input "
+            "(ExportOptions.noise, --noise SHAPE)"
+        )
     return ""

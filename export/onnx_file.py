@@ -119,13 +119,16 @@ class OnnxFile:
             )
             for port in self._unused
         }
-        session = self._session
+        session, options = self._session, import_onnxruntime().RunOptions()
+        options.log_severity_level = 4  # the exception says it
         try:
-            made: list[NDArray[Any]] = session.run(names, {**inputs, **unused})
+            made: list[NDArray[Any]] = session.run(names, {**inputs, **unused}, options)
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            hint = ": where a node wants another batch, write the file with a free batch axis"
             raise ExportError(
                 f"{self.path}: onnxruntime failed on {shapes}: {described_error(error)}"
+                f"{hint if rows > 1 else ''}"
             ) from error
         for port, array in zip(self.outputs, made, strict=True):
             if not array.ndim:
@@ -207,6 +210,8 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     version = _opset(model)
     if not MIN_OPSET <= version <= MAX_OPSET:
         model = _converted(model, MIN_OPSET if version < MIN_OPSET else MAX_OPSET, path)
+    for node in model.graph.node:
+        _drop_dropout(node)
     _refuse(model, path)
     version = _opset(model)
     del model.opset_import[:]
@@ -215,6 +220,15 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     for node in model.graph.node:
         node.domain = ""
     return model
+
+
+def _drop_dropout(node: onnx.NodeProto) -> None:
+    """It does nothing outside training."""
+    training = len(node.input) > 2 and node.input[2]
+    if node.op_type == "Dropout" and not training and len(node.output) == 1:
+        node.op_type = "Identity"
+        node.ClearField("attribute")
+        del node.input[1:]
 
 
 def _converted(model: ModelProto, opset: int, path: Path) -> ModelProto:
@@ -258,7 +272,4 @@ def _remedy(domain: str, operator: str) -> str:
         )
     if operator.startswith(("Sequence", "Optional", "Split", "Concat")):
         return "no sequences or optionals: write the file with tensors alone"
-    return (
-        "write the file with others; where the network needs it, only a runtime that runs "
-        "arbitrary graphs can serve it"
-    )
+    return "write the file with those of runtime/artifact/graph.py, whose sizes follow from sizes"

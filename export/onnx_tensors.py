@@ -47,14 +47,22 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Bound:
-    """A tensor of the file, and how it differs from the graph's. `planes`: it is [B, C, H, W];
-    `column`: [B, 1] where the graph has [B]; `pixels`: of images and masks in floats."""
+    """A tensor of the file, and how it differs from the graph's. `row`: the shape of one, at the
+    default size; `planes`: it is [B, C, H, W]; `column`: [B, 1] where the graph has [B]; `pixels`:
+    of images and masks in floats."""
 
     port: Port
     role: Role
+    row: tuple[int, ...]
     planes: bool = False
     column: bool = False
     pixels: Pixels | None = None
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """The (H, W, C) of images."""
+        first, second, third = self.row
+        return (second, third, first) if self.planes else (first, second, third)
 
     def given(self, array: NDArray[Any]) -> NDArray[Any]:
         """The graph's input as the file takes it."""

@@ -27,9 +27,9 @@ _FLOAT, _UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 def wrapped(
     model: ModelProto, spec: GraphSpec, inputs: Sequence[Bound], outputs: Sequence[Bound]
 ) -> ModelProto:
-    """`model` with the signature of `spec`, whose tensors are these of its own, in order; its batch
-    and named axes are free."""
-    named = onnx.compose.add_prefix(model, PREFIX)
+    """`model`, which is changed, with the signature of `spec`, whose tensors are these of its own,
+    in order; its batch and named axes are free."""
+    named = onnx.compose.add_prefix(model, PREFIX, inplace=True)
     nodes = _Nodes()
     renamed: dict[str, str] = {}
     for tensor, bound in zip(spec.inputs, inputs, strict=True):

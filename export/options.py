@@ -25,14 +25,17 @@ class ExportOptions:
     chooses, `height` and `width` of the images among them (`image` then gives their defaults);
     other shapes refer to them: `latent=(4, "height / 8", "width / 8")`. `noise`: the shape of each
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
-    before the noise. `takes_mask`: a translator takes a mask behind the images. `prior`: `none`
-    where another model makes the latents. `labels`: the class names by index, where a module takes
+    before the noise. `takes_mixing`: behind that, further latents and a float a row, the first
+    layer that has the style of those. `takes_mask`: a translator takes a mask behind the images.
+    `prior`: `truncated_normal` where the truncation multiplies the latents, normals within [-2, 2];
+    `none` where another model makes them. `labels`: the class names by index, where a module takes
     them. `encode_gives`: what an encoder without noise gives, `("mean", "log_variance")`,
     `("latents",)` where it has no variance, or `("latents", "codes")`, codes int64 [B, *`codes`].
     `version`: the next free integer unless given. `precisions` are tried for the decoder
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than
-    `runtime.artifact.golden` allows; the card says why. `neighbours`: a PNG for the model card,
+    `runtime.artifact.golden` allows; the card says why. `any_range`: images are not looked at for
+    whether they are of `image.value_range`. `neighbours`: a PNG for the model card,
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
     """
 
@@ -42,6 +45,7 @@ class ExportOptions:
     axes: Mapping[str, Axis] = field(default_factory=dict[str, Axis])
     noise: Sequence[Sequence[Dim]] = ()
     takes_truncation: bool = False
+    takes_mixing: bool = False
     takes_mask: bool = False
     prior: Prior = "standard_normal"
     out: str | Path = "artifacts"
@@ -56,6 +60,7 @@ class ExportOptions:
     precisions: Sequence[Reduced] | Literal["auto"] = "auto"
     provenance: Provenance | None = None
     licence: str = "not stated"
+    any_range: bool = False
     neighbours: bytes | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from runtime.errors import ExportError
+
+
+class Chosen(nn.Module):
+    """A module of whose result only some outputs are meant: `keys` are names of a dict, dataclass
+    or other object, or numbers of a tuple; `latent_dist.mean` goes through two."""
+
+    def __init__(self, module: nn.Module, keys: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.keys = tuple(keys)
+
+    def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
+        made = self.module(*inputs)
+        return tuple(_entry(made, key) for key in self.keys)
+
+
+def _entry(made: Any, key: str) -> Any:
+    found = made
+    for part in key.split("."):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, tuple | list) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        elif hasattr(found, part):
+            found = getattr(found, part)
+        else:
+            raise ExportError(
+                f"output {key!r}: expected one of the result, found {described(made)}"
+            )
+    return found
 
 
 def outputs_of(made: Any, count: int) -> tuple[Any, ...]:
@@ -34,9 +66,10 @@ def wrong_outputs(graph: str, outputs: Sequence[Any], names: Sequence[str]) -> s
         chosen = ", ".join(access.format(name) for name in tensors[: len(names)])
         if chosen:
             wanted = f"those it means: `made = self.module(*inputs); return {chosen}`"
+    option = "--encoder-output" if graph == "encode" else "--output"
     return (
         f"{graph}: expected {expected}, found {described(made)}: wrap the {graph}r in a module "
-        f"whose forward returns {wanted}"
+        f"whose forward returns {wanted} (from the shell: {option}, names or numbers)"
     )
 
 

@@ -100,6 +100,9 @@ def _conditions(options: ExportOptions) -> tuple[TensorSpec, ...]:
         found.append(_tensor("labels", "int64"))
     if options.takes_truncation:
         found.append(_tensor("truncation"))
+    if options.takes_mixing:
+        found.append(_tensor("mixing_latents", shape=options.latent_shape))
+        found.append(_tensor("mixing_layer"))
     for number, shape in enumerate(options.noise):
         found.append(
             TensorSpec(name=f"noise_{number}", role="noise", dtype="float32", shape=tuple(shape))

@@ -46,6 +46,8 @@ class StyleGAN(nn.Module):
     """Latents [B, *latent] (and labels [B]), a truncation [B] and noise -> images [B, C, H, W].
 
     A truncation psi moves the styles towards their mean: mean + psi (w - mean). 1 changes nothing.
+    Where each layer has a style (`mixes`), two more inputs stand before the noise: latents
+    [B, *latent], and the first layer that has their style [B].
     `noise` are the shapes of what the synthesis network takes behind the styles. Normal random
     numbers that it draws itself become further noise inputs; `self.noise` lists them all.
     """
@@ -71,6 +73,7 @@ class StyleGAN(nn.Module):
         mean = self._mean(tuple(latent))
         self.register_buffer("mean", mean)
         self.register_buffer("truncated", self._truncated(mean))
+        self.mixes = mean.ndim == 2
         self.noise, self.image_shape = self._tried([tuple(shape) for shape in noise])
 
     def forward(self, latents: Tensor, *conditions: Tensor) -> Tensor:
@@ -78,6 +81,11 @@ class StyleGAN(nn.Module):
         if self.classes:
             labels, truncation, *noise = conditions
         styles = self.styles(latents, labels)
+        if self.mixes:
+            others, layer, *noise = noise
+            layers = torch.arange(len(self.mean), device=layer.device)
+            own = layers[None, :, None] < layer[:, None, None]
+            styles = torch.where(own, styles, self.styles(others, labels))
         # Exactly the styles where the truncation is 1.
         return self.images(styles + self._strength(truncation) * (self.mean - styles), noise)
 

@@ -51,6 +51,8 @@ class TorchNetwork:
         try:
             with torch.inference_mode():
                 made = outputs_of(module.module(*given), len(spec.outputs))
+        except ExportError:  # of outputs that were chosen
+            raise
         except Exception as error:  # whatever a user's forward raises
             taken = ", ".join(
                 f"{tensor.name} {list(array.shape)}"
@@ -58,7 +60,8 @@ class TorchNetwork:
             )
             raise ExportError(
                 f"{self._graph}: the module failed on {taken}: {described_error(error)} (forward "
-                "is called with these, by position, and its weights are float32, as they are)"
+                "is called with these, by position, and its weights are float32, as they are; the "
+                "batch may have any size: not a fixed one, but expand(len(x), ...))"
             ) from error
         wrong = wrong_outputs(self._graph, made, [tensor.name for tensor in spec.outputs])
         if wrong:

@@ -1,9 +1,9 @@
-"""The weights of a safetensors file into a module, whatever training has put before their names."""
+"""The weights of a file into a module, whatever training has put before their names."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.causes import described_error
 from runtime.errors import ExportError
@@ -13,34 +13,38 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+"""Of `torch.save`; anything else is taken for safetensors."""
+_SAVING = 'safetensors.torch.save_file(state, "weights.safetensors")'
 
-def load_weights(module: "nn.Module", target: str, file: Path) -> None:
+
+def load_weights(
+    module: "nn.Module",
+    target: str,
+    file: Path,
+    *,
+    renamed: Callable[[str], str] = lambda name: name,
+) -> None:
     """Fill `module` (named `target` in errors) with the file's tensors.
 
+    The file is safetensors, or a checkpoint of `torch.save` (PICKLES), which the log warns of.
+    `renamed` gives today's names of those in the file.
+
     Where the names do not fit as they are, `_orig_mod.` (of torch.compile) is taken out of them,
-    or one prefix off all that have it (`module.`, `state_dict.`, `params_ema.`, `decoder.`), if
-    then there is a tensor for every weight and none besides under that prefix; the log says so.
+    or one prefix off all that have it (`module.`, `params_ema.`, `decoder.`, and the keys of nested
+    dictionaries: `state_dict.`, `g_ema.`), if then there is a tensor for every weight and none
+    besides under that prefix; the log says so.
     Raises ExportError where nothing fits: names and shapes must be those of the module.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from torch.nn.parameter import is_lazy
 
-    if not file.is_file():
-        raise ExportError(f"{file}: expected a safetensors file, found none")
-    try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ExportError(
-            f"{file}: expected a safetensors file, found something else ({error}): write one "
-            "with safetensors.torch.save_model(module, path)"
-        ) from error
+    tensors = _tensors(file)
     state = module.state_dict()
-    renamed, said = _fitting(tensors, state)
-    missing, unexpected = _missing(renamed, state), sorted(renamed.keys() - state.keys())
+    fitting, said = _fitting({renamed(n): tensor for n, tensor in tensors.items()}, state)
+    missing, unexpected = _missing(fitting, state), sorted(fitting.keys() - state.keys())
     differing = [
         f"{name} {list(tensor.shape)} (expected {list(state[name].shape)})"
-        for name, tensor in renamed.items()
+        for name, tensor in fitting.items()
         if name in state and not is_lazy(state[name]) and state[name].shape != tensor.shape
     ]
     if differing or missing or unexpected:
@@ -50,13 +54,65 @@ def load_weights(module: "nn.Module", target: str, file: Path) -> None:
         )
     try:  # a module on the meta device has no memory to copy into
         assign = any(tensor.is_meta for tensor in state.values())
-        module.load_state_dict(renamed, strict=False, assign=assign)
+        module.load_state_dict(fitting, strict=False, assign=assign)
     except Exception as error:  # whatever a user's module does with them
         raise ExportError(
             f"{file}: {target} refuses the weights: {described_error(error)}"
         ) from error
     if said:
         logger.info("%s: %s", file, said)
+
+
+def _tensors(file: Path) -> "dict[str, Tensor]":
+    """The tensors of a file; those of nested dictionaries under names with dots."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise ExportError(f"{file}: expected a safetensors file, found none")
+    if file.suffix in PICKLES:
+        return _unpickled(file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ExportError(
+            f"{file}: expected a safetensors file, found something else ({error}): write one "
+            "with safetensors.torch.save_model(module, path)"
+        ) from error
+
+
+def _unpickled(file: Path) -> "dict[str, Tensor]":
+    """The tensors of a checkpoint that `torch.save` wrote. Nothing but tensors and plain containers
+    is unpickled: no code of the file runs."""
+    import torch
+
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # UnpicklingError and others, for what is no plain checkpoint
+        raise ExportError(
+            f"{file}: expected tensors alone, found a pickle that torch.load(weights_only=True) "
+            f"refuses ({described_error(error)}): where you trust its maker, take the weights out: "
+            f'state = torch.load("{file}", weights_only=False), then '
+            f"{_SAVING} (state.state_dict() of a whole module)"
+        ) from error
+    tensors = dict(_flat("", found))
+    if not tensors:
+        raise ExportError(f"{file}: expected a state dict, found {type(found).__name__} without")
+    logger.warning(
+        "%s: a pickle, read by torch.load(weights_only=True): safetensors is safe wherever it is "
+        "opened; write it with %s", file, _SAVING,
+    )  # fmt: skip
+    return tensors
+
+
+def _flat(name: str, value: Any) -> "Iterator[tuple[str, Tensor]]":
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), each)
 
 
 def _fitting(

@@ -99,13 +99,16 @@ class Model:
         labels: Labels | None = None,
         truncation: float | None = None,
         size: Sequence[int] | None = None,
+        mix_seed: int | None = None,
+        mix_layer: int | None = None,
     ) -> UInt8Array:
         """Images offset..offset+n of `seed`, or image 0 of each of `seeds`: [n, H, W, C].
 
         Image i of a seed depends on (artifact, seed, i, label, truncation, size) alone. `size` is
-        [height, width], for models whose images may have several.
+        [height, width], for models whose images may have several; `Sample` describes the rest.
         """
-        return self.submit(Sample(n, seed, offset, seeds, labels, truncation, size)).result()
+        request = Sample(n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer)
+        return self.submit(request).result()
 
     def stream(
         self,
@@ -117,12 +120,15 @@ class Model:
         labels: Labels | None = None,
         truncation: float | None = None,
         size: Sequence[int] | None = None,
+        mix_seed: int | None = None,
+        mix_layer: int | None = None,
     ) -> Iterator[UInt8Array]:
         """The images of `sample` for the same arguments, in order, as batches, in bounded memory.
 
         A few batches are made ahead of the reader; leaving the loop cancels them.
         """
-        return self.batches(Sample(n, seed, offset, seeds, labels, truncation, size))
+        request = Sample(n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer)
+        return self.batches(request)
 
     def batches(self, work: Request[T] | Job[T]) -> Iterator[T]:
         """The result of any request, or job, in parts, in order, in bounded memory.
@@ -241,9 +247,11 @@ class Model:
         kind: PathKind = "slerp",
         *,
         labels: Labels | None = None,
+        truncation: float | None = None,
     ) -> UInt8Array:
         """`steps` images on the way from latent `a` to latent `b`, each [*latent]."""
-        return self.submit(Interpolate(a, b, steps, kind, labels)).result()
+        request = Interpolate(a, b, steps, kind, labels, truncation=truncation)
+        return self.submit(request).result()
 
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""

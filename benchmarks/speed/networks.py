@@ -7,10 +7,8 @@ counts as two, of the convolutions and matrix products alone, as `torch.utils.fl
 Shapes: B batch, Z latent size, K labels, images [B, C, H, W] in [-1, 1].
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.report import table, write_json
 from runtime.images import ImageSpec
 
 if TYPE_CHECKING:
@@ -247,30 +244,6 @@ def _settle(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     module.train()
     module(*inputs)
     module.eval()
-
-
-def main(arguments: Sequence[str]) -> None:
-    """`python -m benchmarks networks`"""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks networks", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    options = parser.parse_args(arguments)
-    figures = {}
-    for name in NETWORKS:
-        network = build(name)
-        parts = {"decode": (network.decode, network.inputs(1))}
-        if network.encode is not None:
-            parts["encode"] = (network.encode, (network.images(1),))
-        for part, (module, inputs) in parts.items():
-            figures[f"{name} {part}"] = {
-                "parameters": parameters(module),
-                "flops": flops(module, inputs),
-            }
-    rows = [
-        (name, f"{f['parameters'] / 1e6:.3f} M", f"{f['flops'] / 1e6:.1f} M")
-        for name, f in figures.items()
-    ]
-    print(table(("network", "parameters", "FLOP an image"), rows))
-    write_json(options.json, "networks", figures)
 
 
 def graph_module(network: Network, graph: str) -> "GraphModule":

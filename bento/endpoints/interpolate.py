@@ -11,6 +11,7 @@ from bento.exchange import Exchange
 from bento.replies import PICTURE_REPLIES
 from bento.schemas import Count, Numbers, PictureOptions, Seeds, Truncation
 from runtime import InputError, Interpolate, Model
+from runtime.requests.request import graph_of
 
 
 class InterpolateOptions(PictureOptions):
@@ -21,7 +22,9 @@ class InterpolateOptions(PictureOptions):
     )
     steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
     kind: Literal["slerp", "lerp"] = "slerp"
-    truncation: Truncation | None = Field(default=None, description="With `seeds`.")
+    truncation: Truncation | None = Field(
+        default=None, description="With `seeds`, and for networks that take a truncation."
+    )
 
 
 class InterpolateRequest(InterpolateOptions):
@@ -38,13 +41,16 @@ async def answer(x: Exchange) -> Response:
     if len(latents) != (2 if options.seeds is None else 0):
         found = f"{len(latents)} latents" + (" and seeds" if options.seeds else "")
         raise InputError("seeds", "two seeds, or two latents a and b", found)
+    takes_truncation = graph_of(model.manifest, "decode").input("truncation") is not None
     if options.seeds is not None:
         a, b = model.latents(seeds=options.seeds, truncation=options.truncation)
-    elif options.truncation is not None:
+    elif options.truncation is not None and not takes_truncation:
         raise InputError("truncation", "none: a and b are given", str(options.truncation))
     else:
         a, b = latents
-    job = Interpolate(a, b, options.steps, options.kind, options.labels).job(model)
+    given = options.truncation if takes_truncation else None
+    request = Interpolate(a, b, options.steps, options.kind, options.labels, truncation=given)
+    job = request.job(model)
     reply = x.picture_reply(options, model, job, "steps")
     return await x.pictures(model, job, reply, options)
 

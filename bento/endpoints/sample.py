@@ -13,7 +13,7 @@ from bento.replies import PICTURE_REPLIES
 from bento.schemas import Seed, Seeds, SizedOptions, Truncation
 from runtime import Model, Sample
 from runtime.requests.checks import MAX_COUNT
-from runtime.requests.sample import count_of
+from runtime.requests.sample import MAX_LAYERS, count_of
 from runtime.sampling.streams import MAX_SEED
 
 # As many seeds as fit comfortably into a header.
@@ -37,7 +37,14 @@ class SampleRequest(SizedOptions):
         default=None, min_length=1, description="Instead of `n`, `seed` and `offset`."
     )
     truncation: Truncation | None = Field(
-        default=None, description="Draw latents from [-t, t] only."
+        default=None,
+        description="Draw latents from [-t, t] only; or what a network that takes one is given.",
+    )
+    mix_seed: Seed | None = Field(
+        default=None, description="Whose styles to mix in, for networks with a style a layer."
+    )
+    mix_layer: int | None = Field(
+        default=None, ge=0, le=MAX_LAYERS, description="From this layer of the network on."
     )
 
 
@@ -57,6 +64,8 @@ async def answer(x: Exchange) -> Response:
         options.labels,
         options.truncation,
         options.size,
+        options.mix_seed,
+        options.mix_layer,
     )
     job = request.job(model)
     reply = x.picture_reply(options, model, job, "n" if options.seeds is None else "seeds")

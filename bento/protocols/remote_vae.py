@@ -4,8 +4,9 @@ A body of raw bytes in C order, its shape and type in the query string; the repl
 raw bytes again, their shape and type in headers of these names.
 
 The latents of an artifact are those that diffusion models exchange: z = (v - shift) * factor, where
-v are the autoencoder's own, and factor and shift stand in the manifest's provenance. A client that
-names a factor sends, and is sent, latents scaled by it; one that names none, the autoencoder's own.
+v are the autoencoder's own, and factor and shift stand in the manifest's provenance, one of each or
+one a channel. A client that names a factor sends, and is sent, latents scaled by it; one that names
+none, the autoencoder's own.
 """
 
 import json
@@ -111,7 +112,7 @@ async def decode(x: Exchange) -> Response:
             given = _unpacked(given, model.manifest, options.height, options.width)
         if options.do_scaling and options.scaling_factor is None:
             return given  # by the model's own factor, as the graph takes them
-        return _rescaled(given, _asked(options), _own(model.manifest))
+        return _rescaled(given, _asked(options), _own(model.manifest, options))
 
     job = Decode(await in_thread(size, latents), tile=options.tile).job(model)
     x.check_count("shape", job.count)
@@ -153,7 +154,7 @@ async def encode(x: Exchange) -> Response:
     x.call.images, x.call.seed = job.count, options.seed
     encoded = await x.run(model, job)
     latents = next(iter(encoded.arrays().values()))
-    own, asked = _own(model.manifest), _asked(options)
+    own, asked = _own(model.manifest, options), _asked(options)
     scaled = await in_thread(latents.nbytes, _rescaled, latents, own, asked)
     tensor = options.shape is not None and options.dtype != "uint8"
     dtype = options.dtype if tensor else "float32"
@@ -173,14 +174,20 @@ async def _tensor(
     return await x.reply(size, _TensorReply(), lambda: write_tensor(array, dtype), sent)
 
 
-Scaling = tuple[float, float]
-"""Factor and shift: scaled latents are (v - shift) * factor."""
+Scaling = tuple[Any, Any]
+"""Factor and shift, numbers or arrays [C, 1, 1]: scaled latents are (v - shift) * factor."""
 
 
-def _own(manifest: Manifest) -> Scaling:
-    """Of the latents that the artifact's graphs take and give."""
+def _own(manifest: Manifest, options: _Scaled) -> Scaling:
+    """Of the latents that the artifact's graphs take and give. Where these have a mean and a
+    deviation for each channel, clients know of the factor alone: one that names it means them."""
     details = manifest.provenance.details
-    return details.get("scaling_factor") or 1.0, details.get("shift_factor") or 0.0
+    factor, shift = details.get("scaling_factor") or 1.0, details.get("shift_factor") or 0.0
+    mean, std = (details.get(f"latents_{name}") for name in ("mean", "std"))
+    if mean is None or std is None or (factor, shift) == _asked(options):
+        return factor, shift
+    means, deviations = (np.asarray(each, np.float64)[:, None, None] for each in (mean, std))
+    return factor / deviations, means
 
 
 def _asked(options: _Scaled) -> Scaling:
@@ -189,7 +196,7 @@ def _asked(options: _Scaled) -> Scaling:
 
 
 def _rescaled(latents: Float32Array, held: Scaling, wanted: Scaling) -> Float32Array:
-    if held == wanted:
+    if all(map(np.array_equal, held, wanted)):
         return latents
     own = latents.astype(np.float64) / held[0] + held[1]
     return ((own - wanted[1]) * wanted[0]).astype(np.float32)

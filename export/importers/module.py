@@ -1,33 +1,51 @@
 """Export any torch module of your own.
 
-It is found by its name, its weights come from a safetensors file; never a pickle.
+A class or a function that builds it is found by its name; its weights come from a safetensors file,
+or from a checkpoint of `torch.save`, of which only tensors are read.
 """
 
 import argparse
 import hashlib
 import importlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from export.arguments import axis, dims, image, json_object, names, shape, sizes
+from export.arguments import (
+    axes,
+    axis,
+    dims,
+    image,
+    json_object,
+    names,
+    shape,
+    size_range,
+    sizes,
+)
 from export.causes import described_error
 from export.options import ExportOptions, Imported
 from export.weights import load_weights
-from runtime.artifact.manifest import Axis, Provenance
+from runtime.artifact.manifest import Provenance
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from torch import nn
 
+logger = logging.getLogger(__name__)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "module",
-        help="package.module:Class, latents -> images [B, C, H, W]; with --translates images -> "
-        "images",
+        help="package.module:Class, or a function that returns the module: latents -> images "
+        "[B, C, H, W]; with --translates images -> images",
+    )
+    parser.add_argument(
+        "--output",
+        type=names,
+        metavar="NAME",
+        help="which of its outputs is meant: sample of a dict or a dataclass, 0 of a tuple",
     )
     parser.add_argument("--translates", action="store_true", help="it takes images, not latents")
     parser.add_argument("--takes-mask", action="store_true", help="and a mask behind them")
@@ -36,18 +54,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", type=dims, action="append", default=[], metavar="SHAPE", help="of a noise input"
     )
     parser.add_argument(
+        "--size",
+        type=size_range,
+        metavar="MIN..MAX/MULTIPLE",
+        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
+    )
+    parser.add_argument(
         "--axis",
         type=axis,
         action="append",
         default=[],
         metavar="NAME=MIN:MAX:MULTIPLE",
-        help="a free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
+        help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
         "--latent 4xheight/8xwidth/8",
     )
     parser.add_argument("--prior", choices=("standard_normal", "none"), default="standard_normal")
     parser.add_argument("--name", required=True, help="of the artifact")
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors file")
-    parser.add_argument("--params", type=json_object, default={}, help="its constructor's, as JSON")
+    parser.add_argument(
+        "--weights", type=Path, help="safetensors file, or one of torch.save (.pth)"
+    )
+    parser.add_argument("--params", type=json_object, default={}, help="its arguments, as JSON")
     parser.add_argument("--latent", type=dims, default=(), help="128, or 4x8x8")
     parser.add_argument(
         "--image", type=shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
@@ -60,13 +86,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="the module's floats that mean black and white (default: -1 1)",
     )
+    parser.add_argument(
+        "--any-range", action="store_true", help="do not look whether images are in this range"
+    )
     parser.add_argument("--labels", type=names, help="class names by index: cat,dog")
     parser.add_argument(
         "--encoder",
         help="package.module:Class, images -> mean, log_variance; "
         "with --encoder-takes-noise images, noise -> latents, log_density",
     )
-    parser.add_argument("--encoder-weights", type=Path, help="safetensors file")
+    parser.add_argument(
+        "--encoder-output", type=names, metavar="NAMES", help="which of its outputs: mean,logvar"
+    )
+    parser.add_argument(
+        "--encoder-gives",
+        type=names,
+        default=("mean", "log_variance"),
+        help="what these are: mean,log_variance (default), latents or latents,codes",
+    )
+    parser.add_argument("--codes", type=dims, default=(), help="the shape of its codes: 8x8")
+    parser.add_argument("--encoder-weights", type=Path, help="safetensors file, or .pth")
     parser.add_argument("--encoder-params", type=json_object, default={})
     parser.add_argument("--encoder-takes-labels", action="store_true")
     parser.add_argument("--encoder-takes-noise", action="store_true")
@@ -77,13 +116,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load(args: argparse.Namespace) -> Imported:
     files = {"weights": args.weights, "encoder weights": args.encoder_weights}
     graph = "translate" if args.translates else "decode"
-    modules = {graph: load_module(args.module, args.params, args.weights)}
+    modules = {graph: _chosen(load_module(args.module, args.params, args.weights), args.output)}
     if args.encoder:
-        modules["encode"] = load_module(args.encoder, args.encoder_params, args.encoder_weights)
+        encoder = load_module(args.encoder, args.encoder_params, args.encoder_weights)
+        modules["encode"] = _chosen(encoder, args.encoder_output)
+    if args.weights is None:
+        logger.warning("%s: no --weights: exported with those it was built with", args.module)
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
     options = ExportOptions(
         latent=args.latent,
-        axes=_axes(args),
+        axes=axes(args.axis, args.image, args.size),
         noise=args.noise,
         takes_truncation=args.takes_truncation,
         takes_mask=args.takes_mask,
@@ -92,6 +134,9 @@ def load(args: argparse.Namespace) -> Imported:
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
         encode_takes_noise=args.encoder_takes_noise,
+        encode_gives=args.encoder_gives,
+        codes=args.codes,
+        any_range=args.any_range,
         name=args.name,
         out=args.out,
         version=args.version,
@@ -103,20 +148,17 @@ def load(args: argparse.Namespace) -> Imported:
     return Imported(options, modules)
 
 
-def _axes(args: argparse.Namespace) -> dict[str, Axis]:
-    defaults = dict(zip(("height", "width"), args.image, strict=False))
-    axes: dict[str, Axis] = {}
-    for name, (low, high, step) in args.axis:
-        values = {"min": low, "max": high, "multiple_of": step, "default": defaults.get(name, low)}
-        try:
-            axes[name] = Axis.model_validate(values)
-        except ValidationError as error:
-            raise ExportError(f"--axis {name}: {error.errors()[0]['msg']}") from error
-    return axes
+def _chosen(module: "nn.Module", outputs: Sequence[str] | None) -> "nn.Module":
+    if outputs is None:
+        return module
+    from export.outputs import Chosen
+
+    return Chosen(module, outputs)
 
 
 def load_module(target: str, params: Mapping[str, Any], weights: Path | None) -> "nn.Module":
-    """`package.module:Class` called with `params`, its weights replaced by those of the file.
+    """`package.module:Class`, or a function that builds a module, called with `params`; its weights
+    replaced by those of the file.
 
     Raises ExportError where there is no such class, it cannot be built, or the file's weights do
     not fit it (`export.weights`).
@@ -139,7 +181,7 @@ def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
 
     path, _, attribute = target.partition(":")
     if not path or not attribute:
-        raise ExportError(f"{target}: expected package.module:Class")
+        raise ExportError(f"{target}: expected package.module:Class, or package.module:function")
     try:
         factory = getattr(importlib.import_module(path), attribute)
     except (Exception, SystemExit) as error:  # whatever a user's file does when it is imported

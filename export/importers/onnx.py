@@ -14,10 +14,12 @@ from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
 from runtime.errors import ExportError
+from runtime.images import ImageSpec
 
 if TYPE_CHECKING:
+    from export.onnx_binding import Meaning
     from export.onnx_file import OnnxFile
-    from export.onnx_source import Meaning, OnnxSource
+    from export.onnx_source import OnnxSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,39 +105,25 @@ def load(args: argparse.Namespace) -> Imported:
         raise ExportError("expected an ONNX file, or --encoder with one, found neither")
     _check_names(args, files)
     free = axes(args.axis, args.image or ())
-    size = tuple((name, axis.default) for name, axis in free.items())
     _check_axes(args, free)
     low, high = args.value_range or ((0.0, 1.0) if args.mean else (-1.0, 1.0))
     stated = image(args.image, (low, high)) if args.image else None
-    meaning = _meaning(args, size, (low, high))
-    sources = {
-        graph: OnnxSource(
-            graph,
-            file,
-            meaning,
-            latent=evaluate(args.latent, size) or None,
-            image=stated and (stated.height, stated.width, stated.channels),
-        )
-        for graph, file in files.items()
-    }
-    first = next(iter(sources.values()))
-    latents = (source.latent for source in sources.values())
-    encoder = sources.get("encode")
+    size = tuple((name, axis.default) for name, axis in free.items())
+    meaning = _meaning(args, size, (low, high), stated)
+    sources = {graph: OnnxSource(graph, file, meaning) for graph, file in files.items()}
+    first, encoder = next(iter(sources.values())), sources.get("encode")
+    latents = (row for s in sources.values() for row in s.rows("latents", "mean").values())
+    noise = {} if first is encoder else first.rows("noise")
+    stated_noise = dict(args.noise)
     options = ExportOptions(
-        latent=args.latent or next((row for row in latents if row), ()),
+        latent=args.latent or next(latents, ()),
         axes=free,
-        noise=_noises(args, first) if "encode" not in sources or len(sources) > 1 else (),
+        noise=[stated_noise[name] or row for name, row in noise.items()],
         takes_truncation=args.truncation is not None,
         takes_mask=args.mask is not None,
         prior=args.prior,
         image=stated or image(first.image, (low, high)),
         labels=args.labels,
-        encode_takes_labels=encoder is not None and bool(encoder.rows_of("labels")),
-        encode_takes_noise=encoder is not None and bool(encoder.rows_of("noise")),
-        encode_gives=tuple(b.role for b in encoder.outputs)
-        if encoder
-        else ("mean", "log_variance"),
-        codes=encoder.codes if encoder else (),
         name=args.name,
         out=args.out,
         version=args.version,
@@ -143,8 +131,20 @@ def load(args: argparse.Namespace) -> Imported:
         precisions=args.precisions,
         provenance=_provenance(first.description, files),
         licence=args.licence,
+        **_encoder_options(encoder),
     )
     return Imported(options, sources)
+
+
+def _encoder_options(encoder: "OnnxSource | None") -> dict[str, Any]:
+    if encoder is None:
+        return {}
+    return {
+        "encode_takes_labels": bool(encoder.rows("labels")),
+        "encode_takes_noise": bool(encoder.rows("noise")),
+        "encode_gives": tuple(bound.role for bound in encoder.outputs),
+        "codes": next(iter(encoder.rows("codes").values()), ()),
+    }
 
 
 def _noise(text: str) -> tuple[str, tuple[Dim, ...] | None]:
@@ -171,15 +171,19 @@ def _check_names(args: argparse.Namespace, files: "Mapping[str, OnnxFile]") -> N
             raise ExportError(f"{name!r}: expected one of the {side} {found}, found none of them")
 
 
-def _meaning(args: argparse.Namespace, size: Size, value_range: tuple[float, float]) -> "Meaning":
-    from export.onnx_source import Meaning
+def _meaning(
+    args: argparse.Namespace,
+    size: Size,
+    value_range: tuple[float, float],
+    stated: ImageSpec | None,
+) -> "Meaning":
+    from export.onnx_binding import Meaning
 
-    for flag, values in (("--mean", args.mean), ("--std", args.std)):
-        if len(values) != len(args.mean) or 0.0 in args.std:
-            raise ExportError(
-                f"{flag}: expected as many numbers as channels for --mean and for --std, none of "
-                f"the latter 0, found {list(values)}"
-            )
+    if len(args.std) != len(args.mean) or 0.0 in args.std:
+        raise ExportError(
+            "--mean, --std: expected a number a channel for both, none of --std 0, found "
+            f"{list(args.mean)} and {list(args.std)}"
+        )
     return Meaning(
         layout=args.layout,
         value_range=value_range,
@@ -189,13 +193,10 @@ def _meaning(args: argparse.Namespace, size: Size, value_range: tuple[float, flo
         mask=args.mask,
         truncation=args.truncation,
         noise=[name for name, _ in args.noise],
-        sizes={name: evaluate(row, size) for name, row in args.noise if row is not None},
+        latent=evaluate(args.latent, size) or None,
+        image=stated and stated.shape,
+        rows={name: evaluate(row, size) for name, row in args.noise if row is not None},
     )
-
-
-def _noises(args: argparse.Namespace, source: "OnnxSource") -> list[tuple[Dim, ...]]:
-    stated = dict(args.noise)
-    return [stated[name] or row for name, row in source.rows_of("noise").items()]
 
 
 def _provenance(source: str, files: "Mapping[str, OnnxFile]") -> Provenance:

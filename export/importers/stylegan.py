@@ -2,6 +2,7 @@
 
 Latents become styles, which `truncation` moves towards their mean (computed here, over 10,000
 latents), and styles become images. Noise that the synthesis network draws becomes an input.
+Where each layer has a style, `sample` mixes those of two seeds.
 """
 
 import argparse
@@ -123,8 +124,9 @@ def export_stylegan(
     `mapping` takes latents [B, *latent] (and labels int64 [B], where `labels` are given) and gives
     styles [B, w] or [B, layers, w]; `synthesis` takes these, and noise [B, *shape] for each of
     `noise`, and gives images [B, C, H, W] in `value_range`. Normal random numbers that it draws
-    become noise inputs. `style` says how the two are called (`export.stylegan.StyleOptions`).
-    `options` are further fields of `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
+    become noise inputs. Where each layer has a style, `sample` mixes those of two seeds. `style`
+    says how the two are called (`export.stylegan.StyleOptions`). `options` are further fields of
+    `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
 
     Raises ExportError, and writes nothing, as `export` does.
     """
@@ -159,6 +161,7 @@ def _imported(
         noise=decoder.noise,
         labels=labels,
         takes_truncation=True,
+        takes_mixing=decoder.mixes,
         **options,
     )
     return Imported(fields, {"decode": decoder})

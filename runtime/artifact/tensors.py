@@ -18,6 +18,8 @@ Role = Literal[
     "noise",
     "labels",
     "truncation",
+    "mixing_latents",
+    "mixing_layer",
     "images",
     "mask",
     "mean",
@@ -126,7 +128,11 @@ class _Roles:
 
 
 SIGNATURES: dict[str, _Roles] = {
-    "decode": _Roles("latents", ("labels", "truncation", "noise"), (("images",),)),
+    "decode": _Roles(
+        "latents",
+        ("labels", "truncation", "mixing_latents", "mixing_layer", "noise"),
+        (("images",),),
+    ),
     "encode": _Roles(
         "images",
         ("labels", "noise"),
@@ -147,7 +153,7 @@ _DTYPES: dict[Role, Dtype] = {
     "mask": "uint8",
     "codes": "int64",
 }
-_SCALARS: tuple[Role, ...] = ("labels", "truncation", "log_density")
+_SCALARS: tuple[Role, ...] = ("labels", "truncation", "mixing_layer", "log_density")
 
 
 def check_signature(graph: str, spec: Signature) -> None:
@@ -181,8 +187,21 @@ def check_signature(graph: str, spec: Signature) -> None:
             f"{graph}: expected noise where, and only where, it gives latents and log_density, "
             f"found inputs {taken} and outputs {given}"
         )
+    _check_mixing(graph, spec)
     for tensor in tensors:
         _check_tensor(graph, tensor)
+
+
+def _check_mixing(graph: str, spec: Signature) -> None:
+    """A decoder that mixes styles takes a second latent, and the first layer that has its style."""
+    latents, layer = spec.input("mixing_latents"), spec.input("mixing_layer")
+    if (latents is None) != (layer is None):
+        raise ValueError(f"{graph}: expected mixing_latents and mixing_layer, found one of them")
+    own = spec.input("latents")
+    if latents is not None and (own is None or own.shape != latents.shape):
+        raise ValueError(
+            f"{graph}: mixing_latents: expected the shape of latents, found {list(latents.shape)}"
+        )
 
 
 def _check_tensor(graph: str, tensor: TensorSpec) -> None:

@@ -38,12 +38,15 @@ class Encoded:
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A model's encoder. `seed`: one latent drawn from each posterior instead of its mean and log
-    variance, by noise that depends on (seed, key) alone. `labels`: of all pictures."""
+    variance, by noise that depends on (seed, key) alone. `labels`: of all pictures. `tile`: as in
+    `Encode`; without it a picture is encoded whole, or refused: whether one fits depends on the
+    memory of the moment, and what tiles give may differ."""
 
     model: Model
     dtype: Dtype = "float32"
     labels: Labels | None = None
     seed: int | None = None
+    tile: int | None = None
 
     def chunk_size(self, spec: ImageSpec) -> int:
         """How many pictures of a size are in one run. InputError where none can be encoded."""
@@ -69,7 +72,8 @@ class Encoder:
 
     def _job(self, images: NDArray[np.uint8], keys: Sequence[str]) -> Job[Any]:
         seeds = None if self.seed is None else [seed_of(self.seed, key) for key in keys]
-        return replace(Encode(images, self.labels, seeds=seeds).job(self.model), alone=True)
+        job = Encode(images, self.labels, seeds=seeds, tile=self.tile).job(self.model)
+        return replace(job, alone=True, tile=self.tile)
 
     def _encoded(self, rows: list[Row], result: Any) -> Encoded:
         # Densities are sums over a whole latent: too large for a half.

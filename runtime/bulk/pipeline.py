@@ -134,7 +134,7 @@ class _Run:
                     given = item, self._bulk.specs, self._bulk.max_pixels
                     ahead.append(self._readers.submit(prepared, *given))
                 else:
-                    self._check("the same pictures as before", key, item.key)
+                    _check_key(key, item.key)
                     ahead.append(Known(item.number, item.key))
                     self._progress(1)
                 while len(ahead) > 4 * self._bulk.readers:
@@ -152,7 +152,7 @@ class _Run:
         for item in items:
             found += 1
             if found == self._first_number:
-                self._check("the same pictures as before", self._last_key, item.key)
+                _check_key(self._last_key, item.key)
                 self._progress(found)
             elif found > self._first_number:
                 yield item
@@ -166,10 +166,6 @@ class _Run:
         for number, key in spool.known.items():
             if number >= first + pictures:
                 raise InputError("images", f"the pictures of earlier runs, {key!r} too", "the end")
-
-    def _check(self, what: str, expected: str, found: str) -> None:
-        if expected != found:
-            raise InputError("images", f"{what}, {expected!r} next", f"{found!r}")
 
     def _group(self, number: int) -> int:
         return self._first_group + (number - self._first_number) // self._bulk.group_size
@@ -234,6 +230,11 @@ class _Run:
             chunk_sizes={_tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
         )
         spool.remove()
+
+
+def _check_key(expected: str, found: str) -> None:
+    if expected != found:
+        raise InputError("images", f"the pictures of earlier runs, {expected!r} next", f"{found!r}")
 
 
 def _ready(each: Future[Picture | Skipped] | Known) -> Picture | Skipped | Known:

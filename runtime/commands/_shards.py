@@ -68,16 +68,12 @@ def encode_shards(args: argparse.Namespace) -> None:
     out = _folder(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
-    if args.tile is not None:
-        raise InputError(
-            "--tile", "none with --shards: large pictures are cut by themselves", "one"
-        )
     found = find(args.images)
     meter = EngineMeter()
     with load_model(args, observer=meter) as model:
         seed = None if args.seed is None else check_seed("seed", args.seed)
-        encoder = Encoder(model, args.dtype or "float32", args.labels, seed)
-        specs = sizes(model, args.size, args.buckets)
+        encoder = Encoder(model, args.dtype or "float32", args.labels, seed, args.tile)
+        specs = sizes(model, args.size, args.buckets, tiled=args.tile is not None)
         encoder.chunk_size(next(iter(specs.values())))  # labels or a seed that are wrong, say
         begin_folder(out, _request(args, model, specs), resume=args.resume)
         bulk = Bulk(
@@ -110,16 +106,18 @@ def _folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def sizes(model: Model, size: list[int] | None, base: int | None) -> dict[Bucket, ImageSpec]:
-    """What pictures are brought to: buckets, or the one size that was asked for, or the model's
-    default."""
+def sizes(
+    model: Model, size: list[int] | None, base: int | None, *, tiled: bool = False
+) -> dict[Bucket, ImageSpec]:
+    """What pictures are brought to: buckets, or the one size that was asked for, larger ones too
+    where they are `tiled`, or the model's default."""
     manifest = model.manifest
     if base is not None and size is not None:
         raise InputError("buckets", "either --size or --buckets", "both")
     if base is not None:
         chosen = buckets(manifest, base)
     else:
-        values = dict(check_size(manifest, size))
+        values = dict(check_size(manifest, size, tiled=tiled))
         image = manifest.image(tuple(values.items()))
         chosen = ((values.get("height", image.height), values.get("width", image.width)),)
     return {each: picture_spec(manifest, "encode", each, each) for each in chosen}
@@ -137,6 +135,7 @@ def _request(
         "format": args.format or "safetensors",
         "dtype": args.dtype or "float32",
         "group": args.group or _GROUP,
+        "tile": args.tile,
         "labels": args.labels,
         "seed": args.seed,
     }

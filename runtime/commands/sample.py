@@ -16,7 +16,7 @@ from runtime.requests.sample import Sample, count_of
 
 # With the artifact and the seed: what the images of one folder must have in common. A later run may
 # ask for more images.
-_SAME = ("offset", "seeds", "labels", "truncation", "size")
+_SAME = ("offset", "seeds", "labels", "truncation", "size", "mix_seed", "mix_layer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offset", type=int, default=0, help="number of the first image")
     parser.add_argument("--seeds", type=seeds, help="image 0 of each of these seeds: 0,1,4-6")
     parser.add_argument("--truncation", type=float, help="latents from the normal within [-t, t]")
+    parser.add_argument("--mix-seed", type=int, help="with --mix-layer: whose styles to mix in")
+    parser.add_argument("--mix-layer", type=int, help="from this layer of the network on")
     parser.add_argument(
         "--continue",
         dest="resume",
@@ -40,7 +42,15 @@ def run(args: argparse.Namespace) -> None:
         args.n = count_of(args.labels) if args.n is None else args.n
         args.seed = 0 if args.seed is None else args.seed
     request = Sample(
-        args.n, args.seed, args.offset, args.seeds, args.labels, args.truncation, args.size
+        args.n,
+        args.seed,
+        args.offset,
+        args.seeds,
+        args.labels,
+        args.truncation,
+        args.size,
+        args.mix_seed,
+        args.mix_layer,
     )
     with load_model(args) as model:
         job, n = request.job(model), request.counter.count

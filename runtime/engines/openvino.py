@@ -53,6 +53,8 @@ class OpenVinoBackend:
         core = openvino.Core()
         self._models: dict[str, Any] = {}
         self._idle: dict[str, deque[Any]] = {}
+        # A port that OpenVINO has merged with others has several names.
+        self._outputs: dict[str, list[str]] = {}
         for graph, spec in graph_specs(artifact.manifest, "fp32").items():
             precision = variant.precision if spec.gives_pixels else "fp32"
             settings = {
@@ -68,6 +70,7 @@ class OpenVinoBackend:
             except Exception as error:  # the library raises RuntimeError and its own kinds
                 raise EngineError(f"openvino cannot load {spec.file}: {error}") from error
             self._idle[graph] = deque()
+            self._outputs[graph] = [tensor.name for tensor in spec.outputs]
         self._description = (
             f"openvino {openvino.__version__.partition('-')[0]} on cpu, {variant.precision}, "
             f"{variant.form} graph, {threads} thread{'s' if threads > 1 else ''} a run"
@@ -90,7 +93,7 @@ class OpenVinoBackend:
                 {k: np.ascontiguousarray(v) for k, v in arrays(inputs).items()}, share_inputs=True
             )
             # Copied: the request's own memory is written again by its next run.
-            found = {port.any_name: request.get_tensor(port).data for port in model.outputs}
+            found = {name: request.get_tensor(name).data for name in self._outputs[graph]}
             outputs = (
                 {name: np.array(array) for name, array in found.items()}
                 if out is None

@@ -1,6 +1,7 @@
 """Seeded inputs of any graph: to compare engines, to time them, and to check an export."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from runtime.requests.inputs import (
 from runtime.requests.request import Described
 from runtime.sampling.streams import Counter, Stream, uniforms
 
+_LAYERS = 4
+"""Examples mix styles from one of the first layers on."""
 _COARSE = 8
 """Cells along a side of an example image: it has shapes, as pictures do, not white noise."""
 
@@ -36,14 +39,20 @@ def example_inputs(
     prior: Mixture | None = None,
     classes: int = 0,
     truncation: float | None = None,
+    mixes: bool = True,
 ) -> dict[str, NDArray[Any]]:
     """Inputs of one of an artifact's graphs for some items of a seed. Latents and labels are those
-    of `Sample` for the same items."""
+    of `Sample` for the same items; with `mixes`, styles of other latents are mixed in."""
     spec = graphs[graph]
     given: dict[Role, Any] = {}
     for tensor in spec.inputs:
         if tensor.role == "latents":
             given["latents"] = latent_draws(tensor.at(size), prior, counter, truncation)
+        elif tensor.role == "mixing_latents" and mixes:
+            others = replace(counter, seed=counter.seed + 1)
+            given["mixing_latents"] = latent_draws(tensor.at(size), prior, others, truncation)
+        elif tensor.role == "mixing_layer" and mixes:
+            given["mixing_layer"] = (counter.numbers()[1] % _LAYERS).astype(np.float32)
         elif tensor.role in ("images", "mask"):
             given[tensor.role] = _pictures(tensor, counter, size)
     rest = Conditions(
@@ -77,6 +86,7 @@ def examples_of(
         prior=model.prior,
         classes=len(manifest.labels or ()),
         truncation=truncation,
+        mixes=False,
     )
 
 

@@ -18,13 +18,17 @@ from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
 NO_TRUNCATION = 1.0
 """The value of a `truncation` input in requests that name none: latents as they are."""
 
+UNMIXED = float(1 << 20)
+"""The value of a `mixing_layer` input in requests that mix nothing: there is no such layer."""
+
 NORMAL_BOUND = 2.0
 """The prior `truncated_normal` draws normals within [-2, 2], then multiplies by the truncation."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a graph takes beside its latents or images: labels, a truncation and noise.
+    """What a graph takes beside its latents or images: labels, a truncation and noise; and no
+    latents to mix with, where none are given.
 
     `noise_of` says of which seed and number the noise of each row is; without it noise is 0.
     """
@@ -48,6 +52,10 @@ class Conditions:
                 inputs[tensor.name] = np.ascontiguousarray(self.labels[start:stop])
             elif tensor.role == "truncation":
                 inputs[tensor.name] = np.full(stop - start, self.truncation, np.float32)
+            elif tensor.role == "mixing_latents":
+                inputs[tensor.name] = np.zeros((stop - start, *tensor.at(self.size)), np.float32)
+            elif tensor.role == "mixing_layer":
+                inputs[tensor.name] = np.full(stop - start, UNMIXED, np.float32)
             elif tensor.role == "noise":
                 inputs[tensor.name] = self._noise(tensor, start, stop)
         return inputs

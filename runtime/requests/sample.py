@@ -1,7 +1,7 @@
 """Sample: images of a seed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from runtime.requests.checks import (
     check_seed,
     check_size,
     check_truncation,
+    short,
 )
 from runtime.requests.inputs import (
     NO_TRUNCATION,
@@ -35,6 +36,8 @@ from runtime.requests.inputs import (
 )
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws
+
+MAX_LAYERS = 100
 
 
 def answered_by(manifest: Manifest) -> bool:
@@ -50,6 +53,9 @@ class Sample:
     the normals that its components are made of. A decoder with a `truncation` input is given t
     instead, and 1 without it; where the prior is a truncated normal, its latents are multiplied
     by t besides. `size` is [height, width], where the artifact names these axes.
+
+    `mix_seed` and `mix_layer` mix styles, where the network has one a layer: image i has its own
+    in the layers below `mix_layer`, and from there on that of image i of `mix_seed`.
     """
 
     n: int | None = None
@@ -59,6 +65,8 @@ class Sample:
     labels: Labels | None = None
     truncation: float | None = None
     size: Sequence[int] | None = None
+    mix_seed: int | None = None
+    mix_layer: int | None = None
 
     @cached_property
     def counter(self) -> Counter:
@@ -97,6 +105,7 @@ class Sample:
         manifest = model.manifest
         spec, size = graph_of(manifest, "decode"), self._size(manifest)
         counter, draws = self.counter, self._draws(model, spec, size)
+        mixed = self._mixed(spec)
         labels = check_labels(manifest, self.labels, counter.count)
         draws_labels = labels is None and spec.input("labels") is not None
         classes = len(manifest.labels or ()) if draws_labels else 0
@@ -115,6 +124,9 @@ class Sample:
             given: dict[Role, Any] = {"latents": draws(part)}
             if classes:
                 given["labels"] = drawn_labels(classes, part)
+            if mixed is not None:
+                given["mixing_latents"] = np.asarray(draws(mixed.slice(start, stop)))
+                given["mixing_layer"] = np.full(stop - start, self.mix_layer, np.float32)
             return rest.rows(start, stop, given)
 
         return Job("decode", counter.count, rows, images_of, size)
@@ -127,6 +139,21 @@ class Sample:
                 f"{manifest.name}, whose latents another model makes: decode them",
             )
         return check_size(manifest, self.size)
+
+    def _mixed(self, spec: Signature) -> Counter | None:
+        """The images whose styles are mixed in; None where none are."""
+        if self.mix_seed is None and self.mix_layer is None:
+            return None
+        if spec.input("mixing_latents") is None:
+            raise InputError("mix_seed", "none: this model mixes no styles", short(self.mix_seed))
+        if self.mix_seed is None or self.mix_layer is None:
+            field = "mix_seed" if self.mix_seed is None else "mix_layer"
+            raise InputError(field, "mix_seed and mix_layer together", "one of them")
+        check_integer("mix_layer", self.mix_layer, 0, MAX_LAYERS)
+        seed, counter = check_seed("mix_seed", self.mix_seed), self.counter
+        if counter.seeds is not None:
+            return Counter.of_seeds((seed,) * counter.count)
+        return replace(counter, seed=seed)
 
     def _draws(
         self, model: Described, spec: Signature, size: Size

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed import networks
+from benchmarks.speed import networks, references
 from benchmarks.speed.networks import NETWORKS, Network
 
 FIXED = {
@@ -93,10 +93,10 @@ def test_building_leaves_the_global_generator_alone() -> None:
 def test_command_prints_and_writes_the_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    networks.main(["--json", str(tmp_path / "networks.json")])
+    references.main(["--json", str(tmp_path / "references.json")])
     printed = capsys.readouterr().out
     assert "209.3 M" in printed
     assert "3362.3 M" in printed
-    record = json.loads((tmp_path / "networks.json").read_text())
+    record = json.loads((tmp_path / "references.json").read_text())
     assert record["figures"]["vae32 decode"] == {"parameters": 1_108_787, "flops": 4_620_288}
     assert record["environment"]["cores"] >= 1

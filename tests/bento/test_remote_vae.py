@@ -116,6 +116,30 @@ def test_latents_are_scaled_as_the_client_says(url: str, model: Model) -> None:
     assert difference(own, **SCALED) > 30
 
 
+def test_a_mean_and_a_deviation_for_each_channel(tmp_path: Path) -> None:
+    details = {"scaling_factor": 0.5, "shift_factor": 0.0}
+    details |= {"latents_mean": [0.5, -1.0], "latents_std": [2.0, 3.0]}
+    write_sized(tmp_path, prior="none", provenance={"source": "tests", "details": details})
+    models = Models(Settings(artifacts=tmp_path, backend="onnxruntime", load_seconds=0))
+    models.load()
+    latents, model = latents_of(), models.get(None)
+    mean, std = torch.tensor([0.5, -1.0])[:, None, None], torch.tensor([2.0, 3.0])[:, None, None]
+    pixels = picture()
+    with listening(models) as address:
+        url = f"{address}/remote_vae/tiny-sized"
+        for given, options in (
+            (latents, {"scaling_factor": 0.5}),
+            (latents * std / 0.5 + mean, {"do_scaling": False}),
+        ):
+            made = remote.remote_decode(f"{url}/decode", given, image_format="png", **options)
+            expected = decoded(model, latents)[0]
+            assert np.abs(np.asarray(made).astype(int) - expected).max() <= 1
+        own = remote.remote_encode(f"{url}/encode", Image.fromarray(pixels))
+    expected = model.encode(pixels[None]).mean
+    np.testing.assert_allclose(((own - mean) * 0.5 / std).numpy(), expected, atol=1e-4)
+    models.close()
+
+
 def test_packed_latents_are_unpacked(url: str, model: Model) -> None:
     latents = latents_of()
     n, c, h, w = latents.shape

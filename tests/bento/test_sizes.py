@@ -140,3 +140,63 @@ def test_models_describe_axes_and_requests(ask: Ask) -> None:
     refused = ask("POST", "/manifold", json={"steps": 2})
     assert refused.status_code == 422
     assert refused.json()["field"] == "model"
+
+
+def test_large_images_in_tiles(ask: Ask, models: Models) -> None:
+    model = models.get(None)
+    latents = np.random.default_rng(0).standard_normal((2, 2, 20, 40)).astype(np.float32)
+    npy = {"content-type": "application/x-npy"}
+    reply = ask("POST", "/decode?format=npy&tile=16", content=encode_npy(latents), headers=npy)
+    assert np.array_equal(decode_npy(reply.content), model.decode(latents, tile=16))
+    # 40 x 80 is more than the artifact makes at once: it is cut without being asked.
+    reply = ask("POST", "/decode?format=npy", content=encode_npy(latents), headers=npy)
+    assert np.array_equal(decode_npy(reply.content), model.decode(latents))
+    body = {"latents": latents[:1].tolist(), "format": "npy", "tile": 16}
+    assert decode_npy(ask("POST", "/decode", json=body).content).shape == (1, 40, 80, 3)
+
+    picture, files = png(40, 81), {"files": ("a.png", png(40, 81)), "mask": ("m.png", png(9, 9, 1))}
+    made = ask("POST", "/translate", files=files, data={"format": "npy", "tile": "16"})
+    assert decode_npy(made.content).shape == (1, 80, 164, 3)  # as large as the picture
+    made = ask("POST", "/translate", files=files, data={"format": "npy"})
+    assert decode_npy(made.content).shape == (1, 80, 128, 3)  # as large as is made at once
+    made = ask("POST", "/translate", files=files, data={"format": "npy", "size": "40,90"})
+    assert decode_npy(made.content).shape == (1, 80, 180, 3)
+    headers = {"content-type": "image/png"}
+    made = ask("POST", "/encode?format=npy&tile=16", content=picture, headers=headers)
+    assert decode_npy(made.content).shape == (1, 2, 20, 41)
+
+    for tile in ("7", "0", "100"):
+        refused = ask("POST", f"/encode?tile={tile}", content=picture, headers=headers)
+        assert (refused.status_code, refused.json()["field"]) == (422, "tile")
+    reply = ask("POST", "/sample?size=40,90")
+    assert (reply.status_code, reply.json()["field"]) == (422, "size")
+
+
+def test_the_reply_bounds_images_of_any_size(models: Models) -> None:
+    latents = np.zeros((1, 2, 1000, 1000), np.float32)
+    npy = {"content-type": "application/x-npy"}
+    limits = {"max_reply_bytes": 11_000_000}
+    reply = asyncio.run(
+        ask_async(
+            models,
+            "POST",
+            "/decode?format=npy",
+            settings=limits,
+            content=encode_npy(latents),
+            headers=npy,
+        )
+    )
+    assert (reply.status_code, reply.json()["field"]) == (422, "latents")
+    assert "at most 11000000 bytes in a reply" in reply.json()["expected"]
+
+
+def test_models_say_how_near_tiles_come(tmp_path: Path) -> None:
+    graphs = read_artifact(write_sized(tmp_path / "a")).manifest.model_dump(mode="json")["graphs"]
+    tiling = {"exact": True, "halo": 2, "tile": 16, "max_difference": 1.0, "mean_difference": 0.1}
+    graphs["decode"]["tiling"] = tiling
+    write_sized(tmp_path / "b", graphs=graphs)
+    models = Models(Settings(artifacts=tmp_path / "b", backend="onnxruntime", load_seconds=0))
+    models.load()
+    (entry,) = asyncio.run(ask_async(models, "GET", "/models")).json()["models"]
+    models.close()
+    assert entry["tiling"] == {"decode": tiling, "encode": None, "translate": None}

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,89 +18,19 @@ from export.stylegan import MEAN_LATENTS, StyleGAN, StyleOptions
 from runtime.artifact.reading import read_artifact
 from runtime.errors import InputError
 from runtime.sampling.streams import Counter, Stream, normals
-
-LATENT, STYLE, LAYERS, CLASSES = 8, 6, 3, ("cat", "dog", "fox")
-
-
-class Mapping(nn.Module):
-    """Latents (normalised here) and one-hot classes -> styles [B, 6] far from 0."""
-
-    def __init__(self, classes: int = 0) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(LATENT + classes, 16), nn.LeakyReLU(0.2), nn.Linear(16, STYLE)
-        )
-
-    def forward(self, z: Tensor, c: Tensor | None) -> Tensor:
-        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        return self.layers(z if c is None else torch.cat((z, c), dim=1)) + 0.5
-
-
-class Layer(nn.Module):
-    """A modulated convolution with a group for each image, noise, and an activation."""
-
-    def __init__(self, channels: int = 8) -> None:
-        super().__init__()
-        self.affine = nn.Linear(STYLE, channels)
-        self.weight = nn.Parameter(torch.randn(channels, channels, 3, 3))
-        self.strength = nn.Parameter(torch.tensor(0.2))
-
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
-        b, channels, height, width = x.shape
-        weights = self.weight[None] * (self.affine(style) + 1)[:, None, :, None, None]
-        weights = weights * (weights.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-        weights = weights.reshape(b * channels, channels, 3, 3)
-        x = F.conv2d(x.reshape(1, -1, height, width), weights, padding=1, groups=b)
-        x = x.reshape(b, channels, height, width)
-        if noise is None:
-            noise = torch.randn(b, 1, height, width, device=x.device)
-        return F.leaky_relu(x + self.strength * noise, 0.2)
-
-
-class Synthesis(nn.Module):
-    """Styles [B, 3, 6] (and noise of each layer, drawn where none is given) -> images
-    [B, 3, 16, 16]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.constant = nn.Parameter(torch.randn(1, 8, 4, 4))
-        self.layers = nn.ModuleList([Layer() for _ in range(LAYERS)])
-        self.to_rgb = nn.Conv2d(8, 3, 1)
-
-    def forward(self, ws: Tensor, *noise: Tensor, gain: float = 1.0) -> tuple[Tensor, None]:
-        x = self.constant.repeat(ws.shape[0], 1, 1, 1)
-        for i, layer in enumerate(self.layers):
-            x = F.interpolate(x, scale_factor=2) if i else x
-            x = layer(x, ws[:, i], noise[i] if noise else None)
-        return torch.tanh(self.to_rgb(x) * gain), None
-
-
-SHAPES = [(1, 4, 4), (1, 8, 8), (1, 16, 16)]
-OPTIONS = StyleOptions(
-    layers=LAYERS, mapping_arguments={"c": None}, synthesis_arguments={"gain": 2.0}
+from tests import style
+from tests.style import (
+    CLASSES,
+    LATENT,
+    LAYERS,
+    OPTIONS,
+    SHAPES,
+    Mapping,
+    Synthesis,
+    grey_levels,
+    networks,
+    noise_of,
 )
-
-
-def build_mapping(classes: int = 0) -> nn.Module:
-    return Mapping(classes)
-
-
-def networks(classes: int = 0) -> tuple[Mapping, Synthesis]:
-    torch.manual_seed(0)
-    return Mapping(classes).eval(), Synthesis().eval()
-
-
-def noise_of(seeds: Counter) -> list[Tensor]:
-    return [
-        torch.from_numpy(normals(seeds, Stream.FURTHER_NOISE + i, int(np.prod(shape)))).reshape(
-            -1, *shape
-        )
-        for i, shape in enumerate(SHAPES)
-    ]
-
-
-def levels(images: Tensor) -> NDArray[Any]:
-    return ((images + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +60,7 @@ def test_sampled_images_are_those_of_the_two_networks(
         mean = mapping(torch.from_numpy(every), None).mean(0)
         styles = mean + (truncation or 1.0) * (mapping(latents, None) - mean)
         styles = styles[:, None].expand(-1, LAYERS, -1)
-        expected = levels(synthesis(styles, *noise_of(counter), gain=2.0)[0])
+        expected = grey_levels(synthesis(styles, *noise_of(counter), gain=2.0)[0])
     assert expected.std() > 20
     assert np.abs(images.astype(int) - expected).max() <= 1
     assert np.abs(images[1:2].astype(int) - alone).max() <= 1
@@ -140,7 +69,8 @@ def test_sampled_images_are_those_of_the_two_networks(
 def test_drawn_noise_becomes_inputs_with_streams_of_their_own(artifact: Path) -> None:
     decode = read_artifact(artifact).manifest.graphs["decode"]
     assert [t.shape for t in decode.inputs if t.role == "noise"] == SHAPES
-    assert [t.role for t in decode.inputs[:2]] == ["latents", "truncation"]
+    roles = [t.role for t in decode.inputs if t.role != "noise"]
+    assert roles == ["latents", "truncation", "mixing_latents", "mixing_layer"]
 
 
 def test_truncation_moves_images_towards_that_of_the_mean_style(artifact: Path) -> None:
@@ -161,7 +91,8 @@ def test_only_layers_below_the_cutoff_are_truncated() -> None:
     seen: list[Tensor] = []
     module.synthesis.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.inference_mode():
-        module(latents, torch.tensor([0.5, 1.0]), *(torch.zeros(2, *s) for s in SHAPES))
+        noise = [torch.zeros(2, *shape) for shape in SHAPES]
+        module(latents, torch.tensor([0.5, 1.0]), latents, torch.tensor([9.0, 9.0]), *noise)
         whole = module.styles(latents, None)
     half = module.mean + 0.5 * (whole[0] - module.mean)
     torch.testing.assert_close(seen[0][0, :1], half[:1])
@@ -188,7 +119,7 @@ def test_labels_and_given_noise(tmp_path: Path) -> None:
     with torch.inference_mode():
         styles = mapping(latents, F.one_hot(torch.tensor([2, 0]), 3).float())
         styles = styles[:, None].expand(-1, LAYERS, -1)
-        expected = levels(synthesis(styles, *noise_of(Counter.of_seeds([4, 9])))[0])
+        expected = grey_levels(synthesis(styles, *noise_of(Counter.of_seeds([4, 9])))[0])
     assert np.abs(images.astype(int) - expected).max() <= 1
 
 
@@ -196,12 +127,12 @@ def test_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both networks from one file, as a checkpoint of the whole generator holds them."""
-    monkeypatch.setitem(sys.modules, "mynets", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "mynets", style)
     mapping, synthesis = networks()
     whole = nn.ModuleDict({"mapping": mapping, "synthesis": synthesis})
     weights = tmp_path / "generator.safetensors"
     save_file(whole.state_dict(), weights)
-    arguments = ["stylegan", "mynets:build_mapping", "mynets:Synthesis", "--name", "mine"]
+    arguments = ["stylegan", "mynets:Mapping", "mynets:Synthesis", "--name", "mine"]
     arguments += ["--mapping-weights", str(weights), "--synthesis-weights", str(weights)]
     arguments += ["--mapping-arguments", '{"c": null}', "--layers", str(LAYERS)]
     arguments += ["--latent", str(LATENT), "--truncation-cutoff", "2", "--batches", "1,4"]

@@ -129,7 +129,8 @@ def _by_class(path: Path, tree: Tree) -> dict[str, list[PurePosixPath]]:
     if classes and loose:
         raise DataError(
             f"{path}: expected images only inside class folders ({first_few(classes)}), "
-            f"found {len(loose)} beside them, such as {loose[0]}"
+            f"found {len(loose)} beside them, such as {loose[0]}: move these into a class folder; "
+            "for a recipe without labels, move all images into one folder"
         )
     others = [file for name in beside for file in grouped[name]]
     if classes:

@@ -111,6 +111,20 @@ def test_npz_in_halves(sized_artifact: Path, pictures: Path, tmp_path: Path) -> 
         assert full["keys"].tolist() == half["keys"].tolist()
 
 
+def test_tiles_where_they_are_asked_for(
+    sized_artifact: Path, sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    assert encode(sized_artifact, pictures, tmp_path / "a", "--size", "96x80") == 2
+    assert encode(sized_artifact, pictures, tmp_path / "b", "--size", "96x80", "--tile", 32) == 0
+    found = rows(tmp_path / "b")
+    spec = picture_spec(sized.manifest, "encode", (96, 80), (96, 80), tile=32)
+    item = next(iter(find([pictures]).items))
+    image = fit(open_image(item.read(1 << 20)), spec)
+    posterior = sized.encode(image[None], tile=32)
+    assert posterior.mean.shape == (1, 2, 48, 40)
+    np.testing.assert_allclose(found[item.key]["mean"], posterior.mean[0], atol=1e-4)
+
+
 def test_a_draw_depends_on_seed_and_key_alone(
     sized_artifact: Path, sized: runtime.Model, pictures: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +291,30 @@ def test_a_spool_whose_rows_are_lost_is_begun_again(
     means = sorted((tmp_path / "cut" / ".open").rglob("*.mean"))
     os.truncate(means[0], means[0].stat().st_size - 1)
     bulk(sized, tmp_path / "cut").run(Encoder(sized), find([pictures]).items)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_rows_without_a_line_are_cut_off(
+    sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    """A kill between a chunk's rows and its line, or in the middle of either."""
+    bulk(sized, tmp_path / "whole").run(Encoder(sized), find([pictures]).items)
+    with pytest.raises(StoppedError):
+        bulk(sized, tmp_path / "cut").run(Encoder(sized), find([pictures]).items, stopping(20))
+    (group, *_) = sorted((tmp_path / "cut" / ".open").iterdir())
+    kept = {*journalled(group)}
+    for file in (*group.glob("*.mean"), group / "64x64.mean"):
+        with file.open("ab") as end:
+            end.write(b"half a row")
+    with (group / "journal.jsonl").open("ab") as end:
+        end.write(b'{"skipped": [], "buck')
+    with pytest.raises(StoppedError):
+        bulk(sized, tmp_path / "cut").run(Encoder(sized), find([pictures]).items, stopping(23))
+    assert kept < {*journalled(group)}
+    kept = {*journalled(group)}
+    encoder = counting(sized)
+    bulk(sized, tmp_path / "cut").run(encoder, find([pictures]).items)
+    assert not kept & encoder.given.keys()
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 

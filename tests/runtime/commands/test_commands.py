@@ -17,6 +17,7 @@ from runtime.__main__ import main
 from runtime.images import fit, open_image
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.images.files import save_images
+from tests.sized import write_sized
 
 
 @pytest.fixture(autouse=True)
@@ -251,3 +252,26 @@ def test_errors_are_one_line_and_leave_no_file(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_large_pictures_in_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_sized(tmp_path)
+    picture, mask = tmp_path / "a.png", tmp_path / "m.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
+    for file, image in ((picture, pixels), (mask, pixels[..., :1])):
+        file.write_bytes(encode_image(image))
+    out = tmp_path / "made.npy"
+    command = ("translate", folder, picture, "--mask", mask, "--precision", "fp32", "-o", out)
+    assert run(*command, "--tile", 16) == 0
+    with runtime.load(folder, precision="fp32") as model:
+        expected = model.translate(pixels[None], mask=pixels[None, ..., :1], tile=16)
+        mean = model.encode(pixels[None], tile=16).mean
+    assert np.abs(np.load(out).astype(int) - expected).max() <= 1
+    assert run("encode", folder, picture, "--tile", 16, "-o", tmp_path / "e.npz") == 0
+    with np.load(tmp_path / "e.npz") as arrays:
+        np.testing.assert_allclose(arrays["mean"], mean, atol=1e-4)
+    assert run(*command, "--tile", 15) == 2
+    assert "tile: expected a multiple of 2 from 4 to 64, found 15" in capsys.readouterr().err
+    shards = ("encode", folder, tmp_path, "--shards", "--tile", 16, "-o", tmp_path / "shards")
+    assert run(*shards) == 2
+    assert "--tile: expected none with --shards" in capsys.readouterr().err
