@@ -145,9 +145,10 @@ def _imported(
     value_range: Sequence[float],
     noise: Sequence[Sequence[int]] = (),
     labels: Sequence[str] | None = None,
+    provenance: Provenance | None = None,
     **options: Any,
 ) -> Imported:
-    from export.stylegan import StyleGAN, StyleOptions
+    from export.stylegan import MEAN_LATENTS, MEAN_SEED, StyleGAN, StyleOptions
 
     latent = (latent,) if isinstance(latent, int) else tuple(latent)
     classes = len(labels or ())
@@ -155,6 +156,11 @@ def _imported(
         mapping, synthesis, style or StyleOptions(), latent, classes=classes, noise=noise
     )
     channels, height, width = decoder.image_shape
+    provenance = provenance or Provenance(source=f"stylegan {type(synthesis).__qualname__}")
+    details = {"mean style": f"of {MEAN_LATENTS:,} latents of seed {MEAN_SEED}"}
+    if decoder.mixes:
+        details["layers with a style"] = f"{len(decoder.mean)}"
+    details = {**provenance.details, **details}
     fields = ExportOptions(
         image=image((height, width, channels), value_range),
         latent=latent,
@@ -162,6 +168,7 @@ def _imported(
         labels=labels,
         takes_truncation=True,
         takes_mixing=decoder.mixes,
+        provenance=provenance.model_copy(update={"details": details}),
         **options,
     )
     return Imported(fields, {"decode": decoder})
