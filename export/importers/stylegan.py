@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="the floats that mean black and white (default: -1 1)",
     )
+    parser.add_argument(
+        "--any-range", action="store_true", help="do not look whether images are in this range"
+    )
     parser.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     parser.add_argument("--licence", default="not stated")
 
@@ -99,6 +102,7 @@ def load(args: argparse.Namespace) -> Imported:
         value_range=args.value_range,
         noise=args.noise,
         labels=args.labels,
+        any_range=args.any_range,
         name=args.name,
         out=args.out,
         version=args.version,
