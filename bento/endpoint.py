@@ -34,6 +34,8 @@ class Endpoint:
     examples: Callable[[Model], dict[str, Json]]
     json: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: tuple[str, ...] = ()
+    about: Callable[[Model], str] | None = None
 
     @property
     def json_schema(self) -> type[BaseModel] | None:

@@ -95,10 +95,12 @@ def _gets() -> Json:
 
 def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
     examples: Json = {}
+    about: list[str] = []
     for model in models:
         if answers(model.manifest, name):
             made = endpoint.examples(model)
             examples |= {title: {"value": value} for title, value in made.items()}
+            about += [endpoint.about(model)] if endpoint.about is not None else []
     headers = {"X-Model": "name@version", **endpoint.headers}
     ok = {
         "description": "In the chosen format.",
@@ -107,7 +109,7 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
     }
     operation = {
         "summary": endpoint.summary,
-        "description": _description(endpoint, settings),
+        "description": " ".join([_description(endpoint, settings), *about]),
         "parameters": _query(endpoint.options),
         "requestBody": {
             "required": endpoint.needs_body,
@@ -156,7 +158,11 @@ def _bodies(endpoint: Endpoint, examples: Json) -> Json:
         properties: Json = endpoint.options.model_json_schema()["properties"]
         form = {
             "type": "object",
-            "properties": {"files": {"type": "array", "items": _BINARY}, **properties},
+            "properties": {
+                "files": {"type": "array", "items": _BINARY},
+                **dict.fromkeys(endpoint.files, _BINARY),
+                **properties,
+            },
             "required": ["files"],
             "additionalProperties": False,
         }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
+
 from runtime.images import UInt8Array, contact_sheet
 from runtime.images.encoding import (
     MEDIA_TYPES,
@@ -32,14 +34,15 @@ class Reply(Protocol):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images [n, H, W, C] of one model, and what each of them is.
+    """Images [n, H, W, C] of one model, and what each of them is. In a format without a sheet or an
+    array they may be of several sizes.
 
     `origins` describes image by image what made it (seed and index of a sample, say). It is empty
     where the format does not write it.
     """
 
     model: str
-    images: UInt8Array
+    images: Sequence[UInt8Array] | UInt8Array
     origins: Sequence[Mapping[str, Any]] = ()
 
 
@@ -76,13 +79,13 @@ class ArrayReply:
 
 
 def _sheet(name: str, pictures: Pictures, columns: int | None) -> bytes:
-    images = pictures.images
+    images = np.asarray(pictures.images)
     sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
     return encode_image(sheet, name)
 
 
 def _array(pictures: Pictures, columns: int | None) -> bytes:
-    return encode_npy(pictures.images)
+    return encode_npy(np.asarray(pictures.images))
 
 
 def _archive(pictures: Pictures, columns: int | None) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, TypeVar
 
@@ -112,6 +112,17 @@ class Upload:
         self.room.holding.take(len(self.files) * prod(spec.shape))
         return self._canvas(spec, np.empty((len(self.files), *spec.shape), np.uint8), first)
 
+    async def apart(self, manifest: Manifest, graph: str) -> "list[Upload]":
+        """The files of one upload each, where they are opened in several sizes; else the upload
+        itself."""
+        if len(self.files) < 2:
+            return [self]
+        sizes = [upright_size(await self.room.open(*file)) for file in self.files]
+        first, *others = (picture_spec(manifest, graph, None, size) for size in sizes)
+        if all(spec == first for spec in others):
+            return [self]
+        return [replace(self, files=(file,)) for file in self.files]
+
     def _canvas(
         self, spec: ImageSpec, images: NDArray[Any], opened: tuple[ImageFile, ...]
     ) -> "Canvas":
@@ -147,11 +158,24 @@ class Canvas:
             pixels += opened[i].width * opened[i].height
             room.check_pixels(field, pixels)
             costs.append(_cost(opened[i], data))
+        if self.mask is not None:
+            self._check_mask(opened)
         with room.opening.admitted(room.client, sum(costs)):
             work = zip(files, opened, costs, places, strict=True)
             for (field, _), picture, cost, (spec, image) in work:
                 with naming(field):
                     image[:] = await room.opening.run(cost, fit, picture, spec)
+
+    def _check_mask(self, opened: Sequence[ImageFile]) -> None:
+        """A mask covers its pictures: it is cropped and resized as they are. Refuse another size
+        than theirs."""
+        *pictures, mask = map(upright_size, opened)
+        named = zip((field for field, _ in self.upload.files), pictures, strict=True)
+        given = list(named) or [("the array", (self.spec.height, self.spec.width))]
+        for field, size in given:
+            if mask != size:
+                expected = f"height and width of {field}, {size[0]} x {size[1]}"
+                raise InputError("mask", expected, f"{mask[0]} x {mask[1]}")
 
 
 def _cost(picture: ImageFile, data: bytes) -> int:

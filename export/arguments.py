@@ -191,6 +191,36 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_network(parser: argparse.ArgumentParser, *, image_known: bool) -> None:
+    """What is said of any network; `image_known`: the images' shape may be known without it."""
+    add = parser.add_argument
+    add("--translates", action="store_true", help="it takes images, not latents")
+    add("--name", required=True, help="of the artifact")
+    add("--latent", type=dims, default=(), help="128, or 4x8x8")
+    metavar = "HEIGHTxWIDTHxCHANNELS"
+    add("--image", type=shape, required=not image_known, metavar=metavar, help="32x32x3")
+    add(
+        "--size",
+        type=size_range,
+        metavar="MIN..MAX/MULTIPLE",
+        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
+    )
+    add(
+        "--axis",
+        type=axis,
+        action="append",
+        default=[],
+        metavar="NAME=MIN:MAX:MULTIPLE",
+        help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
+        "--latent 4xheight/8xwidth/8",
+    )
+    add("--any-range", action="store_true", help="do not look whether images are in --value-range")
+    add("--labels", type=names, help="class names by index: cat,dog")
+    add("--prior", choices=("standard_normal", "none"), default="standard_normal")
+    add("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
+    add("--licence", default="not stated")
+
+
 def add_precisions(
     parser: argparse.ArgumentParser, default: Sequence[Reduced] | Literal["auto"] = "auto"
 ) -> None:

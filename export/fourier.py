@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from export.once import once
+
 
 def rfft2(images: Tensor) -> tuple[Tensor, Tensor]:
     """Real and imaginary part [B, C, H, K] of `torch.fft.rfft2(images, norm="ortho")`."""
@@ -26,9 +28,7 @@ def irfft2(real: Tensor, imaginary: Tensor, width: int) -> Tensor:
     cosine, sine = _waves(height, height)
     real, imaginary = cosine @ real - sine @ imaginary, cosine @ imaginary + sine @ real
     cosine, sine = _waves(frequencies, width)
-    # All frequencies but the first, and the middle one of an even width, stand for two.
-    numbers = torch.arange(frequencies)
-    twice = torch.where((numbers == 0) | (2 * numbers == _length(width)), 1.0, 2.0)
+    twice = _doubles(frequencies, width)
     return (real * twice) @ cosine - (imaginary * twice) @ sine
 
 
@@ -45,6 +45,7 @@ class RealFourierUnit(nn.Module):
         return irfft2(real, imaginary, images.shape[-1])
 
 
+@once
 def _waves(frequencies: int, length: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine [frequencies, length] of the lowest frequencies at all places, over
     sqrt(length)."""
@@ -54,6 +55,14 @@ def _waves(frequencies: int, length: int) -> tuple[Tensor, Tensor]:
     angles = turns * (2 * math.pi / count)
     norm = count.float().rsqrt()
     return angles.cos() * norm, angles.sin() * norm
+
+
+@once
+def _doubles(frequencies: int, length: int) -> Tensor:
+    """[frequencies]: 2 for all but the first, and the middle one of an even length: for themselves
+    and for one that the spectrum of a real image leaves out."""
+    numbers = torch.arange(frequencies)
+    return torch.where((numbers == 0) | (2 * numbers == _length(length)), 1.0, 2.0)
 
 
 def _length(length: int) -> Tensor:

@@ -25,7 +25,7 @@ class ModelFolder:
     config: Mapping[str, Any]
     weights: Path
     model: str
-    """Its id on a hub, or the name of its folder."""
+    """Its id on a hub, or else the name that its card gives, or that of its folder."""
     licence: str
 
     @property
@@ -47,9 +47,8 @@ def model_folder(path: str, subfolder: str | None, known: Iterable[str]) -> Mode
         raise ExportError(f"{folder}: expected a folder with {_CONFIG} and safetensors, found none")
     config = _config(folder, tuple(known))
     card = _card(folder) or _card(folder.parent if subfolder else folder)
-    return ModelFolder(
-        config, _weights(folder, str(config["_class_name"])), _model(path, root), _licence(card)
-    )
+    weights = _weights(folder, str(config["_class_name"]))
+    return ModelFolder(config, weights, _model(path, root, card), _licence(card))
 
 
 def _downloaded(path: str, subfolder: str | None) -> Path:
@@ -159,8 +158,11 @@ def _licence(card: Mapping[str, Any]) -> str:
     return str(licence) if licence else "not stated"
 
 
-def _model(path: str, root: Path) -> str:
+def _model(path: str, root: Path, card: Mapping[str, Any]) -> str:
     cached = _CACHED.search(root.absolute().as_posix())
     if cached:
         return cached[1].replace("--", "/")
-    return path if not Path(path).exists() else root.absolute().name
+    if not Path(path).exists():
+        return path
+    named = card.get("model_id") or card.get("model_name")
+    return str(named) if named else root.absolute().name

@@ -14,6 +14,7 @@ from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor, ModelDesc
 from torch import Tensor, nn
 
 from export.fourier import RealFourierUnit
+from export.once import once, one_call
 from runtime.errors import ExportError
 
 _SAME = 1e-3
@@ -40,7 +41,7 @@ class Restorer(nn.Module):
         if self.is_masked:
             images, mask = inputs
             inputs = (images, (mask >= 0.5).float())  # spandrel's masks are 0 or 1
-        with _free_windows():
+        with _free_windows(), one_call():
             return self.call(self.model, *inputs).clamp(0.0, 1.0)
 
 
@@ -101,9 +102,13 @@ def _free_masks(module: Any) -> None:
 
 
 def _window_mask(window: int, shift: int, size: tuple[int, int], **_: Any) -> Tensor:
-    """[windows, window^2, window^2]: 0 between places that were neighbours before an image of
-    `size` was shifted around its border, else -100."""
-    height, width = size
+    return _mask_of(window, shift, *size)
+
+
+@once
+def _mask_of(window: int, shift: int, height: int, width: int) -> Tensor:
+    """[windows, window^2, window^2]: 0 between places that were neighbours before an image was
+    shifted around its border, else -100."""
     rows, columns = (
         (places >= length - window).long() + (places >= length - shift).long()
         for length in (height, width)
@@ -133,7 +138,7 @@ def _free_windows() -> Generator[None]:
 
 
 def _window_reverse(
-    windows: Tensor, size: int | tuple[int, int], height: Any, width: int | None = None
+    windows: Tensor, size: int | tuple[int, int], height: Any, width: Any = None
 ) -> Tensor:
     """Windows [B * n, size, size, C] -> [B, H, W, C]; height and width may come as a pair."""
     height, width = height if width is None else (height, width)

@@ -31,13 +31,21 @@ ROLES = {"coarse": "noise", "fine": "noise", "larger": "images"}
 DTYPES = {"images": "uint8", "mask": "uint8", "larger": "uint8"}
 
 
-def write_sized(folder: Path, *, prior: str = "standard_normal", **changes: Any) -> Path:
-    """Write `folder/tiny-sized/1` and return it; `changes` replace entries of the manifest."""
-    files = {"decode.onnx": _decoder(), "encode.onnx": _encoder(), "translate.onnx": _translator()}
+def write_sized(
+    folder: Path, *, prior: str = "standard_normal", masked: bool = True, **changes: Any
+) -> Path:
+    """Write `folder/tiny-sized/1` and return it; `changes` replace entries of the manifest. Not
+    `masked`: its translator takes no mask."""
+    translated = ["images", "mask"] if masked else ["images"]
+    files = {
+        "decode.onnx": _decoder(),
+        "encode.onnx": _encoder(),
+        "translate.onnx": _translator(translated),
+    }
     signatures = {
         "decode": (["latents", "coarse", "fine", "truncation"], ["images"]),
         "encode": (["images"], ["mean", "log_variance"]),
-        "translate": (["images", "mask"], ["larger"]),
+        "translate": (translated, ["larger"]),
     }
     golden: dict[str, NDArray[Any]] = {}
     for graph, (names, _) in signatures.items():
@@ -147,9 +155,9 @@ def _encoder() -> bytes:
     return _model(nodes, ["images"], ["mean", "log_variance"], weights)
 
 
-def _translator() -> bytes:
+def _translator(given: list[str]) -> bytes:
     nodes = [
-        helper.make_node("Concat", ["images", "mask"], ["four"], axis=3),
+        helper.make_node("Concat", given, ["four"], axis=3),
         helper.make_node("Cast", ["four"], ["bytes"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["bytes"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Div", ["planes", "half"], ["given"]),
@@ -158,8 +166,8 @@ def _translator() -> bytes:
         *_TO_BYTES,
         helper.make_node("Transpose", ["nchw"], ["larger"], perm=[0, 2, 3, 1]),
     ]
-    weights = {"kernel": _weights(3, 4, 1, 1), **_LEVELS}
-    return _model(nodes, ["images", "mask"], ["larger"], weights)
+    weights = {"kernel": _weights(3, 2 + len(given), 1, 1), **_LEVELS}
+    return _model(nodes, given, ["larger"], weights)
 
 
 def _model(

@@ -1,19 +1,33 @@
 """Images that a network makes of pictures."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from starlette.responses import Response
 
 from bento.endpoint import Endpoint, Json, upload_example
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
+from bento.exchange import Exchange, with_labels
+from bento.models import full_name
+from bento.replies import PICTURE_REPLIES, Pictures
 from bento.schemas import NetworkOptions
-from bento.uploads import UPLOADS
-from runtime import Model
-from runtime.requests.translate import Translate
+from bento.uploads import UPLOADS, Upload
+from runtime import InputError, Model
+from runtime.images import UInt8Array
+from runtime.requests.checks import SIZE_AXES, Labels, check_labels
+from runtime.requests.pictures import image_shape
+from runtime.requests.request import graph_of
+from runtime.requests.translate import Translate, scale
+
+_SEVERAL_SIZES = {name: PICTURE_REPLIES[name] for name in ("zip", "json")}
 
 
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(NetworkOptions)
     model = x.model(options.model)
+    if options.size is None:
+        uploads = await upload.apart(model.manifest, "translate")
+        if len(uploads) > 1:
+            return await _one_by_one(x, options, model, uploads)
     canvas = await upload.canvas(model.manifest, "translate", options.size, options.tile)
     request = Translate(
         canvas.images,
@@ -30,6 +44,63 @@ async def answer(x: Exchange) -> Response:
     return await x.pictures(model, job, reply, options)
 
 
+async def _one_by_one(
+    x: Exchange, options: NetworkOptions, model: Model, uploads: Sequence[Upload]
+) -> Response:
+    """The images of pictures of several sizes, in their order."""
+    manifest, count = model.manifest, len(uploads)
+    if options.format is not None and options.format not in _SEVERAL_SIZES:
+        expected = f"{' or '.join(_SEVERAL_SIZES)} for pictures of several sizes, or one size"
+        raise InputError("format", expected, options.format)
+    reply = x.format(options.format, _SEVERAL_SIZES)
+    x.check_count("files", count)
+    check_labels(manifest, options.labels, count)
+    tile = options.tile
+    canvases = [await upload.canvas(manifest, "translate", None, tile) for upload in uploads]
+    jobs = [
+        Translate(
+            canvas.images,
+            canvas.mask,
+            _label(options.labels, i),
+            options.seed or 0,
+            options.truncation,
+            tile,
+            offset=i,
+        ).job(model)
+        for i, canvas in enumerate(canvases)
+    ]
+    x.hold_reply("files", sum(int(np.prod(image_shape(manifest, job))) for job in jobs))
+    for canvas in canvases:  # all are looked at before any is translated
+        await canvas.fill()
+    images: list[UInt8Array] = []
+    for job in jobs:
+        images += list(await x.run(model, job))
+    x.call.images = count
+    labels = check_labels(manifest, options.labels, count)
+    origins = with_labels([{"index": i} for i in range(count)], model, labels)
+    made = Pictures(full_name(model), images, origins)
+    size = sum(image.nbytes for image in images)
+    return await x.reply(
+        size, reply, lambda: reply.encode(made, None), {"X-Model": full_name(model)}
+    )
+
+
+def _label(labels: Labels | None, number: int) -> Labels | None:
+    """That of one picture: one for all, or one for each."""
+    if isinstance(labels, list) and len(labels) > 1:
+        return [labels[number]]
+    return labels
+
+
+def about(model: Model) -> str:
+    """How large the images are that a model takes and makes."""
+    manifest = model.manifest
+    given = graph_of(manifest, "translate").input("images")
+    sides = () if given is None else zip(SIZE_AXES, given.shape, strict=False)
+    size = ", ".join(f"{name} {manifest.axes.get(name, length)}" for name, length in sides)
+    return f"{manifest.name}: scale {scale(manifest):g}; {size}."
+
+
 def examples(model: Model) -> dict[str, Json]:
     return upload_example(model, format="png")
 
@@ -40,7 +111,10 @@ ENDPOINT = Endpoint(
     options=NetworkOptions,
     replies=PICTURE_REPLIES,
     summary="Translate pictures",
-    description="The images that a network makes of pictures; a file field `mask` is white where "
-    "the network is to act, for networks that take one.",
+    description="The images that a network makes of pictures, of their own size times the model's "
+    "scale unless a `size` is given; pictures of several sizes give `zip` or `json`. A file field "
+    "`mask`, of the pictures' size, is white where the network acts, for those that take one.",
     examples=examples,
+    files=("mask",),
+    about=about,
 )

@@ -12,17 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import (
-    axes,
-    axis,
-    dims,
-    image,
-    json_object,
-    names,
-    shape,
-    size_range,
-    sizes,
-)
+from export.arguments import add_network, axes, dims, image, json_object, names
 from export.causes import described_error
 from export.options import ExportOptions, Imported
 from export.weights import load_weights
@@ -47,37 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="which of its outputs is meant: sample of a dict or a dataclass, 0 of a tuple",
     )
-    parser.add_argument("--translates", action="store_true", help="it takes images, not latents")
+    add_network(parser, image_known=False)
     parser.add_argument("--takes-mask", action="store_true", help="and a mask behind them")
     parser.add_argument("--takes-truncation", action="store_true", help="and a float a row")
     parser.add_argument(
         "--noise", type=dims, action="append", default=[], metavar="SHAPE", help="of a noise input"
     )
     parser.add_argument(
-        "--size",
-        type=size_range,
-        metavar="MIN..MAX/MULTIPLE",
-        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
-    )
-    parser.add_argument(
-        "--axis",
-        type=axis,
-        action="append",
-        default=[],
-        metavar="NAME=MIN:MAX:MULTIPLE",
-        help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
-        "--latent 4xheight/8xwidth/8",
-    )
-    parser.add_argument("--prior", choices=("standard_normal", "none"), default="standard_normal")
-    parser.add_argument("--name", required=True, help="of the artifact")
-    parser.add_argument(
         "--weights", type=Path, help="safetensors file, or one of torch.save (.pth)"
     )
     parser.add_argument("--params", type=json_object, default={}, help="its arguments, as JSON")
-    parser.add_argument("--latent", type=dims, default=(), help="128, or 4x8x8")
-    parser.add_argument(
-        "--image", type=shape, required=True, metavar="HEIGHTxWIDTHxCHANNELS", help="32x32x3"
-    )
     parser.add_argument(
         "--value-range",
         type=float,
@@ -86,10 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="the module's floats that mean black and white (default: -1 1)",
     )
-    parser.add_argument(
-        "--any-range", action="store_true", help="do not look whether images are in this range"
-    )
-    parser.add_argument("--labels", type=names, help="class names by index: cat,dog")
     parser.add_argument(
         "--encoder",
         help="package.module:Class, images -> mean, log_variance; "
@@ -109,8 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder-params", type=json_object, default={})
     parser.add_argument("--encoder-takes-labels", action="store_true")
     parser.add_argument("--encoder-takes-noise", action="store_true")
-    parser.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
-    parser.add_argument("--licence", default="not stated")
 
 
 def load(args: argparse.Namespace) -> Imported:
@@ -173,7 +136,8 @@ def load_module(target: str, params: Mapping[str, Any], weights: Path | None) ->
 
 def checksum(weights: Path) -> str:
     """SHA-256 of a weights file, for the artifact's provenance."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import axes, axis, dims, image, names, shape, size_range, sizes
+from export.arguments import add_network, axes, dims, image, names
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
@@ -29,11 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="ONNX file, latents -> images; with --translates images -> images",
     )
-    parser.add_argument("--translates", action="store_true", help="it takes images, not latents")
+    add_network(parser, image_known=True)
     parser.add_argument(
         "--encoder", type=Path, help="ONNX file, images -> mean, log_variance, or -> latents"
     )
-    parser.add_argument("--name", required=True, help="of the artifact")
     parser.add_argument(
         "--output", type=names, default=(), metavar="NAME", help="which of its outputs is meant"
     )
@@ -55,9 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the file's floats that mean black and white (default: -1 1; with --mean 0 1)",
     )
     parser.add_argument(
-        "--any-range", action="store_true", help="do not look whether images are in this range"
-    )
-    parser.add_argument(
         "--mean",
         type=float,
         nargs="+",
@@ -77,34 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=SHAPE]",
         help="an input that takes noise; its shape where the file leaves it open",
     )
-    parser.add_argument("--labels", type=names, help="class names by index: cat,dog")
-    parser.add_argument(
-        "--latent", type=dims, default=(), help="128, or 4x8x8, where the file leaves it open"
-    )
-    parser.add_argument(
-        "--image",
-        type=shape,
-        metavar="HEIGHTxWIDTHxCHANNELS",
-        help="32x32x3, where the file leaves it open",
-    )
-    parser.add_argument(
-        "--size",
-        type=size_range,
-        metavar="MIN..MAX/MULTIPLE",
-        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
-    )
-    parser.add_argument(
-        "--axis",
-        type=axis,
-        action="append",
-        default=[],
-        metavar="NAME=MIN:MAX:MULTIPLE",
-        help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
-        "--latent 4xheight/8xwidth/8",
-    )
-    parser.add_argument("--prior", choices=("standard_normal", "none"), default="standard_normal")
-    parser.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
-    parser.add_argument("--licence", default="not stated")
 
 
 def load(args: argparse.Namespace) -> Imported:
@@ -113,7 +81,7 @@ def load(args: argparse.Namespace) -> Imported:
 
     graph = "translate" if args.translates else "decode"
     given = {graph: (args.file, args.output), "encode": (args.encoder, args.encoder_output)}
-    files = {graph: OnnxFile(path, names) for graph, (path, names) in given.items() if path}
+    files = {graph: OnnxFile(path, chosen) for graph, (path, chosen) in given.items() if path}
     if not files:
         raise ExportError("expected an ONNX file, or --encoder with one, found neither")
     _check_names(args, files)

@@ -5,29 +5,28 @@ chaiNNer load them with. Height and width are free.
 """
 
 import argparse
-import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.arguments import SizeRange, free_axis, size
-from export.causes import described_error
 from export.importers.module import checksum
 from export.options import ExportOptions, Imported
+from export.weights import _tensors as read_tensors  # pyright: ignore[reportPrivateUsage]
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
 from runtime.machine import installed_version
 
 if TYPE_CHECKING:
-    from spandrel import ModelDescriptor
+    from spandrel import Architecture, ModelDescriptor
 
-logger = logging.getLogger(__name__)
+_PREFIXES = ("params_ema.", "params-ema.", "params.", "model_state_dict.", "state_dict.", "model.")
+"""Names under which trainings keep a network's weights, the average of them first."""
 
-_PICKLES = (".ckpt", ".pt", ".pth")
 _SMALLEST, _LARGEST = 16, 2048
 # Comparing takes seconds a megapixel of output.
 _DEFAULT_SIDE, _DEFAULT_ENLARGED_SIDE = 256, 128
@@ -77,6 +76,7 @@ def load(args: argparse.Namespace) -> Imported:
         precisions=args.precisions,
         provenance=_provenance(descriptor, args.file),
         licence=args.licence,
+        any_range=True,  # spandrel says which it is
     )
     return Imported(options, {"translate": module})
 
@@ -88,84 +88,46 @@ def load_descriptor(file: Path) -> "ModelDescriptor":
         from export.vision import declare_operators
 
         declare_operators()
-        from spandrel import MAIN_REGISTRY, canonicalize_state_dict
+        from spandrel import MAIN_REGISTRY
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[spandrel]") from error
-    state = canonicalize_state_dict(_state(file))
-    known = MAIN_REGISTRY.architectures("detection")
-    found = next((each.architecture for each in known if each.detect(state)), None)
-    if found is None:
-        names = ", ".join(sorted(each.architecture.id for each in known))
-        some = ", ".join(list(state)[:3]) or "none"
-        raise ExportError(
-            f"{file}: expected the weights of an architecture that spandrel knows ({names}), found "
-            f"others ({some}, ...): export the module itself with `python -m export module "
-            "--translates`"
-        )
+    tensors = read_tensors(file)
+    known = [support.architecture for support in MAIN_REGISTRY.architectures("detection")]
+    for state in _states(tensors):
+        for architecture in known:
+            if architecture.detect(state):
+                return _built(file, architecture, state)
+    names = ", ".join(sorted(each.id for each in known))
+    raise ExportError(
+        f"{file}: expected the weights of an architecture that spandrel knows ({names}), found "
+        f"others ({', '.join(list(tensors)[:3])}, ...): export the module itself with "
+        "`python -m export module --translates`"
+    )
+
+
+def _states(tensors: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tensors under their names, and without what trainings put before them."""
+    from spandrel import canonicalize_state_dict
+
+    yield canonicalize_state_dict(tensors)
+    for prefix in _PREFIXES:
+        inner = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if inner:
+            yield canonicalize_state_dict(inner)
+
+
+def _built(
+    file: Path, architecture: "Architecture[Any]", state: dict[str, Any]
+) -> "ModelDescriptor":
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
-            return found.load(state)
+            return architecture.load(state)
     except Exception as error:  # spandrel reads the sizes of layers from keys that it expects
         raise ExportError(
-            f"{file}: the weights do not fit {found.id}, for which spandrel takes them: "
+            f"{file}: the weights do not fit {architecture.id}, for which spandrel takes them: "
             f"{_first_lines(error)}"
         ) from error
-
-
-def _state(file: Path) -> dict[str, Any]:
-    """The file's tensors, perhaps in dictionaries within one another."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    suffix = file.suffix.lower()
-    if not file.is_file() or suffix not in (".safetensors", *_PICKLES):
-        found = f"a file named {file.name!r}" if file.is_file() else "none"
-        raise ExportError(f"{file}: expected a file .safetensors or .pth, found {found}")
-    if suffix in _PICKLES:
-        return _unpickled(file)
-    try:
-        return dict(load_file(file))
-    except (SafetensorError, OSError) as error:
-        raise ExportError(
-            f"{file}: expected a safetensors file, found something else ({error})"
-        ) from error
-
-
-def _unpickled(file: Path) -> dict[str, Any]:
-    """What `torch.save` wrote. Only tensors and plain containers are unpickled."""
-    import torch
-
-    converted = file.with_suffix(".safetensors").name
-    command = (
-        'python -c "import torch, safetensors.torch as s; '
-        f"d = torch.load('{file.name}', map_location='cpu', weights_only=False); "
-        "d = next((d[k] for k in ('params_ema', 'params', 'state_dict') if k in d), d); "
-        f"s.save_file({{k: t.contiguous() for k, t in d.items()}}, '{converted}')\""
-    )
-    try:
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError and others, for what is no plain checkpoint
-        raise ExportError(
-            f"{file}: expected weights alone, found what torch.load(weights_only=True) refuses, as "
-            f"it holds code or is no checkpoint ({described_error(error)}). Where you trust its "
-            f"maker, convert it: {command}"
-        ) from error
-    if not isinstance(found, dict) or not _has_tensor(found):
-        raise ExportError(
-            f"{file}: expected a dictionary of weights, found a {type(found).__name__} without"
-        )
-    logger.warning("%s: a pickle, read by torch.load(weights_only=True); safer: %s", file, command)
-    return found
-
-
-def _has_tensor(found: Mapping[str, Any]) -> bool:
-    from torch import Tensor
-
-    return any(
-        isinstance(value, Tensor) or (isinstance(value, dict) and _has_tensor(value))
-        for value in found.values()
-    )
 
 
 def _first_lines(error: BaseException) -> str:

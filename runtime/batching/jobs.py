@@ -26,6 +26,8 @@ class Job(Generic[T]):
     that is `alone`, all together and with no others, so that the same job always is the same batch:
     engines may round otherwise in another one. `timed` follows the job.
 
+    `made`: (height, width) of the images that it makes, where these are not the graph's.
+
     `then(result, start)` makes the job that follows, which gives the future its result instead;
     `followed_by` sets it.
 
@@ -38,6 +40,7 @@ class Job(Generic[T]):
     rows: Callable[[int, int], Inputs]
     finish: Callable[[Tensors, int], T]
     size: Size = ()
+    made: tuple[int, int] | None = None
     timed: Timed | None = None
     then: "Callable[[Any, int], Job[Any]] | None" = None
     first: int = 0

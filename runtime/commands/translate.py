@@ -1,7 +1,18 @@
-"""Translate pictures into others: super-resolution, style, inpainting, ..."""
+"""Translate pictures into others: super-resolution, style, inpainting, ...
+
+Each picture keeps its own size, times the model's scale. Into a folder (-o), those of a folder or
+zip get their own names.
+"""
 
 import argparse
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL import Image
 
 from runtime.commands._arguments import (
     add_pictures,
@@ -10,8 +21,15 @@ from runtime.commands._arguments import (
     load_model,
     read_pictures,
 )
-from runtime.commands._output import save
-from runtime.images import ImageSpec, fit, open_image
+from runtime.commands._output import counted, save
+from runtime.errors import InputError
+from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
+from runtime.images.encoding import PICTURE_FORMATS
+from runtime.images.files import Output, save_images
+from runtime.images.reading import count_files, is_array, prepared
+from runtime.model import Model
+from runtime.requests.checks import Labels
+from runtime.requests.pictures import picture_spec
 from runtime.requests.translate import Translate
 
 
@@ -19,17 +37,122 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
     add_pictures(parser)
     add_tile(parser)
-    parser.add_argument("--mask", type=Path, help="a picture, white where the network is to act")
+    parser.add_argument(
+        "--mask", type=Path, help="a picture of the same size, white where the network is to act"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
+    parser.add_argument(
+        "--format",
+        choices=tuple(PICTURE_FORMATS),
+        default="png",
+        help="of the pictures in a folder (default png)",
+    )
+    parser.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="leave out pictures whose results are in the folder",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
+        if args.out.suffix == "" and not is_array(args.images):
+            _Folder(args, model).fill()
+            return
+        if args.resume:
+            raise InputError("--continue", "a folder of pictures", f"{args.out.path}")
         images, names = read_pictures(model, "translate", args)
-        mask = None
-        if args.mask is not None:
-            height, width = images.shape[1:3]
-            grey = ImageSpec(height=height, width=width, channels=1)
-            mask = fit(open_image(args.mask, max_pixels=args.max_pixels), grey)[None]
+        mask = None if args.mask is None else _mask(args, images)
         request = Translate(images, mask, args.labels, args.seed, tile=args.tile)
         save(args, model.batches(request), len(images), names)
+
+
+def _mask(args: argparse.Namespace, images: NDArray[Any]) -> UInt8Array:
+    """The mask for images, which were fitted to the model as it is."""
+    grey = ImageSpec(height=images.shape[1], width=images.shape[2], channels=1)
+    opened = open_image(args.mask, max_pixels=args.max_pixels)
+    if is_array(args.images):
+        _check_mask(upright_size(opened), images.shape[1:3], str(args.images[0]))
+    for path in args.images:
+        if path.is_file() and not is_array([path]):
+            picture = open_image(path, max_pixels=args.max_pixels)
+            _check_mask(upright_size(opened), upright_size(picture), path.name)
+    return fit(opened, grey)[None]
+
+
+def _check_mask(mask: tuple[int, ...], picture: tuple[int, ...], name: str) -> None:
+    if mask != picture:
+        expected = f"height and width of {name}, {picture[0]} x {picture[1]}"
+        raise InputError("mask", expected, f"{mask[0]} x {mask[1]}")
+
+
+class _Folder:
+    """Pictures of any sizes into a folder. Each is a request of its own: those of one size run
+    together all the same, and a few are made ahead of the one that is written."""
+
+    def __init__(self, args: argparse.Namespace, model: Model) -> None:
+        self.args, self.model = args, model
+        self.suffix = PICTURE_FORMATS[args.format].suffixes[0]
+        self.mask = None
+        if args.mask is not None:
+            self.mask = open_image(args.mask, max_pixels=args.max_pixels)
+        self.names: Counter[str] = Counter()
+        self.found = 0
+        self.path = args.out.path
+
+    def fill(self) -> None:
+        args = self.args
+        pictures = prepared(
+            args.images, self._submitted, max_pixels=args.max_pixels, wanted=self._wanted
+        )
+        ahead: deque[tuple[Path, Future[UInt8Array]]] = deque()
+
+        def written() -> Iterator[UInt8Array]:
+            for path, future, window in pictures:
+                ahead.append((path, future))
+                while len(ahead) >= window:
+                    yield self._write(*ahead.popleft())
+            while ahead:
+                yield self._write(*ahead.popleft())
+
+        try:
+            for _ in counted(written(), count_files(args.images)):
+                pass
+        finally:
+            for _, future in ahead:
+                future.cancel()
+        if not self.found:
+            raise InputError("images", "at least one picture", f"none in {args.images}")
+
+    def _wanted(self, name: str) -> bool:
+        """Choose the file for a picture's result; false where it is there already."""
+        own = PurePosixPath(*(part for part in PurePosixPath(name).parts if part != ".."))
+        self.names[str(own)] += 1
+        if self.names[str(own)] > 1:  # a.jpg and a.png
+            own = own.with_name(f"{own.name}_{self.names[str(own)]}")
+        self.path = self.args.out.path / f"{own}{self.suffix}"
+        self.found += self.args.resume and self.path.exists()
+        return not (self.args.resume and self.path.exists())
+
+    def _submitted(self, picture: Image.Image, name: str) -> tuple[Path, "Future[UInt8Array]", int]:
+        args, model, number = self.args, self.model, sum(self.names.values()) - 1
+        size = upright_size(picture)
+        spec = picture_spec(model.manifest, "translate", args.size, size, args.tile)
+        mask = None
+        if self.mask is not None:
+            _check_mask(upright_size(self.mask), size, name)
+            mask = fit(self.mask, spec.model_copy(update={"channels": 1}))[None]
+        label: Labels | None = args.labels
+        if label is not None and len(args.labels) > 1:
+            label = args.labels[number : number + 1]
+        image = fit(picture, spec)[None]
+        request = Translate(image, mask, label, args.seed, tile=args.tile, offset=number)
+        job = request.job(model)
+        self.found += 1
+        return self.path, model.submit(job), max(1, model.window(job))
+
+    def _write(self, path: Path, future: "Future[UInt8Array]") -> UInt8Array:
+        images = future.result()
+        save_images(Output(path, self.suffix), [images], len(images))
+        return images

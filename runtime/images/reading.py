@@ -1,9 +1,10 @@
 """The pictures of a command: single files, folders and zips of them, or one array."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from runtime.images.encoding import decode_npy
 from runtime.images.files import numbered
 from runtime.images.opening import max_file_bytes, read_file
 from runtime.images.trees import is_folder, open_tree
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +38,56 @@ def load_images(
     it, files that are no readable pictures are left out, and named and counted in the log. A file
     that was named itself must be one, else InputError.
     """
-    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
+    if is_array(paths):
         images = decode_npy(read_file(paths[0], _MAX_ARRAY_BYTES), str(paths[0]))
         return images, [numbered(i) for i in range(len(images) if images.ndim else 0)]
     found = _Found(spec_of)
-    for path in paths:
-        if is_folder(path) or path.suffix.lower() == ".zip":
-            _add_tree(found, path, max_pixels)
-        else:
-            found.add(open_image(path, max_pixels=max_pixels), path.stem)
+    for _ in prepared(paths, found.add, max_pixels=max_pixels):
+        pass
     if not found.images:
         raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
     return np.stack(found.images), found.names
+
+
+def is_array(paths: Sequence[Path]) -> bool:
+    """Whether a command's pictures are those of one array."""
+    return len(paths) == 1 and paths[0].suffix.lower() == ".npy"
+
+
+def count_files(paths: Sequence[Path]) -> int:
+    """The files that may be pictures: those named, and those in the folders and zips named."""
+    count = 0
+    for path in paths:
+        if _is_tree(path):
+            with open_tree(path) as tree:
+                count += len(tree.files)
+        else:
+            count += 1
+    return count
+
+
+def prepared(
+    paths: Sequence[Path],
+    prepare: Callable[[Image.Image, str], T],
+    *,
+    max_pixels: int,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> Iterator[T]:
+    """`prepare(picture, name)` of each picture, one at a time. A name is the file's, or its path in
+    its folder or zip, without suffix; a file for which `wanted(name)` is false is not opened.
+
+    InputErrors of a file that was named itself are raised; other files are left out, and named and
+    counted in the log.
+    """
+    for path in paths:
+        if _is_tree(path):
+            yield from _prepared_tree(path, prepare, max_pixels, wanted)
+        elif wanted(path.stem):
+            yield prepare(open_image(path, max_pixels=max_pixels), path.stem)
+
+
+def _is_tree(path: Path) -> bool:
+    return is_folder(path) or path.suffix.lower() == ".zip"
 
 
 @dataclass
@@ -65,18 +106,28 @@ class _Found:
         self.spec = spec
 
 
-def _add_tree(found: _Found, path: Path, max_pixels: int) -> None:
+def _prepared_tree(
+    path: Path,
+    prepare: Callable[[Image.Image, str], T],
+    max_pixels: int,
+    wanted: Callable[[str], bool],
+) -> Iterator[T]:
     with open_tree(path) as tree:
         left_out = [(str(file), "hidden") for file in tree.hidden]
         left_out += [(str(file), reason) for file, reason in tree.left_out]
         for file in tree.files:
+            name = str(file.with_suffix(""))
+            if not wanted(name):
+                continue
             try:
                 data = tree.read(file, max_file_bytes(max_pixels))
-                found.add(open_image(data, max_pixels=max_pixels), str(file.with_suffix("")))
+                made = prepare(open_image(data, max_pixels=max_pixels), name)
             except InputError as error:
                 if error.field != "image":  # not about this file
                     raise
                 left_out.append((str(file), str(error)))
+                continue
+            yield made
         for name, reason in left_out:
             logger.warning("left out %s: %s", name, reason)
         if left_out:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
-from runtime.artifact.size import Size
+from runtime.artifact.size import SIZE_AXES, Size
 from runtime.artifact.tensors import Signature
 from runtime.batching.capacity import Capacity
 from runtime.batching.jobs import AUTOMATIC, Job
@@ -35,7 +35,9 @@ def checked_tile(manifest: Manifest, graph: str, tile: int | None) -> int | None
         )
         raise InputError("tile", expected, short(tile))
     edges = tile_edges(manifest)
-    expected = f"a multiple of {edges.step} from {edges.start} to {edges.stop - 1}"
+    expected = "none: no square is within the bounds of both height and width"
+    if edges:
+        expected = f"a multiple of {edges.step} from {edges[0]} to {edges[-1]}"
     if check_integer("tile", tile, 1, MAX_COUNT, expected) not in edges:
         raise InputError("tile", expected, str(tile))
     return tile
@@ -57,16 +59,15 @@ def fitted(job: Job[T], manifest: Manifest, capacity: Capacity) -> Job[T]:
     if job.tile is None:
         _check_memory("size", job, capacity)
         return job
-    if memory is not None:
-        held = _held(manifest.graphs[job.graph], job.size)
-        if held > memory:
-            raise _too_large("size", job, memory, held)
     tile = job.tile
     if tile == AUTOMATIC:
         within = all(value <= manifest.axes[name].max for name, value in job.size)
         if within and (memory is None or capacity.needs(job.graph, job.size).first <= memory):
             return job
         tile = _largest_fitting(job, manifest, capacity)
+    held = _held(manifest.graphs[job.graph], job.size)
+    if memory is not None and held > memory:
+        raise _too_large("size", job, memory, held)
     cut = tiled(job, manifest, tile)
     _check_memory("size" if job.tile == AUTOMATIC else "tile", cut, capacity)
     return cut
@@ -121,13 +122,15 @@ def _followed(then: Callable[[Any, int], Job[Any]], each: int, result: Any, star
 def _largest_fitting(job: Job[Any], manifest: Manifest, capacity: Capacity) -> int:
     edges, memory = tile_edges(manifest), capacity.memory
     if not edges:
-        raise InputError("size", f"at most {[a.max for a in manifest.axes.values()]}", "more")
+        most = dict(job.size) | {name: manifest.axes[name].max for name in SIZE_AXES}
+        raise InputError("size", f"at most {most}", f"{dict(job.size)}")
     if memory is None:
         return edges[-1]
 
     def needed(edge: int) -> int:
-        cut = tiles_of(manifest, job.graph, job.size, edge)
-        return capacity.needs(job.graph, cut.size).first
+        # Of square tiles, even for an image that is narrower: few sizes, which are soon known.
+        square = {**dict(job.size), "height": edge, "width": edge}
+        return capacity.needs(job.graph, tuple(square.items())).first
 
     return edges[max(0, bisect_right(edges, memory, key=needed) - 1)]
 

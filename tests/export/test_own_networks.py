@@ -185,6 +185,10 @@ def export(target: str, out: Path, *options: str) -> Path:
     return out / "theirs" / "1"
 
 
+def loaded(artifact: Path) -> runtime.Model:
+    return runtime.load(artifact, backend="onnxruntime", precision="fp32")
+
+
 def test_dcgan_of_the_examples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     module = seeded(DCGAN())
     state = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
@@ -194,7 +198,7 @@ def test_dcgan_of_the_examples(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     said = caplog.text
     assert "netG_epoch_24.pth: a pickle, read by torch.load(weights_only=True): safetensors" in said
     assert "the prefix 'module.' was taken off the names" in said
-    with runtime.load(artifact, precision="fp32") as model, torch.inference_mode():
+    with loaded(artifact) as model, torch.inference_mode():
         images, latents = model.sample(3, seed=1), torch.from_numpy(model.latents(3, seed=1))
         expected = (module(latents).permute(0, 2, 3, 1) + 1) * 127.5
     assert expected.std() > 10
@@ -208,7 +212,7 @@ def test_vae_of_pythae(tmp_path: Path) -> None:
     words = ["--weights", weights, "--latent", "6", "--image", "8x8x1", "--value-range", "0", "1"]
     words += ["--encoder", f"{HERE}:VAEEncoder", "--encoder-weights", weights]
     words += ["--encoder-output", "embedding,log_covariance"]
-    with runtime.load(export("VAEDecoder", tmp_path, *words), precision="fp32") as model:
+    with loaded(export("VAEDecoder", tmp_path, *words)) as model:
         images, latents = model.sample(4, seed=1), torch.from_numpy(model.latents(4, seed=1))
         posterior = model.encode(images)
     with torch.inference_mode():
@@ -230,7 +234,7 @@ def test_vqvae_of_pythae(tmp_path: Path) -> None:
     words += ["--encoder-weights", str(tmp_path / "e.safetensors")]
     words += ["--encoder-output", "quantized_vector,quantized_indices"]
     words += ["--encoder-gives", "latents,codes", "--codes", "2x2"]
-    with runtime.load(export("VQVAEDecoder", tmp_path, *words), precision="fp32") as model:
+    with loaded(export("VQVAEDecoder", tmp_path, *words)) as model:
         images, latents = model.sample(4, seed=1), torch.from_numpy(model.latents(4, seed=1))
         encoding = model.encode(images).arrays()
     with torch.inference_mode():
@@ -264,7 +268,7 @@ def test_a_function_sizes_and_an_output_by_name(
     assert {name: axis.default for name, axis in axes.items()} == {"height": 16, "width": 24}
     assert all((axis.min, axis.max, axis.multiple_of) == (16, 64, 8) for axis in axes.values())
     module = seeded(Convolutional())
-    with runtime.load(artifact, precision="fp32") as model, torch.inference_mode():
+    with loaded(artifact) as model, torch.inference_mode():
         for height, width in ((16, 24), (64, 40)):
             shape = (2, 4, height // 4, width // 4)
             latents = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -279,7 +283,7 @@ def test_pictures_with_alpha_from_an_output_by_number(
 ) -> None:
     words = ["--params", '{"channels": 4, "kind": "tuple"}', "--weights", weights(4)]
     words += ["--output", "1.0", "--latent", "4x4x6", "--image", "16x24x4"]
-    with runtime.load(export("Convolutional", tmp_path, *words), precision="fp32") as model:
+    with loaded(export("Convolutional", tmp_path, *words)) as model:
         found, latents = model.sample(2, seed=3), torch.from_numpy(model.latents(2, seed=3))
     with torch.inference_mode():
         expected = seeded(Convolutional(4))(latents)["sample"].permute(0, 2, 3, 1)
@@ -292,7 +296,7 @@ def test_bright_images_where_any_range_is_meant(
 ) -> None:
     torch.manual_seed(0)
     words = ["--params", '{"kind": "bright"}', *FIXED, "--any-range"]
-    with runtime.load(export("Convolutional", tmp_path, *words), precision="fp32") as model:
+    with loaded(export("Convolutional", tmp_path, *words)) as model:
         assert model.sample(2, seed=0).min() > 200
     assert "Convolutional: no --weights: exported with those it was built with" in caplog.text
 

@@ -25,7 +25,6 @@ declare_operators()
 import spandrel  # noqa: E402  # after the operators
 
 _SWIN: dict[str, Any] = {"img_size": 16, "window_size": 8, "depths": [2], "num_heads": [2]}
-_WIDE = _SWIN | {"embed_dim": 48, "upscale": 2, "upsampler": "pixelshuffle"}
 
 # (architecture, its class, parameters)
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -37,7 +36,6 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "SwinIR",
         _SWIN | {"embed_dim": 12, "upscale": 2, "upsampler": "nearest+conv"},
     ),
-    "hat": ("HAT", "HAT", _WIDE),
 }
 
 
@@ -171,7 +169,7 @@ def test_a_pth_of_plain_weights_is_read(tmp_path: Path, caplog: pytest.LogCaptur
     torch.save({"params_ema": weights(build(*NETWORKS["compact"]))}, file)
     assert main(["spandrel", str(file), "--out", str(tmp_path), "--size", "16..64"]) == 0
     assert (tmp_path / "real-esrgan" / "1").is_dir()
-    assert "Real_ESRGAN.safetensors" in caplog.text
+    assert "safetensors.torch.save_file" in caplog.text
 
 
 class Command:
@@ -210,10 +208,9 @@ _RRDB = {n: t.clone() for n, t in build(*NETWORKS["rrdb"]).state_dict().items()}
 _LESS = {n: t for n, t in _RRDB.items() if "conv3" not in n}
 
 REFUSALS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], str]] = {
-    "no file": (lambda folder: folder / "a.pth", (), "expected a file .safetensors or .pth"),
+    "no file": (lambda folder: folder / "a.pth", (), "expected a safetensors file, found none"),
     "no model": (_text, (), "expected a safetensors file, found something else"),
-    "another suffix": (_saved("a.onnx", _RRDB), (), "found a file named 'a.onnx'"),
-    "no weights": (_saved("a.pth", {"epoch": 3}), (), "a dictionary of weights"),
+    "no weights": (_saved("a.pth", {"epoch": 3}), (), "expected a state dict"),
     "code": (_with_code, (), "weights_only=False"),
     "unknown": (
         _saved("a.safetensors", {"fc.weight": torch.ones(2, 2)}),

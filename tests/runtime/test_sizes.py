@@ -126,6 +126,35 @@ def test_translate_doubles_images_and_reads_the_mask(model: Model) -> None:
         model.translate(images, mask=mask[:2])
 
 
+def test_images_of_any_size_are_translated_with_reflections_beside_them(model: Model) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 7, 3, 3), np.uint8)
+    mask = np.zeros((1, 7, 3), np.uint8)
+    mask[:, 2:4] = 255
+    made = model.translate(images, mask=mask)
+    assert made.shape == (2, 14, 6, 3)
+    wider = [(0, 0), (0, 1), (0, 1)]
+    padded = np.pad(images, [*wider, (0, 0)], mode="reflect")
+    expected = model.translate(padded, mask=np.pad(mask, wider, mode="reflect"))
+    assert np.array_equal(made, expected[:, :14, :6])
+    parts = list(model.batches(runtime.Translate(images, mask)))
+    assert np.array_equal(np.concatenate(parts), made)
+    smallest = model.translate(images[:, :1, :2], mask=mask[:, :1, :2])
+    assert smallest.shape == (2, 2, 4, 3)
+    large = model.translate(np.zeros((1, 67, 5, 3), np.uint8), mask=np.zeros((1, 67, 5), np.uint8))
+    assert large.shape == (1, 134, 10, 3)  # in tiles
+    with pytest.raises(InputError, match=r"images: expected uint8 of shape .* found float64"):
+        model.translate(np.zeros((1, 7, 3, 3)), mask=mask)
+    with pytest.raises(InputError, match=r"\[2, 7, 3, 1\], or one .* found .* \[1, 8, 4\]"):
+        model.translate(images, mask=np.zeros((1, 8, 4), np.uint8))
+
+
+def test_noise_of_a_translator_follows_the_offset(model: Model) -> None:
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    assert runtime.Translate(images, images[..., :1], offset=2).job(model).count == 3
+    with pytest.raises(InputError, match="offset"):
+        runtime.Translate(images, images[..., :1], offset=-1).job(model)
+
+
 def test_requests_follow_from_the_graphs(model: Model, tmp_path: Path) -> None:
     assert set(answered(model.manifest)) == set(requests()) - {"manifold"}
     plain = read_artifact(write_artifact(tmp_path, "vae")).manifest

@@ -10,6 +10,7 @@ import runtime
 from runtime import InputError, Limits, Model
 from runtime.artifact.manifest import Tiling
 from runtime.artifact.reading import read_artifact
+from runtime.artifact.tensors import TensorSpec
 from runtime.requests.tiling import cuts, joined, tile_edges, tiles_of
 from tests.sized import write_sized
 from tests.tiny import write_artifact
@@ -186,3 +187,36 @@ def test_edges_are_multiples_of_both_axes(model: Model) -> None:
     other = axes["width"].model_copy(update={"multiple_of": 6, "min": 12, "max": 60})
     manifest = model.manifest.model_copy(update={"axes": {**axes, "width": other}})
     assert list(tile_edges(manifest)) == list(range(12, 61, 6))
+
+
+def test_axes_without_a_common_square_have_no_tiles(tmp_path: Path) -> None:
+    axes = {
+        "height": {"multiple_of": 2, "min": 4, "max": 8, "default": 8},
+        "width": {"multiple_of": 2, "min": 12, "max": 64, "default": 12},
+    }
+    with runtime.load(write_sized(tmp_path, axes=axes), backend="onnxruntime") as flat:
+        assert flat.decode(np.zeros((1, 2, 4, 6), np.float32)).shape == (1, 8, 12, 3)
+        with pytest.raises(InputError, match="tile: expected none: no square"):
+            flat.decode(np.zeros((1, 2, 4, 6), np.float32), tile=8)
+        with pytest.raises(InputError, match="size: expected at most"):
+            flat.decode(np.zeros((1, 2, 8, 6), np.float32))
+
+
+def test_codes_are_cut_and_never_blended(blending: Model) -> None:
+    shape = ("height / 2", "width / 2")
+    latents = blending.manifest.latent
+    assert latents is not None
+    codes = TensorSpec(name="codes", role="codes", dtype="int64", shape=shape)
+    encode = blending.manifest.graphs["encode"].model_copy(update={"outputs": (latents, codes)})
+    graphs = {**blending.manifest.graphs, "encode": encode}
+    manifest = blending.manifest.model_copy(update={"graphs": graphs})
+    size = (("height", 46), ("width", 90))
+    assert tiles_of(blending.manifest, "encode", size, 16).blended
+    tiles = tiles_of(manifest, "encode", size, 16)
+    assert not tiles.blended
+    whole = np.arange(23 * 45, dtype=np.int64).reshape(1, 23, 45)
+    parts = np.stack([whole[0][tiles.box(shape, i)] for i in range(len(tiles))])
+    # At the edges of tiles inside the image stands what no code is.
+    parts[:, 0] = np.where(parts[:, 0] < 45, parts[:, 0], -1)
+    parts[:, :, 0] = np.where(parts[:, :, 0] % 45 == 0, parts[:, :, 0], -1)
+    assert np.array_equal(joined(parts, codes, tiles, size), whole)

@@ -1,0 +1,111 @@
+"""`python -m runtime translate`: pictures of several sizes, into files and folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import runtime
+from runtime.__main__ import main
+from tests.sized import write_sized
+
+_SIZES = {"a.png": (6, 9), "b.webp": (8, 12), "sub/c.png": (6, 9), "b.png": (80, 40)}
+
+
+def pixels(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    for name, size in _SIZES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(*size)).save(folder / name, lossless=True)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return write_sized(tmp_path, masked=False)
+
+
+def translate(artifact: Path, *arguments: object) -> int:
+    return main(["translate", str(artifact), "--backend=onnxruntime", *map(str, arguments)])
+
+
+def opened(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path))
+
+
+def test_a_folder_of_several_sizes_keeps_names_and_sizes(
+    artifact: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert translate(artifact, pictures, "-o", out) == 0
+    made = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    assert made == {"a.png", "b.png", "b_2.png", "sub/c.png"}
+    assert opened(out / "a.png").shape == (12, 18, 3)
+    assert np.array_equal(opened(out / "a.png"), opened(out / "sub" / "c.png"))
+    assert opened(out / "b.png").shape == (160, 80, 3)  # in tiles
+    assert "left out notes.txt" in caplog.text
+    with runtime.load(artifact, backend="onnxruntime") as model:
+        assert np.array_equal(opened(out / "b_2.png"), model.translate(pixels(8, 12)[None])[0])
+
+
+def test_what_is_there_is_left_alone(artifact: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert translate(artifact, pictures, "-o", out, "--format", "webp") == 0
+    whole = opened(out / "sub" / "c.webp")
+    (out / "sub" / "c.webp").unlink()
+    (out / "a.webp").write_bytes(b"an earlier result")
+    assert translate(artifact, pictures, "-o", out, "--format", "webp", "--continue") == 0
+    assert np.array_equal(opened(out / "sub" / "c.webp"), whole)
+    assert (out / "a.webp").read_bytes() == b"an earlier result"
+    assert translate(artifact, pictures, "-o", out, "--format", "webp") == 0
+    assert np.array_equal(opened(out / "a.webp"), whole)
+
+
+def test_one_picture_into_a_file_keeps_its_size(
+    artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "larger.png"
+    assert translate(artifact, pictures / "a.png", "-o", out) == 0
+    assert opened(out).shape == (12, 18, 3)
+    assert translate(artifact, pictures / "a.png", "-o", out, "--size", "8x8") == 0
+    assert opened(out).shape == (16, 16, 3)
+    assert translate(artifact, pictures / "a.png", "-o", out, "--continue") == 2
+    assert "--continue: expected a folder" in capsys.readouterr().err
+
+
+def test_errors_name_the_thing(
+    artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert translate(artifact, empty, "-o", tmp_path / "out") == 2
+    assert "expected at least one picture" in capsys.readouterr().err
+    assert translate(artifact, pictures / "notes.txt", "-o", tmp_path / "out") == 2
+    assert "notes.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["out", "out.png"])
+def test_a_mask_has_the_size_of_the_picture(
+    out: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = write_sized(tmp_path)
+    for name, size in (("mask.png", (6, 9)), ("other.png", (8, 9))):
+        Image.fromarray(np.full(size, 255, np.uint8)).save(tmp_path / name)
+    given = (pictures / "a.png", "-o", tmp_path / out)
+    assert translate(artifact, *given, "--mask", tmp_path / "mask.png") == 0
+    assert translate(artifact, *given, "--mask", tmp_path / "other.png") == 2
+    said = capsys.readouterr().err
+    assert "mask: expected height and width of a" in said
+    assert "6 x 9, found 8 x 9" in said
+    made = tmp_path / out if out.endswith("png") else tmp_path / out / "a.png"
+    with runtime.load(artifact, backend="onnxruntime") as model:
+        expected = model.translate(pixels(6, 9)[None], mask=np.full((1, 6, 9), 255, np.uint8))
+    assert np.array_equal(opened(made), expected[0])
