@@ -165,9 +165,8 @@ def _row(
         target = f"{__name__}:{network.__name__}"
         weights = ("--weights", str(folder / "weights.safetensors"), "--name", "network")
         shape = ("--image", f"{image}x{image}x3", "--size", sizes, "--batches", "1,4")
-        return ("module", target, "--translates", *weights, *shape) + (
-            "--value-range", f"{low:g}", f"{high:g}"
-        )  # fmt: skip
+        span = ("--value-range", f"{low:g}", f"{high:g}")
+        return ("module", target, "--translates", *weights, *shape, *span)
 
     def read(folder: Path, wrap: Wrap) -> Reference:
         module = network()
