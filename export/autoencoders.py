@@ -251,7 +251,7 @@ class _Attention(nn.Module):
 
     def __init__(self, layers: Attention) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers: Any = layers
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
         layers = self.layers

@@ -77,6 +77,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
 def _converted(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: dict[str, Any], spec: GraphSpec
 ) -> onnx.ModelProto:
+    """What torch's exporter makes of `module`, convolutions with a group for each row rewritten."""
     captured = _captured(module, inputs, shapes)
     plain = None if captured is None else without_groups(captured)
     if plain is not None:

@@ -1,5 +1,6 @@
 """What a command prints about the artifact that it wrote."""
 
+import shlex
 from pathlib import Path
 
 from runtime.artifact.manifest import Manifest
@@ -7,7 +8,7 @@ from runtime.artifact.reading import read_artifact
 
 
 def report(folder: Path) -> Manifest:
-    """Print what was written and how exact it is; return its manifest."""
+    """Print what was written, how exact it is, and how to serve it; return its manifest."""
     manifest = read_artifact(folder).manifest
     print(folder)
     for parity in manifest.parity:
@@ -20,4 +21,6 @@ def report(folder: Path) -> Manifest:
         )
     for precision, reason in manifest.left_out.items():
         print(f"  decode {precision}: left out: {reason}")
+    served = shlex.quote(str(folder.parent.parent))
+    print(f"serve it: make serve ARTIFACTS={served}")
     return manifest

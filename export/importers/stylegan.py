@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="the floats that mean black and white (default: -1 1)",
     )
+    parser.add_argument(
+        "--any-range", action="store_true", help="do not look whether images are in this range"
+    )
     parser.add_argument("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     parser.add_argument("--licence", default="not stated")
 
@@ -99,6 +102,7 @@ def load(args: argparse.Namespace) -> Imported:
         value_range=args.value_range,
         noise=args.noise,
         labels=args.labels,
+        any_range=args.any_range,
         name=args.name,
         out=args.out,
         version=args.version,
@@ -145,9 +149,10 @@ def _imported(
     value_range: Sequence[float],
     noise: Sequence[Sequence[int]] = (),
     labels: Sequence[str] | None = None,
+    provenance: Provenance | None = None,
     **options: Any,
 ) -> Imported:
-    from export.stylegan import StyleGAN, StyleOptions
+    from export.stylegan import MEAN_LATENTS, MEAN_SEED, StyleGAN, StyleOptions
 
     latent = (latent,) if isinstance(latent, int) else tuple(latent)
     classes = len(labels or ())
@@ -155,6 +160,11 @@ def _imported(
         mapping, synthesis, style or StyleOptions(), latent, classes=classes, noise=noise
     )
     channels, height, width = decoder.image_shape
+    provenance = provenance or Provenance(source=f"stylegan {type(synthesis).__qualname__}")
+    details = {"mean style": f"of {MEAN_LATENTS:,} latents of seed {MEAN_SEED}"}
+    if decoder.mixes:
+        details["layers with a style"] = f"{len(decoder.mean)}"
+    details = {**provenance.details, **details}
     fields = ExportOptions(
         image=image((height, width, channels), value_range),
         latent=latent,
@@ -162,6 +172,7 @@ def _imported(
         labels=labels,
         takes_truncation=True,
         takes_mixing=decoder.mixes,
+        provenance=provenance.model_copy(update={"details": details}),
         **options,
     )
     return Imported(fields, {"decode": decoder})

@@ -41,8 +41,8 @@ def open_session(
     threads: int,
     keeps_memory: bool = True,
 ) -> Any:
-    """A session of a graph, or of the file of that name, on one provider (name, options) and no other;
-    EngineError where there is none.
+    """A session of a graph, or of the file of that name, on one provider (name, options) and no
+    other; EngineError where there is none.
 
     With `keeps_memory` it holds what a run took for the next run, which is faster for small images.
     """

@@ -103,6 +103,7 @@ def test_the_same_over_http_and_on_the_command_line(
     assert same(decode_npy(reply.content), expected)
     out = tmp_path / "images.npy"
     command = ["sample", str(folder / "mixes"), "-n", "2", "--seed", "5", "-o", str(out)]
+    command += ["--precision", "fp32"]
     assert main([*command, "--mix-seed", "8", "--mix-layer", "1"]) == 0
     assert same(np.load(out), expected)
 

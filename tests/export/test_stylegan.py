@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import runtime
 from export import ExportError, export_stylegan
 from export.__main__ import main
+from export.draws import GivenNormals
 from export.stylegan import MEAN_LATENTS, StyleGAN, StyleOptions
 from runtime.artifact.reading import read_artifact
 from runtime.errors import InputError
@@ -71,6 +72,18 @@ def test_drawn_noise_becomes_inputs_with_streams_of_their_own(artifact: Path) ->
     assert [t.shape for t in decode.inputs if t.role == "noise"] == SHAPES
     roles = [t.role for t in decode.inputs if t.role != "noise"]
     assert roles == ["latents", "truncation", "mixing_latents", "mixing_layer"]
+
+
+def test_what_a_module_draws_is_given_in_order() -> None:
+    first, second, third = torch.randn(3, 2, 4)
+    with GivenNormals([first, second, third]) as drawn:
+        assert torch.equal(torch.randn(2, 4), first)
+        assert torch.equal(torch.randn_like(first), second)
+        filled = torch.empty(2, 4)
+        assert filled.normal_(1.0, std=2.0) is filled
+        torch.testing.assert_close(filled, 1 + 2 * third)
+        assert torch.randn(5).shape == (5,)
+    assert drawn.shapes == [(2, 4), (2, 4), (2, 4), (5,)]
 
 
 def test_truncation_moves_images_towards_that_of_the_mean_style(artifact: Path) -> None:
@@ -141,7 +154,10 @@ def test_from_the_command_line(
     manifest = read_artifact(tmp_path / "out/mine").manifest
     assert manifest.image().shape == (16, 16, 3)
     assert manifest.graphs["decode"].input("truncation") is not None
-    assert len(manifest.provenance.details["mapping weights SHA-256"]) == 64
+    details = manifest.provenance.details
+    assert len(details["mapping weights SHA-256"]) == 64
+    assert details["mean style"] == "of 10,000 latents of seed 0"
+    assert details["layers with a style"] == "3"
 
 
 class WithoutBatch(Synthesis):

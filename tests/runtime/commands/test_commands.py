@@ -272,6 +272,3 @@ def test_large_pictures_in_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[s
         np.testing.assert_allclose(arrays["mean"], mean, atol=1e-4)
     assert run(*command, "--tile", 15) == 2
     assert "tile: expected a multiple of 2 from 4 to 64, found 15" in capsys.readouterr().err
-    shards = ("encode", folder, tmp_path, "--shards", "--tile", 16, "-o", tmp_path / "shards")
-    assert run(*shards) == 2
-    assert "--tile: expected none with --shards" in capsys.readouterr().err
