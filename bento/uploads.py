@@ -117,7 +117,10 @@ class Upload:
         itself."""
         if len(self.files) < 2:
             return [self]
-        sizes = [upright_size(await self.room.open(*file)) for file in self.files]
+        sizes: list[tuple[int, int]] = []
+        for field, data in self.files:
+            sizes.append(upright_size(await self.room.open(field, data)))
+            self.room.check_pixels(field, sum(map(prod, sizes)))
         first, *others = (picture_spec(manifest, graph, None, size) for size in sizes)
         if all(spec == first for spec in others):
             return [self]

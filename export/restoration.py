@@ -127,7 +127,7 @@ def _free_windows() -> Generator[None]:
     for name, module in list(sys.modules.items()):
         if name.startswith("spandrel.architectures."):
             for function, free in _WINDOWS.items():
-                if hasattr(module, function) and "Uformer" not in name:
+                if hasattr(module, function):
                     changed.append((module, function, getattr(module, function)))
                     setattr(module, function, free)
     try:

@@ -5,6 +5,7 @@ chaiNNer load them with. Height and width are free.
 """
 
 import argparse
+import logging
 import math
 import re
 import warnings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _PREFIXES = ("params_ema.", "params-ema.", "params.", "model_state_dict.", "state_dict.", "model.")
 """Names under which trainings keep a network's weights, the average of them first."""
+
+logger = logging.getLogger(__name__)
 
 _SMALLEST, _LARGEST = 16, 2048
 # Comparing takes seconds a megapixel of output.
@@ -64,9 +67,12 @@ def load(args: argparse.Namespace) -> Imported:
     axes = _axes(args.size, descriptor)
     height, width = (axes[name].default for name in ("height", "width"))
     module = restorer(descriptor, axes["height"].min)
+    free = {name: axis for name, axis in axes.items() if axis.min < axis.max}
+    if not free:
+        logger.info("height and width are fixed: %d x %d, by --size", height, width)
     options = ExportOptions(
         image=_image(descriptor, height, width),
-        axes={name: axis for name, axis in axes.items() if axis.min < axis.max},
+        axes=free,
         takes_mask=module.is_masked,
         batches=_BATCHES,
         prior="none",

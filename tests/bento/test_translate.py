@@ -106,6 +106,15 @@ def test_pictures_of_several_sizes_make_no_sheet(ask: Ask) -> None:
     assert ask("POST", "/translate", files=damaged).json()["field"] == "files[3]"
 
 
+@plain
+def test_pictures_of_several_sizes_are_bounded_together(models: Models) -> None:
+    bounded = {"max_upload_pixels": 3300}
+    reply = asyncio.run(ask_async(models, "POST", "/translate", files=_files(), settings=bounded))
+    assert reply.status_code == 422
+    assert reply.json()["field"] == "files[2]"
+    assert reply.json()["found"].startswith("3446")
+
+
 @masked
 def test_a_mask_of_another_size_is_refused(ask: Ask) -> None:
     mask = ("mask", ("m.png", png(np.zeros((8, 9), np.uint8))))

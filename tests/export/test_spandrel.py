@@ -237,6 +237,19 @@ def test_what_cannot_be_exported_is_named(
     assert not (tmp_path / "ran").exists()
 
 
+def test_one_size_alone_is_fixed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "compact.safetensors"
+    save_file(weights(build(*NETWORKS["compact"])), file)
+    with caplog.at_level("INFO", logger="export"):
+        folder = exported(file, tmp_path / "out", "--size", "16..16")
+    assert "height and width are fixed: 16 x 16" in caplog.text
+    with load(folder, backend="onnxruntime") as model:
+        assert not model.manifest.axes
+        assert model.translate(pictures(1, 16, 16, 3)).shape == (1, 32, 32, 3)
+        with pytest.raises(InputError, match=r"images: expected .*16, 16, 3"):
+            model.translate(pictures(1, 15, 16, 3))
+
+
 def test_a_network_of_one_size_needs_it_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
