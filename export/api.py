@@ -76,6 +76,6 @@ def export_imported(imported: Imported) -> Path:
 def _source(given: "nn.Module | Source") -> Source:
     if isinstance(given, Source):
         return given
-    from export.torch_source import TorchSource
+    from export.modules.source import TorchSource
 
     return TorchSource(given)

@@ -17,7 +17,7 @@ from export.check import check_network
 from export.draft import Draft
 from export.parity import measure
 from export.sources import Network, Source
-from export.tiling import tilings
+from export.tiles.measuring import tilings
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
 from runtime.artifact.reading import Artifact

@@ -79,6 +79,13 @@ class ExportOptions:
         return Path(self.out) / self.name
 
     @property
+    def smallest_image(self) -> tuple[int, int]:
+        """(height, width)"""
+        sides = {"height": self.image.height, "width": self.image.width}
+        sides |= {name: axis.min for name, axis in self.axes.items() if name in sides}
+        return sides["height"], sides["width"]
+
+    @property
     def latent_shape(self) -> tuple[Dim, ...]:
         return (self.latent,) if isinstance(self.latent, int) else tuple(self.latent)
 

@@ -57,13 +57,13 @@ def encoder_spec(options: ExportOptions) -> GraphSpec:
 
 def translator_spec(options: ExportOptions, made: tuple[int, int, int]) -> GraphSpec:
     """Images (and a mask, labels, truncation, noise) -> images; `made` is the (C, H, W) that the
-    module made of images of `options.image`."""
+    module made of the smallest images."""
     images = _images(options)
     inputs = [images]
     if options.takes_mask:
         inputs.append(_tensor("mask", "uint8", (*images.shape[:2], 1)))
     channels, *lengths = made
-    given = (options.image.height, options.image.width)
+    given = options.smallest_image
     shape = [
         _scaled(dim, length, before)
         for dim, length, before in zip(images.shape[:2], lengths, given, strict=True)

@@ -49,7 +49,7 @@ class Source(ABC):
 
     @abstractmethod
     def translated_shape(self, options: ExportOptions) -> tuple[int, int, int]:
-        """The (C, H, W) of the images that a translator makes of those of the options."""
+        """The (C, H, W) of the images that a translator makes of the smallest of the options."""
 
     @abstractmethod
     def network(self, graph: str, spec: GraphSpec, options: ExportOptions) -> Network:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.stylegan import StyleOptions
+from export.families.stylegan import StyleOptions
 from runtime.sampling.streams import Counter, Stream, normals
 
 LATENT, STYLE, LAYERS, CLASSES = 8, 6, 3, ("cat", "dog", "fox")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats, levels
-from export.vision import declare_operators
+from export.families.vision import declare_operators
 
 _SD = {
     "in_channels": 3,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats
-from export.vision import declare_operators
+from export.families.vision import declare_operators
 
 _SWIN = {
     "img_size": 64,

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier
 from benchmarks.report import environment, table, write_json
-from export import convert
+from export.modules import convert
 from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.images import ImageSpec
 from train.data import Dataset, load

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from runtime.images import ImageSpec
 
 if TYPE_CHECKING:
-    from export.modules import GraphModule
+    from export.modules.graph_module import GraphModule
 
 
 SEED = 2024
@@ -248,7 +248,7 @@ def _settle(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 def graph_module(network: Network, graph: str) -> "GraphModule":
     """The module of a network as `export` converts it: uint8 images outside, floats inside."""
-    from export.modules import GraphModule
+    from export.modules.graph_module import GraphModule
     from export.options import ExportOptions
     from export.signatures import decoder_spec, encoder_spec
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Imported:
-    from export.biggan import BigGAN
+    from export.families.biggan import BigGAN
 
     config = _config(args.folder / _CONFIG)
     weights = next((args.folder / n for n in _WEIGHTS if (args.folder / n).is_file()), None)

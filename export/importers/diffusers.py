@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from export.arguments import SizeRange, free_axis, image, size
 from export.causes import described_error
-from export.hub import ModelFolder, model_folder
+from export.families.hub import ModelFolder, model_folder
 from export.importers.module import checksum
+from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
-from export.weights import load_weights
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.artifact.size import Dim
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
-    from export.autoencoders import Autoencoder
+    from export.families.autoencoders import Autoencoder
 
 _DEFAULT = (512, 512)
 _MIN_LATENT, _MAX = 8, 2048
@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Imported:
     try:
-        from export.vision import declare_operators
+        from export.families.vision import declare_operators
 
         declare_operators()
-        from export.autoencoders import CLASSES, halves, latent_channels, scale_of
+        from export.families.autoencoders import CLASSES, halves, latent_channels, scale_of
     except ModuleNotFoundError as error:
         raise ExportError(f"{error}: install latentserve[diffusers]") from error
     folder = model_folder(args.path, args.subfolder, CLASSES)
@@ -114,7 +114,7 @@ def _channels(model: "Autoencoder") -> int:
 
 
 def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -> dict[str, Axis]:
-    from export.autoencoders import downscaling
+    from export.families.autoencoders import downscaling
 
     step = downscaling(model)
     ranges = [each for each in wanted if isinstance(each, SizeRange)]
@@ -132,7 +132,7 @@ def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -
 
 
 def _dim(axis: str, model: "Autoencoder") -> Dim:
-    from export.autoencoders import downscaling
+    from export.families.autoencoders import downscaling
 
     step = downscaling(model)
     return axis if step == 1 else f"{axis} / {step}"

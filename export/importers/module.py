@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.arguments import add_network, axes, dims, image, json_object, names
 from export.causes import described_error
+from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
-from export.weights import load_weights
 from runtime.artifact.manifest import Provenance
 from runtime.errors import ExportError
 
@@ -114,7 +114,7 @@ def load(args: argparse.Namespace) -> Imported:
 def _chosen(module: "nn.Module", outputs: Sequence[str] | None) -> "nn.Module":
     if outputs is None:
         return module
-    from export.outputs import Chosen
+    from export.modules.outputs import Chosen
 
     return Chosen(module, outputs)
 
@@ -124,9 +124,9 @@ def load_module(target: str, params: Mapping[str, Any], weights: Path | None) ->
     replaced by those of the file.
 
     Raises ExportError where there is no such class, it cannot be built, or the file's weights do
-    not fit it (`export.weights`).
+    not fit it (`export.modules.weights`).
     """
-    from export.frozen import unwrapped
+    from export.modules.frozen import unwrapped
 
     module = _build(target, params)
     if weights is not None:

@@ -17,9 +17,9 @@ from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
 if TYPE_CHECKING:
-    from export.onnx_binding import Meaning
-    from export.onnx_file import OnnxFile
-    from export.onnx_source import OnnxSource
+    from export.onnx_files.binding import Meaning
+    from export.onnx_files.file import OnnxFile
+    from export.onnx_files.source import OnnxSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Imported:
-    from export.onnx_file import OnnxFile
-    from export.onnx_source import OnnxSource
+    from export.onnx_files.file import OnnxFile
+    from export.onnx_files.source import OnnxSource
 
     graph = "translate" if args.translates else "decode"
     given = {graph: (args.file, args.output), "encode": (args.encoder, args.encoder_output)}
@@ -156,7 +156,7 @@ def _meaning(
     value_range: tuple[float, float],
     stated: ImageSpec | None,
 ) -> "Meaning":
-    from export.onnx_binding import Meaning
+    from export.onnx_files.binding import Meaning
 
     if len(args.std) != len(args.mean) or 0.0 in args.std:
         raise ExportError(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.arguments import SizeRange, free_axis, size
 from export.importers.module import checksum
+from export.modules.weights import _tensors as read_tensors  # pyright: ignore[reportPrivateUsage]
 from export.options import ExportOptions, Imported
-from export.weights import _tensors as read_tensors  # pyright: ignore[reportPrivateUsage]
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Imported:
     descriptor = load_descriptor(args.file)
-    from export.restoration import restorer
+    from export.families.restoration import restorer
 
     axes = _axes(args.size, descriptor)
     height, width = (axes[name].default for name in ("height", "width"))
@@ -91,7 +91,7 @@ def load_descriptor(file: Path) -> "ModelDescriptor":
     """The network of a file as spandrel describes it; ExportError where spandrel does not know it,
     and where the file holds no weights, or others than its architecture has."""
     try:
-        from export.vision import declare_operators
+        from export.families.vision import declare_operators
 
         declare_operators()
         from spandrel import MAIN_REGISTRY

@@ -19,7 +19,7 @@ from runtime.artifact.manifest import Provenance
 if TYPE_CHECKING:
     from torch import nn
 
-    from export.stylegan import StyleOptions
+    from export.families.stylegan import StyleOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Imported:
-    from export.stylegan import StyleOptions
+    from export.families.stylegan import StyleOptions
 
     mapping = load_module(args.mapping, args.mapping_params, args.mapping_weights)
     synthesis = load_module(args.synthesis, args.synthesis_params, args.synthesis_weights)
@@ -129,8 +129,8 @@ def export_stylegan(
     styles [B, w] or [B, layers, w]; `synthesis` takes these, and noise [B, *shape] for each of
     `noise`, and gives images [B, C, H, W] in `value_range`. Normal random numbers that it draws
     become noise inputs. Where each layer has a style, `sample` mixes those of two seeds. `style`
-    says how the two are called (`export.stylegan.StyleOptions`). `options` are further fields of
-    `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
+    says how the two are called (`export.families.stylegan.StyleOptions`). `options` are further
+    fields of `ExportOptions`: `name`, `out`, `labels`, `noise`, ...
 
     Raises ExportError, and writes nothing, as `export` does.
     """
@@ -152,7 +152,7 @@ def _imported(
     provenance: Provenance | None = None,
     **options: Any,
 ) -> Imported:
-    from export.stylegan import MEAN_LATENTS, MEAN_SEED, StyleGAN, StyleOptions
+    from export.families.stylegan import MEAN_LATENTS, MEAN_SEED, StyleGAN, StyleOptions
 
     latent = (latent,) if isinstance(latent, int) else tuple(latent)
     classes = len(labels or ())

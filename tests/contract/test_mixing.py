@@ -13,7 +13,7 @@ import torch
 from bento.models import Models
 from bento.settings import Settings
 from export import export, export_stylegan
-from export.stylegan import StyleGAN, StyleOptions
+from export.families.stylegan import StyleGAN, StyleOptions
 from runtime import InputError, Model
 from runtime.__main__ import main
 from runtime.images import ImageSpec

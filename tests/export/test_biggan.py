@@ -18,7 +18,7 @@ from torch.nn.utils import spectral_norm
 import runtime
 from export import ExportError, ImageSpec, export
 from export.__main__ import main
-from export.biggan import BigGAN
+from export.families.biggan import BigGAN
 from runtime.artifact.reading import read_artifact
 
 CONFIG = {"output_dim": 8, "z_dim": 6, "num_classes": 4, "channel_width": 5, "n_stats": 51}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import runtime
 from export.__main__ import main
-from export.vision import declare_operators
+from export.families.vision import declare_operators
 from runtime.artifact.reading import read_artifact
 
 declare_operators()
@@ -23,7 +23,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # noqa: 
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # noqa: E402
 from diffusers.models.autoencoders.vq_model import VQModel  # noqa: E402
 
-from export.autoencoders import halves, scale_of  # noqa: E402
+from export.families.autoencoders import halves, scale_of  # noqa: E402
 
 Options = dict[str, Any]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import runtime
 from export import ExportError, ImageSpec, export
-from export.modulated import without_groups
+from export.modules.modulated import without_groups
 from tests.docs.blocks import ROOT, read_blocks
 
 IMAGE = ImageSpec(height=8, width=8, channels=3)

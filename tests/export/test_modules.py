@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from export.frozen import frozen_copy
-from export.modules import GraphModule
+from export.modules.frozen import frozen_copy
+from export.modules.graph_module import GraphModule
 from export.options import ExportOptions
 from export.signatures import decoder_spec, encoder_spec
 from runtime.images import ImageSpec, to_float, to_uint8

@@ -385,7 +385,7 @@ def test_models_of_onnx(name: str, tmp_path: Path) -> None:
 KERAS = """
 import json, os, warnings
 warnings.simplefilter("ignore")
-from export import vision
+from export.families import vision
 vision.declare_operators()
 import keras, numpy as np
 from keras import layers

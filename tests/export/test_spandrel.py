@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from export.__main__ import main
-from export.fourier import irfft2, rfft2
-from export.vision import declare_operators
+from export.families.fourier import irfft2, rfft2
+from export.families.vision import declare_operators
 from runtime import load
 from runtime.errors import InputError
 

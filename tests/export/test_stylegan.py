@@ -14,8 +14,8 @@ from torch.nn import functional as F
 import runtime
 from export import ExportError, export_stylegan
 from export.__main__ import main
-from export.draws import GivenNormals
-from export.stylegan import MEAN_LATENTS, StyleGAN, StyleOptions
+from export.families.stylegan import MEAN_LATENTS, StyleGAN, StyleOptions
+from export.modules.draws import GivenNormals
 from runtime.artifact.reading import read_artifact
 from runtime.errors import InputError
 from runtime.sampling.streams import Counter, Stream, normals

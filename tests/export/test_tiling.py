@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import runtime
 from export import ImageSpec, export
-from export.locality import halo_of
+from export.modules.source import TorchSource
 from export.options import ExportOptions
 from export.signatures import graph_specs
-from export.torch_source import TorchSource
+from export.tiles.locality import halo_of
 from runtime.artifact.manifest import Axis
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.tensors import GraphSpec, TensorSpec

@@ -12,7 +12,7 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from export.importers.module import load_module
-from export.weights import PICKLES, load_weights
+from export.modules.weights import PICKLES, load_weights
 from runtime.errors import ExportError
 
 State = dict[str, Tensor]

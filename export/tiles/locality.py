@@ -1,9 +1,9 @@
 """Whether a graph is local, and how far it looks: what decides if tiles give the whole image.
 
 Each tensor that extends along height and width is followed through the graph, operator by operator
-(`export.neighbourhood`). Whatever mixes positions without bound (a norm over the image, attention
-between positions, a fully connected layer), depends on the image's size, or is not known, makes the
-graph global: then tiles are approximate.
+(`export.tiles.neighbourhood`). Whatever mixes positions without bound (a norm over the image,
+attention between positions, a fully connected layer), depends on the image's size, or is not known,
+makes the graph global: then tiles are approximate.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.neighbourhood import ARGUMENTS, RULES, Along, GlobalError, Op, Shapes, Sizes
+from export.tiles.neighbourhood import ARGUMENTS, RULES, Along, GlobalError, Op, Shapes, Sizes
 from runtime.artifact.manifest import Axis
 from runtime.artifact.shapes import Structure
 from runtime.artifact.size import SIZE_AXES, parse

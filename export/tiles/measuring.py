@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.budget import MULTIPLY_ADDS, affordable_bytes
-from export.locality import halo_of
+from export.tiles.locality import halo_of
 from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
 from runtime.artifact.manifest import Manifest, Tiling
 from runtime.artifact.reading import Artifact

@@ -13,8 +13,8 @@ import torch
 from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor, ModelDescriptor
 from torch import Tensor, nn
 
-from export.fourier import RealFourierUnit
-from export.once import once, one_call
+from export.families.fourier import RealFourierUnit
+from export.families.once import once, one_call
 from runtime.errors import ExportError
 
 _SAME = 1e-3

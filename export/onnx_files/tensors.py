@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.onnx_file import Port
+from export.onnx_files.file import Port
 from runtime.artifact.tensors import Role, TensorSpec
 from runtime.sampling.posterior import LOG_VARIANCE
 

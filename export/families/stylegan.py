@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.causes import described_error
-from export.draws import GivenNormals
-from export.frozen import frozen_copy
-from export.outputs import described, outputs_of
+from export.modules.draws import GivenNormals
+from export.modules.frozen import frozen_copy
+from export.modules.outputs import described, outputs_of
 from runtime.errors import ExportError
 from runtime.requests.inputs import drawn_labels
 from runtime.sampling.streams import Counter, Stream, normals

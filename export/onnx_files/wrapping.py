@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.graphs import needed_nodes, replace_nodes
-from export.onnx_tensors import Bound
+from export.onnx_files.tensors import Bound
 from runtime.artifact.shapes import Structure, Tensor
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import GraphSpec, TensorSpec

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from export.graphs import finished
-from export.onnx_binding import Binding, Meaning
-from export.onnx_file import OnnxFile
-from export.onnx_tensors import Bound
-from export.onnx_wrapping import PREFIX, free_batch, lost_batch, wrapped
+from export.onnx_files.binding import Binding, Meaning
+from export.onnx_files.file import OnnxFile
+from export.onnx_files.tensors import Bound
+from export.onnx_files.wrapping import PREFIX, free_batch, lost_batch, wrapped
 from export.options import ExportOptions
 from export.sources import Source
 from runtime.artifact.manifest import Axis

@@ -10,11 +10,11 @@ import onnx
 import torch
 from torch import nn
 
-from export.attention import TRANSLATIONS
 from export.causes import described_error, first_cause
+from export.families.attention import TRANSLATIONS
 from export.graphs import finished
-from export.modulated import without_groups
-from export.remedies import failed, fixed_batch, groups_left
+from export.modules.modulated import without_groups
+from export.modules.remedies import failed, fixed_batch, groups_left
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
 from runtime.artifact.tensors import GraphSpec

@@ -6,8 +6,8 @@ from typing import Literal
 
 from onnx import TensorProto
 
-from export.onnx_file import OnnxFile, Port
-from export.onnx_tensors import FLOATS, INTEGERS, UINT8, Bound, Pixels
+from export.onnx_files.file import OnnxFile, Port
+from export.onnx_files.tensors import FLOATS, INTEGERS, UINT8, Bound, Pixels
 from runtime.artifact.tensors import SIGNATURES, Role
 from runtime.errors import ExportError
 

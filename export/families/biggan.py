@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.frozen import frozen_copy
+from export.modules.frozen import frozen_copy
 from runtime.errors import ExportError
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from export.causes import described_error
-from export.frozen import frozen_copy
+from export.modules.frozen import frozen_copy
+from export.modules.outputs import outputs_of, wrong_outputs
 from export.options import ExportOptions
-from export.outputs import outputs_of, wrong_outputs
 from runtime.artifact.size import evaluate
 from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.errors import ExportError
@@ -63,16 +63,16 @@ class GraphModule(nn.Module):
 
 
 def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:
-    """The (C, H, W) of the images that a translator makes of those of the options."""
-    image = options.image
-    given = [torch.zeros(1, image.channels, image.height, image.width)]
+    """The (C, H, W) of the images that a translator makes of the smallest of the options."""
+    height, width = options.smallest_image
+    given = [torch.zeros(1, options.image.channels, height, width)]
     if options.takes_mask:
-        given.append(torch.zeros(1, 1, image.height, image.width))
+        given.append(torch.zeros(1, 1, height, width))
     if options.labels is not None:
         given.append(torch.zeros(1, dtype=torch.int64))
     if options.takes_truncation:
         given.append(torch.ones(1))
-    size = tuple((name, axis.default) for name, axis in options.axes.items())
+    size = tuple((name, axis.min) for name, axis in options.axes.items())
     given += [torch.zeros(1, *evaluate(shape, size)) for shape in options.noise]
     copied = frozen_copy(module)
     shapes = [list(tensor.shape) for tensor in given]

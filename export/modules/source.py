@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.causes import described_error
-from export.convert import to_onnx
-from export.modules import GraphModule, translated_shape
+from export.modules.convert import to_onnx
+from export.modules.graph_module import GraphModule, translated_shape
+from export.modules.outputs import outputs_of, wrong_outputs
 from export.options import ExportOptions
-from export.outputs import outputs_of, wrong_outputs
 from export.sources import Source, batch_size
 from runtime.artifact.manifest import Axis
 from runtime.artifact.tensors import GraphSpec

@@ -1,0 +1,1 @@
+"""A torch module of anybody's -> one graph: copied, captured, converted."""

@@ -1,0 +1,1 @@
+"""An ONNX file of anybody's -> one graph. Nothing here needs torch."""
