@@ -114,6 +114,7 @@ def _cases(
     pairs: list[tuple[int, Size]] = [(batch, smallest) for batch in batches]
     if default != smallest:
         pairs.insert(0, (1, default))
+    cases = [_inputs(draft, networks, n, _PARITY_SEED, size) for n, size in pairs]
     for name, spec in draft.graphs.items():
         bounds = artifact.bounds[name]
         work = sum(n * bounds.cost(1, size).multiply_adds for n, size in pairs)
@@ -122,8 +123,7 @@ def _cases(
             "%s: comparing the graph with the network, about %.0f s",
             name, 2 * images * seconds[name],
         )  # fmt: skip
-        cases = [_inputs(draft, networks, n, _PARITY_SEED, size)[name] for n, size in pairs]
-        yield name, spec, cases
+        yield name, spec, [inputs[name] for inputs in cases]
 
 
 def _golden_inputs(

@@ -54,8 +54,10 @@ class OnnxSource(Source):
         return {bound.port.name: bound.row for bound in both if bound.role in roles}
 
     def translated_shape(self, options: ExportOptions) -> tuple[int, int, int]:
-        height, width, channels = self.outputs[0].image
-        return channels, height, width
+        height, width, channels = self.outputs[0].image  # those of `options.image`
+        low, wide = options.smallest_image
+        usual = options.image
+        return channels, height * low // usual.height, width * wide // usual.width
 
     def network(self, graph: str, spec: GraphSpec, options: ExportOptions) -> "OnnxNetwork":
         for tensors, bounds in ((spec.inputs, self.inputs), (spec.outputs, self.outputs)):
