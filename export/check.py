@@ -19,6 +19,7 @@ _OVERSHOOT_SHARE = 0.05
 
 # Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
 _UNDERSHOOT = 0.05
+_FLAT = 0.25
 _CHANNELS = (1, 2, 3, 4)
 
 
@@ -96,10 +97,9 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
             "(--value-range)"
         )
     least, most, middle = float(images.min()), float(images.max()), (low + high) / 2
-    # Of constant images nothing can be said; a network without a bounded last layer may go a little
-    # below black.
-    nearly = least >= middle - _UNDERSHOOT * (high - low) and most > middle + (high - low) / 4
-    if nearly or middle <= least < most:
+    # Of nearly flat images, as an untrained network gives, nothing can be said; a network without a
+    # bounded last layer may go a little below black.
+    if least >= middle - _UNDERSHOOT * (high - low) and most - least > _FLAT * (high - low):
         raise ExportError(
             f"{graph}: images: expected values in all of [{low:g}, {high:g}], found {least:g} to "
             f"{most:g} in {len(images)} images, nothing darker than mid-grey: state the range the "

@@ -65,6 +65,7 @@ def _imported(
         latent=trained.latent,
         image=trained.image,
         labels=trained.labels,
+        any_range=True,  # the recipe says which it is
         provenance=_provenance(trained.provenance, figures or {}),
         licence=trained.data_licence,
         **options,
