@@ -136,7 +136,9 @@ def _golden_inputs(
 def _inputs(
     draft: Draft, networks: Mapping[str, Network], count: int, seed: int, size: Size
 ) -> dict[str, Tensors]:
-    """Seeded inputs of every graph. An encoder beside a decoder gets the decoded images."""
+    """Seeded inputs of every graph. An encoder beside a decoder gets the decoded images; but where
+    it gives codes, the decoder gets its latents: of others it takes the nearest entries of the
+    codebook, and where two are as near, rounding would choose."""
     classes = len(draft.options.labels or ())
     counter = Counter(seed, 0, count)
     inputs: dict[str, Tensors] = {
@@ -146,7 +148,10 @@ def _inputs(
     specs = draft.graphs.items()
     decoder = next((name for name, spec in specs if spec.input("latents")), None)
     encoder = next((name for name, spec in specs if not spec.output("images")), None)
-    if decoder is not None and encoder is not None:
+    if decoder is not None and encoder is not None and draft.graphs[encoder].output("codes"):
+        latents = networks[encoder].outputs(inputs[encoder])["latents"]
+        inputs[decoder] = {**inputs[decoder], "latents": latents}
+    elif decoder is not None and encoder is not None:
         images = networks[decoder].outputs(inputs[decoder])["images"]
         inputs[encoder] = {**inputs[encoder], "images": images}
     return inputs

@@ -61,7 +61,8 @@ def _exported(row: str, root: Path) -> tuple[Path, Path]:
     found = list(folder.glob("artifacts/*/1"))
     if not found:
         folder.mkdir(parents=True, exist_ok=True)
-        arguments = json.loads(_checked("-m", "benchmarks.networks.write", row, str(folder)))
+        said = _checked("-m", "benchmarks.networks.write", row, str(folder))
+        arguments = json.loads(said)["export"]
         _checked("-m", "export", *arguments, "--out", str(folder / "artifacts"))
         found = list(folder.glob("artifacts/*/1"))
     return folder, found[0]

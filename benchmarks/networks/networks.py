@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks.rows import found
 from benchmarks.report import environment, markdown, table
 from benchmarks.speed.performance import Recorded
 from benchmarks.speed.publishing import RECORDS as SPEED_RECORDS
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--record", action="store_true", help="keep the figures")
     parser.add_argument("--page", action="store_true", help="write docs/networks.md of the records")
     options = parser.parse_args(arguments)
-    rows = [n for n in found() if not options.rows or n.startswith(tuple(options.rows))]
+    rows = [n for n in _names() if not options.rows or n.startswith(tuple(options.rows))]
     if options.list:
         print("\n".join(rows))
         return
@@ -67,7 +67,9 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
         written = run_python("-m", "benchmarks.networks.write", name, str(folder))
         if written["status"]:
             return {"error": written["said"]}
-        arguments = json.loads(written["output"])
+        row = json.loads(written["output"])
+        arguments = row["export"]
+        shutil.rmtree(folder / "artifacts", ignore_errors=True)
         exported = run_python("-m", "export", *arguments, "--out", str(folder / "artifacts"))
         figures: dict[str, Any] = {
             "command": _command(arguments, folder),
@@ -76,10 +78,17 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
         if exported["status"]:
             return figures | {"error": exported["said"]}
         (artifact,) = (folder / "artifacts").glob("*/1")
-        tried = run_python("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
+        trial = ("-m", "benchmarks.networks.trial", name, str(folder), str(artifact))
+        tried = run_python(*trial, json.dumps(row["sizes"]))
         if tried["status"]:
             return figures | {"error": tried["said"]}
         return figures | {"trial": json.loads(tried["output"].splitlines()[-1])}
+
+
+def _names() -> list[str]:
+    # In a process of their own: this one must stay small, for its memory counts as that of those
+    # that it starts, until they are there.
+    return json.loads(run_python("-m", "benchmarks.networks.write")["output"])
 
 
 def run_python(*arguments: str) -> dict[str, Any]:
@@ -145,10 +154,15 @@ def _gb(count: int) -> str:
 
 def page() -> str:
     """docs/networks.md: the template with the records' table and commands."""
-    records = {name: RECORDS / f"{stem(name)}.json" for name in found()}
+    records = {name: RECORDS / f"{stem(name)}.json" for name in _names()}
     read = {name: json.loads(path.read_text()) for name, path in records.items() if path.is_file()}
     rows = markdown(_HEADER, (cells(name, record) for name, record in read.items()))
-    commands = "\n".join(f"# {name}\n{record['command']}" for name, record in read.items())
+    commands = "\n".join(
+        f"# {name}\n{record['command']}" for name, record in read.items() if "command" in record
+    )
+    places = {json.dumps([r["environment"][k] for k in ("cpu", "cores")]) for r in read.values()}
+    if len(places) != 1:
+        raise ValueError(f"expected records of one machine, found {sorted(places)}: measure again")
     where = next(iter(read.values()))["environment"]
     versions = where["versions"]
     speed = SPEED_RECORDS / "diffusion.json"

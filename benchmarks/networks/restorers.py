@@ -5,11 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats
+from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats, levels
 from export.families.vision import declare_operators
 
 _SWIN = {
@@ -59,8 +58,7 @@ def _read(folder: Path, wrap: Wrap) -> Reference:
     @torch.inference_mode()
     def run(graph: str, inputs: Arrays) -> Arrays:
         given = [torch.from_numpy(floats(array, 0, 1)) for array in inputs.values()]
-        made = call(*given).clamp(0, 1).numpy().transpose(0, 2, 3, 1)
-        return {"translated": np.rint(made * 255).astype(np.uint8)}
+        return {"translated": levels(call(*given).numpy(), 0, 1)}
 
     return run
 

@@ -1,9 +1,9 @@
 """A row's artifact in a process of its own: loaded, timed, and compared with the reference."""
 
 import json
-import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 
 import runtime
 from benchmarks.networks.row import Arrays, Reference, plain
-from benchmarks.networks.rows import found
 from runtime.artifact.golden import differences
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.size import Size
@@ -27,27 +26,33 @@ _SECONDS = 3.0
 
 def peak() -> int:
     """Bytes of resident memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    # Not getrusage: that counts the process that started this one, until it was replaced.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) << 10
 
 
-def tried(name: str, folder: Path, artifact: Path) -> dict[str, Any]:
-    """The figures of one row: seconds of the load, bytes at the peak, images a second and the
+def tried(
+    name: str, folder: Path, artifact: Path, sizes: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """The figures of one row at its sizes: seconds of the load, bytes at the peak, images a second and the
     largest difference by graph and size."""
-    row = found()[name]
     read = read_artifact(artifact)
     began = time.monotonic()
     with runtime.load(read, precision="fp32") as model:
         loaded = time.monotonic() - began
-        sizes = [read.manifest.default_size, *(size_of(read.manifest, size) for size in row.sizes)]
+        others = [size_of(read.manifest, size) for size in sizes]
         speeds: dict[str, float] = {}
         made: list[tuple[str, Size, Arrays, Arrays]] = []
         for graph in read.manifest.graphs:
-            for size in dict.fromkeys(sizes):
+            for size in dict.fromkeys((read.manifest.default_size, *others)):
                 inputs = examples_of(read, Counter(_SEED, 0, 1), size, graph=graph)
                 outputs, seconds = _timed(model, graph, inputs, size)
                 speeds[f"{graph} {_text(size)}"] = 1 / seconds
                 made.append((graph, size, inputs, outputs))
         held = peak()
+    from benchmarks.networks.rows import found  # imports torch, which no server needs
+
+    row = found()[name]
     return {
         "engine": model.engine,
         "loads in": loaded,
@@ -105,4 +110,8 @@ def _text(size: Size) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(tried(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))))
+    print(
+        json.dumps(
+            tried(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
+        )
+    )
