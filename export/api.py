@@ -32,7 +32,7 @@ def export(
       graph clamped to [-30, 20]; where
       `encode_takes_noise`, such images and noise float32 [B, *latent] from N(0, I) to (latents
       [B, *latent], log_density [B]), draws from the posterior with log q(z|x) in nats;
-      What else an encoder may give, `encode_gives` says: latents alone, or latents and codes;
+      with `encode_gives` to latents alone, or to latents and codes;
     - `translate` maps images of `image` to images, whose size may be another; with `takes_mask`
       also a mask float [B, 1, H, W] in [0, 1].
 

@@ -216,7 +216,8 @@ def add_network(parser: argparse.ArgumentParser, *, image_known: bool) -> None:
     )
     add("--any-range", action="store_true", help="do not look whether images are in --value-range")
     add("--labels", type=names, help="class names by index: cat,dog")
-    add("--prior", choices=("standard_normal", "none"), default="standard_normal")
+    priors = ("standard_normal", "truncated_normal", "none")
+    add("--prior", choices=priors, default=priors[0], help="what latents are drawn from")
     add("--batches", type=sizes, default=(1, 4, 16, 64), help="1,4,16,64")
     add("--licence", default="not stated")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from export.budget import affordable
+from export.budget import affordable, affordable_bytes
 from runtime.artifact.golden import (
     FLOAT_TOLERANCE,
     MAX_LEVELS,
@@ -98,9 +98,11 @@ def sample_sheet(artifact: Artifact, backend: Backend) -> bytes | None:
     inputs = examples_of(artifact, Counter(_SHEET_SEED, 0, count))
     if labels is not None and 0 < classes <= columns:
         inputs[labels.name] = np.arange(count, dtype=np.int64) % classes
+    fitting = artifact.bounds[main].rows(affordable_bytes(), manifest.default_size)
+    step = max(1, min(manifest.max_batch, fitting))
     parts = [
-        backend.run(main, {name: a[i : i + manifest.max_batch] for name, a in inputs.items()})
-        for i in range(0, count, manifest.max_batch)
+        backend.run(main, {name: a[i : i + step] for name, a in inputs.items()})
+        for i in range(0, count, step)
     ]
     images = np.concatenate([part[spec.outputs[0].name] for part in parts])
     return encode_image(contact_sheet(images, min(columns, count)))

@@ -129,7 +129,8 @@ def _cases(
 def _golden_inputs(
     draft: Draft, networks: Mapping[str, Network], artifact: Artifact, size: Size
 ) -> dict[str, Tensors]:
-    fewest = min(affordable(each, _GOLDEN_IMAGES, size) for each in artifact.bounds.values())
+    wanted = min(_GOLDEN_IMAGES, artifact.manifest.max_batch)
+    fewest = min(affordable(each, wanted, size) for each in artifact.bounds.values())
     return _inputs(draft, networks, fewest, _GOLDEN_SEED, size)
 
 

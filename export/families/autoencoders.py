@@ -17,7 +17,7 @@ from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from export.families.attention import attention
+from export.modules.attention import attention
 from runtime.artifact.tensors import Role
 from runtime.errors import ExportError
 

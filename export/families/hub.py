@@ -43,6 +43,11 @@ def model_folder(path: str, subfolder: str | None, known: Iterable[str]) -> Mode
     if not is_local:
         root = _downloaded(path, subfolder)
     folder = root / subfolder if subfolder else root
+    if folder.is_file():
+        raise ExportError(
+            f"{folder}: expected a folder with {_CONFIG} and safetensors, found a file: write the "
+            'folder with diffusers.AutoencoderKL.from_single_file(FILE).save_pretrained("FOLDER")'
+        )
     if not folder.is_dir():
         raise ExportError(f"{folder}: expected a folder with {_CONFIG} and safetensors, found none")
     config = _config(folder, tuple(known))

@@ -4,6 +4,7 @@ Shapes: B batch, w the length of a style; styles are [B, w], or [B, layers, w] w
 the synthesis network takes its own.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from export.modules.outputs import described, outputs_of
 from runtime.errors import ExportError
 from runtime.requests.inputs import drawn_labels
 from runtime.sampling.streams import Counter, Stream, normals
+
+logger = logging.getLogger(__name__)
 
 MEAN_LATENTS, MEAN_SEED = 10_000, 0
 """The mean style is that of so many latents of this seed."""
@@ -124,6 +127,7 @@ class StyleGAN(nn.Module):
 
     @torch.inference_mode()
     def _mean(self, latent: tuple[int, ...]) -> Tensor:
+        logger.info("mapping: the mean style of %d latents", MEAN_LATENTS)
         counter, total = Counter(MEAN_SEED, 0, MEAN_LATENTS), 0.0
         for start in range(0, MEAN_LATENTS, _BATCH):
             part = counter.slice(start, start + _BATCH)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.arguments import SizeRange, free_axis, size
 from export.importers.module import checksum
-from export.modules.weights import _tensors as read_tensors  # pyright: ignore[reportPrivateUsage]
+from export.modules.weights import read_tensors
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
@@ -25,7 +25,10 @@ from runtime.machine import installed_version
 if TYPE_CHECKING:
     from spandrel import Architecture, ModelDescriptor
 
-_PREFIXES = ("params_ema.", "params-ema.", "params.", "model_state_dict.", "state_dict.", "model.")
+_PREFIXES = (
+    *("params_ema.", "params-ema.", "params.", "model_state_dict.", "state_dict.", "model."),
+    "net.",
+)
 """Names under which trainings keep a network's weights, the average of them first."""
 
 logger = logging.getLogger(__name__)

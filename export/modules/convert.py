@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from export.causes import described_error, first_cause
-from export.families.attention import TRANSLATIONS
 from export.graphs import finished
+from export.modules.attention import TRANSLATIONS
 from export.modules.modulated import without_groups
 from export.modules.remedies import failed, fixed_batch, groups_left
 from runtime.artifact.manifest import Axis

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 5
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 """Of `torch.save`; anything else is taken for safetensors."""
+_AVERAGE = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
+"""In the prefix of weights that are an average over the training."""
 _SAVING = 'safetensors.torch.save_file(state, "weights.safetensors")'
 
 
@@ -39,7 +42,7 @@ def load_weights(
     """
     from torch.nn.parameter import is_lazy
 
-    tensors = _tensors(file)
+    tensors = read_tensors(file)
     state = module.state_dict()
     fitting, said = _fitting({renamed(n): tensor for n, tensor in tensors.items()}, state)
     missing, unexpected = _missing(fitting, state), sorted(fitting.keys() - state.keys())
@@ -50,8 +53,9 @@ def load_weights(
     ]
     if differing or missing or unexpected:
         raise ExportError(
-            f"{file}: the weights do not fit {target}: missing {missing}, "
-            f"unexpected {unexpected}, of other shapes {differing}: check the class and --params"
+            f"{file}: the weights do not fit {target}: missing {_some(missing)}, "
+            f"unexpected {_some(unexpected)}, of other shapes {_some(differing)}: check the class, "
+            "and the parameters that it is built with"
         )
     try:  # a module on the meta device has no memory to copy into
         assign = any(tensor.is_meta for tensor in state.values())
@@ -64,7 +68,7 @@ def load_weights(
         logger.info("%s: %s", file, said)
 
 
-def _tensors(file: Path) -> "dict[str, Tensor]":
+def read_tensors(file: Path) -> "dict[str, Tensor]":
     """The tensors of a file; those of nested dictionaries under names with dots."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -108,6 +112,11 @@ def _unpickled(file: Path) -> "dict[str, Tensor]":
     return tensors
 
 
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return f"{len(names)} ({shown})" if names else "none"
+
+
 def _flat(name: str, value: Any) -> "Iterator[tuple[str, Tensor]]":
     from torch import Tensor
 
@@ -136,7 +145,7 @@ def _fitting(
     fitting = [prefix for prefix, renamed in found.items() if _fits(renamed, state)]
     # A file of the average of the weights and the weights themselves: the average is what its
     # maker samples from.
-    averages = [prefix for prefix in fitting if "ema" in prefix.lower()]
+    averages = [prefix for prefix in fitting if _AVERAGE.search(prefix)]
     chosen = averages if len(fitting) > 1 else fitting
     if len(chosen) != 1:
         return given, ""

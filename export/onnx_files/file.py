@@ -277,4 +277,7 @@ def _remedy(domain: str, operator: str) -> str:
         )
     if operator.startswith(("Sequence", "Optional", "Split", "Concat")):
         return "no sequences or optionals: write the file with tensors alone"
-    return "write the file with those of runtime/artifact/graph.py, whose sizes follow from sizes"
+    return (
+        "write the file with operators whose results have sizes that are known beforehand "
+        "(runtime/artifact/graph.py lists them)"
+    )

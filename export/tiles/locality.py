@@ -65,7 +65,7 @@ class _Tracer:
             if tensor.name not in self.spatial:
                 raise GlobalError
             for found, own in zip(self.spatial[tensor.name], _cells(tensor), strict=True):
-                if found.step != own.step:
+                if found.step != own.step or found.dim != own.dim:
                     raise GlobalError
                 beyond = found.reach + abs(found.centre - own.centre) - own.reach
                 most = max(most, beyond, found.border)

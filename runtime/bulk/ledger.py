@@ -50,7 +50,8 @@ class Ledger:
                         end += len(line)
             for name, length in ((LEDGER, end), (SKIPPED, self._skipped_end)):
                 with (out / name).open("ab"):
-                    os.truncate(out / name, length)
+                    # Never longer: a file that was cut or taken away would be filled up.
+                    os.truncate(out / name, min(length, (out / name).stat().st_size))
 
     def add(
         self,

@@ -74,7 +74,8 @@ def encode_shards(args: argparse.Namespace) -> None:
         seed = None if args.seed is None else check_seed("seed", args.seed)
         encoder = Encoder(model, args.dtype or "float32", args.labels, seed, args.tile)
         specs = sizes(model, args.size, args.buckets, tiled=args.tile is not None)
-        encoder.chunk_size(next(iter(specs.values())))  # labels or a seed that are wrong, say
+        for spec in specs.values():  # a size that does not fit, labels or a seed that are wrong
+            encoder.chunk_size(spec)
         # Nothing to resume is no error: a scheduler starts the same command again and again.
         begin_folder(out, _request(args, model, specs), resume=(out / LEDGER).exists())
         bulk = Bulk(

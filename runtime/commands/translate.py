@@ -98,6 +98,8 @@ class _Folder:
         if args.mask is not None:
             self.mask = open_image(args.mask, max_pixels=args.max_pixels)
         self.names: Counter[str] = Counter()
+        self.number = 0
+        """Of the picture, counted from 1."""
         self.found = 0
         self.path = args.out.path
 
@@ -129,6 +131,7 @@ class _Folder:
         """Choose the file for a picture's result; false where it is there already."""
         own = PurePosixPath(*(part for part in PurePosixPath(name).parts if part != ".."))
         self.names[str(own)] += 1
+        self.number += 1
         if self.names[str(own)] > 1:  # a.jpg and a.png
             own = own.with_name(f"{own.name}_{self.names[str(own)]}")
         self.path = self.args.out.path / f"{own}{self.suffix}"
@@ -136,7 +139,7 @@ class _Folder:
         return not (self.args.resume and self.path.exists())
 
     def _submitted(self, picture: Image.Image, name: str) -> tuple[Path, "Future[UInt8Array]", int]:
-        args, model, number = self.args, self.model, sum(self.names.values()) - 1
+        args, model, number = self.args, self.model, self.number - 1
         size = upright_size(picture)
         spec = picture_spec(model.manifest, "translate", args.size, size, args.tile)
         mask = None

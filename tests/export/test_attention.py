@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import runtime
 from export import ImageSpec, export
-from export.families.attention import attention
+from export.modules.attention import attention
 from runtime.artifact.manifest import Axis
 from runtime.artifact.reading import read_artifact
 
