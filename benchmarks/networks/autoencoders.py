@@ -1,8 +1,10 @@
 """Rows: autoencoders of latent diffusion, by diffusers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -62,6 +64,8 @@ def _widen(model: Any) -> None:
     """New networks give nearly flat grey: their images should be of all levels."""
     last = [layer for layer in model.decoder.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
     last.weight.data *= 8
+    if hasattr(model, "quantize"):  # its entries are all but 0, and rounding would be seen
+        torch.nn.init.normal_(model.quantize.embedding.weight)
 
 
 def _reference(name: str) -> Callable[[Path, Wrap], Reference]:
@@ -94,7 +98,10 @@ def _encoded(model: Any, made: Any, factor: float, shift: float) -> Arrays:
             "log_variance": (normal.logvar + 2 * torch.tensor(abs(factor)).log()).numpy(),
         }
     if hasattr(made, "latents") and hasattr(model, "quantize"):
-        entries, _, (_, _, codes) = model.quantize(made.latents)
+        # By products, its default for many entries, `cdist` finds some that are not the nearest.
+        exact = partial(torch.cdist, compute_mode="donot_use_mm_for_euclid_dist")
+        with mock.patch("torch.cdist", exact):
+            entries, _, (_, _, codes) = model.quantize(made.latents)
         shape = (len(entries), *entries.shape[2:])
         latents = ((entries - shift) * factor).numpy()
         return {"latents": latents, "codes": codes.reshape(shape).numpy()}

@@ -40,7 +40,8 @@ class BigGAN(nn.Module):
                 f"{type(network).__name__}: expected a BigGAN with `embeddings` (a linear layer), "
                 "`generator` and batch norms with `running_means` and `running_vars`, as in "
                 "pytorch_pretrained_biggan: for another layout write a module of latents, labels "
-                "and a truncation (python -m export module --takes-truncation --prior truncated_normal)"
+                "and a truncation (python -m export module --takes-truncation "
+                "--prior truncated_normal)"
             )
         self.generator = generator
         self.classes = nn.Parameter(embeddings.weight.T.contiguous(), requires_grad=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5
+_SHOWN = 20
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 """Of `torch.save`; anything else is taken for safetensors."""
 _AVERAGE = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
@@ -113,8 +113,8 @@ def _unpickled(file: Path) -> "dict[str, Tensor]":
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"{len(names)} ({shown})" if names else "none"
+    more = len(names) - _SHOWN
+    return f"{list(names[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _flat(name: str, value: Any) -> "Iterator[tuple[str, Tensor]]":
