@@ -61,6 +61,7 @@ def _row(name: str, build: Callable[[], Any]) -> Row:
         for layer in model.layers:
             if hasattr(layer, "kernel"):  # images of all levels
                 layer.kernel.assign(layer.kernel * 1.6)
+        model(np.zeros((1, *model.input_shape[1:]), np.float32))  # or it cannot be exported
         model.save_weights(folder / "model.weights.h5")
         model.export(str(folder / "model.onnx"), format="onnx")
         return ("onnx", str(folder / "model.onnx"), "--value-range", "0", "1", "--name", "network")
