@@ -62,7 +62,7 @@ def _exported(row: str, root: Path) -> tuple[Path, Path]:
     if not found:
         folder.mkdir(parents=True, exist_ok=True)
         said = _checked("-m", "benchmarks.networks.write", row, str(folder))
-        arguments = json.loads(said)["export"]
+        arguments = json.loads(said.splitlines()[-1])["export"]
         _checked("-m", "export", *arguments, "--out", str(folder / "artifacts"))
         found = list(folder.glob("artifacts/*/1"))
     return folder, found[0]

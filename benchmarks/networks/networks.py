@@ -67,7 +67,7 @@ def measured(name: str, keep: Path | None = None) -> dict[str, Any]:
         written = run_python("-m", "benchmarks.networks.write", name, str(folder))
         if written["status"]:
             return {"error": written["said"]}
-        row = json.loads(written["output"])
+        row = json.loads(written["output"].splitlines()[-1])  # Keras prints before it
         arguments = row["export"]
         shutil.rmtree(folder / "artifacts", ignore_errors=True)
         exported = run_python("-m", "export", *arguments, "--out", str(folder / "artifacts"))
