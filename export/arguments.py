@@ -77,6 +77,22 @@ def size(text: str) -> tuple[int, int] | SizeRange:
     return int(match[1]), int(match[2])
 
 
+def chosen_sizes(
+    wanted: Sequence[tuple[int, int] | SizeRange],
+) -> tuple[SizeRange | None, tuple[int, int] | None]:
+    """The range and the default among what `size` read, at most one of each."""
+    ranges = [each for each in wanted if isinstance(each, SizeRange)]
+    defaults = [each for each in wanted if not isinstance(each, SizeRange)]
+    if len(ranges) > 1 or len(defaults) > 1:
+        raise ExportError("--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX")
+    return (ranges or [None])[0], (defaults or [None])[0]
+
+
+def artifact_name(text: str) -> str:
+    """The name of a model or a file as that of an artifact."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def free_axis(what: str, allowed: SizeRange, default: int, step: int = 1) -> Axis:
     """An axis within a range, in multiples of `step` too; ExportError, naming `what`, where its
     ends or its default are none."""
@@ -188,6 +204,17 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--neighbours", type=png, help="PNG of `python -m benchmarks quality --out`, to show"
+    )
+
+
+def add_value_range(parser: argparse.ArgumentParser, whose: str) -> None:
+    parser.add_argument(
+        "--value-range",
+        type=float,
+        nargs=2,
+        default=(-1.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help=f"{whose} floats that mean black and white (default: -1 1)",
     )
 
 

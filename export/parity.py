@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.sources import Network, batch_size
-from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS, differences
+from runtime.artifact.golden import allowed_difference, differences
 from runtime.artifact.manifest import Parity
 from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Backend, Tensors
@@ -49,7 +49,7 @@ def measure(
         images_std=float(np.concatenate(pixels).std()) if pixels else None,
         compared_with=network.compared_with,
     )
-    if not maximum <= _allowed(spec):  # NaN fails too
+    if not maximum <= allowed_difference(spec):  # NaN fails too
         raise ExportError(
             f"{spec.file}: the graph does not reproduce {parity.reference}: expected a difference "
             f"of at most {_stated(spec)}, found {maximum:g} (mean {mean:g}) at batches "
@@ -68,7 +68,7 @@ def _check_rows(
         whole = {name: array[row : row + 1] for name, array in outputs.items()}
         for name, found in _differences(spec, alone, whole).items():
             difference = float(found.max())
-            if not difference <= _allowed(spec):
+            if not difference <= allowed_difference(spec):
                 raise ExportError(
                     f"{spec.file}: row {row} of {size} comes out differently alone: expected "
                     f"{name} within {_stated(spec)}, found {difference:g}: the network lets "
@@ -90,9 +90,5 @@ def _differences(
     return differences(spec, found, expected)
 
 
-def _allowed(spec: GraphSpec) -> float:
-    return MAX_LEVELS if spec.gives_pixels else FLOAT_TOLERANCE
-
-
 def _stated(spec: GraphSpec) -> str:
-    return f"{_allowed(spec):g}" + (" grey level" if spec.gives_pixels else "")
+    return f"{allowed_difference(spec):g}" + (" grey level" if spec.gives_pixels else "")

@@ -11,7 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from export.arguments import SizeRange, free_axis, image, size
+from export.arguments import (
+    SizeRange,
+    artifact_name,
+    chosen_sizes,
+    free_axis,
+    image,
+    size,
+)
 from export.causes import described_error
 from export.families.hub import ModelFolder, model_folder
 from export.importers.module import checksum
@@ -73,7 +80,7 @@ def load(args: argparse.Namespace) -> Imported:
         prior="none",
         image=image((axes["height"].default, axes["width"].default, _channels(model)), (-1.0, 1.0)),
         any_range=True,  # that of all of them, whatever a random latent gives
-        name=args.name or _name(folder.model),
+        name=args.name or artifact_name(folder.model.rpartition("/")[2]),
         out=args.out,
         version=args.version,
         precisions=args.precisions,
@@ -117,14 +124,11 @@ def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -
     from export.families.autoencoders import downscaling
 
     step = downscaling(model)
-    ranges = [each for each in wanted if isinstance(each, SizeRange)]
-    defaults = [each for each in wanted if not isinstance(each, SizeRange)]
-    if len(ranges) > 1 or len(defaults) > 1:
-        raise ExportError("--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX")
-    allowed = ranges[0] if ranges else SizeRange(_MIN_LATENT * step, _MAX)
+    given, default = chosen_sizes(wanted)
+    allowed = given or SizeRange(_MIN_LATENT * step, _MAX)
     axes: dict[str, Axis] = {}
-    for name, length in zip(("height", "width"), (defaults or [_DEFAULT])[0], strict=True):
-        if not defaults:  # the nearest in the range
+    for name, length in zip(("height", "width"), default or _DEFAULT, strict=True):
+        if default is None:  # the nearest in the range
             steps = math.lcm(step, allowed.step)
             length = max(allowed.min, min(allowed.max, length // steps * steps))
         axes[name] = free_axis(f"--size: {name}", allowed, length, step)
@@ -136,11 +140,6 @@ def _dim(axis: str, model: "Autoencoder") -> Dim:
 
     step = downscaling(model)
     return axis if step == 1 else f"{axis} / {step}"
-
-
-def _name(model: str) -> str:
-    """The model's id as the name of an artifact."""
-    return re.sub(r"[^a-z0-9]+", "-", model.rpartition("/")[2].lower()).strip("-")
 
 
 def _provenance(folder: ModelFolder, scale: Mapping[str, Any]) -> Provenance:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import add_network, axes, dims, image, json_object, names
+from export.arguments import add_network, add_value_range, axes, dims, image, json_object, names
 from export.causes import described_error
 from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
@@ -47,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", type=Path, help="safetensors file, or one of torch.save (.pth)"
     )
     parser.add_argument("--params", type=json_object, default={}, help="its arguments, as JSON")
-    parser.add_argument(
-        "--value-range",
-        type=float,
-        nargs=2,
-        default=(-1.0, 1.0),
-        metavar=("LOW", "HIGH"),
-        help="the module's floats that mean black and white (default: -1 1)",
-    )
+    add_value_range(parser, "the module's")
     parser.add_argument(
         "--encoder",
         help="package.module:Class, images -> mean, log_variance; "

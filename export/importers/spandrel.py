@@ -7,13 +7,18 @@ chaiNNer load them with. Height and width are free.
 import argparse
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import SizeRange, free_axis, size
+from export.arguments import (
+    SizeRange,
+    artifact_name,
+    chosen_sizes,
+    free_axis,
+    size,
+)
 from export.importers.module import checksum
 from export.modules.weights import read_tensors
 from export.options import ExportOptions, Imported
@@ -79,7 +84,7 @@ def load(args: argparse.Namespace) -> Imported:
         takes_mask=module.is_masked,
         batches=_BATCHES,
         prior="none",
-        name=args.name or _name(args.file),
+        name=args.name or artifact_name(args.file.stem),
         out=args.out,
         version=args.version,
         precisions=args.precisions,
@@ -149,15 +154,12 @@ def _axes(
 ) -> dict[str, Axis]:
     """Height and width: each from a smallest to a largest length; one length where both are."""
     needs, step = descriptor.size_requirements, _step(descriptor)
-    ranges = [each for each in wanted if isinstance(each, SizeRange)]
-    defaults = [each for each in wanted if not isinstance(each, SizeRange)]
-    if len(ranges) > 1 or len(defaults) > 1:
-        raise ExportError("--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX")
+    given, default = chosen_sizes(wanted)
     one_size = needs.square or descriptor.architecture.id in _ONE_SIZE
     # Of a single unit, torch takes the count for a constant.
     units = 1 if one_size or step == 1 else 2
     low = _rounded(max(needs.minimum, _SMALLEST, units * step), step)
-    allowed = ranges[0] if ranges else SizeRange(low, _LARGEST // step * step)
+    allowed = given or SizeRange(low, _LARGEST // step * step)
     if one_size and allowed.min < allowed.max:
         raise ExportError(
             f"--size: expected one size, as {descriptor.architecture.id} takes no other than it is "
@@ -170,7 +172,7 @@ def _axes(
         )
     side = _DEFAULT_SIDE if descriptor.scale == 1 else _DEFAULT_ENLARGED_SIDE
     usual = max(allowed.min, min(allowed.max, _rounded(side, math.lcm(step, allowed.step))))
-    lengths = zip(("height", "width"), (defaults or [(usual, usual)])[0], strict=True)
+    lengths = zip(("height", "width"), default or (usual, usual), strict=True)
     return {n: free_axis(f"--size: {n}", allowed, length, step) for n, length in lengths}
 
 
@@ -218,7 +220,3 @@ def _provenance(descriptor: "ModelDescriptor", file: Path) -> Provenance:
     versions = {"spandrel": installed_version("spandrel") or "unknown"}
     source = f"spandrel {descriptor.architecture.name}"
     return Provenance(source=source, details=details, versions=versions)
-
-
-def _name(file: Path) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")

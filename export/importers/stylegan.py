@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.api import export_imported
-from export.arguments import dims, image, json_object, names, shape, sizes
+from export.arguments import add_value_range, dims, image, json_object, names, shape, sizes
 from export.importers.module import checksum, load_module
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
@@ -60,14 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a noise tensor that the synthesis network takes behind the styles; what it draws "
         "itself is found",
     )
-    parser.add_argument(
-        "--value-range",
-        type=float,
-        nargs=2,
-        default=(-1.0, 1.0),
-        metavar=("LOW", "HIGH"),
-        help="the floats that mean black and white (default: -1 1)",
-    )
+    add_value_range(parser, "the")
     parser.add_argument(
         "--any-range", action="store_true", help="do not look whether images are in this range"
     )

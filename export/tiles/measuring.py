@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from export.budget import MULTIPLY_ADDS, affordable_bytes
 from export.tiles.locality import halo_of
-from runtime.artifact.golden import FLOAT_TOLERANCE, MAX_LEVELS
+from runtime.artifact.golden import allowed_difference
 from runtime.artifact.manifest import Manifest, Tiling
 from runtime.artifact.reading import Artifact
 from runtime.artifact.size import SIZE_AXES, Size
@@ -79,7 +79,7 @@ def _measured(artifact: Artifact, backend: Backend, graph: str, tiling: Tiling) 
     parts = [backend.run(graph, arrays(job.rows(i, i + 1))) for i in range(job.count)]
     joined = job.finish({name: np.concatenate([p[name] for p in parts]) for name in whole}, 0)
     differences = _differences(manifest.graphs[graph].spec(), joined, whole)
-    largest, allowed = float(differences.max()), _allowed(manifest.graphs[graph].spec())
+    largest, allowed = float(differences.max()), allowed_difference(manifest.graphs[graph].spec())
     cut = not tiles_of(manifest, graph, size, tile).blended
     if tiling.exact and cut and largest > allowed:
         logger.warning("%s: local by its graph, but tiles differ by %g", graph, largest)
@@ -121,7 +121,3 @@ def _differences(spec: GraphSpec, found: Tensors, expected: Tensors) -> NDArray[
     return np.concatenate(
         [np.abs(found[name].astype(np.float64) - expected[name]).ravel() for name in values]
     )
-
-
-def _allowed(spec: GraphSpec) -> float:
-    return MAX_LEVELS if spec.gives_pixels else FLOAT_TOLERANCE

@@ -54,6 +54,11 @@ def within_tolerance(
     return mean_levels <= REDUCED_MEAN_LEVELS and max_levels <= largest
 
 
+def allowed_difference(spec: Signature) -> float:
+    """By which an fp32 graph's outputs may differ: in grey levels where all are images."""
+    return MAX_LEVELS if spec.gives_pixels else FLOAT_TOLERANCE
+
+
 def largest_difference(precision: Precision) -> int:
     """Grey levels by which one image may differ at most."""
     return MAX_LEVELS if precision == "fp32" else REDUCED_MAX_LEVELS
