@@ -3,8 +3,8 @@ VARIANT ROW FOLDER ARTIFACT HEIGHTxWIDTH ...` prints images a second and bytes a
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import runtime
 from benchmarks.networks.row import Arrays, plain
 from benchmarks.networks.rows import found
 from benchmarks.networks.trial import peak, run, size_of
+from benchmarks.speed.timing import rate
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.artifact.size import Size
 from runtime.machine import cores
@@ -69,6 +70,11 @@ VARIANTS: Mapping[str, Callable[[str, Path, Artifact], Call]] = {
 """As they come, on all cores, in fp32."""
 
 
+def _one(call: Call, graph: str, inputs: Arrays, size: Size) -> int:
+    call(graph, inputs, size)
+    return 1
+
+
 def compete(variant: str, row: str, folder: Path, path: Path, sizes: list[tuple[int, int]]) -> None:
     """Print the figures as JSON."""
     artifact = read_artifact(path)
@@ -79,12 +85,8 @@ def compete(variant: str, row: str, folder: Path, path: Path, sizes: list[tuple[
             chosen = size_of(artifact.manifest, size)
             inputs = examples_of(artifact, Counter(7, 0, 1), chosen, graph=graph)
             call(graph, inputs, chosen)  # the first is not like the others
-            began, runs = time.perf_counter(), 0
-            while not runs or time.perf_counter() - began < _SECONDS:
-                call(graph, inputs, chosen)
-                runs += 1
-            key = f"{graph} {size[0]}x{size[1]}"
-            speeds[key] = runs / (time.perf_counter() - began)
+            one = partial(_one, call, graph, inputs, chosen)
+            speeds[f"{graph} {size[0]}x{size[1]}"] = rate(one, _SECONDS)
     print(json.dumps({"speeds": speeds, "bytes": peak()}))
 
 

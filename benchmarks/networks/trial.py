@@ -11,6 +11,7 @@ import numpy as np
 
 import runtime
 from benchmarks.networks.row import Arrays, Reference, plain
+from benchmarks.speed.timing import rate
 from runtime.artifact.golden import differences
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.size import Size
@@ -50,8 +51,8 @@ def tried(
                 inputs = examples_of(read, Counter(_SEED, 0, 1), size, graph=graph)
                 if graph == "decode" and size in latents:
                     inputs["latents"] = latents[size]
-                outputs, seconds = _timed(model, graph, inputs, size)
-                speeds[f"{graph} {_text(size)}"] = 1 / seconds
+                outputs, speed = _timed(model, graph, inputs, size)
+                speeds[f"{graph} {_text(size)}"] = speed
                 made.append((graph, size, inputs, outputs))
                 if "codes" in outputs:
                     latents[size] = outputs["latents"]
@@ -70,11 +71,9 @@ def tried(
 
 def _timed(model: runtime.Model, graph: str, inputs: Arrays, size: Size) -> tuple[Arrays, float]:
     outputs = run(model, graph, inputs, size)
-    began, runs = time.perf_counter(), 0
-    while not runs or time.perf_counter() - began < _SECONDS:
-        run(model, graph, inputs, size)
-        runs += 1
-    return outputs, (time.perf_counter() - began) / runs
+    return outputs, rate(
+        lambda: len(next(iter(run(model, graph, inputs, size).values()))), _SECONDS
+    )
 
 
 def run(model: runtime.Model, graph: str, inputs: Arrays, size: Size) -> Arrays:
