@@ -27,6 +27,19 @@ WAIT = 20.0
 Ask = Callable[..., httpx.Response]
 
 
+@contextmanager
+def loaded(folder: Path) -> Iterator[Models]:
+    """The models of a folder in fp32 by the reference engine, loaded without trials."""
+    models = Models(
+        Settings(artifacts=folder, backend="onnxruntime", precision="fp32", load_seconds=0)
+    )
+    models.load()
+    try:
+        yield models
+    finally:
+        models.close()
+
+
 async def ask_async(
     models: Models,
     method: str,

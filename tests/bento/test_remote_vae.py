@@ -17,7 +17,7 @@ from bento.protocols._tensors import read_tensor, write_tensor
 from bento.settings import Settings
 from export.families.vision import declare_operators
 from runtime import Model
-from tests.bento.support import listening
+from tests.bento.support import listening, loaded
 from tests.sized import write_sized
 
 declare_operators()
@@ -34,12 +34,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     root = tmp_path_factory.mktemp("vae")
     provenance = {"source": "tests", "details": SCALED}
     write_sized(root, prior="none", provenance=provenance)
-    models = Models(
-        Settings(artifacts=root, backend="onnxruntime", precision="fp32", load_seconds=0)
-    )
-    models.load()
-    yield models
-    models.close()
+    with loaded(root) as models:
+        yield models
 
 
 @pytest.fixture(scope="module")

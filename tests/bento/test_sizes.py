@@ -15,7 +15,7 @@ from bento.settings import Settings
 from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import decode_npy, encode_npy
 from runtime.machine import cores
-from tests.bento.support import Ask, ask_async
+from tests.bento.support import Ask, ask_async, loaded
 from tests.sized import write_sized
 
 
@@ -23,12 +23,8 @@ from tests.sized import write_sized
 def models(tmp_path_factory: pytest.TempPathFactory):
     root = tmp_path_factory.mktemp("sized")
     write_sized(root)
-    models = Models(
-        Settings(artifacts=root, backend="onnxruntime", precision="fp32", load_seconds=0)
-    )
-    models.load()
-    yield models
-    models.close()
+    with loaded(root) as models:
+        yield models
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bento.models import Models
-from bento.settings import Settings
 from runtime.images.encoding import decode_npy
-from tests.bento.support import Ask, ask_async
+from tests.bento.support import Ask, ask_async, loaded
 from tests.sized import write_sized
 
 
@@ -25,12 +24,8 @@ def models(
 ) -> Generator[Models]:
     root = tmp_path_factory.mktemp("translators")
     write_sized(root, masked=request.param)
-    models = Models(
-        Settings(artifacts=root, backend="onnxruntime", precision="fp32", load_seconds=0)
-    )
-    models.load()
-    yield models
-    models.close()
+    with loaded(root) as models:
+        yield models
 
 
 plain = pytest.mark.parametrize("models", [False], indirect=True, ids=["plain"])

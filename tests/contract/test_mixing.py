@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bento.models import Models
-from bento.settings import Settings
 from export import export, export_stylegan
 from export.families.stylegan import StyleGAN, StyleOptions
 from runtime import InputError, Model
@@ -19,7 +18,7 @@ from runtime.__main__ import main
 from runtime.images import ImageSpec
 from runtime.images.encoding import decode_npy
 from runtime.sampling.streams import Counter
-from tests.bento.support import ask_async
+from tests.bento.support import ask_async, loaded
 from tests.style import LATENT, LAYERS, OPTIONS, Synthesis, grey_levels, networks, noise_of
 
 
@@ -45,12 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(folder: Path) -> Iterator[Models]:
-    models = Models(
-        Settings(artifacts=folder, backend="onnxruntime", precision="fp32", load_seconds=0)
-    )
-    models.load()
-    yield models
-    models.close()
+    with loaded(folder) as models:
+        yield models
 
 
 @pytest.fixture(scope="module")
