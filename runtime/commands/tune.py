@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     for m in tune(args.artifact, **engine_options(args), latents=args.n):
         print(
-            f"{m.variant!s:<30} {m.images_per_second:>10.0f} images/s, grey levels from the "
+            f"{m.variant!s:<30} {m.images_per_second:>10.3g} images/s, grey levels from the "
             f"reference: mean {m.mean_levels:.4f}, largest {m.max_levels:.0f}"
             f"{'' if m.is_acceptable else ' (outside the tolerance)'}"
         )

@@ -147,7 +147,7 @@ def _decide(
     if len(measured) == len(variants):
         said = {"measured": [str(m) for m in measured]}
         remember_variant(cache, "choices", subject, chosen.variant, said)
-    return chosen.variant, f"measured {chosen.images_per_second:.0f} images/s, against {others}"
+    return chosen.variant, f"measured {chosen.images_per_second:.3g} images/s, against {others}"
 
 
 def choice_subject(

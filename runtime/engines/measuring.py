@@ -32,6 +32,9 @@ _SEED = 3
 _LATENTS = 256
 _AFFORDED_SECONDS = 0.5
 _FEWEST = 8
+# A slow image is timed at a size at which it takes about so long at most. Small ones would not do:
+# an engine may be as fast as another on images of 128 x 128, and half as fast on 256 x 256.
+_AFFORDED_IMAGE = 4.0
 # Above so many multiply-adds an image, a network is slow.
 _LARGE = 4_000_000_000
 
@@ -53,7 +56,7 @@ class Measured:
 
     def __str__(self) -> str:
         rejected = "" if self.is_acceptable else " (pixels outside the tolerance)"
-        return f"{self.variant} {self.images_per_second:.0f} images/s{rejected}"
+        return f"{self.variant} {self.images_per_second:.3g} images/s{rejected}"
 
 
 def measure(
@@ -70,10 +73,10 @@ def measure(
 
     A variant that fails is left out, and the log says why.
     """
-    reference = backends[REFERENCE]
+    reference, size = backends[REFERENCE], artifact.manifest.default_size
     if latents is None:
-        latents, affordable, each = _affordable(artifact, reference, setting)
-        longest = max(seconds, _ROUNDS * affordable.batch * each) + latents * each
+        latents, affordable, each, size = _affordable(artifact, reference, setting)
+        longest = max(seconds, _ROUNDS * affordable.batch * each)
         logger.info(
             "measuring %d ways to run %s, about %.0f s",
             len(variants), artifact.manifest.name, len(variants) * longest,
@@ -84,7 +87,8 @@ def measure(
     there = {variant: backends[variant] for variant in variants if variant in backends}
     distances = _distances(artifact, reference, there, setting, latents)
     speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
-    graph, batch = artifact.manifest.main_graph, _inputs(artifact, 0, setting.batch)
+    graph = artifact.manifest.main_graph
+    batch = examples_of(artifact, Counter(_SEED, 0, setting.batch), size)
     for _ in range(_ROUNDS):
         for variant, rounds in speeds.items():
             with left_out_if_it_fails(variant):
@@ -108,19 +112,25 @@ def left_out_if_it_fails(variant: Variant) -> Generator[None]:
 
 def _affordable(
     artifact: Artifact, reference: Backend, setting: Setting
-) -> tuple[int, Setting, float]:
-    """How many latents to compare, the setting with a batch to time, so that even a slow network is
-    measured within seconds, and the seconds of one image."""
-    fewest = 1 if _multiply_adds(artifact, artifact.manifest.smallest_size) > _LARGE else _FEWEST
+) -> tuple[int, Setting, float, Size]:
+    """How many latents to compare, the setting with a batch to time, the seconds of one image of
+    it, and the images' size, so that even a slow network is measured within seconds."""
+    manifest, smallest = artifact.manifest, artifact.manifest.smallest_size
+    fewest = 1 if _multiply_adds(artifact, smallest) > _LARGE else _FEWEST
     few = _inputs(artifact, 0, fewest)
-    graph = artifact.manifest.main_graph
-    reference.run(graph, few)  # the first run is not like the others
+    reference.run(manifest.main_graph, few)  # the first run is not like the others
     began = time.perf_counter()
-    reference.run(graph, few)
+    reference.run(manifest.main_graph, few)
     each = (time.perf_counter() - began) / fewest
-    afforded = int(_AFFORDED_SECONDS / each) + 1
-    latents = min(_LATENTS, max(fewest, afforded))
-    return latents, replace(setting, batch=min(setting.batch, afforded)), each
+    latents = min(_LATENTS, max(fewest, int(_AFFORDED_SECONDS / each) + 1))
+    size = manifest.default_size
+    if _is_large(artifact):
+        pace = each / max(1, _multiply_adds(artifact, smallest))
+        while size != smallest and pace * _multiply_adds(artifact, size) > _AFFORDED_IMAGE:
+            size = tuple((name, manifest.axes[name].nearest(value // 2)) for name, value in size)
+        each = pace * _multiply_adds(artifact, size)
+    batch = min(setting.batch, int(_AFFORDED_SECONDS / each) + 1)
+    return latents, replace(setting, batch=batch), each, size
 
 
 def _distances(

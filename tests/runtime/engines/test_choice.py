@@ -25,6 +25,7 @@ from runtime.engines.library import EngineRequest
 from runtime.engines.measuring import Measured
 from runtime.engines.openvino import is_installed, precisions
 from runtime.engines.registry import candidates, engines, open_backend
+from tests.sized import write_sized
 
 SETTING = Setting(runners=2, threads=1, batch=16)
 
@@ -354,6 +355,35 @@ def test_slow_networks_are_compared_on_fewer_images(artifact: Artifact, tmp_path
     (measured,) = measuring.measure(artifact, [REFERENCE], slow, SETTING, seconds=0.01)  # pyright: ignore[reportArgumentType]
     assert measured.images < 100
     assert sum(ran) < 400
+
+
+@pytest.mark.parametrize(("affords", "size"), [(1.0, "smallest"), (1e6, "default")])
+def test_a_slow_network_is_timed_at_the_largest_affordable_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, affords: float, size: str
+) -> None:
+    artifact = read_artifact(write_sized(tmp_path))
+    ran: list[tuple[int, ...]] = []
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+    class Slow(Altered):
+        def run(self, graph: str, inputs: Inputs, out: Tensors | None = None) -> Tensors:
+            ran.append(inputs["latents"].shape[2:])
+            clock.now += np.size(inputs["latents"])
+            return super().run(graph, inputs)
+
+    clock = Clock()
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(measuring, "_LARGE", 0)
+    monkeypatch.setattr(measuring, "_AFFORDED_IMAGE", affords)
+    slow = {REFERENCE: Slow(open_backend(artifact, REFERENCE, SETTING, tmp_path), 0)}
+    measuring.measure(artifact, [REFERENCE], slow, SETTING, seconds=0.01)  # pyright: ignore[reportArgumentType]
+    expected = getattr(artifact.manifest, f"{size}_size")
+    assert ran[-1] == tuple(value // 2 for _, value in expected)
 
 
 def test_the_cache_is_where_the_environment_says(
