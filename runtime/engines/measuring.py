@@ -32,9 +32,11 @@ _SEED = 3
 _LATENTS = 256
 _AFFORDED_SECONDS = 0.5
 _FEWEST = 8
-# A slow image is timed at a size at which it takes about so long at most. Small ones would not do:
-# an engine may be as fast as another on images of 128 x 128, and half as fast on 256 x 256.
-_AFFORDED_IMAGE = 4.0
+# A slow image is timed once, at the size that is served by default: an engine may be as fast as
+# another on images of 256 x 256, and half or twice as fast on those of 512 x 512. Where that takes
+# longer than so many seconds, at the next smaller size.
+_SLOW_IMAGE = 2.0
+_AFFORDED_IMAGE = 30.0
 # Above so many multiply-adds an image, a network is slow.
 _LARGE = 4_000_000_000
 
@@ -73,10 +75,11 @@ def measure(
 
     A variant that fails is left out, and the log says why.
     """
-    reference, size = backends[REFERENCE], artifact.manifest.default_size
+    reference, size, rounds = backends[REFERENCE], artifact.manifest.default_size, _ROUNDS
     if latents is None:
         latents, affordable, each, size = _affordable(artifact, reference, setting)
-        longest = max(seconds, _ROUNDS * affordable.batch * each)
+        rounds = 1 if each > _SLOW_IMAGE else _ROUNDS
+        longest = max(seconds, rounds * affordable.batch * each)
         logger.info(
             "measuring %d ways to run %s, about %.0f s",
             len(variants), artifact.manifest.name, len(variants) * longest,
@@ -89,15 +92,15 @@ def measure(
     speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
     graph = artifact.manifest.main_graph
     batch = examples_of(artifact, Counter(_SEED, 0, setting.batch), size)
-    for _ in range(_ROUNDS):
-        for variant, rounds in speeds.items():
+    for _ in range(rounds):
+        for variant, measured in speeds.items():
             with left_out_if_it_fails(variant):
-                rounds.append(_speed(there[variant], graph, batch, setting, seconds / _ROUNDS))
+                measured.append(_speed(there[variant], graph, batch, setting, seconds / rounds))
     return [
         # The best of the rounds: whatever else the machine does only ever slows one down.
         Measured(variant, max(speeds[variant]), *distance, latents)
         for variant, distance in distances.items()
-        if len(speeds[variant]) == _ROUNDS
+        if len(speeds[variant]) == rounds
     ]
 
 
