@@ -342,6 +342,10 @@ def describe(model: Model) -> dict[str, Any]:
             for name, graph in manifest.graphs.items()
         },
         "requests": answered(manifest),
+        "takes": {
+            name: [tensor.role for tensor in graph.spec().inputs]
+            for name, graph in manifest.graphs.items()
+        },
         "labels": None if manifest.labels is None else list(manifest.labels),
         "can_encode": answers(manifest, "encode"),
         "encoder_takes_noise": takes_noise(manifest),

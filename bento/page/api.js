@@ -1,5 +1,7 @@
 // Requests to the service. Paths are relative: the page works behind a path prefix.
 
+import { askForKey, authorization } from "./key.js";
+
 /** What the service said when it refused: its text, and the field that it names. */
 export class ServiceError extends Error {
   constructor(status, body) {
@@ -9,32 +11,30 @@ export class ServiceError extends Error {
   }
 }
 
-let key = null; // in memory only
-
 /**
  * A request to `path`, relative to the page; raises ServiceError where the service refuses it.
  * `json`: an object to send as JSON. `form`: a FormData. `query`: an object of options.
  */
 export async function call(path, { json, form, query, signal } = {}) {
   const url = query ? `${path}?${new URLSearchParams(given(query))}` : path;
-  const options = { headers: {}, signal };
+  const headers = {};
+  const options = { signal };
   if (json !== undefined) {
     options.method = "POST";
-    options.headers["Content-Type"] = "application/json";
+    headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(given(json));
   } else if (form !== undefined) {
     options.method = "POST";
     options.body = form;
   }
   for (;;) {
-    if (key !== null) options.headers.Authorization = `Bearer ${key}`;
-    const response = await fetch(url, options);
+    const sent = authorization();
+    const response = await fetch(url, { ...options, headers: { ...headers, ...sent } });
     if (response.ok) return response;
-    if (response.status === 401) {
-      key = await askForKey();
-      continue;
+    if (response.status !== 401) {
+      throw new ServiceError(response.status, await response.json().catch(() => ({})));
     }
-    throw new ServiceError(response.status, await response.json().catch(() => ({})));
+    await askForKey(sent);
   }
 }
 
@@ -49,35 +49,6 @@ export function link(path, query) {
   return new URL(`${path}?${new URLSearchParams(given(query))}`, document.baseURI).href;
 }
 
-let asking = null;
-
-function askForKey() {
-  // Requests that fail at the same time ask once.
-  asking ??= new Promise((resolve) => {
-    const dialog = document.getElementById("key") ?? keyDialog();
-    const input = dialog.querySelector("input");
-    input.value = "";
-    dialog.showModal();
-    dialog.addEventListener("close", () => {
-      asking = null;
-      resolve(input.value);
-    }, { once: true });
-  });
-  return asking;
-}
-
-function keyDialog() {
-  const dialog = document.createElement("dialog");
-  const form = Object.assign(document.createElement("form"), { method: "dialog" });
-  const label = Object.assign(document.createElement("label"), { textContent: "API key " });
-  const input = Object.assign(document.createElement("input"), { type: "password" });
-  label.append(input);
-  form.append(label, Object.assign(document.createElement("button"), { textContent: "Continue" }));
-  dialog.append(form);
-  document.body.append(dialog);
-  return dialog;
-}
-
 /** The models that are served. */
 export async function models() {
   return (await (await call("models")).json()).models;
@@ -87,9 +58,9 @@ export async function models() {
 export const fullName = (model) => `${model.name}@${model.version}`;
 
 /** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}. */
-export async function images(path, options) {
-  const json = { ...options.json, format: "npy" };
-  const response = await call(path, { ...options, json });
+export async function images(path, { json, form, signal }) {
+  form?.set("format", "npy");
+  const response = await call(path, { json: json && { ...json, format: "npy" }, form, signal });
   const array = parseNpy(await response.arrayBuffer());
   return { ...array, seed: response.headers.get("X-Seed") };
 }
