@@ -13,9 +13,10 @@ export class ServiceError extends Error {
 
 /**
  * A request to `path`, relative to the page; raises ServiceError where the service refuses it.
- * `json`: an object to send as JSON. `form`: a FormData. `query`: an object of options.
+ * `json`: an object to send as JSON. `form`: files by their fields' names. `npy`: an array
+ * {data, shape} of float32. `query`: an object of options.
  */
-export async function call(path, { json, form, query, signal } = {}) {
+export async function call(path, { json, form, npy, query, signal } = {}) {
   const url = query ? `${path}?${new URLSearchParams(given(query))}` : path;
   const headers = {};
   const options = { signal };
@@ -25,7 +26,11 @@ export async function call(path, { json, form, query, signal } = {}) {
     options.body = JSON.stringify(given(json));
   } else if (form !== undefined) {
     options.method = "POST";
-    options.body = form;
+    options.body = formData(form);
+  } else if (npy !== undefined) {
+    options.method = "POST";
+    headers["Content-Type"] = "application/x-npy";
+    options.body = npyOf(npy);
   }
   for (;;) {
     const sent = authorization();
@@ -36,6 +41,13 @@ export async function call(path, { json, form, query, signal } = {}) {
     }
     await askForKey(sent);
   }
+}
+
+/** A form with the files of an object; those that are missing are left out. */
+function formData(files) {
+  const form = new FormData();
+  for (const [name, file] of Object.entries(given(files))) form.append(name, file, `${name}.png`);
+  return form;
 }
 
 /** The entries of an object that have a value. */
@@ -58,9 +70,10 @@ export async function models() {
 export const fullName = (model) => `${model.name}@${model.version}`;
 
 /** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}. */
-export async function images(path, { json, form, signal }) {
-  form?.set("format", "npy");
-  const response = await call(path, { json: json && { ...json, format: "npy" }, form, signal });
+export async function images(path, options) {
+  // Options stand in the query where the body is no JSON.
+  const where = options.json ? "json" : "query";
+  const response = await call(path, { ...options, [where]: { ...options[where], format: "npy" } });
   const array = parseNpy(await response.arrayBuffer());
   return { ...array, seed: response.headers.get("X-Seed") };
 }
@@ -76,4 +89,15 @@ export function parseNpy(buffer) {
   const shape = /'shape':\s*\(([^)]*)\)/.exec(header)[1].split(",").filter((s) => s.trim()).map(Number);
   const types = { "|u1": Uint8Array, "<f4": Float32Array, "<i8": BigInt64Array };
   return { data: new types[kind](buffer.slice(start + length)), shape };
+}
+
+/** An `.npy` file of float32: {data: Float32Array, shape}. */
+function npyOf({ data, shape }) {
+  const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape.join(", ")},), }`;
+  const length = Math.ceil((header.length + 11) / 64) * 64 - 10; // the array starts at a multiple of 64
+  const start = new Uint8Array(10 + length).fill(32);
+  start.set([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, length & 255, length >> 8]);
+  start.set(new TextEncoder().encode(header), 10);
+  start[9 + length] = 10;
+  return new Blob([start, data]);
 }

@@ -48,17 +48,7 @@ export async function opened(file) {
 /** A canvas as a PNG file. */
 export const pngOf = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 
-/** A form with one picture and options; those without a value are left out. */
-export function formOf(file, options) {
-  const form = new FormData();
-  form.append("files", file, "picture.png");
-  for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined && value !== null && value !== "") form.append(name, value);
-  }
-  return form;
-}
-
-/** Fields for height and width, for models whose images have several sizes. */
+/** The axes of height and width, for models whose images have several sizes; else none. */
 export const sizeAxes = (model) => ["height", "width"].map((name) => model.axes?.[name]).filter(Boolean);
 
 /** The length nearest to `pixels` that an axis allows. */

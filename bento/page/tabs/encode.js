@@ -1,11 +1,11 @@
 // Encode: a picture or a drawing, its latent, what the model makes of it, and what lies near it.
 
-import { call, images } from "../api.js";
-import { easelOf } from "../easel.js";
-import { chart, latentOf, text } from "../latent.js";
+import { call, fullName, images } from "../api.js";
+import { easelOf } from "../encode/easel.js";
+import { chart, latentOf, text } from "../encode/latent.js";
+import { neighbourhood } from "../encode/neighbourhood.js";
 import { latest } from "../latest.js";
-import { neighbourhood } from "../neighbourhood.js";
-import { chooser, formOf, nearest, opened, pngOf, sizeAxes } from "../pictures.js";
+import { chooser, nearest, opened, pngOf, sizeAxes } from "../pictures.js";
 import { attempt, choice, el, enlargement, field, number, paint, save } from "../ui.js";
 
 const NUMBERS = 8; // latents of up to so many values are told in numbers, too
@@ -44,7 +44,7 @@ function show({ root, model, state, signal }) {
   };
   const sample = () => attempt(async () => {
     const seed = Math.floor(Math.random() * 2 ** 32);
-    const json = { model: model.name, seed, labels: labels?.value, size: axes.length ? lengths() : undefined };
+    const json = { model: fullName(model), seed, labels: labels?.value, size: axes.length ? lengths() : undefined };
     put(paint(el("canvas"), await images("sample", { json, signal })));
   });
   root.append(el("div", { class: "split" },
@@ -69,10 +69,9 @@ function reportOf(model, put, signal) {
   const figures = el("div", { class: "figures" });
   const numbers = el("div");
   const around = model.requests.includes("decode") ? neighbourhood(model, { pick: put, signal }) : null;
-  let file = null;
-  let options = {};
+  let asked = {}; // the last picture, and how it was encoded
   const download = () => attempt(async () => {
-    const response = await call("encode", { form: formOf(file, { ...options, format: "npy" }), signal });
+    const response = await call("encode", { ...asked, query: { ...asked.query, format: "npy" }, signal });
     save(await response.blob(), `${model.name}-latent.npy`);
   });
   const filled = [
@@ -87,12 +86,14 @@ function reportOf(model, put, signal) {
     element,
     clear,
     async show(picture, labels) {
-      file = await pngOf(picture);
-      options = { model: model.name, labels, seed: model.encoder_takes_noise ? 0 : undefined };
+      const form = { files: await pngOf(picture) };
+      const query = { model: fullName(model), labels };
+      // An encoder that takes noise has no mean: it draws.
+      asked = { form, query: { ...query, seed: model.encoder_takes_noise ? 0 : undefined } };
       const rebuilds = model.requests.includes("reconstruct");
       const [encoded, rebuilt] = await Promise.all([
-        call("encode", { form: formOf(file, { ...options, format: "json" }), signal }),
-        rebuilds ? images("reconstruct", { form: formOf(file, { model: model.name, labels }), signal }) : null,
+        call("encode", { ...asked, signal }),
+        rebuilds ? images("reconstruct", { form, query, signal }) : null,
       ]);
       const latent = latentOf(await encoded.json());
       figures.replaceChildren(
@@ -116,7 +117,7 @@ function figure(caption, canvas) {
 function told({ values, deviations, codes, shape }) {
   const size = shape.length > 1 ? `${values.length} values (${shape.join(" × ")})` : `${values.length} values`;
   const said = [];
-  if (values.length <= NUMBERS) said.push(values.map((v, i) => text(v, deviations?.[i])).join(", "));
+  if (values.length <= NUMBERS) said.push(Array.from(values, (v, i) => text(v, deviations?.[i])).join(", "));
   else said.push(`${size}${deviations ? ", each with its standard deviation" : ""}`);
   if (codes) said.push(`codes ${codes.slice(0, CODES).join(" ")}${codes.length > CODES ? " …" : ""}`);
   return said.join("; ");

@@ -1,9 +1,9 @@
 // Translate: a picture, what a network makes of it, and a slider between the two.
 
-import { call } from "../api.js";
-import { compared } from "../compare.js";
-import { maskOf } from "../mask.js";
-import { chooser, formOf, sizeAxes } from "../pictures.js";
+import { call, fullName } from "../api.js";
+import { chooser, sizeAxes } from "../pictures.js";
+import { compared } from "../translate/compare.js";
+import { maskOf } from "../translate/mask.js";
 import { attempt, choice, dots, el, enlargement, field, number, save } from "../ui.js";
 
 const WIDE = 560; // pixels of a picture on the page, about
@@ -46,9 +46,8 @@ function show({ root, model, state, signal }) {
     made.setAttribute("aria-busy", "true");
     start.disabled = true;
     try {
-      const form = formOf(file, { model: model.name, format: "png", ...controls.options() });
-      if (mask) form.append("mask", await mask.file(), "mask.png");
-      const response = await call("translate", { form, signal });
+      const query = { model: fullName(model), format: "png", ...controls.options() };
+      const response = await call("translate", { form: { files: file, mask: await mask?.file() }, query, signal });
       result = await response.blob();
       const [before, after] = await Promise.all([imageOf(file), imageOf(result)]);
       made.replaceChildren(compared(before, after, widthOf(after)));

@@ -1,40 +1,30 @@
 // Latents: what an encoder said, a chart of it, and latents near it.
 
-import { el } from "./ui.js";
+import { el } from "../ui.js";
 
 const SHOWN = 64; // values in the chart
 const WIDTH = 28; // pixels of a column, at most
 
-/** What /encode said of one picture: {values, deviations, codes, shape}, flat; those that there are. */
+/** What /encode said of one picture: {values, shape}, and deviations and codes where there are any. */
 export function latentOf(reply) {
   const nested = (reply.mean ?? reply.latents)[0];
   const shape = [];
   for (let part = nested; Array.isArray(part); part = part[0]) shape.push(part.length);
   return {
     shape,
-    values: nested.flat(Infinity),
+    values: Float32Array.from(nested.flat(Infinity)),
     deviations: reply.log_variance?.[0].flat(Infinity).map((v) => Math.exp(v / 2)),
-    codes: reply.codes?.[0].flat(Infinity),
+    codes: reply.codes && [reply.codes[0]].flat(Infinity),
   };
-}
-
-/** A flat list of numbers as nested lists of a shape. */
-export function nested(flat, shape) {
-  if (shape.length < 2) return flat;
-  const [count, ...rest] = shape;
-  const size = flat.length / count;
-  return Array.from({ length: count }, (_, i) => nested(flat.slice(i * size, (i + 1) * size), rest));
 }
 
 /**
  * `n` latents near `latent`: its values plus normal steps of `far` times `unit`, the same for the
  * same seed; a longer way goes in the same directions.
  */
-export function near({ values }, { n, seed, far, unit }) {
+export function near({ values, shape }, { n, seed, far, unit }) {
   const normal = normals(seed);
-  return Array.from({ length: n }, () =>
-    // In five digits: the service reads text.
-    values.map((value) => Number((value + far * unit * normal()).toPrecision(5))));
+  return Array.from({ length: n }, () => ({ values: values.map((value) => value + far * unit * normal()), shape }));
 }
 
 /** Standard normal numbers of a seed: Marsaglia's polar method over the generator mulberry32. */
@@ -66,7 +56,7 @@ const short = (value) => value.toFixed(2).replace("-", "−");
 
 /** A chart of a latent: a column each value, from 0 to the mean, and the deviation around it. */
 export function chart({ values, deviations }) {
-  const shown = values.slice(0, SHOWN);
+  const shown = Array.from(values.slice(0, SHOWN));
   const ends = shown.map((v, i) => Math.abs(v) + (deviations?.[i] ?? 0));
   const most = Math.max(1, ...ends);
   const percent = (value) => `${50 - (50 * value) / most}%`; // from the top

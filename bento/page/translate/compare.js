@@ -1,6 +1,6 @@
 // Two pictures in one place: a slider shows more of the one or of the other.
 
-import { el } from "./ui.js";
+import { el } from "../ui.js";
 
 /**
  * `before` and `after` are <img> elements of one aspect ratio, `width` what they take of the page,

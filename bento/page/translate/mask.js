@@ -1,8 +1,8 @@
 // A mask, painted over a picture.
 
-import { withBrush } from "./brush.js";
-import { el, field } from "./ui.js";
-import { pngOf } from "./pictures.js";
+import { withBrush } from "../brush.js";
+import { el, field } from "../ui.js";
+import { pngOf } from "../pictures.js";
 
 const PAINT = "#ff00c8"; // unlike what most pictures hold
 

@@ -1,8 +1,8 @@
 // The easel: a canvas on which one draws, or onto which a picture is put, and what the model sees
 // of it.
 
-import { withBrush } from "./brush.js";
-import { el, field } from "./ui.js";
+import { withBrush } from "../brush.js";
+import { el, field } from "../ui.js";
 
 const EDGE = 280; // pixels of the easel's longer side, about
 const MNIST = "28,28,1";

@@ -1,14 +1,13 @@
 // Images of latents near one that was encoded.
 
-import { images } from "./api.js";
-import { latest } from "./latest.js";
-import { near, nested, unitOf } from "./latent.js";
-import { attempt, dots, el, field, paint } from "./ui.js";
+import { decode } from "../explore/latents.js";
+import { latest } from "../latest.js";
+import { attempt, dots, el, field, paint } from "../ui.js";
+import { near, unitOf } from "./latent.js";
 
 const MANY = 24; // images, where they are small
 const FEW = 6;
 const SMALL = 64; // pixels of the longer side
-const TEXT = 3e6; // bytes of a request, at most about
 const FAR = 0.5; // standard deviations of the prior
 
 /**
@@ -24,10 +23,9 @@ export function neighbourhood(model, { pick, signal }) {
   const update = latest(() => attempt(async () => {
     const { latent, labels } = centre;
     const small = Math.max(...model.image.slice(0, 2)) <= SMALL;
-    const n = Math.max(1, Math.min(small ? MANY : FEW, Math.floor(TEXT / (9 * latent.values.length))));
-    const unit = unitOf(latent, model.prior);
-    const latents = near(latent, { n, seed, far: Number(far.value), unit }).map((each) => nested(each, latent.shape));
-    const made = await images("decode", { json: { model: model.name, latents, labels }, signal });
+    const n = small ? MANY : FEW;
+    const latents = near(latent, { n, seed, far: Number(far.value), unit: unitOf(latent, model.prior) });
+    const made = await decode(model, latents, labels, signal);
     grid.replaceChildren(...Array.from({ length: n }, (_, i) => {
       const canvas = paint(el("canvas"), made, i);
       return el("button", { type: "button", class: "tile", "aria-label": `Neighbour ${i + 1}: go there`, onclick: () => pick(canvas) }, canvas);
