@@ -64,6 +64,8 @@ class Model:
         of any), and how many bytes requests may hold."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
+        self.digest = artifact.digest
+        """SHA-256 of the manifest, which holds that of every file."""
         self.max_batch = batch
         self.runners = runners
         self.variant = variant

@@ -299,9 +299,14 @@ def test_unacceptable_interpolations(ask: Ask, body: dict[str, Any], field: str)
 
 def test_paths_and_methods(ask: Ask) -> None:
     check(ask("GET", "/nowhere"), 404, None)
-    reply = ask("GET", "/sample")
-    check(reply, 405, None)
-    assert reply.headers["allow"] == "POST"
+    for method, path, allowed in (
+        ("GET", "/encode", "POST"),
+        ("PUT", "/sample", "GET, HEAD, POST"),
+        ("POST", "/models", "GET, HEAD"),
+    ):
+        reply = ask(method, path)
+        check(reply, 405, None)
+        assert reply.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
