@@ -103,18 +103,9 @@ class Exchange:
         reply = self.format(options.format, PICTURE_REPLIES)
         streamed = is_streamed(reply, model, job)
         self.check_count(field, job.count, streamed=streamed)
+        size = reply.check(options.layout, job.count, image_shape(model.manifest, job))
         if not streamed:
-            height, width, channels = image_shape(model.manifest, job)
-            cells = job.count
-            if reply.max_side is not None:
-                across = min(cells, options.columns or math.ceil(math.sqrt(cells)))
-                down = math.ceil(cells / across)
-                cells = down * across
-                if max(down * height, across * width) > reply.max_side:
-                    expected = f"{reply.name} of at most {reply.max_side} pixels a side"
-                    found = f"a sheet of {across * width} x {down * height}"
-                    raise InputError("format", expected, found)
-            self.hold_reply(field, cells * height * width * channels)
+            self.hold_reply(field, size)
         return reply
 
     async def run(self, model: Model, job: Job[T]) -> T:
@@ -154,10 +145,11 @@ class Exchange:
             return with_labels([{"index": i} for i in range(job.count)], model, labels)
 
         def body() -> bytes:
-            made = (origins or numbered)() if reply.writes_origins else ()
-            return reply.encode(Pictures(full_name(model), images, made), options.columns)
+            made = (origins or numbered)() if reply.shows == "images" else ()
+            return reply.encode(Pictures(full_name(model), images, made), options.layout)
 
-        return await self.reply(images.nbytes, reply, body, sent)
+        size = options.scale**2 * images.nbytes
+        return await self.reply(size, reply, body, sent)
 
     def caching(
         self, options: Options, model: Model, kind: str, *, repeatable: bool = True
@@ -230,7 +222,7 @@ class Exchange:
 
 def is_streamed(reply: PictureReply, model: Model, job: Job[UInt8Array]) -> bool:
     """Whether images leave as they are made: more of them than one run of the engine gives."""
-    return reply.streamed and job.count > model.run_rows(job)
+    return reply.shows == "array" and job.count > model.run_rows(job)
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

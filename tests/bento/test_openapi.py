@@ -95,7 +95,8 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
         for path, post in posts.items()
     }
     assert named["/interpolate"] == {
-        "model", "labels", "format", "columns", "seeds", "steps", "kind", "truncation",
+        "model", "labels", "format", "columns", "scale", "fps", "there_and_back", "seeds", "steps",
+        "kind", "truncation",
     }  # fmt: skip
     for path, names in named.items():
         for name in names:
