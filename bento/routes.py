@@ -14,7 +14,8 @@ from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
 from bento.errors import RequestError, error_response
 from bento.exchange import Exchange
-from bento.models import Models, describe
+from bento.listing import Listing
+from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import page
@@ -22,6 +23,7 @@ from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 from runtime import InputError
+from runtime.artifact.manifest import SHEET
 
 Handler = Callable[[Request, Lifetime], Awaitable[Response]]
 
@@ -33,7 +35,7 @@ def build_app(
 
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
-    shares = Shares(settings.queue_images)
+    shares, listing = Shares(settings.queue_images), Listing(settings, models)
     streams, opening = (
         Streams(settings.queue_images),
         Opening(settings.opening_pixels, settings.max_pixels),
@@ -50,12 +52,6 @@ def build_app(
             return await endpoint.answer(x)
 
         return ask
-
-    async def listed(request: Request, life: Lifetime) -> Response:
-        served = [describe(model) for model in models]
-        loading = [vars(entry) for entry in models.loading]
-        failed = [vars(entry) for entry in models.failed]
-        return JSONResponse({"models": served, "loading": loading, "failed": failed})
 
     async def ready(request: Request, life: Lifetime) -> Response:
         missing = await models.missing()
@@ -77,7 +73,9 @@ def build_app(
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
         "/": shown,
-        "/models": listed,
+        "/models": listing.all,
+        "/models/{model}": listing.one,
+        f"/models/{{model}}/{SHEET}": listing.sheet,
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
