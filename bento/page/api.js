@@ -61,9 +61,9 @@ export function link(path, query) {
   return new URL(`${path}?${new URLSearchParams(given(query))}`, document.baseURI).href;
 }
 
-/** The models that are served. */
+/** The models that are served, with all that is known of each. */
 export async function models() {
-  return (await (await call("models")).json()).models;
+  return (await (await call("models", { query: { full: 1 } })).json()).models;
 }
 
 /** `name@version`: what a link must name to mean the same for ever. */
