@@ -78,6 +78,39 @@ export async function copy(text) {
   }
 }
 
+/** A picture that the service sent: an element, its bytes freed once `signal` is aborted. */
+export async function picture(response, alt, signal) {
+  const url = URL.createObjectURL(await response.blob());
+  signal.addEventListener("abort", () => URL.revokeObjectURL(url));
+  return el("img", { src: url, alt });
+}
+
+/** A copy of a canvas, so many times larger, its pixels crisp. */
+export function enlarged(canvas, times) {
+  const large = el("canvas");
+  Object.assign(large, { width: canvas.width * times, height: canvas.height * times });
+  const context = large.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(canvas, 0, 0, large.width, large.height);
+  return large;
+}
+
+/** Save what a canvas shows as PNG, small images enlarged. */
+export function savePng(canvas, name) {
+  enlarged(canvas, enlargement(canvas.height, 448)).toBlob((blob) => save(blob, `${name}.png`));
+}
+
+/** An empty canvas for an image, shown about `wanted` pixels high: small ones crisp, in whole steps,
+ * large ones smoothly. */
+export function frame(name, [height, width], wanted) {
+  const small = height < 128;
+  const canvas = el("canvas", { role: "img", "aria-label": name, class: small ? "" : "smooth" });
+  const times = small ? enlargement(height, wanted) : wanted / height;
+  Object.assign(canvas, { height, width });
+  canvas.style.width = `${width * times}px`;
+  return canvas;
+}
+
 /** How many times larger a small image is shown: crisp, in whole steps. */
 export const enlargement = (pixels, wanted) => Math.max(1, Math.round(wanted / pixels));
 

@@ -37,7 +37,7 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
     ours = set(build_app(Settings(), models).paths) - {"/", "/openapi.json", "/docs.json"}
     assert ours <= set(document["paths"])
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}/[a-z]+", path)
+        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
         for operation in operations.values():
             assert operation["summary"]
             assert "200" in operation["responses"]
@@ -95,7 +95,8 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
         for path, post in posts.items()
     }
     assert named["/interpolate"] == {
-        "model", "labels", "format", "columns", "seeds", "steps", "kind", "truncation",
+        "model", "labels", "format", "columns", "scale", "fps", "there_and_back", "seeds", "steps",
+        "kind", "truncation",
     }  # fmt: skip
     for path, names in named.items():
         for name in names:

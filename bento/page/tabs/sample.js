@@ -1,7 +1,7 @@
 // Sample: images of a seed, in a grid that fills as they arrive.
 
 import { call, fullName, given, images, link } from "../api.js";
-import { attempt, choice, copy, dots, el, enlargement, field, number, paint, save } from "../ui.js";
+import { attempt, choice, copy, dots, el, enlarged, enlargement, field, number, paint, save } from "../ui.js";
 
 const SEEDS = 2 ** 32; // the dice's; a user may type any below 2^53
 const MOST = 1024; // more canvases than that make a browser slow
@@ -112,12 +112,10 @@ function tile(made, i, model, one, grid) {
 
 /** The image large, with what can be done with it; arrow keys go to its neighbours. */
 function enlarge(button, canvas, name, model, one) {
-  const large = el("canvas", { role: "img", "aria-label": name });
   const times = enlargement(canvas.height, 448);
-  Object.assign(large, { width: canvas.width * times, height: canvas.height * times });
-  const context = large.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(canvas, 0, 0, large.width, large.height);
+  const large = enlarged(canvas, times);
+  large.setAttribute("role", "img");
+  large.setAttribute("aria-label", name);
   const query = { ...one, model: fullName(model), n: 1, format: "png" };
   const explore = `#explore?${new URLSearchParams(given({ model: model.name, seed: one.seed, offset: one.offset, labels: one.labels }))}`;
   const dialog = el("dialog", { "aria-label": name },
