@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.artifact.manifest import SHEET, Manifest
@@ -23,6 +24,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
 from runtime.requests.decode import Decode
+from runtime.requests.directions import Directions
 from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
 from runtime.requests.manifold import Manifold
@@ -31,6 +33,7 @@ from runtime.requests.request import Request
 from runtime.requests.sample import Sample
 from runtime.requests.tiled import fitted
 from runtime.requests.translate import Translate
+from runtime.sampling.directions import PrincipalDirections
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.sampling.streams import Counter, Stream, normals
@@ -265,6 +268,13 @@ class Model:
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
         return self.submit(Manifold(steps, labels)).result()
+
+    def directions(self, count: int = 8, *, labels: Labels | None = None) -> PrincipalDirections:
+        """The `count` directions in the latent space that change images most, at most as many as
+        latents have values; of one class, for a conditional model. Takes some hundred images."""
+        request = Directions(labels)
+        images = np.concatenate(list(self.batches(request)))
+        return request.found(self, images).first(count)
 
     def translate(
         self,

@@ -84,6 +84,7 @@ def test_every_example_works(document: dict[str, Any], ask: Ask, models: Models)
         "/reconstruct": 1,
         "/interpolate": 3,
         "/manifold": 1,
+        "/directions": 3,
     }
     assert Counter(tried) == expected
 
@@ -104,9 +105,9 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
             if reply.status_code == 422:
                 assert reply.json()["found"] != "an unknown field", (path, name)
     optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
-    assert optional == {"/sample", "/interpolate", "/manifold"}
+    assert optional == {"/sample", "/interpolate", "/manifold", "/directions"}
     assert ask("POST", "/manifold?model=tiny-vae&steps=2").status_code == 200
-    for path in optional - {"/manifold"}:
+    for path in ("/sample", "/interpolate"):
         assert ask("POST", f"{path}?model=tiny-plain&seeds=1,2").status_code == 200
 
 
