@@ -193,7 +193,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     words = [str(artifact), "--data", str(own), "--out", str(out), "--json", str(figures)]
     quality.main(words)
     assert sorted(own.iterdir()) == before
-    assert Image.open(out).size == (16 * 8 * 12, 2 * 8 * 12)
+    with Image.open(out) as sheet:
+        assert sheet.size == (16 * 8 * 12, 2 * 8 * 12)
     record = json.loads(figures.read_text())
     assert record["figures"]["n"] == 50
     assert record["subject"]["artifact"] == "tiny-plain@1"
