@@ -20,7 +20,7 @@ from export.arguments import (
     size,
 )
 from export.causes import described_error
-from export.families.hub import ModelFolder, model_folder
+from export.hub import ModelFolder, model_folder
 from export.importers.module import checksum
 from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(args: argparse.Namespace) -> Imported:
     try:
-        from export.families.vision import declare_operators
+        from export.torchvision_operators import declare_operators
 
         declare_operators()
         from export.families.autoencoders import CLASSES, halves, latent_channels, scale_of

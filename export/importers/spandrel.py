@@ -99,7 +99,7 @@ def load_descriptor(file: Path) -> "ModelDescriptor":
     """The network of a file as spandrel describes it; ExportError where spandrel does not know it,
     and where the file holds no weights, or others than its architecture has."""
     try:
-        from export.families.vision import declare_operators
+        from export.torchvision_operators import declare_operators
 
         declare_operators()
         from spandrel import MAIN_REGISTRY

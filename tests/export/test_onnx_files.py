@@ -385,8 +385,8 @@ def test_models_of_onnx(name: str, tmp_path: Path) -> None:
 KERAS = """
 import json, os, warnings
 warnings.simplefilter("ignore")
-from export.families import vision
-vision.declare_operators()
+from export import torchvision_operators
+torchvision_operators.declare_operators()
 import keras, numpy as np
 from keras import layers
 
