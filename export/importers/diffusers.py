@@ -20,8 +20,8 @@ from export.arguments import (
     size,
 )
 from export.causes import described_error
+from export.checksum import checksum
 from export.hub import ModelFolder, model_folder
-from export.importers.module import checksum
 from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.arguments import add_network, axes, dims, image, names
+from export.checksum import checksum
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
@@ -179,8 +180,6 @@ def _meaning(
 
 
 def _provenance(source: str, files: "Mapping[str, OnnxFile]") -> Provenance:
-    from export.importers.module import checksum
-
     details: dict[str, Any] = {}
     for graph, file in files.items():
         details[f"{graph} file"] = file.path.name

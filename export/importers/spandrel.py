@@ -19,7 +19,7 @@ from export.arguments import (
     free_axis,
     size,
 )
-from export.importers.module import checksum
+from export.checksum import checksum
 from export.modules.weights import read_tensors
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
