@@ -283,6 +283,25 @@ def test_half_precision_inside(tmp_path: Path) -> None:
         assert same(served.decode(z), levels(run(path, {"z": z.astype(np.float16)})[0]))
 
 
+@pytest.mark.parametrize("mode", ["initializer", "node"])
+def test_dropout_that_is_off_does_nothing(mode: str, tmp_path: Path) -> None:
+    off = "off = Constant<value = bool {0}>()" if mode == "node" else ""
+    dropout = f"ratio = Constant<value = float {{0.5}}>() {off} rows = Dropout(all, ratio, off)"
+    text = NHWC.replace("rows = Reshape", "all = Reshape").replace(
+        "images =", f"{dropout} images ="
+    )
+    model = parsed(text, w=(6, 60))
+    if mode == "initializer":
+        model.graph.initializer.append(numpy_helper.from_array(np.array(False), "off"))
+    path = tmp_path / "dropout.onnx"
+    path.write_bytes(model.SerializeToString())
+    artifact = export(tmp_path, path)
+    assert b"Dropout" not in artifact.files["decode.onnx"]
+    z = latents_of(5, 6)
+    with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as served:
+        assert same(served.decode(z), levels(run(path, {"z": z})[0]))
+
+
 FIXED = """
     net (float[1, 8] z) => (float[1, 3, 2, 2] images) {
         flat = MatMul(z, w)
@@ -460,6 +479,17 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         [],
         "operator RandomNormalLike is not among those .* make the noise an input of the file, and "
         "name it \\(--noise NAME\\)",
+    ),
+    "dropout of a training": (
+        NHWC.replace(
+            "images = Tanh(rows)",
+            """half = Constant<value = float {0.5}>() on = Constant<value = bool {1}>()
+            dropped = Dropout(rows, half, on)
+            images = Tanh(dropped)""",
+        ),
+        {"w": (6, 60)},
+        [],
+        "operator Dropout is not among those",
     ),
     "contrib": (
         NHWC.replace("Tanh(rows)", "com.microsoft.QuickGelu(rows)").replace("net ", "net ", 1),
