@@ -24,11 +24,11 @@ from runtime.requests.checks import Labels
 from runtime.requests.decode import Decode
 from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
+from runtime.requests.large_jobs import fitted
 from runtime.requests.manifold import Manifold
 from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
-from runtime.requests.tiled import fitted
 from runtime.requests.translate import Translate
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
