@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.arguments import add_network, add_value_range, axes, dims, image, json_object, names
+from export.arguments import (
+    add_network,
+    add_value_range,
+    axes,
+    dims,
+    image,
+    image_shape,
+    json_object,
+    names,
+)
 from export.checksum import checksum
 from export.modules.building import load_module
 from export.options import ExportOptions, Imported
@@ -75,15 +84,16 @@ def load(args: argparse.Namespace) -> Imported:
         modules["encode"] = _chosen(encoder, args.encoder_output)
     if args.weights is None:
         logger.warning("%s: no --weights: exported with those it was built with", args.module)
+    shape = image_shape(args.image, args.size)
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
     options = ExportOptions(
         latent=args.latent,
-        axes=axes(args.axis, args.image, args.size),
+        axes=axes(args.axis, shape, args.size),
         noise=args.noise,
         takes_truncation=args.takes_truncation,
         takes_mask=args.takes_mask,
         prior=args.prior,
-        image=image(args.image, args.value_range),
+        image=image(shape, args.value_range),
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
         encode_takes_noise=args.encoder_takes_noise,
