@@ -18,7 +18,7 @@ from bento.exchange import Exchange
 from bento.models import Models, describe
 from bento.openapi import openapi_document
 from bento.opening import Opening
-from bento.page import page
+from bento.page import PageFile, page_files
 from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
@@ -66,19 +66,21 @@ def build_app(
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
 
-    async def shown(request: Request, life: Lifetime) -> Response:
-        return page()
+    def showing(file: PageFile) -> Handler:
+        async def shown(request: Request, life: Lifetime) -> Response:
+            return file.response(request.headers.get("if-none-match"))
+
+        return shown
 
     posts = {f"/{name}": posting(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: posting(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
-        "/": shown,
         "/models": listed,
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
-    }
+    } | {path: showing(file) for path, file in page_files().items()}
     seconds = settings.timeout_seconds
     routes = {
         path: Route(path, Timed(handler, seconds), methods=[method])

@@ -117,7 +117,7 @@ def _affordable(
     it, and the images' size, so that even a slow network is measured within seconds."""
     manifest, smallest = artifact.manifest, artifact.manifest.smallest_size
     fewest = 1 if _multiply_adds(artifact, smallest) > _LARGE else _FEWEST
-    few = _inputs(artifact, 0, fewest)
+    few = _inputs(artifact, reference, 0, fewest)
     reference.run(manifest.main_graph, few)  # the first run is not like the others
     began = time.perf_counter()
     reference.run(manifest.main_graph, few)
@@ -147,7 +147,7 @@ def _distances(
     step = setting.runners * setting.batch
     graph = artifact.manifest.main_graph
     for start in range(0, latents, step):
-        inputs = _inputs(artifact, start, min(start + step, latents))
+        inputs = _inputs(artifact, reference, start, min(start + step, latents))
         expected = _images(reference, graph, inputs, setting)
         for variant in list(sums):
             with left_out_if_it_fails(variant):
@@ -160,11 +160,20 @@ def _distances(
     return {variant: (total / latents, largest[variant]) for variant, total in sums.items()}
 
 
-def _inputs(artifact: Artifact, start: int, stop: int) -> dict[str, Any]:
-    """Seeded inputs of the main graph; small images stand for a large network's."""
-    manifest = artifact.manifest
+def _inputs(artifact: Artifact, reference: Backend, start: int, stop: int) -> dict[str, Any]:
+    """Seeded inputs of the main graph; small images stand for a large network's. A decoder with a
+    codebook is given latents of its encoder: where others lie between two entries, rounding would
+    choose, and an engine that rounds otherwise would seem to be wrong."""
+    manifest, counter = artifact.manifest, Counter(_SEED, start, stop - start)
     size = manifest.smallest_size if _is_large(artifact) else manifest.default_size
-    return examples_of(artifact, Counter(_SEED, start, stop - start), size)
+    inputs = examples_of(artifact, counter, size)
+    latents = manifest.graphs[manifest.main_graph].input("latents")
+    for graph, spec in manifest.graphs.items():
+        entries = spec.output("latents")
+        if latents is not None and entries is not None and spec.output("codes") is not None:
+            pictures = examples_of(artifact, counter, size, graph=graph)
+            inputs[latents.name] = reference.run(graph, pictures)[entries.name]
+    return inputs
 
 
 def _is_large(artifact: Artifact) -> bool:

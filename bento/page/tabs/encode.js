@@ -1,0 +1,1 @@
+export default { title: "Encode", request: "encode", show({ root }) { root.append("…"); } };

@@ -1,0 +1,1 @@
+export default { title: "Explore", request: "decode", show({ root }) { root.append("…"); } };

@@ -1,0 +1,1 @@
+export default { title: "Models", request: null, show({ root }) { root.append("…"); } };

@@ -1,0 +1,1 @@
+export default { title: "Translate", request: "translate", show({ root }) { root.append("…"); } };
