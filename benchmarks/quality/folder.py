@@ -55,12 +55,12 @@ ROWS = {
     "reconstruction": "reconstruction (RMS, grey levels)",
 }
 """Figure -> its words."""
-MEANING = """\
-`real` is what as many other pictures of the folder reach: no figure can be better than that by \
-more than chance. A Fréchet distance is smaller the more alike two sets are. Density and precision \
-say how near single images are to pictures; coverage and recall, how much of the pictures' variety \
-they reach. `±` is the standard deviation over {divisions} divisions of the pictures. Figures of \
-another folder, size or number of images are not comparable with these."""
+MEANING = """
+`real` is what as many other pictures of the folder reach: the best that can be expected.
+Fréchet distance: smaller is more alike. Density, precision: how near single images are to pictures.
+Coverage, recall: how much of the pictures' variety the images reach. ±: standard deviation over
+{divisions} divisions of the pictures. Not comparable with figures of another folder, size or number.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def parted(data: Dataset, n: int) -> Parted:
 def measure(
     model: runtime.Model, pictures: Parted, *, by_name: bool, seed: int = 0
 ) -> tuple[Figures, Images, Classifier]:
-    """All figures that suit the model, a sheet [H, W, C] of some of its images (first row) over
+    """All figures that suit the model, a sheet [H, W, C] of some of its images, each kind over its
     pictures (the nearest ones, or those that were reconstructed), and the judge.
 
     `by_name`: the pictures' classes are labels of the model. DataError for a model of which
@@ -177,7 +177,7 @@ def measure(
         _, made["_reconstructed"] = judge(rebuilt)
         rows = np.concatenate([rebuilt[:_SHOWN], held.images[:_SHOWN]])
         sheets.append(contact_sheet(rows, _SHOWN))
-    return figures | _divided(made, real, n), sheets[0], judge
+    return figures | _divided(made, real, n), np.concatenate(sheets), judge
 
 
 def _asked(manifest: Manifest) -> list[str]:
@@ -269,7 +269,7 @@ def printed(artifact: str, folder: Path, judge: Classifier, figures: Figures) ->
         said.append(f"{n} images a set are few: only differences of several ± mean anything.")
     if right < _GUESSING / classes:
         said.append("The judge learned hardly more than to guess: trust the sheet (--out) more.")
-    return "\n".join(said)
+    return "\n".join(said).strip()
 
 
 def _of_classes(data: Dataset, names: list[str]) -> Dataset:
