@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, levels
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 
 _HERE = "benchmarks.networks.gans"
 _SIDE, _LATENT = 128, 512

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 
 
 def _keras() -> Any:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats, levels
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 
 _SWIN = {
     "img_size": 64,
