@@ -248,7 +248,7 @@ class TestPrecision:
         assert cpu_has_bf16(flags.split()) == found
 
     def test_a_device_without_it_trains_in_fp32(self, caplog: pytest.LogCaptureFixture) -> None:
-        recipe = RECIPES["images_dcgan"]()
+        recipe = images_gan()
         assert precision.available(recipe, bf16=True) == recipe
         with caplog.at_level(logging.INFO):
             assert precision.available(recipe, bf16=False) == replace(recipe, precision="fp32")
