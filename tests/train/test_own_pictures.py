@@ -133,7 +133,7 @@ class TestOptions:
         ("name", "options", "text"),
         [
             ("mnist_vae", Options(image_size=64), "--image-size: .* images_gan or images_vae; f"),
-            ("images_vae", Options(conditional=True), "--conditional: .*, images_gan; found imag"),
+            ("mnist_cgan", Options(conditional=True), "--conditional: .*; found mnist_cgan"),
             ("images_vae", Options(mirror=True), "--mirror: expected a recipe that takes it"),
             ("images_gan", Options(image_size=50), "images_gan: image_size: expected one of 32"),
         ],
@@ -174,15 +174,21 @@ class TestLabels:
         with pytest.raises(DataError, match=r"found 1 beside them, .*\(without --conditional\)"):
             load("images", classes, spec)
 
-    def test_conditional_trains_by_the_folders(self, classes: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("recipe", ["images_gan", "images_vae"])
+    def test_conditional_trains_by_the_folders(
+        self, recipe: str, classes: Path, tmp_path: Path
+    ) -> None:
         out = str(tmp_path / "run")
-        command = ["images_gan", "--data", str(classes), "--out", out, *TINY, "--steps", "1"]
+        command = [recipe, "--data", str(classes), "--out", out, *TINY, "--steps", "1"]
         assert main([*command, "--conditional"]) == 0
         run = load_run(out)
         assert run.labels == ("cat", "dog", "fox")
-        assert run.decoder(torch.randn(3, 128), torch.arange(3)).shape == (3, 3, 32, 32)
+        latents = torch.randn(1, 128).expand(3, -1)
+        images = run.decoder(latents, torch.arange(3))
+        assert images.shape == (3, 3, 32, 32)
+        assert not torch.equal(images[0], images[1])
         assert main([*command, "--conditional", "--resume", "--steps", "2"]) == 0
-        resumed = ["images_gan", "--data", str(classes), "--out", out, "--device", "cpu"]
+        resumed = [recipe, "--data", str(classes), "--out", out, "--device", "cpu"]
         assert main([*resumed, "--resume", "--steps", "3"]) == 0
         assert load_run(out).provenance["steps"] == 3
 

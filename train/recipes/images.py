@@ -73,10 +73,11 @@ def images_gan(
 
 
 @recipe
-def images_vae(image_size: int = 64, width: int | None = None) -> Recipe:
+def images_vae(image_size: int = 64, classes: int = 0, width: int | None = None) -> Recipe:
     """A VAE whose samples want a prior that is fitted after training (`python -m export prior`).
 
-    `width`: channels at half the picture's size, doubled with each halving.
+    `classes`: labels, which the decoder is told (0: none). `width`: channels at half the picture's
+    size, doubled with each halving.
     """
     stages = _stages(image_size)
     width = width or _width(image_size)
@@ -91,6 +92,7 @@ def images_vae(image_size: int = 64, width: int | None = None) -> Recipe:
                 height=image_size,
                 width=image_size,
                 channels=3,
+                classes=classes,
                 widths=widths,
                 decoder_widths=widths,
                 depth=1,
