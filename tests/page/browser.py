@@ -59,7 +59,8 @@ class Browser:
         height, width, *values = self.run(
             "const from = document.querySelector(arguments[0]);"
             "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width; c.height = from.naturalHeight ?? from.height;"
+            "c.width = from.naturalWidth ?? from.width;"
+            "c.height = from.naturalHeight ?? from.height;"
             "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
             "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
             css,

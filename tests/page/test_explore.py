@@ -103,7 +103,7 @@ def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     until_shown(page, sample)
     first = page.one("input[aria-label='Direction 1']")
     first.send_keys(*[Keys.ARROW_RIGHT] * 20)
-    assert first.get_attribute("aria-valuetext") == "+2.0 σ"
+    assert first.get_attribute("aria-valuetext") == "+2.0 σ"  # noqa: RUF001
     page.until(lambda: "by=2%2C0" in page.driver.current_url)
     page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
     page.button("Reset").click()
