@@ -3,7 +3,7 @@
 import argparse
 
 from runtime.commands._arguments import add_output, load_model
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, first_command, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,3 +16,4 @@ def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
         images = model.manifold(args.steps, labels=args.labels)
         save(args, [images], len(images))
+        conclude_output(args, model, len(images), *first_command(args.artifact, model.manifest))

@@ -8,9 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, save
 from runtime.errors import InputError
-from runtime.images.files import begin_folder, count_finished
+from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
 from runtime.requests.sample import Sample, count_of
 
@@ -57,6 +57,17 @@ def run(args: argparse.Namespace) -> None:
         done = _begin(args, model, request)
         batches = model.batches(job.part(done, n)) if done < n else iter(())
         save(args, batches, n, _names(model, request), lambda: _arrays(model, request), done)
+        conclude_output(args, model, n, *_further(args, n))
+
+
+def _further(args: argparse.Namespace, n: int) -> tuple[object, ...]:
+    """More of the same: the images that follow, or those between the first two seeds."""
+    if args.seeds is None:
+        start = args.offset + n
+        options = "-n", n, "--seed", args.seed, "--offset", start, "-o", "more.png"
+        return "latentserve", "sample", args.artifact, *options
+    between = ",".join(map(str, [*args.seeds, 0, 1][:2]))
+    return "latentserve", "interpolate", args.artifact, "--seeds", between, "-o", "path.png"
 
 
 def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
@@ -70,6 +81,7 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
     same |= {"seed": args.seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
     begin_folder(args.out.path, same, resume=args.resume)
     if not args.resume:
+        forget(args.out.path, _names(model, request))
         return 0
     done = count_finished(args.out.path, _names(model, request))
     print(f"{done} of {request.counter.count} images are there", file=sys.stderr)
