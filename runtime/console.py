@@ -9,12 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from runtime.__main__ import main as run_command
-from runtime.commands import commands, summary
 from runtime.machine import installed_version
 from runtime.terminal import check_command
 
@@ -44,9 +41,12 @@ _PROGRAMS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (2 where the input is at fault)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    program = _PROGRAMS.get(given[0]) if given else None
-    if program is not None:
-        return _run(given[0], program, given[1:])
+    if given and given[0] in _PROGRAMS:
+        return _run(given[0], given[1:])
+    # Not earlier: `serve` need not wait until they are imported.
+    from runtime.__main__ import main as run_command
+    from runtime.commands import commands
+
     if given and given[0] in commands():
         return run_command(given, prog="latentserve")
     parser = _parser()
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _run(name: str, program: _Program, arguments: list[str]) -> int:
+def _run(name: str, arguments: list[str]) -> int:
+    program = _PROGRAMS[name]
     try:
         module = import_module(program.module)
     except ModuleNotFoundError as error:
@@ -70,17 +71,19 @@ def _run(name: str, program: _Program, arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """It only tells what there is: each command has a parser of its own."""
+    from runtime.commands import commands, summary
+
+    titles = {name: summary(module) for name, module in commands().items()}
+    titles |= {name: program.summary for name, program in _PROGRAMS.items()}
+    listed = "\n".join(f"  {name:<12} {title}" for name, title in titles.items())
     parser = argparse.ArgumentParser(
         prog="latentserve",
-        description="Sample from VAE decoders and GAN generators: train, export, serve.",
+        usage="latentserve COMMAND ...",
+        description=f"Images from VAE decoders and GAN generators. Commands:\n\n{listed}",
         epilog="`latentserve COMMAND --help` describes one of them.",
-        formatter_class=partial(argparse.HelpFormatter, max_help_position=18),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=installed_version("latentserve"))
-    added = parser.add_subparsers(metavar="COMMAND")
-    titles = {name: summary(module) for name, module in commands().items()}
-    for name, title in (titles | {n: p.summary for n, p in _PROGRAMS.items()}).items():
-        added.add_parser(name, help=title)
     return parser
 
 

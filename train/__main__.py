@@ -10,17 +10,20 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runtime.images import MAX_PIXELS
+from runtime.terminal import conclude
 from train import checkpoint
 from train.data import load
 from train.errors import TrainError
-from train.loop import recorded_recipe, train
+from train.loop import discard, recorded_recipe, train
 from train.processes import Processes, joined
 from train.recipes import RECIPES
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def main(arguments: list[str] | None = None, prog: str = "python -m train") -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(prog)
+    options = parser.parse_args(given)
     if options.list:
         for name, make in RECIPES.items():
             print(f"{name:26} {make().summary}")
@@ -28,10 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")
     with joined() as processes:
-        return _train(options, arguments or sys.argv[1:], processes)
+        return _train(options, shlex.join([*shlex.split(prog), *given]), processes)
 
 
-def _train(options: argparse.Namespace, given: list[str], processes: Processes) -> int:
+def _train(options: argparse.Namespace, command: str, processes: Processes) -> int:
     recipe = RECIPES[options.recipe]()
     try:
         own = recorded_recipe(options.out) if options.resume else recipe
@@ -48,6 +51,8 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
             download=options.download,
             max_pixels=options.max_pixels,
         )
+        if options.force:
+            discard(options.out, processes)
         metrics = train(
             recipe,
             data,
@@ -65,24 +70,26 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
         return 1
     except KeyboardInterrupt:
         if processes.leads:
-            print(f"stopped; go on with: {_again(given, options.out)}", file=sys.stderr)
+            print(f"stopped; go on with: {_again(command, options.out)}", file=sys.stderr)
         return 130
     for name, value in metrics.items():
         print(f"{name} {value:.4g}")
+    if processes.leads:
+        made = f"{options.out}: {recipe.steps} steps of {recipe.name}, sheets in samples/"
+        conclude(made, "latentserve", "export", "run", options.out, "--out", "mine")
     return 0
 
 
-def _again(given: list[str], out: Path) -> str:
+def _again(command: str, out: Path) -> str:
     """The command that resumes the run. Before the first checkpoint, the same command starts
     again."""
+    words = [word for word in shlex.split(command) if word not in ("--resume", "--force")]
     resume = ["--resume"] if checkpoint.steps(out / "checkpoints") else []
-    return shlex.join(["python", "-m", "train", *(a for a in given if a != "--resume"), *resume])
+    return shlex.join([*words, *resume])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m train", description="Train a recipe into a run folder."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train a recipe into a run folder.")
     parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
@@ -101,7 +108,11 @@ def _parser() -> argparse.ArgumentParser:
         help="equal parts of a batch, computed one after another, or each by a process of torchrun "
         "(default: the recipe's or run's own, at least one a process)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    begun = parser.add_mutually_exclusive_group()
+    begun.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    begun.add_argument(
+        "--force", action="store_true", help="delete the run that is in --out, and start anew"
+    )
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(
         "--download", action="store_true", help="fetch missing MNIST files into --data and verify"
@@ -121,5 +132,4 @@ _positive.__name__ = "positive integer"  # argparse: "invalid positive integer v
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(main())

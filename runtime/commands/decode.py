@@ -3,14 +3,15 @@
 import argparse
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from runtime.artifact.reading import read_npz
 from runtime.commands._arguments import add_sheet, add_size, add_tile, load_model
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.errors import ArtifactError, InputError
-from runtime.images.encoding import decode_npy
+from runtime.errors import InputError
 from runtime.requests.decode import Decode
 
 _ARRAYS = ("latents", "mean")
@@ -37,18 +38,16 @@ def run(args: argparse.Namespace) -> None:
 def _read(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     """Latents [n, *latent], and the names of the pictures that they are of, where they have any."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError("latents", "a readable file", f"{path} ({error.strerror})") from error
-    if path.suffix.lower() != ".npz":
-        return decode_npy(data, "latents"), None
-    try:
-        arrays = read_npz(data, path.name)
-    except ArtifactError as error:
-        raise InputError("latents", "an .npz of arrays", str(error)) from error
-    found = next((arrays[name] for name in _ARRAYS if name in arrays), None)
-    if found is None or found.ndim < 2:
-        expected = f"an .npz with one of the arrays {' and '.join(_ARRAYS)}, [n, *latent]"
-        raise InputError("latents", expected, f"{path} with {sorted(arrays)}")
+        loaded = np.load(path, allow_pickle=False)
+        arrays = dict(loaded) if isinstance(loaded, NpzFile) else {_ARRAYS[0]: loaded}
+    except (OSError, ValueError, BadZipFile) as error:
+        reason = error.strerror if isinstance(error, OSError) else "something else"
+        expected = "a readable .npy or .npz of numbers"
+        raise InputError("latents", expected, f"{path} ({reason})") from error
+    latents = next((arrays[name] for name in _ARRAYS if name in arrays), None)
+    if latents is None or latents.ndim < 2:
+        expected = f"{' or '.join(_ARRAYS)} of shape [n, *latent]"
+        found = {name: list(array.shape) for name, array in arrays.items()}
+        raise InputError("latents", expected, f"{found} in {path}")
     names = arrays.get("names")
-    return found, None if names is None or len(names) != len(found) else names.astype(str).tolist()
+    return latents, None if names is None else names.astype(str).tolist()
