@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`latentserve COMMAND --help` describes one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=installed_version("latentserve"))
+    parser.add_argument(
+        "--version", action="version", version=str(installed_version("latentserve"))
+    )
     return parser
 
 

@@ -196,7 +196,7 @@ def _sent(
     """What is made of an array or of files, with the options in the query."""
     path, query = f"/{name}", _query({**options, "format": reply})
     if isinstance(given, np.ndarray) and mask is None:
-        content = encode_npy(cast(NDArray[Any], given))
+        content = encode_npy(given)
         return Call("POST", path, read, query, content, _NPY)
     files = list(_files(given))
     if mask is not None:
@@ -207,7 +207,7 @@ def _sent(
 
 def _files(given: Pictures) -> Iterable[File]:
     if isinstance(given, np.ndarray):
-        for i, image in enumerate(cast(NDArray[Any], given)):
+        for i, image in enumerate(given):
             yield "files", (f"{i}.png", encode_image(image), _ANY_PICTURE)
         return
     for place in map(Path, given):

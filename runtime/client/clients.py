@@ -3,7 +3,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -109,7 +116,7 @@ class Client:
             reader.end()
 
     @contextmanager
-    def answered(self, call: Call[Any]) -> Iterator[httpx.Response]:
+    def answered(self, call: Call[Any]) -> Generator[httpx.Response]:
         """The reply to a call, a success; its body is still to be read."""
         turns = Turns(self._patience)
         while True:
@@ -165,7 +172,7 @@ class AsyncClient:
             reader.end()
 
     @asynccontextmanager
-    async def answered(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+    async def answered(self, call: Call[Any]) -> AsyncGenerator[httpx.Response]:
         """The reply to a call, a success; its body is still to be read."""
         turns = Turns(self._patience)
         while True:
@@ -206,7 +213,7 @@ def _request(call: Call[Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told() -> Generator[None]:
     """What httpx raises where no whole reply comes, as ServiceError."""
     try:
         yield
