@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bento.bentoml_client import client_schema
 from bento.bodies import read_body
 from bento.budget import Shares
 from bento.calls import Calls, call_of
@@ -69,6 +70,9 @@ def build_app(
     async def shown(request: Request, life: Lifetime) -> Response:
         return page()
 
+    async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
+        return JSONResponse(client_schema())
+
     posts = {f"/{name}": posting(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: posting(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
@@ -78,6 +82,7 @@ def build_app(
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
+        "/schema.json": listed_for_bentoml,
     }
     seconds = settings.timeout_seconds
     routes = {

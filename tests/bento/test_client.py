@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -245,3 +247,32 @@ def test_a_proxy_s_error_is_told_as_it_is() -> None:
     error = error_of(502, b"<h1>Bad gateway</h1>")
     assert isinstance(error, ServiceError)
     assert (error.status, str(error)) == (502, "502: <h1>Bad gateway</h1>")
+
+
+THEIRS = """
+import io, sys, bentoml, numpy as np
+from bentoml.exceptions import BentoMLException
+
+with bentoml.SyncHTTPClient(sys.argv[1]) as client:
+    asked = {"model": "tiny-plain", "n": 3, "seed": 2}
+    images = np.load(io.BytesIO(client.sample(**asked, format="npy")))
+    np.save(sys.argv[2], images)
+    assert client.interpolate(model="tiny-vae", seeds=[1, 2]).startswith(b"\\x89PNG")
+    latents = [[0.0, 1.0]]
+    assert client.decode(model="tiny-vae", latents=latents).startswith(b"\\x89PNG")
+    assert not hasattr(client, "encode")
+    try:
+        client.sample(**asked | {"n": -1})
+    except BentoMLException as error:
+        assert '"field":"n"' in str(error), error
+    else:
+        raise AssertionError("-1 images")
+"""
+
+
+def test_bentoml_s_own_client(server: Running, models: Models, tmp_path: Path) -> None:
+    # In a process of its own: importing bentoml raises warnings, which are errors here.
+    command = [sys.executable, "-c", THEIRS, server.url, tmp_path / "images.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    same(np.load(tmp_path / "images.npy"), models.get("tiny-plain").sample(3, seed=2))
