@@ -22,6 +22,8 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 PRIOR = "prior.npz"
+SHEET = "samples.png"
+"""A picture of samples, where the artifact has one."""
 
 Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
@@ -94,7 +96,7 @@ class Axis(Frozen):
 
 class Tiling(Frozen):
     """How near the images of overlapping tiles come to the whole image, of a graph whose images may
-    be cut (`runtime.requests.tiling`)."""
+    be cut (`runtime.requests.tiles`)."""
 
     exact: bool
     """The network is local: tiles of at least four times `halo` give what the whole image gives."""
