@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.errors import RequestError, error_response
+from bento.page import page_files
 
 READY = "/readyz"
 """Answered here: BentoML's reply does not say what is missing."""
@@ -36,7 +37,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS - {READY}, *_PAGES, *_page_files()}
+        self.their_paths = {*OPEN_PATHS - {READY}, *_PAGES, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -51,8 +52,8 @@ class Front:
             await self.ours(scope, receive, send)
 
 
-def _page_files() -> list[str]:
-    """What the page at / loads (`bento.page`)."""
+def _swagger_files() -> list[str]:
+    """What the API reference at /docs loads (`bento.page`)."""
     import bentoml._internal.server as server
 
     folder = Path(server.__file__).parent / "static_content"
@@ -78,11 +79,13 @@ class ApiKey:
 
     def __init__(self, app: ASGIApp, key: str, refusing: ASGIApp | None = None) -> None:
         self.app, self.refusing, self.key = app, refusing or refuse, key.strip().encode()
+        # The page says nothing of what is served, and asks for the key itself.
+        self.open_paths = {*OPEN_PATHS, *page_files(), *_swagger_files()}
         if not self.key:
             raise ValueError("expected a key, found none: everybody would have it")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._is_known(scope):
+        if scope["type"] == "lifespan" or scope["path"] in self.open_paths or self._is_known(scope):
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await self.refusing(scope, receive, send)

@@ -18,7 +18,7 @@ from bento.listing import Listing
 from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
-from bento.page import page
+from bento.page import PageFile, page_files
 from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
@@ -65,14 +65,16 @@ def build_app(
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
 
-    async def shown(request: Request, life: Lifetime) -> Response:
-        return page()
+    def showing(file: PageFile) -> Handler:
+        async def shown(request: Request, life: Lifetime) -> Response:
+            return file.response(request.headers.get("if-none-match"))
+
+        return shown
 
     posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
-        "/": shown,
         "/models": listing.all,
         "/models/{model}": listing.one,
         f"/models/{{model}}/{SHEET}": listing.sheet,
@@ -80,6 +82,7 @@ def build_app(
         "/openapi.json": described,
         "/docs.json": described,
     }
+    gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
     # The server leaves out the body of a reply to HEAD.

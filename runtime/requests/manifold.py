@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
 from runtime.errors import InputError
-from runtime.images import UInt8Array
+from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_integer, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.request import Described
@@ -28,12 +28,16 @@ class Manifold:
     labels: Labels | None = None
     seed: int = 0
 
-    def job(self, model: Described) -> Job[UInt8Array]:
+    def latents(self, model: Described) -> Float32Array:
+        """The latents of the grid: [steps * steps, 2]."""
         manifest = model.manifest
         if not answered_by(manifest):
             shape = None if manifest.latent is None else list(manifest.latent.shape)
             raise InputError("model", "one with a 2-D latent", f"latent shape {shape}")
-        grid = manifold_grid(check_integer("steps", self.steps, 1, MAX_STEPS), model.prior)
+        return manifold_grid(check_integer("steps", self.steps, 1, MAX_STEPS), model.prior)
+
+    def job(self, model: Described) -> Job[UInt8Array]:
+        manifest, grid = model.manifest, self.latents(model)
         return decoding(
             manifest,
             len(grid),

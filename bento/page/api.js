@@ -1,0 +1,103 @@
+// Requests to the service. Paths are relative: the page works behind a path prefix.
+
+import { askForKey, authorization } from "./key.js";
+
+/** What the service said when it refused: its text, and the field that it names. */
+export class ServiceError extends Error {
+  constructor(status, body) {
+    super(body.error ?? `the service answered ${status}`);
+    this.status = status;
+    this.field = body.field ?? null;
+  }
+}
+
+/**
+ * A request to `path`, relative to the page; raises ServiceError where the service refuses it.
+ * `json`: an object to send as JSON. `form`: files by their fields' names. `npy`: an array
+ * {data, shape} of float32. `query`: an object of options.
+ */
+export async function call(path, { json, form, npy, query, signal } = {}) {
+  const url = query ? `${path}?${new URLSearchParams(given(query))}` : path;
+  const headers = {};
+  const options = { signal };
+  if (json !== undefined) {
+    options.method = "POST";
+    headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(given(json));
+  } else if (form !== undefined) {
+    options.method = "POST";
+    options.body = formData(form);
+  } else if (npy !== undefined) {
+    options.method = "POST";
+    headers["Content-Type"] = "application/x-npy";
+    options.body = npyOf(npy);
+  }
+  for (;;) {
+    const sent = authorization();
+    const response = await fetch(url, { ...options, headers: { ...headers, ...sent } });
+    if (response.ok) return response;
+    if (response.status !== 401) {
+      throw new ServiceError(response.status, await response.json().catch(() => ({})));
+    }
+    await askForKey(sent);
+  }
+}
+
+/** A form with the files of an object; those that are missing are left out. */
+function formData(files) {
+  const form = new FormData();
+  for (const [name, file] of Object.entries(given(files))) form.append(name, file, `${name}.png`);
+  return form;
+}
+
+/** The entries of an object that have a value. */
+export function given(object) {
+  const entries = Object.entries(object);
+  return Object.fromEntries(entries.filter(([, v]) => v !== undefined && v !== null && v !== ""));
+}
+
+/** The address of a request that can be repeated: for links, copied or clicked. */
+export function link(path, query) {
+  return new URL(`${path}?${new URLSearchParams(given(query))}`, document.baseURI).href;
+}
+
+/** The models that are served, with all that is known of each. */
+export async function models() {
+  return (await (await call("models", { query: { full: 1 } })).json()).models;
+}
+
+/** `name@version`: what a link must name to mean the same for ever. */
+export const fullName = (model) => `${model.name}@${model.version}`;
+
+/** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}. */
+export async function images(path, options) {
+  // Options stand in the query where the body is no JSON.
+  const where = options.json ? "json" : "query";
+  const response = await call(path, { ...options, [where]: { ...options[where], format: "npy" } });
+  const array = parseNpy(await response.arrayBuffer());
+  return { ...array, seed: response.headers.get("X-Seed") };
+}
+
+/** An array of an `.npy` file: {data, shape}; of uint8, int64 or float32, as the service sends. */
+export function parseNpy(buffer) {
+  const view = new DataView(buffer);
+  const wide = view.getUint8(6) > 1;
+  const start = wide ? 12 : 10;
+  const length = wide ? view.getUint32(8, true) : view.getUint16(8, true);
+  const header = new TextDecoder("latin1").decode(new Uint8Array(buffer, start, length));
+  const kind = /'descr':\s*'([^']+)'/.exec(header)[1];
+  const shape = /'shape':\s*\(([^)]*)\)/.exec(header)[1].split(",").filter((s) => s.trim()).map(Number);
+  const types = { "|u1": Uint8Array, "<f4": Float32Array, "<i8": BigInt64Array };
+  return { data: new types[kind](buffer.slice(start + length)), shape };
+}
+
+/** An `.npy` file of float32: {data: Float32Array, shape}. */
+function npyOf({ data, shape }) {
+  const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape.join(", ")},), }`;
+  const length = Math.ceil((header.length + 11) / 64) * 64 - 10; // the array starts at a multiple of 64
+  const start = new Uint8Array(10 + length).fill(32);
+  start.set([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, length & 255, length >> 8]);
+  start.set(new TextEncoder().encode(header), 10);
+  start[9 + length] = 10;
+  return new Blob([start, data]);
+}

@@ -1,0 +1,59 @@
+// A tray of samples to pick from, and what was picked: {seed, offset, latent, canvas}.
+
+import { attempt, dots, el, field, number, paint } from "../ui.js";
+import { decode, latentsOf } from "./latents.js";
+
+const SHOWN = 24; // samples in the tray
+
+/** A picked sample as it stands in the address: `7.3` is image 3 of seed 7. */
+export const textOf = ({ seed, offset }) => `${seed}.${offset}`;
+
+export const nameOf = ({ seed, offset }) => `seed ${seed}, image ${offset}`;
+
+/** The samples that a text of the address names, `7.3,7.5`; `usual` where it names none. */
+export function picked({ model, labels, signal }, text, usual) {
+  const pairs = (text || usual).split(",").map((each) => each.split(".").map(Number));
+  return Promise.all(pairs.map(async ([seed, offset = 0]) => {
+    const latents = await latentsOf(model, { seed, offset }, signal);
+    const [canvas] = await painted(model, latents, labels, signal);
+    return { seed, offset, latent: latents[0], canvas };
+  }));
+}
+
+async function painted(model, latents, labels, signal) {
+  const made = await decode(model, latents, labels, signal);
+  return latents.map((_, i) => paint(el("canvas"), made, i));
+}
+
+/** A copy of a canvas: an element stands in one place. */
+export function again(canvas) {
+  const copy = el("canvas");
+  Object.assign(copy, { width: canvas.width, height: canvas.height });
+  copy.getContext("2d").drawImage(canvas, 0, 0);
+  return copy;
+}
+
+/** The tray; `pick(sample)` is called with each that is pressed. */
+export function tray({ model, labels, state, signal }, title, pick) {
+  const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1 });
+  const dice = el("button", { type: "button", class: "square", title: "Other samples", "aria-label": "Other samples" }, dots());
+  const grid = el("div", { class: "grid" });
+  const fill = () => attempt(async () => {
+    const chosen = Number(seed.value);
+    state.set({ seed: chosen });
+    const latents = await latentsOf(model, { seed: chosen, n: SHOWN }, signal);
+    const canvases = await painted(model, latents, labels, signal);
+    grid.replaceChildren(...latents.map((latent, offset) => {
+      const sample = { seed: chosen, offset, latent, canvas: canvases[offset] };
+      return el("button", { type: "button", class: "tile", "aria-label": `Pick ${nameOf(sample)}`, onclick: () => pick(sample) }, sample.canvas);
+    }));
+  });
+  seed.addEventListener("change", fill);
+  dice.addEventListener("click", () => {
+    seed.value = Math.floor(Math.random() * 2 ** 32);
+    fill();
+  });
+  fill();
+  return el("section", { class: "tray" },
+    el("div", { class: "row" }, el("h3", {}, title), field("Seed", seed), dice), grid);
+}

@@ -1,0 +1,150 @@
+// Sample: images of a seed, in a grid that fills as they arrive.
+
+import { call, fullName, given, images, link } from "../api.js";
+import { attempt, choice, copy, dots, el, enlarged, enlargement, field, number, paint, save } from "../ui.js";
+
+const SEEDS = 2 ** 32; // the dice's; a user may type any below 2^53
+const MOST = 1024; // more canvases than that make a browser slow
+const FIRST_PART = 16; // images of the first request; each further one asks for twice as many
+
+export default { title: "Sample", request: "sample", show };
+
+function show({ root, model, state, signal }) {
+  const controls = controlsOf(model, state);
+  const grid = el("div", { class: "grid" });
+  const [height] = model.image;
+  grid.style.setProperty("--cell", `${Math.min(256, Math.max(84, height))}px`);
+  const saving = ["png", "webp", "npy", "zip"].map((format) =>
+    el("button", { type: "button", onclick: () => attempt(() => download(model, controls.options(), format)) }, format));
+  root.append(
+    el("div", { class: "split" },
+      el("form", { class: "controls", "aria-label": "What to sample", onsubmit: (e) => e.preventDefault() },
+        ...controls.fields,
+        el("div", { class: "field" }, el("span", {}, "Download all"), el("div", { class: "row" }, ...saving))),
+      el("section", { "aria-label": "Images" }, grid)));
+
+  let filling = new AbortController();
+  signal.addEventListener("abort", () => filling.abort());
+  const fill = () => {
+    filling.abort();
+    filling = new AbortController();
+    state.set({ model: model.name, ...controls.state() });
+    attempt(() => fillGrid(grid, model, controls.options(), filling.signal));
+  };
+  controls.onchange(fill);
+  fill();
+}
+
+/** The form's fields; `options()` are those of a request, `state()` those of the address. */
+function controlsOf(model, state) {
+  const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1, name: "seed" });
+  const count = number(state.get("n") ?? 64, { min: 1, max: MOST, step: 1, name: "n" });
+  const labels = model.labels
+    && choice([["", "any"], ["each", "each in turn"], ...model.labels.map((l) => [l, l])], state.get("labels") ?? "each");
+  const truncation = number(state.get("truncation") ?? "", { min: 0.05, max: 3, step: 0.05, placeholder: "none" });
+  const sizes = Object.entries(model.axes ?? {}).filter(([name]) => name === "height" || name === "width");
+  const size = sizes.map(([name, axis]) => [name, number(state.get(name) ?? axis.default,
+    { min: axis.min, max: axis.max, step: axis.multiple_of })]);
+  const dice = el("button", { type: "button", class: "square", title: "Another seed", "aria-label": "Another seed" }, dots());
+  const fields = [
+    el("div", { class: "row" }, field("Images", count), field("Seed", seed), dice),
+    labels && field("Label", labels),
+    field("Truncation", truncation, "Smaller: more typical images, less varied"),
+    size.length ? el("div", { class: "row" }, ...size.map(([name, input]) => field(name, input))) : null,
+  ].filter(Boolean);
+  const chosenSize = () => (size.length === 2 ? size.map(([, input]) => Number(input.value)) : undefined);
+  const chosenLabels = (start, n) => {
+    if (!labels || labels.value === "") return undefined;
+    if (labels.value !== "each") return labels.value;
+    return Array.from({ length: n }, (_, i) => model.labels[(start + i) % model.labels.length]);
+  };
+  return {
+    fields,
+    options: () => ({
+      n: Math.max(1, Math.min(MOST, Number(count.value))),
+      seed: Number(seed.value),
+      truncation: truncation.value === "" ? undefined : Number(truncation.value),
+      size: chosenSize(),
+      labelsOf: chosenLabels,
+    }),
+    state: () => ({
+      n: count.value, seed: seed.value, labels: labels?.value, truncation: truncation.value,
+      ...Object.fromEntries(size.map(([name, input]) => [name, input.value])),
+    }),
+    onchange(act) {
+      for (const input of [seed, count, labels, truncation, ...size.map(([, i]) => i)]) {
+        input?.addEventListener("change", act);
+      }
+      dice.addEventListener("click", () => {
+        seed.value = Math.floor(Math.random() * SEEDS);
+        act();
+      });
+    },
+  };
+}
+
+async function fillGrid(grid, model, options, signal) {
+  const { n, labelsOf, ...rest } = options;
+  grid.replaceChildren();
+  grid.setAttribute("aria-busy", "true");
+  for (let start = 0, part = FIRST_PART; start < n; start += part, part *= 2) {
+    part = Math.min(part, n - start);
+    const labels = labelsOf(start, part);
+    const made = await images("sample", {
+      json: { model: fullName(model), ...rest, n: part, offset: start, labels }, signal });
+    for (let i = 0; i < part; i++) {
+      const label = Array.isArray(labels) ? labels[i] : labels;
+      const one = { ...rest, offset: start + i, labels: label };
+      grid.append(tile(made, i, model, one, grid));
+    }
+  }
+  grid.removeAttribute("aria-busy");
+}
+
+function tile(made, i, model, one, grid) {
+  const canvas = paint(el("canvas"), made, i);
+  const name = `seed ${one.seed}, image ${one.offset}${one.labels === undefined ? "" : `, ${one.labels}`}`;
+  const button = el("button", { type: "button", class: "tile", "aria-label": name },
+    canvas, el("small", {}, `${one.seed} · ${one.offset}${one.labels === undefined ? "" : ` · ${one.labels}`}`));
+  button.addEventListener("click", () => enlarge(button, canvas, name, model, one, grid));
+  return button;
+}
+
+/** The image large, with what can be done with it; arrow keys go to its neighbours. */
+function enlarge(button, canvas, name, model, one) {
+  const times = enlargement(canvas.height, 448);
+  const large = enlarged(canvas, times);
+  large.setAttribute("role", "img");
+  large.setAttribute("aria-label", name);
+  const query = { ...one, model: fullName(model), n: 1, format: "png" };
+  const explore = `#explore?${new URLSearchParams(given({ model: model.name, seed: one.seed, offset: one.offset, labels: one.labels }))}`;
+  const dialog = el("dialog", { "aria-label": name },
+    large,
+    el("p", {}, name),
+    el("div", { class: "row" },
+      el("button", { type: "button", onclick: () => copy(link("sample", query)) }, "Copy link"),
+      el("button", { type: "button", onclick: () => attempt(async () => {
+        save(await (await call("sample", { query: { ...query, scale: times } })).blob(), `${model.name}-${one.seed}-${one.offset}.png`);
+      }) }, "Download PNG"),
+      model.requests.includes("decode") ? el("a", { class: "button", href: explore, onclick: () => dialog.close() }, "Explore from here") : null,
+      el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    button.focus();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const next = { ArrowLeft: button.previousSibling, ArrowRight: button.nextSibling }[event.key];
+    if (!next) return;
+    dialog.close();
+    next.click();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+async function download(model, options, format) {
+  const { n, labelsOf, ...rest } = options;
+  const json = { ...rest, n, labels: labelsOf(0, n), format, model: fullName(model) };
+  const response = await call("sample", { json });
+  save(await response.blob(), `${model.name}-${rest.seed}.${format}`);
+}

@@ -1,0 +1,113 @@
+"""What a test does with the page, in a person's words."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+WAIT = 30.0
+"""Seconds; only ever reached when something is broken."""
+
+T = TypeVar("T")
+
+
+class Browser:
+    """A browser that shows the page of a service."""
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver, self.url = driver, url
+
+    def go(self, tab: str) -> None:
+        """Open a tab by its address; "" is what one sees first."""
+        self.driver.get(f"{self.url}/" + (f"#{tab}" if tab else ""))
+
+    def all(self, css: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def one(self, css: str) -> WebElement:
+        """The first element, once it is there."""
+        return self.until(lambda: next(iter(self.all(css)), None), css)
+
+    def button(self, text: str) -> WebElement:
+        """The button or link of that text, once it is there and can be pressed."""
+
+        def found() -> WebElement | None:
+            there = (e for e in self.all("button, a") if e.text.strip() == text)
+            return next((e for e in there if e.is_enabled() and e.is_displayed()), None)
+
+        return self.until(found, text)
+
+    def labelled(self, text: str) -> WebElement:
+        """The input of the field of that label."""
+        path = f"//label[span[normalize-space()='{text}']]//*[self::input or self::select]"
+        return self.until(lambda: next(iter(self.driver.find_elements(By.XPATH, path)), None), text)
+
+    def until(self, holds: Callable[[], T | None], what: str = "") -> T:
+        """Wait until something holds, and return it."""
+        return WebDriverWait(self.driver, WAIT, 0.05).until(lambda _: holds(), what)
+
+    def pixels(self, css: str) -> NDArray[np.uint8]:
+        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        height, width, *values = self.run(
+            "const from = document.querySelector(arguments[0]);"
+            "const c = document.createElement('canvas');"
+            "c.width = from.naturalWidth ?? from.width;"
+            "c.height = from.naturalHeight ?? from.height;"
+            "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
+            "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
+            css,
+        )
+        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+    def press(self, *keys: str) -> None:
+        """Press keys, as they go to what has the focus."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def fits(self, width: int) -> bool:
+        """Whether the page needs no scrolling sideways on a telephone of that width."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True},
+        )
+        return self.run("return document.documentElement.scrollWidth") <= width
+
+    def saved(self, folder: Path, name: str) -> bytes:
+        """The file of that name that the page gives to be saved, once it is complete."""
+        return self.until(lambda: (folder / name).is_file() and (folder / name).read_bytes(), name)
+
+    def saves_to(self, folder: Path) -> None:
+        """Put what the page saves into a folder."""
+        self.driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+        )
+
+    def status(self) -> str:
+        return self.one("#status").text
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def problems(self) -> list[str]:
+        """What the browser's console complains of: errors, failed requests, broken policies."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """The addresses of all that the page has loaded."""
+        return self.run("return performance.getEntriesByType('resource').map(e => e.name)")
+
+    def barriers(self) -> list[str]:
+        """Serious findings of axe-core, which looks for what keeps people out."""
+        self.run((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
+        found = self.driver.execute_async_script(
+            "const done = arguments[arguments.length - 1]; axe.run().then(done)"
+        )
+        serious = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+        return [f"{v['id']}: {[n['html'][:120] for n in v['nodes']][:3]}" for v in serious]

@@ -1,0 +1,72 @@
+"""The page in a real browser: headless Chromium, driven as a person would."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+from benchmarks.speed.servers import Running, ours, running
+from tests.bento.support import FP32, ROOT
+from tests.page.browser import Browser
+from tests.sized import write_sized
+
+# Chromium would otherwise ask its maker's servers for things at every start.
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+Open = Callable[..., Browser]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The service over the artifacts of this repository, and one that translates."""
+    folder = tmp_path_factory.mktemp("served")
+    for artifact in (ROOT / "artifacts").iterdir():
+        if artifact.is_dir():
+            (folder / artifact.name).symlink_to(artifact)
+    write_sized(folder)
+    with running(ours(folder, FP32)) as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
+    """`open_page("sample?model=mnist-vae", width=1280)`: that tab, in a browser of its own."""
+    opened: list[Browser] = []
+
+    def open_page(tab: str = "", *, width: int = 1280, url: str | None = None) -> Browser:
+        browser = Browser(_chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
+        opened.append(browser)
+        browser.go(tab)
+        return browser
+
+    yield open_page
+    for browser in opened:
+        browser.driver.quit()
+
+
+def _chromium(profile: Path, width: int) -> webdriver.Chrome:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        if os.environ.get("LATENTSERVE_NEEDS_BROWSER"):
+            pytest.fail("no Chromium here: install Debian's chromium and chromium-driver")
+        pytest.skip("no Chromium here: install Debian's chromium and chromium-driver")
+    options = Options()
+    options.binary_location = chromium
+    for flag in (*_FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(driver))
