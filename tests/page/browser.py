@@ -56,10 +56,12 @@ class Browser:
 
     def pixels(self, css: str) -> NDArray[np.uint8]:
         """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        self.one(css)
         height, width, *values = self.run(
             "const from = document.querySelector(arguments[0]);"
             "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width; c.height = from.naturalHeight ?? from.height;"
+            "c.width = from.naturalWidth ?? from.width;"
+            "c.height = from.naturalHeight ?? from.height;"
             "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
             "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
             css,
