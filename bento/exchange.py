@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -13,11 +14,12 @@ from starlette.responses import Response
 from bento.accept import FormatT, choose_format
 from bento.bodies import Body, in_thread, query_options, read_options
 from bento.budget import Shares
+from bento.caching import cache_control, entity_tag, is_known
 from bento.calls import Call, call_of
 from bento.models import Models, full_name
 from bento.opening import Opening
 from bento.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
-from bento.schemas import PictureOptions, from_strings
+from bento.schemas import Options, PictureOptions, from_strings
 from bento.settings import LONGEST_SECONDS, Settings
 from bento.streaming import ArrayStream, Lifetime, Streams
 from bento.uploads import Upload, read_upload
@@ -102,18 +104,9 @@ class Exchange:
         reply = self.format(options.format, PICTURE_REPLIES)
         streamed = is_streamed(reply, model, job)
         self.check_count(field, job.count, streamed=streamed)
+        size = reply.check(options.layout, job.count, image_shape(model.manifest, job))
         if not streamed:
-            height, width, channels = image_shape(model.manifest, job)
-            cells = job.count
-            if reply.max_side is not None:
-                across = min(cells, options.columns or math.ceil(math.sqrt(cells)))
-                down = math.ceil(cells / across)
-                cells = down * across
-                if max(down * height, across * width) > reply.max_side:
-                    expected = f"{reply.name} of at most {reply.max_side} pixels a side"
-                    found = f"a sheet of {across * width} x {down * height}"
-                    raise InputError("format", expected, found)
-            self.hold_reply(field, cells * height * width * channels)
+            self.hold_reply(field, size)
         return reply
 
     async def run(self, model: Model, job: Job[T]) -> T:
@@ -123,6 +116,17 @@ class Exchange:
         with self.shares.taken(model.manifest.name, self.call.client, places):
             return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
+    async def run_in_parts(self, model: Model, job: Job[T]) -> list[T]:
+        """As `run`, for what a job gives part by part: no more is held at a time than an engine
+        run makes."""
+        self.life.extend(self._seconds(model, job))
+        places = min(job.count, model.window(job))
+        with (
+            self.shares.taken(model.manifest.name, self.call.client, places),
+            closing(model.parts(self._traced(job), wait=False)) as parts,
+        ):
+            return [await asyncio.wrap_future(part) for part in parts]
+
     async def pictures(
         self,
         model: Model,
@@ -131,11 +135,19 @@ class Exchange:
         options: PictureOptions,
         origins: Origins | None = None,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
     ) -> Response:
         """The reply with a job's images. `origins()` says what made each of them; without it they
-        are numbered, and have the labels of the options."""
-        self.call.images = job.count
+        are numbered, and have the labels of the options. `repeatable`: the same request gives them
+        again."""
         sent = {"X-Model": full_name(model), **(headers or {})}
+        if self.request.method != "POST":
+            sent |= self.caching(options, model, reply.name, repeatable=repeatable)
+            if options.format is None:
+                sent["Vary"] = "Accept"
+            if self.is_known(sent):
+                return Response(None, 304, sent)
+        self.call.images = job.count
         if is_streamed(reply, model, job):
             return await self._streamed(model, job, sent)
         images = await self.run(model, job)
@@ -145,10 +157,33 @@ class Exchange:
             return with_labels([{"index": i} for i in range(job.count)], model, labels)
 
         def body() -> bytes:
-            made = (origins or numbered)() if reply.writes_origins else ()
-            return reply.encode(Pictures(full_name(model), images, made), options.columns)
+            made = (origins or numbered)() if reply.shows == "images" else ()
+            return reply.encode(Pictures(full_name(model), images, made), options.layout)
 
-        return await self.reply(images.nbytes, reply, body, sent)
+        size = options.scale**2 * images.nbytes
+        return await self.reply(size, reply, body, sent)
+
+    def caching(
+        self, options: Options, model: Model, kind: str, *, repeatable: bool = True
+    ) -> dict[str, str]:
+        """The headers that say what may be kept of a reply in a format, which these options and the
+        model determine where it is `repeatable`."""
+        if not repeatable:
+            return {"Cache-Control": "no-store"}
+        effective = options.model_dump(mode="json", exclude={"model", "format"}, exclude_none=True)
+        # Engines may differ by a grey level.
+        made_by = (full_name(model), model.digest, model.engine)
+        return {
+            "ETag": entity_tag(self.name, kind, effective, *made_by),
+            "Cache-Control": cache_control(
+                pinned="@" in (options.model or ""), private=self.settings.api_key is not None
+            ),
+        }
+
+    def is_known(self, headers: Mapping[str, str]) -> bool:
+        """Whether the client has the reply with these headers already."""
+        tag = headers.get("ETag")
+        return tag is not None and is_known(tag, self.request.headers.get("if-none-match"))
 
     async def reply(
         self,
@@ -199,7 +234,7 @@ class Exchange:
 
 def is_streamed(reply: PictureReply, model: Model, job: Job[UInt8Array]) -> bool:
     """Whether images leave as they are made: more of them than one run of the engine gives."""
-    return reply.streamed and job.count > model.run_rows(job)
+    return reply.shows == "array" and job.count > model.run_rows(job)
 
 
 def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bento.settings import Settings
-from bento.trials import Order, Trials, digest
+from bento.trials import Order, Trials
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant
@@ -79,7 +79,7 @@ class Loader:
         setting = partial(Limits().setting, head)
         return {
             **choice_subject(head, self._request, setting, self._cache),
-            "manifest": digest(head),
+            "manifest": head.digest,
             "limits": [self._settings.load_seconds, self._settings.load_bytes],
             "ours": [installed_version(name) for name in ("latentserve", "onnx", "numpy")],
         }
@@ -88,7 +88,7 @@ class Loader:
         settings = self._settings
         order = Order(
             artifact=str(head.folder),
-            manifest=digest(head),
+            manifest=head.digest,
             backend=settings.backend,
             precision=settings.precision,
             device=settings.device,

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bento.errors import RequestError
 from bento.loader import Loader
@@ -25,8 +24,7 @@ from runtime import InputError, LatentServeError, Model, Observer
 from runtime.artifact.reading import artifact_folders, numbered_versions
 from runtime.batching.jobs import Job
 from runtime.machine import cores
-from runtime.requests import answered, answers
-from runtime.requests.encode import takes_noise
+from runtime.requests import answers
 from runtime.requests.examples import examples_of
 from runtime.sampling.streams import Counter
 
@@ -275,7 +273,8 @@ class Models:
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
             names = [full_name(model) for model in fitting.values()]
-            raise InputError("model", f"one of {names} (those that can {request})", repr(name))
+            which = "" if request is None else f" (those that can {request})"
+            raise InputError("model", f"one of {names}{which}", repr(name))
         return model
 
     def _awaited(self, name: str, *, is_first: bool) -> str | None:
@@ -324,31 +323,3 @@ def shown(text: str) -> str:
 def full_name(model: Model) -> str:
     """`name@version`, as in the `X-Model` header."""
     return f"{model.manifest.name}@{model.manifest.version}"
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """One entry of `GET /models`."""
-    manifest = model.manifest
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "kind": manifest.kind,
-        "latent": None if manifest.latent is None else list(manifest.latent.shape),
-        "prior": manifest.prior,
-        "image": list(manifest.image().shape),
-        "axes": {name: axis.model_dump() for name, axis in manifest.axes.items()},
-        "tiling": {
-            name: None if graph.tiling is None else graph.tiling.model_dump()
-            for name, graph in manifest.graphs.items()
-        },
-        "requests": answered(manifest),
-        "labels": None if manifest.labels is None else list(manifest.labels),
-        "can_encode": answers(manifest, "encode"),
-        "encoder_takes_noise": takes_noise(manifest),
-        "engine": model.engine,
-        "batches": list(manifest.batches),
-        "max_batch": model.max_batch,
-        "queued": model.queued,
-        "licence": manifest.licence,
-        "provenance": {"source": manifest.provenance.source, **manifest.provenance.figures},
-    }

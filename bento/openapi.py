@@ -16,6 +16,7 @@ from bento.protocols import Protocol, protocols
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
+from runtime.artifact.manifest import SHEET
 from runtime.requests import answers
 
 Json = dict[str, Any]
@@ -82,6 +83,8 @@ def _schemas() -> Json:
 def _gets() -> Json:
     return {
         "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
+        "/models/{model}": _get("All that is known of a model, with its figures explained", JSON),
+        f"/models/{{model}}/{SHEET}": _get("A sheet of the model's samples", "image/png"),
         "/readyz": _get(
             "200 once all artifacts have been tried, and those served are verified and warm; 503 "
             "until then (with what is being done), without any, and while an engine fails",

@@ -3,14 +3,16 @@ needs: negotiation, limits and the OpenAPI description read it there."""
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from runtime.images import UInt8Array, contact_sheet
+from runtime.errors import InputError
+from runtime.images import UInt8Array
+from runtime.images.animation import ANIMATIONS, encode_animation
 from runtime.images.encoding import (
     MEDIA_TYPES,
     PICTURE_FORMATS,
@@ -19,6 +21,8 @@ from runtime.images.encoding import (
     encode_npz,
     encode_zip,
 )
+from runtime.images.layout import Layout, enlarged
+from runtime.images.pixels import sheet_grid
 from runtime.requests.encode import Encoded
 
 
@@ -48,20 +52,40 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PictureReply:
-    """A format for images: `encode(pictures, columns)` gives the body, always the same bytes for
+    """A format for images: `encode(pictures, layout)` gives the body, always the same bytes for
     the same pictures.
 
-    `max_side`: the images are put into one sheet, of at most so many pixels a side.
-    `writes_origins`: it needs `Pictures.origins`. `streamed`: more images than one run of the
-    engine leave while they are made.
+    `shows`: all images as one sheet, one after another as the frames of an animation, each by
+    itself with its entry of `Pictures.origins`, or their pixels as an array; then more images than
+    one run of the engine leave while they are made. `max_side`: the pixels that a sheet or a frame
+    may have a side.
     """
 
     name: str
     media_type: str
-    encode: Callable[[Pictures, int | None], bytes]
+    encode: Callable[[Pictures, Layout], bytes]
+    shows: Literal["sheet", "frames", "images", "array"]
     max_side: int | None = None
-    writes_origins: bool = False
-    streamed: bool = False
+
+    def check(self, layout: Layout, count: int, shape: tuple[int, int, int]) -> int:
+        """The bytes that so many images [H, W, C] take while the reply is made; InputError where
+        they do not fit into it."""
+        height, width, channels = shape
+        if self.shows == "array" and layout.scale > 1:
+            expected = f"1 with {self.name}, which holds the network's own pixels"
+            raise InputError("scale", expected, str(layout.scale))
+        down, across, cells = 1, 1, count
+        if self.shows == "sheet":
+            down, across = sheet_grid(count, layout.columns)
+            cells = down * across
+        elif self.shows == "frames":
+            cells, channels = len(layout.frames(count)), 4  # as Pillow holds them
+        sides = layout.scale * down * height, layout.scale * across * width
+        if self.max_side is not None and max(sides) > self.max_side:
+            expected = f"{self.name} of at most {self.max_side} pixels a side"
+            what = "an image" if self.shows == "frames" or count == 1 else "a sheet"
+            raise InputError("format", expected, f"{what} of {sides[1]} x {sides[0]}")
+        return layout.scale**2 * cells * height * width * channels
 
 
 @dataclass(frozen=True)
@@ -78,29 +102,46 @@ class ArrayReply:
     value_bytes: int
 
 
-def _sheet(name: str, pictures: Pictures, columns: int | None) -> bytes:
-    images = np.asarray(pictures.images)
-    sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
-    return encode_image(sheet, name)
+@dataclass(frozen=True)
+class PlainReply:
+    """A format that its endpoint writes itself."""
+
+    name: str
+    media_type: str
 
 
-def _array(pictures: Pictures, columns: int | None) -> bytes:
+JSON_REPLY: Mapping[str, Reply] = {"json": PlainReply("json", MEDIA_TYPES["json"])}
+
+
+def _sheet(name: str, pictures: Pictures, layout: Layout) -> bytes:
+    return encode_image(layout.sheet(np.asarray(pictures.images)), name)
+
+
+def _animation(name: str, pictures: Pictures, layout: Layout) -> bytes:
+    return encode_animation(pictures.images, name, layout)
+
+
+def _array(pictures: Pictures, layout: Layout) -> bytes:
     return encode_npy(np.asarray(pictures.images))
 
 
-def _archive(pictures: Pictures, columns: int | None) -> bytes:
+def _each(pictures: Pictures, layout: Layout) -> Iterator[bytes]:
+    return (encode_image(enlarged(image, layout.scale)) for image in pictures.images)
+
+
+def _archive(pictures: Pictures, layout: Layout) -> bytes:
     names = [f"{i:05d}.png" for i in range(len(pictures.images))]
     described = zip(names, pictures.origins, strict=True)
     index = [{"file": name, **origin} for name, origin in described]
-    files = {n: encode_image(i) for n, i in zip(names, pictures.images, strict=True)}
+    files = dict(zip(names, _each(pictures, layout), strict=True))
     files["index.json"] = to_json({"model": pictures.model, "images": index})
     return encode_zip(files.items())
 
 
-def _inline(pictures: Pictures, columns: int | None) -> bytes:
+def _inline(pictures: Pictures, layout: Layout) -> bytes:
     entries = [
-        {**origin, "png": base64.b64encode(encode_image(image)).decode("ascii")}
-        for origin, image in zip(pictures.origins, pictures.images, strict=True)
+        {**origin, "png": base64.b64encode(png).decode("ascii")}
+        for origin, png in zip(pictures.origins, _each(pictures, layout), strict=True)
     ]
     return to_json({"model": pictures.model, "images": entries})
 
@@ -129,12 +170,17 @@ def to_json(value: object) -> bytes:
 
 _PICTURE_REPLIES = (
     *(
-        PictureReply(name, kind.media_type, partial(_sheet, name), max_side=kind.max_side)
+        PictureReply(name, kind.media_type, partial(_sheet, name), "sheet", kind.max_side)
         for name, kind in PICTURE_FORMATS.items()
     ),
-    PictureReply("npy", MEDIA_TYPES["npy"], _array, streamed=True),
-    PictureReply("zip", MEDIA_TYPES["zip"], _archive, writes_origins=True),
-    PictureReply("json", MEDIA_TYPES["json"], _inline, writes_origins=True),
+    PictureReply("npy", MEDIA_TYPES["npy"], _array, "array"),
+    PictureReply("zip", MEDIA_TYPES["zip"], _archive, "images"),
+    PictureReply("json", MEDIA_TYPES["json"], _inline, "images"),
+    # After the others: `image/webp` in an Accept header means a picture.
+    *(
+        PictureReply(name, kind.media_type, partial(_animation, name), "frames", kind.max_side)
+        for name, kind in ANIMATIONS.items()
+    ),
 )
 PICTURE_REPLIES: Mapping[str, PictureReply] = {reply.name: reply for reply in _PICTURE_REPLIES}
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.bodies import read_body
@@ -15,13 +14,16 @@ from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
 from bento.errors import RequestError, error_response
 from bento.exchange import Exchange
-from bento.models import Models, describe
+from bento.listing import Listing
+from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import PageFile, page_files
 from bento.protocols import protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
+from runtime import InputError
+from runtime.artifact.manifest import SHEET
 
 Handler = Callable[[Request, Lifetime], Awaitable[Response]]
 
@@ -33,26 +35,23 @@ def build_app(
 
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
-    shares = Shares(settings.queue_images)
+    shares, listing = Shares(settings.queue_images), Listing(settings, models)
     streams, opening = (
         Streams(settings.queue_images),
         Opening(settings.opening_pixels, settings.max_pixels),
     )
 
-    def posting(name: str, endpoint: Endpoint) -> Handler:
-        async def post(request: Request, life: Lifetime) -> Response:
+    def asking(name: str, endpoint: Endpoint) -> Handler:
+        async def ask(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
+            if body.content and request.method != "POST":
+                # A cache would take it for the request without this body.
+                raise InputError("body", "none: the options of a GET stand in the query", "some")
             life.end_with_client(request.receive)
             x = Exchange(name, request, body, settings, models, streams, opening, shares, life)
             return await endpoint.answer(x)
 
-        return post
-
-    async def listed(request: Request, life: Lifetime) -> Response:
-        served = [describe(model) for model in models]
-        loading = [vars(entry) for entry in models.loading]
-        failed = [vars(entry) for entry in models.failed]
-        return JSONResponse({"models": served, "loading": loading, "failed": failed})
+        return ask
 
     async def ready(request: Request, life: Lifetime) -> Response:
         missing = await models.missing()
@@ -72,41 +71,42 @@ def build_app(
 
         return shown
 
-    posts = {f"/{name}": posting(name, endpoint) for name, endpoint in endpoints().items()}
-    posts |= {path: posting(each.request, each.endpoint) for path, each in protocols().items()}
+    posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
+    posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
-        "/models": listed,
+        "/models": listing.all,
+        "/models/{model}": listing.one,
+        f"/models/{{model}}/{SHEET}": listing.sheet,
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
     } | {path: showing(file) for path, file in page_files().items()}
-    seconds = settings.timeout_seconds
-    routes = {
-        path: Route(path, Timed(handler, seconds), methods=[method])
-        for method, handlers in (("POST", posts), ("GET", gets))
-        for path, handler in handlers.items()
-    }
+    gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
+    routes: dict[str, dict[str, ASGIApp]] = {}
+    # The server leaves out the body of a reply to HEAD.
+    for method, handlers in (("POST", posts), ("GET", gets), ("HEAD", gets)):
+        for path, handler in handlers.items():
+            routes.setdefault(path, {})[method] = Timed(handler, settings.timeout_seconds)
     return Calls(Routes(routes), settings, routes.keys(), find_tracer)
 
 
 class Routes:
-    """ASGI: the route of a request's endpoint (`bento.calls.endpoint_of`)."""
+    """ASGI: by a request's endpoint (`bento.calls.endpoint_of`) and method, what answers it."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Mapping[str, ASGIApp]]) -> None:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self.routes.get(call_of(scope).endpoint)
-        if route is None:
+        methods = self.routes.get(call_of(scope).endpoint, {})
+        reply = methods.get(scope["method"])
+        if not methods:
             error = RequestError(404, "no such path: /openapi.json describes those there are")
-            reply: ASGIApp = error_response(error)
-        elif scope["method"] not in (route.methods or ()):
-            allowed = ", ".join(sorted(route.methods or ()))
+            reply = error_response(error)
+        elif reply is None:
             text = f"{scope['method']} is not possible here, see the Allow header"
-            reply = error_response(RequestError(405, text, headers={"Allow": allowed}))
-        else:
-            reply = route.handle
+            headers = {"Allow": ", ".join(sorted(methods))}
+            reply = error_response(RequestError(405, text, headers=headers))
         await reply(scope, receive, send)
 
 

@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from bento.replies import PICTURE_REPLIES
 from runtime import InputError
+from runtime.images.layout import DEFAULT_FPS, MAX_FPS, MAX_SCALE, Layout
 from runtime.requests.checks import MAX_TRUNCATION, short
 from runtime.sampling.streams import MAX_SEED
 
@@ -164,6 +165,20 @@ class PictureOptions(Options):
     columns: int | None = Field(
         default=None, ge=1, le=1 << 16, description="Columns of a sheet; about square without."
     )
+    scale: int = Field(
+        default=1, ge=1, le=MAX_SCALE, description="Enlarge pictures so many times, pixel by pixel."
+    )
+    fps: int = Field(
+        default=DEFAULT_FPS, ge=1, le=MAX_FPS, description="Frames a second of an animation."
+    )
+    there_and_back: bool = Field(
+        default=False, description="An animation goes back to its first image."
+    )
+
+    @property
+    def layout(self) -> Layout:
+        """How the images are shown."""
+        return Layout(self.columns, self.scale, self.fps, self.there_and_back)
 
 
 class SizedOptions(PictureOptions):

@@ -5,7 +5,6 @@ cannot be stopped from within its process. A process can: it may take so many se
 bytes, and is ended with its service. `python -m bento.trials` is that process.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from runtime.artifact.reading import Artifact, read_artifact
+from runtime.artifact.reading import read_artifact
 from runtime.artifact.tensors import Precision
 from runtime.engines.backend import Variant
 from runtime.engines.choice import variant_of
@@ -205,7 +204,7 @@ def _try(order: Order) -> Mapping[str, Any]:
     _take_at_most(order.bytes)
     try:
         artifact = read_artifact(order.artifact, signed_by=order.signed_by)
-        if digest(artifact) != order.manifest:
+        if artifact.digest != order.manifest:
             raise ArtifactError(artifact.folder, "changed while it was loaded: try again")
         model = load(
             artifact,
@@ -226,11 +225,6 @@ def _try(order: Order) -> Mapping[str, Any]:
         logger.exception("cannot load %s", order.artifact)
         return {"error": type(error).__name__}
     return {"chosen": vars(model.variant)}
-
-
-def digest(artifact: Artifact) -> str:
-    """SHA-256 of the manifest, which holds that of every file."""
-    return hashlib.sha256(artifact.manifest_bytes).hexdigest()
 
 
 def _take_at_most(limit: int) -> None:

@@ -12,7 +12,7 @@ from runtime.artifact.golden import (
     REDUCED_MAX_LEVELS,
     REDUCED_MEAN_LEVELS,
 )
-from runtime.artifact.manifest import Manifest, Parity, Provenance, Tiling
+from runtime.artifact.manifest import SHEET, Manifest, Parity, Provenance, Tiling
 from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import TensorSpec
 from runtime.engines.backend import Backend
@@ -24,7 +24,6 @@ from runtime.requests.examples import examples_of
 from runtime.sampling.streams import Counter
 
 CARD = "README.md"
-SHEET = "samples.png"
 NEIGHBOURS = "neighbours.png"
 
 _SHEET_SEED = 0

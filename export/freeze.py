@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.budget import affordable, affordable_batches
-from export.card import NEIGHBOURS, SHEET, sample_sheet
+from export.card import NEIGHBOURS, sample_sheet
 from export.check import check_network
 from export.draft import Draft
 from export.parity import measure
@@ -20,6 +20,7 @@ from export.sources import Network, Source
 from export.tiles.measuring import tilings
 from export.variants import with_variants
 from runtime.artifact.golden import GOLDEN
+from runtime.artifact.manifest import SHEET
 from runtime.artifact.reading import Artifact
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import GraphSpec

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export.card import NEIGHBOURS, SHEET, sample_sheet
+from export.card import NEIGHBOURS, sample_sheet
 from export.variants import with_variants, without_variants
 from export.write import choose_version, write
-from runtime.artifact.manifest import PRIOR, Manifest, Reduced
+from runtime.artifact.manifest import PRIOR, SHEET, Manifest, Reduced
 from runtime.artifact.prior import Mixture, standard_normal_log_density
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.engines.onnxruntime import open_reference

@@ -9,11 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact.manifest import Manifest
+from runtime.artifact.manifest import SHEET, Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import Artifact
+from runtime.artifact.size import Size
 from runtime.batching.batcher import Batcher
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
@@ -22,6 +24,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
 from runtime.requests.decode import Decode
+from runtime.requests.directions import Directions
 from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
 from runtime.requests.manifold import Manifold
@@ -30,12 +33,15 @@ from runtime.requests.request import Request
 from runtime.requests.sample import Sample
 from runtime.requests.tiled import fitted
 from runtime.requests.translate import Translate
+from runtime.sampling.directions import PrincipalDirections
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.sampling.streams import Counter, Stream, normals
 
 T = TypeVar("T")
 
+_PACE_RUNS = 2
+_MAX_SHEET_BYTES = 16 << 20
 _WARM_SECONDS = 1.0
 """Where a run takes longer, the first one takes hardly longer than the next."""
 
@@ -64,6 +70,12 @@ class Model:
         of any), and how many bytes requests may hold."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
+        self.digest = artifact.digest
+        """SHA-256 of the manifest, which holds that of every file."""
+        self.sheet = _sheet(artifact)
+        """A PNG of samples, where the artifact has one."""
+        self.images_per_second: float | None = None
+        """Images of the default size that the main graph makes here; None until `warm`."""
         self.max_batch = batch
         self.runners = runners
         self.variant = variant
@@ -257,6 +269,13 @@ class Model:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
         return self.submit(Manifold(steps, labels)).result()
 
+    def directions(self, count: int = 8, *, labels: Labels | None = None) -> PrincipalDirections:
+        """The `count` directions in the latent space that change images most, at most as many as
+        latents have values; of one class, for a conditional model. Takes some hundred images."""
+        request = Directions(labels)
+        images = np.concatenate(list(self.batches(request)))
+        return request.found(self, images).first(count)
+
     def translate(
         self,
         images: NDArray[Any],
@@ -279,11 +298,29 @@ class Model:
             for graph in self.manifest.graphs:
                 most = self._capacity.needs(graph, size).most
                 for batch in (b for b in self.manifest.batches if b <= most and most > 1):
-                    began = time.monotonic()
-                    inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
-                    list(pool.map(self._backend.run, [graph] * self.runners, inputs))
-                    if time.monotonic() - began > _WARM_SECONDS:
+                    if self._timed(pool, graph, batch) > _WARM_SECONDS:
                         break
+            self.images_per_second = self._pace(pool, size)
+
+    def _timed(self, pool: ThreadPoolExecutor, graph: str, batch: int) -> float:
+        """Seconds of as many runs at once as there will be."""
+        began = time.monotonic()
+        inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
+        list(pool.map(self._backend.run, [graph] * self.runners, inputs))
+        return time.monotonic() - began
+
+    def _pace(self, pool: ThreadPoolExecutor, size: Size) -> float | None:
+        """Images a second of the main graph, in three significant digits: of further runs, or where
+        these take long by what one image took when the model was loaded."""
+        graph = self.manifest.main_graph
+        needs = self._capacity.needs(graph, size)
+        batch = max((b for b in self.manifest.batches if b <= needs.most), default=1)
+        images = batch * self.runners
+        if needs.seconds * images > _WARM_SECONDS:
+            seconds, images = needs.seconds, 1
+        else:
+            seconds = min(self._timed(pool, graph, batch) for _ in range(_PACE_RUNS))
+        return float(f"{images / seconds:.3g}") if seconds else None
 
     def run_rows(self, job: Job[Any]) -> int:
         """How many of a job's images ride in one engine run, at most: `max_batch`, or as many as
@@ -340,6 +377,11 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _sheet(artifact: Artifact) -> bytes | None:
+    data = artifact.files.get(SHEET, b"")
+    return data if data.startswith(b"\x89PNG") and len(data) <= _MAX_SHEET_BYTES else None
 
 
 def _close_in_thread(batcher: Batcher, backend: Backend) -> None:

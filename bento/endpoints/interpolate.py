@@ -51,6 +51,8 @@ async def answer(x: Exchange) -> Response:
     given = options.truncation if takes_truncation else None
     request = Interpolate(a, b, options.steps, options.kind, options.labels, truncation=given)
     job = request.job(model)
+    if options.columns is None:
+        options = options.model_copy(update={"columns": options.steps})
     reply = x.picture_reply(options, model, job, "steps")
     return await x.pictures(model, job, reply, options)
 

@@ -52,6 +52,7 @@ async def answer(x: Exchange) -> Response:
     options = await x.options(SampleRequest)
     model = x.model(options.model)
     n, seed = options.n, options.seed
+    repeatable = seed is not None or options.seeds is not None
     if options.seeds is None:
         n = count_of(options.labels) if n is None else n
         seed = secrets.randbelow(MAX_SEED) if seed is None else seed
@@ -79,7 +80,7 @@ async def answer(x: Exchange) -> Response:
         made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
         return with_labels(made, model, request.chosen_labels(model.manifest))
 
-    return await x.pictures(model, job, reply, options, origins, headers)
+    return await x.pictures(model, job, reply, options, origins, headers, repeatable)
 
 
 def examples(model: Model) -> dict[str, Json]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from starlette.responses import Response
 
 from bento.endpoint import Endpoint, Json, upload_example
@@ -69,7 +68,8 @@ async def _one_by_one(
         ).job(model)
         for i, canvas in enumerate(canvases)
     ]
-    x.hold_reply("files", sum(int(np.prod(image_shape(manifest, job))) for job in jobs))
+    shapes = [image_shape(manifest, job) for job in jobs]
+    x.hold_reply("files", sum(reply.check(options.layout, 1, shape) for shape in shapes))
     for canvas in canvases:  # all are looked at before any is translated
         await canvas.fill()
     images: list[UInt8Array] = []
@@ -79,9 +79,9 @@ async def _one_by_one(
     labels = check_labels(manifest, options.labels, count)
     origins = with_labels([{"index": i} for i in range(count)], model, labels)
     made = Pictures(full_name(model), images, origins)
-    size = sum(image.nbytes for image in images)
+    size = options.scale**2 * sum(image.nbytes for image in images)
     return await x.reply(
-        size, reply, lambda: reply.encode(made, None), {"X-Model": full_name(model)}
+        size, reply, lambda: reply.encode(made, options.layout), {"X-Model": full_name(model)}
     )
 
 

@@ -22,6 +22,8 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 PRIOR = "prior.npz"
+SHEET = "samples.png"
+"""A picture of samples, where the artifact has one."""
 
 Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")

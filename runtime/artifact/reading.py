@@ -53,6 +53,11 @@ class Artifact:
         not valid."""
         return self._prior
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which holds that of every file."""
+        return hashlib.sha256(self.manifest_bytes).hexdigest()
+
     # Apart: a `cached_property` is no property to a protocol such as `Described`.
     @cached_property
     def _prior(self) -> Mixture | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime.images import MAX_PIXELS, UInt8Array
 from runtime.images.files import OUTPUTS, Output
+from runtime.images.layout import MAX_SCALE
 from runtime.images.reading import load_images
 from runtime.loading import Limits, load
 from runtime.model import Model
@@ -56,6 +57,13 @@ def add_sheet(parser: argparse.ArgumentParser) -> None:
     """`add_output`, for images that may go on a sheet."""
     add_output(parser)
     parser.add_argument("--columns", type=positive, help="images across a sheet")
+    add_scale(parser)
+
+
+def add_scale(parser: argparse.ArgumentParser) -> None:
+    scales = range(1, MAX_SCALE + 1)
+    text = f"enlarge pictures so many times, pixel by pixel (1 to {MAX_SCALE})"
+    parser.add_argument("--scale", type=int, choices=scales, metavar="SCALE", default=1, help=text)
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

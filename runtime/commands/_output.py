@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from runtime.images import UInt8Array
 from runtime.images.files import save_images
+from runtime.images.layout import Layout
 
 T = TypeVar("T", bound=Sized)
 
@@ -21,9 +23,16 @@ def save(
     arrays: Callable[[], dict[str, NDArray[Any]]] | None = None,
     done: int = 0,
 ) -> None:
-    """Write n images to `args.out`; see `runtime.images.files.save_images`."""
+    """Write n images to `args.out`, laid out as the arguments say; see
+    `runtime.images.files.save_images`."""
     images = counted(batches, n, done)
-    save_images(args.out, images, n, columns=args.columns, names=names, arrays=arrays, done=done)
+    save_images(args.out, images, n, layout=layout_of(args), names=names, arrays=arrays, done=done)
+
+
+def layout_of(args: argparse.Namespace) -> Layout:
+    """The layout by a command's arguments, not all of which every command has."""
+    given = {field.name: getattr(args, field.name, None) for field in fields(Layout)}
+    return Layout(**{name: value for name, value in given.items() if value is not None})
 
 
 def counted(batches: Iterable[T], n: int, done: int = 0) -> Iterator[T]:

@@ -5,6 +5,7 @@ import argparse
 from runtime.commands._arguments import add_sheet, load_model, seeds
 from runtime.commands._output import save
 from runtime.errors import InputError
+from runtime.images.layout import DEFAULT_FPS, MAX_FPS
 from runtime.requests.interpolate import Interpolate
 
 
@@ -13,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=seeds, required=True, help="two seeds: 3,8")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))
+    speeds, text = range(1, MAX_FPS + 1), f"frames a second of a .gif (default {DEFAULT_FPS})"
+    parser.add_argument("--fps", type=int, choices=speeds, metavar="FPS", help=text)
+    parser.add_argument("--there-and-back", action="store_true", help="the way of a .gif")
 
 
 def run(args: argparse.Namespace) -> None:

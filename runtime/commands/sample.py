@@ -16,7 +16,7 @@ from runtime.requests.sample import Sample, count_of
 
 # With the artifact and the seed: what the images of one folder must have in common. A later run may
 # ask for more images.
-_SAME = ("offset", "seeds", "labels", "truncation", "size", "mix_seed", "mix_layer")
+_SAME = ("offset", "seeds", "labels", "truncation", "size", "mix_seed", "mix_layer", "scale")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from runtime.commands._arguments import (
     load_model,
     read_pictures,
 )
-from runtime.commands._output import counted, save
+from runtime.commands._output import counted, layout_of, save
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
@@ -157,5 +157,6 @@ class _Folder:
 
     def _write(self, path: Path, future: "Future[UInt8Array]") -> UInt8Array:
         images = future.result()
-        save_images(Output(path, self.suffix), [images], len(images))
+        out = Output(path, self.suffix)
+        save_images(out, [images], len(images), layout=layout_of(self.args))
         return images

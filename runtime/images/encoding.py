@@ -76,13 +76,20 @@ def encode_image(image: UInt8Array, picture_format: str = "png") -> bytes:
     if kind.options is None:
         return encode_png(image)
     picture = to_picture(image)
-    if kind.opaque and picture.mode in ("LA", "RGBA"):
-        black = Image.new(picture.mode, picture.size, (*[0] * (image.shape[-1] - 1), 255))
-        picture = Image.alpha_composite(black.convert("RGBA"), picture.convert("RGBA"))
-        picture = picture.convert("L" if image.shape[-1] == 2 else "RGB")
+    if kind.opaque:
+        picture = over_black(picture)
     buffer = io.BytesIO()
     picture.save(buffer, picture_format, **kind.options)
     return buffer.getvalue()
+
+
+def over_black(picture: Image.Image) -> Image.Image:
+    """A picture of mode LA or RGBA laid over black, as L or RGB; any other as it is."""
+    if picture.mode not in ("LA", "RGBA"):
+        return picture
+    black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+    laid = Image.alpha_composite(black, picture.convert("RGBA"))
+    return laid.convert("L" if picture.mode == "LA" else "RGB")
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.images import UInt8Array, contact_sheet
+from runtime.images import UInt8Array
+from runtime.images.animation import encode_animation
 from runtime.images.encoding import (
     PICTURE_FORMATS,
     encode_image,
@@ -24,14 +25,16 @@ from runtime.images.encoding import (
     encode_zip,
     npy_header,
 )
+from runtime.images.layout import Layout, enlarged
 from runtime.images.trees import is_folder
 
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
+_ARRAYS = (".npy", ".npz")
 _REQUEST = ".request.json"
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
-    f"{', '.join(_PICTURES)} (one sheet), .npy, .npz, .zip, or a folder for single PNGs (its name "
-    "without a suffix, or with a slash behind it)"
+    f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, or a folder "
+    "for single PNGs (its name without a suffix, or with a slash behind it)"
 )
 
 
@@ -49,7 +52,7 @@ class Output:
         path = Path(place)
         in_folder = str(place).endswith(_SLASHES) or is_folder(path)
         suffix = "" if in_folder else path.suffix.lower()
-        if suffix not in (*_PICTURES, ".npy", ".npz", ".zip", ""):
+        if suffix not in (*_PICTURES, ".gif", *_ARRAYS, ".zip", ""):
             raise InputError("out", f"one of {OUTPUTS}", f"{path.name!r}")
         return cls(path, suffix)
 
@@ -64,7 +67,7 @@ def save_images(
     batches: Iterable[UInt8Array],
     n: int,
     *,
-    columns: int | None = None,
+    layout: Layout | None = None,
     names: Iterable[str] | None = None,
     arrays: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
     done: int = 0,
@@ -75,15 +78,19 @@ def save_images(
     A folder and an `.npy` file are written batch by batch, so memory does not grow with n. `names`
     are the names of single files without suffix (default: the image's number); they are made safe
     and distinct. An `.npz` also holds `arrays()`, beside `images`. A file is complete or absent,
-    because it is renamed at the end. Raises InputError if the system cannot write.
+    because it is renamed at the end. Raises InputError if the system cannot write, and for arrays
+    that are to be scaled.
     """
     out = Output.at(out) if isinstance(out, Path) else out
+    layout = layout or Layout()
+    if layout.scale > 1 and out.suffix in _ARRAYS:
+        raise InputError("scale", "1: arrays hold the network's own pixels", str(layout.scale))
     distinct = _distinct(names or map(numbered, range(n)))
     suffix = out.suffix
     if suffix == "":
         for name, image in zip(islice(distinct, done, None), _each(batches), strict=True):
             with renamed(out.path / f"{name}.png") as file:
-                file.write(encode_image(image))
+                file.write(encode_image(enlarged(image, layout.scale)))
         return
     with renamed(out.path) as file:
         if suffix == ".npy":
@@ -92,10 +99,13 @@ def save_images(
             made: dict[str, NDArray[Any]] = {"images": np.concatenate(list(batches))}
             file.write(encode_npz(made | dict(arrays() if arrays is not None else {})))
         elif suffix == ".zip":
-            images = zip(distinct, _each(batches), strict=True)
-            file.write(encode_zip((f"{name}.png", encode_image(image)) for name, image in images))
+            scaled = (encode_image(enlarged(image, layout.scale)) for image in _each(batches))
+            files = zip((f"{name}.png" for name in distinct), scaled, strict=True)
+            file.write(encode_zip(files))
+        elif suffix == ".gif":
+            file.write(encode_animation(np.concatenate(list(batches)), "gif", layout))
         else:
-            sheet = contact_sheet(np.concatenate(list(batches)), columns)
+            sheet = layout.sheet(np.concatenate(list(batches)))
             file.write(encode_image(sheet, _PICTURES[suffix]))
 
 

@@ -70,14 +70,19 @@ def to_picture(image: UInt8Array) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+def sheet_grid(count: int, columns: int | None = None) -> tuple[int, int]:
+    """Rows and columns of a sheet of so many images, about square by default."""
+    across = min(count, columns or math.ceil(math.sqrt(count)))
+    return math.ceil(count / across), across
+
+
 def contact_sheet(images: UInt8Array, columns: int | None = None) -> UInt8Array:
     """Images [n, H, W, C] in a grid, row by row, as one image [rows * H, columns * W, C].
 
     The grid is about square by default; empty cells of the last row are black.
     """
     n, height, width, channels = images.shape
-    across = min(n, columns or math.ceil(math.sqrt(n)))
-    down = math.ceil(n / across)
+    down, across = sheet_grid(n, columns)
     cells = np.zeros((down * across, height, width, channels), np.uint8)
     cells[:n] = images
     grid = cells.reshape(down, across, height, width, channels).swapaxes(1, 2)

@@ -67,7 +67,7 @@ def test_json_of_another_kind_is_422(ask: Ask, body: bytes) -> None:
         ({"seeds": [1, 2], "n": 3}, "seeds", "either"),
         ({"truncation": 0}, "truncation", "greater than 0 | 0"),
         ({"truncation": "1"}, "truncation", "number | '1'"),
-        ({"format": "gif"}, "format", "'png', 'webp', 'jpeg', 'npy', 'zip' or 'json' | 'gif'"),
+        ({"format": "tiff"}, "format", "'json', 'gif' or 'animated-webp' | 'tiff'"),
         ({"columns": 0}, "columns", "0"),
         ({"colums": 3}, "colums", "'columns'"),
         ({"model": "mnist"}, "model", "['tiny-conditional@1', 'tiny-plain@2', 'tiny-vae@1']"),
@@ -299,9 +299,14 @@ def test_unacceptable_interpolations(ask: Ask, body: dict[str, Any], field: str)
 
 def test_paths_and_methods(ask: Ask) -> None:
     check(ask("GET", "/nowhere"), 404, None)
-    reply = ask("GET", "/sample")
-    check(reply, 405, None)
-    assert reply.headers["allow"] == "POST"
+    for method, path, allowed in (
+        ("GET", "/encode", "POST"),
+        ("PUT", "/sample", "GET, HEAD, POST"),
+        ("POST", "/models", "GET, HEAD"),
+    ):
+        reply = ask(method, path)
+        check(reply, 405, None)
+        assert reply.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_reconstruct(models: Models, images: np.ndarray, post: Post) -> None:
 
 
 def test_what_is_told_of_the_models(models: Models) -> None:
-    reply = asyncio.run(ask_async(models, "GET", "/models")).json()["models"]
+    reply = asyncio.run(ask_async(models, "GET", "/models?full=1")).json()["models"]
     told: dict[str, Any] = {model["name"]: model for model in reply}
     keys = ("prior", "can_encode", "encoder_takes_noise")
     assert [told["tiny-flow"][key] for key in keys] == ["gaussian_mixture", True, True]

@@ -18,7 +18,7 @@ import bento.loader
 from benchmarks.speed.servers import Running, Server, family, ours, running
 from bento.models import Models, full_name
 from bento.settings import Settings
-from bento.trials import Order, Trials, digest
+from bento.trials import Order, Trials
 from runtime.artifact.reading import read_head
 from tests.bento.hostile import write_large, write_slow
 from tests.bento.support import FP32
@@ -96,7 +96,7 @@ def test_it_says_what_is_being_done(tmp_path: Path) -> None:
     said: list[str] = []
     head = read_head(write_artifact(tmp_path / "artifacts", "plain"))
     cache = tmp_path / "cache"
-    order = Order(str(head.folder), digest(head), "auto", "fp32", "cpu", str(cache), None, 4 << 30)
+    order = Order(str(head.folder), head.digest, "auto", "fp32", "cpu", str(cache), None, 4 << 30)
     trials = Trials()
     try:
         trials.verdict(order, PATIENCE, said.append)

@@ -37,7 +37,7 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
     ours = set(build_app(Settings(), models).paths) - {"/", "/openapi.json", "/docs.json"}
     assert ours <= set(document["paths"])
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}/[a-z]+", path)
+        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
         for operation in operations.values():
             assert operation["summary"]
             assert "200" in operation["responses"]
@@ -84,6 +84,7 @@ def test_every_example_works(document: dict[str, Any], ask: Ask, models: Models)
         "/reconstruct": 1,
         "/interpolate": 3,
         "/manifold": 1,
+        "/directions": 3,
     }
     assert Counter(tried) == expected
 
@@ -95,7 +96,8 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
         for path, post in posts.items()
     }
     assert named["/interpolate"] == {
-        "model", "labels", "format", "columns", "seeds", "steps", "kind", "truncation",
+        "model", "labels", "format", "columns", "scale", "fps", "there_and_back", "seeds", "steps",
+        "kind", "truncation",
     }  # fmt: skip
     for path, names in named.items():
         for name in names:
@@ -103,9 +105,9 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
             if reply.status_code == 422:
                 assert reply.json()["found"] != "an unknown field", (path, name)
     optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
-    assert optional == {"/sample", "/interpolate", "/manifold"}
+    assert optional == {"/sample", "/interpolate", "/manifold", "/directions"}
     assert ask("POST", "/manifold?model=tiny-vae&steps=2").status_code == 200
-    for path in optional - {"/manifold"}:
+    for path in ("/sample", "/interpolate"):
         assert ask("POST", f"{path}?model=tiny-plain&seeds=1,2").status_code == 200
 
 

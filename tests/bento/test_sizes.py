@@ -194,6 +194,6 @@ def test_models_say_how_near_tiles_come(tmp_path: Path) -> None:
     write_sized(tmp_path / "b", graphs=graphs)
     models = Models(Settings(artifacts=tmp_path / "b", backend="onnxruntime", load_seconds=0))
     models.load()
-    (entry,) = asyncio.run(ask_async(models, "GET", "/models")).json()["models"]
+    entry = asyncio.run(ask_async(models, "GET", "/models/tiny-sized")).json()
     models.close()
     assert entry["tiling"] == {"decode": tiling, "encode": None, "translate": None}

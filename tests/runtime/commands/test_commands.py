@@ -91,6 +91,29 @@ def test_every_output_format(tmp_path: Path, plain: runtime.Model) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_pictures_are_enlarged_but_arrays_are_not(tmp_path: Path, plain: runtime.Model) -> None:
+    expected = np.repeat(np.repeat(plain.sample(2, seed=1), 3, axis=1), 3, axis=2)
+    options = ["-n", 2, "--seed", 1, "--scale", 3, "-o"]
+    assert run("sample", "tiny-plain", *options, tmp_path / "folder") == 0
+    files = sorted((tmp_path / "folder").glob("*.png"))
+    np.testing.assert_array_equal(np.stack([opened(file) for file in files]), expected)
+    assert run("sample", "tiny-plain", *options, tmp_path / "a.png") == 0
+    np.testing.assert_array_equal(opened(tmp_path / "a.png"), np.hstack(list(expected)))
+    assert run("manifold", "tiny-vae", "--steps", 2, "--scale", 2, "-o", tmp_path / "m.png") == 0
+    assert opened(tmp_path / "m.png").shape == (32, 32)
+    assert run("sample", "tiny-plain", *options, tmp_path / "a.npy") == 2
+    assert not (tmp_path / "a.npy").exists()
+
+
+def test_a_path_as_a_gif(tmp_path: Path) -> None:
+    out = tmp_path / "a.gif"
+    options = ["--seeds", "1,2", "--steps", 4, "--fps", 10, "--there-and-back", "-o", out]
+    assert run("interpolate", "tiny-vae", *options) == 0
+    with Image.open(out) as animation:
+        assert getattr(animation, "n_frames", 1) == 6
+        assert animation.info["duration"] == 100
+
+
 def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     images = vae.sample(3, seed=1)
     (tmp_path / "in").mkdir()
@@ -224,7 +247,7 @@ def test_info_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["sample", "absent", "-o", "a.png"], "ArtifactError: absent: expected an artifact"),
-        (["sample", "tiny-plain", "-o", "a.gif"], "InputError: out: expected one of"),
+        (["sample", "tiny-plain", "-o", "a.tif"], "InputError: out: expected one of"),
         (["sample", "tiny-plain", "-n", "0", "-o", "a.png"], "InputError: n: expected an integer"),
         (["sample", "tiny-plain", "--seeds", "1", "--seed", "2", "-o", "a.png"], "Error: seeds:"),
         (["sample", "tiny-conditional", "--labels", "x", "-o", "a.png"], "InputError: labels[0]:"),

@@ -1,0 +1,140 @@
+"""What the figures of a manifest mean, for people: `python -m benchmarks quality` measures most."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["lower", "higher"]
+
+_SHARE, _LEVELS, _NATS, _FEATURES = "share", "grey levels (RMS)", "nats an image", "features"
+
+_KNOWN: dict[str, tuple[str, Better | None, str]] = {
+    "frechet": (
+        "distance of feature distributions",
+        "lower",
+        "How far the samples' distribution is from that of real images, in a classifier's "
+        "features: good values are near that of other real images.",
+    ),
+    "density": (
+        "ratio",
+        "higher",
+        "How many real images lie around a sample: about 1 where samples look like real images.",
+    ),
+    "coverage": (
+        _SHARE,
+        "higher",
+        "Real images with a sample nearby: low where kinds of images are missing.",
+    ),
+    "precision": (_SHARE, "higher", "Samples that lie among the real images: low where many fail."),
+    "recall": (_SHARE, "higher", "Real images that lie among the samples: low where kinds miss."),
+    "sure": (
+        _SHARE,
+        "higher",
+        "Samples that a classifier names with a confidence of at least 0.9, as it does most real "
+        "images.",
+    ),
+    "sure_second": (
+        _SHARE,
+        "higher",
+        "The same by a second classifier, which took no part in the other figures.",
+    ),
+    "class_share_least": (
+        _SHARE,
+        "higher",
+        "The rarest class among the samples: near 0 where a class is never drawn.",
+    ),
+    "of_class": (_SHARE, "higher", "Samples that a classifier takes for the class trained on."),
+    "as_asked": (_SHARE, "higher", "Samples that a classifier takes for the class asked for."),
+    "as_asked_least": (_SHARE, "higher", "The same for the class that does worst."),
+    "as_asked_second": (_SHARE, "higher", "Taken for the class asked for by a second classifier."),
+    "as_asked_least_second": (_SHARE, "higher", "The same for the class that does worst."),
+    "diversity_pixels": (
+        _LEVELS,
+        "higher",
+        "Mean distance between two samples: well below that of real images where samples are "
+        "alike.",
+    ),
+    "diversity_features": (
+        _FEATURES,
+        "higher",
+        "Mean distance between two samples in a classifier's features: well below that of real "
+        "images where samples are alike.",
+    ),
+    "nearest_pixels": (
+        _LEVELS,
+        None,
+        "Median distance to the nearest training image: near 0 for copies, and about as for "
+        "unseen real images where none are.",
+    ),
+    "nearest_features": (
+        _FEATURES,
+        None,
+        "Median distance to the nearest training image in a classifier's features: near 0 for "
+        "copies, and about as for unseen real images where none are.",
+    ),
+    "nearest_pixels_ratio": (
+        "ratio",
+        None,
+        "That distance in pixels over that of unseen real images: near 0 for copies, 1 is good.",
+    ),
+    "nearest_features_ratio": (
+        "ratio",
+        None,
+        "That distance in features over that of unseen real images: near 0 for copies, 1 is good.",
+    ),
+    "seen_to_unseen": (
+        "ratio",
+        "higher",
+        "Distance to the nearest training image over that to the nearest unseen one: 1 where "
+        "nothing is copied, lower by the share of copies.",
+    ),
+    "reconstruction": (_LEVELS, "lower", "How far encoded and decoded test images are off."),
+    "kl": (
+        _NATS,
+        None,
+        "What the latents of test images hold: more with larger latents, 0 where they are unused.",
+    ),
+    "test_loss": (_NATS, "lower", "Negative ELBO of test images, compared at equal data alone."),
+    "test_loss_served": (_NATS, "lower", "The same, of images in whole grey levels as served."),
+    "test_reconstruction": (_NATS, "lower", "The part of that loss that tells images apart."),
+    "test_kl": (_NATS, None, "The part of that loss that the latents cost."),
+}
+
+CONDITIONS = frozenset({"n", "seed", "set_size"})
+"""How was measured: these are no figures."""
+
+_BY_CLASS = "as_asked_"
+_REAL = "_real"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and what is good: `better` is None where it should be as that of real images, or as
+    the meaning says. `real`: the same measured between real pictures, to compare with."""
+
+    name: str
+    value: float
+    unit: str | None
+    meaning: str | None
+    better: Better | None
+    real: float | None = None
+
+
+def explained(figures: Mapping[str, float]) -> list[Figure]:
+    """The figures of a manifest in their order; those that are not known here, unexplained."""
+    found: list[Figure] = []
+    for name, value in figures.items():
+        is_real = name.endswith(_REAL) and name.removesuffix(_REAL) in figures
+        if name in CONDITIONS or is_real or not math.isfinite(value):
+            continue
+        unit, better, meaning = _KNOWN.get(name, (None, None, None))
+        if name not in _KNOWN and name.startswith(_BY_CLASS):
+            label = name.removeprefix(_BY_CLASS)
+            unit, better = _SHARE, "higher"
+            meaning = f"Samples asked for as {label} that a classifier takes for it."
+        real = figures.get(name + _REAL, math.nan)
+        found.append(
+            Figure(name, value, unit, meaning, better, real if math.isfinite(real) else None)
+        )
+    return found
