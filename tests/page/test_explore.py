@@ -102,15 +102,24 @@ def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     sample = asked(page, "sample", model="mnist-vae", seed=7, offset=3, n=1)[0]
     until_shown(page, sample)
     first = page.one("input[aria-label='Direction 1']")
-    first.send_keys(*[Keys.ARROW_RIGHT] * 20)
-    assert first.get_attribute("aria-valuetext") == "+2.0 \N{GREEK SMALL LETTER SIGMA}"
-    page.until(lambda: "by=2%2C0" in page.driver.current_url)
-    page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
+    found = httpx.get(f"{page.url}/directions?model=mnist-vae&count=8").json()
+    latent = asked(page, "latents", model="mnist-vae", seed=7, offset=3)[0]
+    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
+    place = (latent - found["mean"]) @ along / deviation
+    assert float(first.get_attribute("value") or "nan") == pytest.approx(place, abs=0.06)
+
+    first.send_keys(Keys.END)
+    assert first.get_attribute("aria-valuetext") == "+3.0 \N{GREEK SMALL LETTER SIGMA}"
+    moved = (latent + (3 - place) * deviation * along)[None].tolist()
+    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    page.until(lambda: "by=3%2C" in page.driver.current_url)
+    page.driver.refresh()
+    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
     page.button("Reset").click()
     until_shown(page, sample)
     page.one("button[title='Another start']").click()
-    page.until(lambda: "seed=7&" not in page.driver.current_url)
     page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
+    page.until(lambda: "seed=7&" not in page.driver.current_url)
     assert page.barriers() == []
     assert page.problems() == []
 

@@ -81,8 +81,10 @@ function table(rows) {
     ...rows.map(lines));
 }
 
+const TERMS = { frechet: "Fréchet distance", kl: "KL divergence" };
+
 const named = ({ name, unit }) =>
-  `${capital(name.replaceAll("_", " "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;
+  `${capital(name.split("_").map((word) => TERMS[word] ?? word).join(" "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;
 
 const sense = ({ meaning, better }) => [meaning, better && `${capital(better)} is better.`].filter(Boolean).join(" ");
 
