@@ -115,6 +115,10 @@ def full_entry(model: Model) -> dict[str, Any]:
         "prior": manifest.prior,
         "can_encode": answers(manifest, "encode"),
         "encoder_takes_noise": takes_noise(manifest),
+        "takes": {
+            name: [tensor.role for tensor in graph.spec().inputs]
+            for name, graph in manifest.graphs.items()
+        },
         "tiling": {
             name: None if graph.tiling is None else graph.tiling.model_dump()
             for name, graph in manifest.graphs.items()

@@ -81,7 +81,8 @@ def build_app(
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
-    } | {path: showing(file) for path, file in page_files().items()}
+    }
+    gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
     # The server leaves out the body of a reply to HEAD.

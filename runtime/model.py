@@ -27,11 +27,11 @@ from runtime.requests.decode import Decode
 from runtime.requests.directions import Directions
 from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
+from runtime.requests.large_jobs import fitted
 from runtime.requests.manifold import Manifold
 from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
-from runtime.requests.tiled import fitted
 from runtime.requests.translate import Translate
 from runtime.sampling.directions import PrincipalDirections
 from runtime.sampling.paths import PathKind

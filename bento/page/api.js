@@ -1,5 +1,7 @@
 // Requests to the service. Paths are relative: the page works behind a path prefix.
 
+import { askForKey, authorization } from "./key.js";
+
 /** What the service said when it refused: its text, and the field that it names. */
 export class ServiceError extends Error {
   constructor(status, body) {
@@ -9,38 +11,43 @@ export class ServiceError extends Error {
   }
 }
 
-let key = null; // in memory only
-
 /**
  * A request to `path`, relative to the page; raises ServiceError where the service refuses it.
- * `json`: an object to send as JSON. `form`: a FormData. `npy`: an array {data, shape} of float32.
- * `query`: an object of options.
+ * `json`: an object to send as JSON. `form`: files by their fields' names. `npy`: an array
+ * {data, shape} of float32. `query`: an object of options.
  */
 export async function call(path, { json, form, npy, query, signal } = {}) {
   const url = query ? `${path}?${new URLSearchParams(given(query))}` : path;
-  const options = { headers: {}, signal };
+  const headers = {};
+  const options = { signal };
   if (json !== undefined) {
     options.method = "POST";
-    options.headers["Content-Type"] = "application/json";
+    headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(given(json));
   } else if (form !== undefined) {
     options.method = "POST";
-    options.body = form;
+    options.body = formData(form);
   } else if (npy !== undefined) {
     options.method = "POST";
-    options.headers["Content-Type"] = "application/x-npy";
+    headers["Content-Type"] = "application/x-npy";
     options.body = npyOf(npy);
   }
   for (;;) {
-    if (key !== null) options.headers.Authorization = `Bearer ${key}`;
-    const response = await fetch(url, options);
+    const sent = authorization();
+    const response = await fetch(url, { ...options, headers: { ...headers, ...sent } });
     if (response.ok) return response;
-    if (response.status === 401) {
-      key = await askForKey();
-      continue;
+    if (response.status !== 401) {
+      throw new ServiceError(response.status, await response.json().catch(() => ({})));
     }
-    throw new ServiceError(response.status, await response.json().catch(() => ({})));
+    await askForKey(sent);
   }
+}
+
+/** A form with the files of an object; those that are missing are left out. */
+function formData(files) {
+  const form = new FormData();
+  for (const [name, file] of Object.entries(given(files))) form.append(name, file, `${name}.png`);
+  return form;
 }
 
 /** The entries of an object that have a value. */
@@ -54,38 +61,9 @@ export function link(path, query) {
   return new URL(`${path}?${new URLSearchParams(given(query))}`, document.baseURI).href;
 }
 
-let asking = null;
-
-function askForKey() {
-  // Requests that fail at the same time ask once.
-  asking ??= new Promise((resolve) => {
-    const dialog = document.getElementById("key") ?? keyDialog();
-    const input = dialog.querySelector("input");
-    input.value = "";
-    dialog.showModal();
-    dialog.addEventListener("close", () => {
-      asking = null;
-      resolve(input.value);
-    }, { once: true });
-  });
-  return asking;
-}
-
-function keyDialog() {
-  const dialog = document.createElement("dialog");
-  const form = Object.assign(document.createElement("form"), { method: "dialog" });
-  const label = Object.assign(document.createElement("label"), { textContent: "API key " });
-  const input = Object.assign(document.createElement("input"), { type: "password" });
-  label.append(input);
-  form.append(label, Object.assign(document.createElement("button"), { textContent: "Continue" }));
-  dialog.append(form);
-  document.body.append(dialog);
-  return dialog;
-}
-
-/** The models that are served. */
+/** The models that are served, with all that is known of each. */
 export async function models() {
-  return (await (await call("models")).json()).models;
+  return (await (await call("models", { query: { full: 1 } })).json()).models;
 }
 
 /** `name@version`: what a link must name to mean the same for ever. */
@@ -93,8 +71,8 @@ export const fullName = (model) => `${model.name}@${model.version}`;
 
 /** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}. */
 export async function images(path, options) {
-  // Options stand in the query where the body is an array.
-  const where = options.npy ? "query" : "json";
+  // Options stand in the query where the body is no JSON.
+  const where = options.json ? "json" : "query";
   const response = await call(path, { ...options, [where]: { ...options[where], format: "npy" } });
   const array = parseNpy(await response.arrayBuffer());
   return { ...array, seed: response.headers.get("X-Seed") };

@@ -1,1 +1,127 @@
-export default { title: "Translate", request: "translate", show({ root }) { root.append("…"); } };
+// Translate: a picture, what a network makes of it, and a slider between the two.
+
+import { call, fullName } from "../api.js";
+import { chooser, sizeAxes } from "../pictures.js";
+import { compared } from "../translate/compare.js";
+import { maskOf } from "../translate/mask.js";
+import { attempt, choice, dots, el, enlargement, field, number, save } from "../ui.js";
+
+const WIDE = 560; // pixels of a picture on the page, about
+const SMOOTH = 128; // pixels of a side from which on a picture is no pixel art
+
+export default { title: "Translate", request: "translate", show };
+
+function show({ root, model, state, signal }) {
+  const controls = controlsOf(model, state);
+  const takesMask = model.takes.translate.includes("mask");
+  const given = el("div");
+  const made = el("div");
+  const start = el("button", { type: "button", class: "primary", disabled: true, onclick: () => translate() }, "Translate");
+  const keep = el("button", { type: "button", disabled: true, onclick: () => save(result, `${model.name}.png`) }, "Download PNG");
+  const tools = el("div");
+  let file = null;
+  let mask = null;
+  let result = null;
+
+  const ready = () => {
+    start.disabled = file === null || (mask?.isEmpty() ?? false);
+    keep.disabled = result === null;
+  };
+  const take = async (picture) => {
+    const image = await imageOf(picture);
+    [file, result] = [picture, null];
+    made.replaceChildren();
+    if (takesMask) {
+      mask = maskOf(image, ready);
+      tools.replaceChildren(mask.tools);
+    }
+    const figure = el("figure", {}, mask?.element ?? image,
+      el("figcaption", {}, takesMask ? "Paint where the model is to act" : "The picture"));
+    figure.style.width = `min(100%, ${widthOf(image)}px)`;
+    given.replaceChildren(figure);
+    ready();
+    if (!takesMask) translate();
+  };
+  const translate = () => attempt(async () => {
+    made.setAttribute("aria-busy", "true");
+    start.disabled = true;
+    try {
+      const query = { model: fullName(model), format: "png", ...controls.options() };
+      const response = await call("translate", { form: { files: file, mask: await mask?.file() }, query, signal });
+      result = await response.blob();
+      const [before, after] = await Promise.all([imageOf(file), imageOf(result)]);
+      made.replaceChildren(compared(before, after, widthOf(after)));
+      if (!takesMask) given.replaceChildren();
+    } finally {
+      made.removeAttribute("aria-busy");
+      ready();
+    }
+  });
+  controls.onchange(() => state.set({ model: model.name, ...controls.options() }));
+  given.append(el("p", { class: "quiet" }, "Choose, drop or paste a picture."));
+  root.append(el("div", { class: "split" },
+    el("form", { class: "controls", "aria-label": "What to translate", onsubmit: (e) => e.preventDefault() },
+      el("div", { class: "row" }, ...chooser({ take, signal })),
+      tools,
+      ...controls.fields,
+      el("div", { class: "row" }, start, keep)),
+    el("section", { class: "stage", "aria-label": "Pictures" }, given, made)));
+}
+
+/** The options of the model: labels, size, seed and truncation, where it has them. */
+function controlsOf(model, state) {
+  const takes = model.takes.translate;
+  const inputs = {};
+  const fields = [];
+  if (takes.includes("labels")) {
+    inputs.labels = choice(model.labels, state.get("labels") ?? model.labels[0]);
+    fields.push(field("Label", inputs.labels));
+  }
+  const axes = sizeAxes(model);
+  const size = axes.map((axis) => number("", { min: 1, max: axis.max, placeholder: "its own" }));
+  if (axes.length === 2) {
+    state.get("size")?.split(",").forEach((length, i) => { size[i].value = length; });
+    fields.push(el("div", { class: "row" }, field("Height", size[0]), field("Width", size[1])));
+  }
+  if (takes.includes("truncation")) {
+    inputs.truncation = number(state.get("truncation") ?? "", { min: 0.05, max: 3, step: 0.05, placeholder: "none" });
+    fields.push(field("Truncation", inputs.truncation));
+  }
+  if (takes.includes("noise")) {
+    inputs.seed = number(state.get("seed") ?? 0, { min: 0, step: 1 });
+    const dice = el("button", { type: "button", class: "square", title: "Another seed", "aria-label": "Another seed",
+      onclick: () => {
+        inputs.seed.value = Math.floor(Math.random() * 2 ** 32);
+        inputs.seed.dispatchEvent(new Event("change"));
+      } }, dots());
+    fields.push(el("div", { class: "row" }, field("Seed", inputs.seed), dice));
+  }
+  return {
+    fields,
+    options: () => ({
+      ...Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value])),
+      size: size.some((input) => input.value) ? size.map((input) => input.value).join(",") : "",
+    }),
+    onchange(act) {
+      for (const input of [...Object.values(inputs), ...size]) input.addEventListener("change", act);
+    },
+  };
+}
+
+const widthOf = (image) => {
+  const wide = image.naturalWidth * enlargement(Math.max(image.naturalWidth, image.naturalHeight), WIDE);
+  // Tall pictures stay within the window, about.
+  return Math.min(wide, 960, (640 * image.naturalWidth) / image.naturalHeight);
+};
+
+/** A file as an <img>, loaded. */
+async function imageOf(file) {
+  const image = el("img", { src: URL.createObjectURL(file), alt: "" });
+  try {
+    await image.decode();
+  } catch {
+    throw new Error(`${file.name || "The picture"}: this browser cannot read it; PNG, JPEG and WebP work everywhere.`);
+  }
+  if (Math.min(image.naturalWidth, image.naturalHeight) >= SMOOTH) image.classList.add("smooth");
+  return image;
+}
