@@ -56,6 +56,7 @@ class Browser:
 
     def pixels(self, css: str) -> NDArray[np.uint8]:
         """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        self.one(css)
         height, width, *values = self.run(
             "const from = document.querySelector(arguments[0]);"
             "const c = document.createElement('canvas');"
