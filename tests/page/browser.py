@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,21 +76,12 @@ class Browser:
         """Wait until something holds, and return it."""
         # An element may be replaced while one looks at it.
         wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
-        return wait.until(lambda _: holds(), what)
+        return cast(T, wait.until(lambda _: holds(), what))
 
-    def pixels(self, css: str) -> NDArray[np.uint8]:
-        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+    def picture(self, css: str) -> NDArray[np.uint8]:
+        """What the first image or canvas shows, in its own size: RGB [H, W, 3]."""
         self.one(css)
-        height, width, *values = self.run(
-            "const from = document.querySelector(arguments[0]);"
-            "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width;"
-            "c.height = from.naturalHeight ?? from.height;"
-            "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
-            "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
-            css,
-        )
-        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+        return self.pixels(css)[0]
 
     def press(self, *keys: str) -> None:
         """Press keys, as they go to what has the focus."""
@@ -106,7 +97,8 @@ class Browser:
 
     def saved(self, folder: Path, name: str) -> bytes:
         """The file of that name that the page gives to be saved, once it is complete."""
-        return self.until(lambda: (folder / name).is_file() and (folder / name).read_bytes(), name)
+        file = folder / name
+        return self.until(lambda: file.read_bytes() if file.is_file() else None, name)
 
     def saves_to(self, folder: Path) -> None:
         """Put what the page saves into a folder."""
@@ -148,13 +140,6 @@ class Browser:
     def choose(self, picture: Path) -> None:
         """Choose a picture by the page's file input."""
         self.one("input[type=file]").send_keys(str(picture))
-
-    def narrow(self) -> None:
-        """A telephone's window, 360 pixels wide."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
-        )
 
     def problems(self) -> list[str]:
         """What the browser's console complains of: errors, failed requests, broken policies."""

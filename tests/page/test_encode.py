@@ -180,7 +180,7 @@ def test_with_the_keyboard_alone(open_page: Open) -> None:
 
 def test_it_fits_a_telephone(open_page: Open) -> None:
     page = open_page("encode?model=mnist-vae", width=500)
-    page.narrow()
+    assert page.fits(360)
     page.draw(page.one(".easel canvas"), SEVEN)
     figures(page)
     assert page.run("return document.documentElement.scrollWidth") <= 360
