@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from bento.bodies import JSON
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
+from bento.errors import ErrorShape, error_body
 from bento.models import Models
-from bento.protocols import Protocol, protocols
+from bento.protocols import Protocol, protocols, readings
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
@@ -53,7 +54,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
-    posts |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
+    posts |= {p: _protocol(p, each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,8 +72,10 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    bodies = (endpoint.json_schema for endpoint in endpoints().values())
-    for model in (*bodies, Error):
+    others = protocols().values()
+    asked = (*endpoints().values(), *(each.endpoint for each in others))
+    shapes = {each.errors.schema for each in others if each.errors is not None}
+    for model in (*(endpoint.json_schema for endpoint in asked), Error, *shapes):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
@@ -81,7 +84,10 @@ def _schemas() -> Json:
 
 
 def _gets() -> Json:
-    return {
+    told = {path: _get(each.summary, JSON) for path, each in readings().items()}
+    for path, each in told.items():
+        each["get"]["parameters"] = _named(path)
+    return told | {
         "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
         "/models/{model}": _get("All that is known of a model, with its figures explained", JSON),
         f"/models/{{model}}/{SHEET}": _get("A sheet of the model's samples", "image/png"),
@@ -123,13 +129,31 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
     return {"post": operation}
 
 
-def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint whose path names the model."""
+def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint of another protocol, whose path may name the model."""
     described = _post(each.request, each.endpoint, settings, models)
+    operation = described["post"]
+    operation["parameters"] = _named(path) + operation["parameters"]
+    if each.errors is not None:
+        replies = operation["responses"]
+        operation["responses"] = {"200": replies["200"], **_shaped(each.errors)}
+    return described
+
+
+def _shaped(errors: ErrorShape) -> Json:
+    """Our errors as another protocol has them."""
+    texts: dict[int, str] = {}
+    for status, text in _ERRORS.items():
+        theirs, _ = errors.of(status, error_body(text))
+        texts[theirs] = " ".join(filter(None, (texts.get(theirs), text)))
+    return {str(status): _error(text, errors.schema) for status, text in sorted(texts.items())}
+
+
+def _named(path: str) -> list[Json]:
+    """The parameters of a path: the model that it names."""
     text = "Name, or name@version."
     model = {"name": "model", "in": "path", "required": True, "description": text}
-    described["post"]["parameters"].insert(0, {**model, "schema": {"type": "string"}})
-    return described
+    return [{**model, "schema": {"type": "string"}}] if "{model}" in path else []
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
@@ -162,11 +186,11 @@ def _bodies(endpoint: Endpoint, examples: Json) -> Json:
         form = {
             "type": "object",
             "properties": {
-                "files": {"type": "array", "items": _BINARY},
+                endpoint.pictures: {"type": "array", "items": _BINARY},
                 **dict.fromkeys(endpoint.files, _BINARY),
                 **properties,
             },
-            "required": ["files"],
+            "required": [endpoint.pictures],
             "additionalProperties": False,
         }
         content[MULTIPART] = {"schema": form, "examples": examples}
@@ -190,9 +214,9 @@ def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 
-def _error(description: str) -> Json:
-    schema = {"$ref": _REF.format(model="Error")}
-    return {"description": description, "content": {JSON: {"schema": schema}}}
+def _error(description: str, schema: type[BaseModel] = Error) -> Json:
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    return {"description": description, "content": {JSON: {"schema": reference}}}
 
 
 def _header(description: str) -> Json:
