@@ -14,7 +14,7 @@ from bento.endpoints import endpoints
 from bento.errors import ErrorShape, error_body
 from bento.models import Models
 from bento.protocols import Protocol, protocols, readings
-from bento.schemas import LISTS
+from bento.schemas import lists_of
 from bento.settings import Settings
 from bento.uploads import MULTIPART
 from runtime.artifact.manifest import SHEET
@@ -234,7 +234,7 @@ def _query(options: type[BaseModel]) -> list[Json]:
             "description": schema.pop("description", ""),
             "schema": schema,
             # As lists separated by commas.
-            **({"style": "form", "explode": False} if name in LISTS else {}),
+            **({"style": "form", "explode": False} if name in lists_of(options) else {}),
         }
         for name, schema in properties.items()
     ]
