@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bento.bentoml_client import client_schema
 from bento.bodies import read_body
 from bento.budget import Shares
 from bento.calls import Calls, call_of, refusal
@@ -19,7 +20,7 @@ from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import PageFile, page_files
-from bento.protocols import Reading, protocols, readings
+from bento.protocols import Lookup, lookups, protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 from runtime import InputError
@@ -71,11 +72,14 @@ def build_app(
 
         return shown
 
-    def reading(each: Reading) -> Handler:
-        async def read(request: Request, life: Lifetime) -> Response:
-            return await each.answer(request, models)
+    def looking(lookup: Lookup) -> Handler:
+        async def looked_up(request: Request, life: Lifetime) -> Response:
+            return await lookup.answer(request, models)
 
-        return read
+        return looked_up
+
+    async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
+        return JSONResponse(client_schema())
 
     posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
@@ -87,8 +91,9 @@ def build_app(
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
+        "/schema.json": listed_for_bentoml,
     }
-    gets |= {path: reading(each) for path, each in readings().items()}
+    gets |= {path: looking(each) for path, each in lookups().items()}
     gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
@@ -97,7 +102,7 @@ def build_app(
         for path, handler in handlers.items():
             routes.setdefault(path, {})[method] = Timed(handler, settings.timeout_seconds)
     shapes: dict[str, ErrorShape | None] = dict.fromkeys(routes)
-    shapes |= {path: each.errors for path, each in {**protocols(), **readings()}.items()}
+    shapes |= {path: each.errors for path, each in {**protocols(), **lookups()}.items()}
     return Calls(Routes(routes), settings, shapes, find_tracer)
 
 

@@ -1,7 +1,7 @@
 """Protocols of other programs, over the same requests: one module each.
 
 A module's `PROTOCOLS` holds its endpoints by their paths, in which `{model}` stands for the name of
-a model, and its `READINGS` what its other paths tell.
+a model, and its `LOOKUPS`, where it has any, what is told by GET.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,11 +30,11 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a GET tells of the models, as JSON."""
+class Lookup:
+    """What a protocol tells of the models, as JSON."""
 
-    summary: str
     answer: Callable[[Request, Models], Awaitable[Response]]
+    summary: str
     errors: ErrorShape | None = None
 
 
@@ -45,10 +45,10 @@ def protocols() -> Mapping[str, Protocol]:
 
 
 @cache
-def readings() -> Mapping[str, Reading]:
-    """What is read by GET, by its path."""
-    found = (getattr(module, "READINGS", {}) for module in _modules())
-    return {path: each for each_module in found for path, each in each_module.items()}
+def lookups() -> Mapping[str, Lookup]:
+    """Everything that is told by GET, by its path."""
+    found = [getattr(module, "LOOKUPS", {}) for module in _modules()]
+    return {path: each for one in found for path, each in one.items()}
 
 
 def _modules() -> list[ModuleType]:

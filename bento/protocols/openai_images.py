@@ -25,7 +25,7 @@ from bento.endpoints.translate import prepare, translated
 from bento.errors import ErrorBody, ErrorShape
 from bento.exchange import Exchange
 from bento.models import Models, full_name
-from bento.protocols import Protocol, Reading
+from bento.protocols import Lookup, Protocol
 from bento.replies import JSON_REPLY, PICTURE_REPLIES, to_json
 from bento.schemas import NetworkOptions, Seed, Truncation
 from bento.uploads import MULTIPART, Upload
@@ -65,11 +65,6 @@ class _Images(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field(
-        default="",
-        max_length=32_000,
-        description="A class by name or index; empty, or `any`, where it does not matter.",
-    )
     model: str | None = Field(
         default=None,
         max_length=200,
@@ -108,9 +103,19 @@ class _Images(BaseModel):
         return None if found is None else [int(found[2]), int(found[1])]
 
 
+_Prompt = Annotated[
+    str,
+    Field(
+        max_length=32_000,
+        description="A class by name or index; empty, or `any`, where it does not matter.",
+    ),
+]
+
+
 class ImageGeneration(_Images):
     """Images of a seed."""
 
+    prompt: _Prompt
     n: int | None = Field(default=None, ge=1, le=MAX_COUNT, description="How many; 1 without it.")
     style: Any = Field(default=None, description="Ignored.")
     moderation: Any = Field(default=None, description="Ignored.")
@@ -119,6 +124,7 @@ class ImageGeneration(_Images):
 class ImageEdit(_Images):
     """What a network makes of pictures: an image of each."""
 
+    prompt: _Prompt = ""  # their client leaves an empty one out of a form
     n: Annotated[
         int | None, Field(ge=1, le=1, description="1: an image of each picture that is sent.")
     ] = None
@@ -323,7 +329,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         _ERRORS,
     ),
 }
-READINGS: Mapping[str, Reading] = {
-    "/v1/models": Reading("The models that make images, for OpenAI's clients", _all, _ERRORS),
-    "/v1/models/{model}": Reading("One model, for OpenAI's clients", _one, _ERRORS),
+LOOKUPS: Mapping[str, Lookup] = {
+    "/v1/models": Lookup(_all, "The models that make images, for OpenAI's clients", _ERRORS),
+    "/v1/models/{model}": Lookup(_one, "One model, for OpenAI's clients", _ERRORS),
 }
