@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from bento.bodies import JSON
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
+from bento.errors import ErrorShape, error_body
 from bento.fields import form_fields, query_fields
 from bento.listing import ListOptions
 from bento.models import Models
-from bento.protocols import Protocol, protocols
+from bento.protocols import Protocol, lookups, protocols
 from bento.settings import Settings
 from bento.uploads import MULTIPART
 from runtime import Model
@@ -56,7 +57,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     paths = {f"/{name}": _endpoint(name, e, settings, models) for name, e in endpoints().items()}
-    paths |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
+    paths |= {p: _protocol(p, each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,8 +75,10 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    bodies = (endpoint.json_schema for endpoint in endpoints().values())
-    for model in (*bodies, Error):
+    others = protocols().values()
+    asked = (*endpoints().values(), *(each.endpoint for each in others))
+    shapes = {each.errors.schema for each in others if each.errors is not None}
+    for model in (*(endpoint.json_schema for endpoint in asked), Error, *shapes):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
@@ -93,7 +96,10 @@ def _gets(models: Models) -> Json:
     sheet["get"]["parameters"] = [_model_in_path(shown)]
     listed = _get("Models served, artifacts that are being loaded, and that failed", JSON)
     listed["get"]["parameters"] = query_fields(ListOptions)
-    return {
+    told = {path: _get(each.summary, JSON) for path, each in lookups().items()}
+    for path, each in told.items():
+        each["get"]["parameters"] = [_model_in_path(named)] if "{model}" in path else []
+    return told | {
         "/models": listed,
         "/models/{model}": full,
         f"/models/{{model}}/{SHEET}": sheet,
@@ -174,12 +180,26 @@ def _responses(endpoint: Endpoint) -> Json:
     return {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items() if s != 404}}
 
 
-def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint whose path names the model."""
+def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint of another protocol, whose path may name the model."""
     described = _endpoint(each.request, each.endpoint, settings, models)
     able = next((model for model in models if answers(model.manifest, each.request)), None)
-    described["post"]["parameters"].insert(0, _model_in_path(able))
-    return described
+    operation = described["post"]
+    if "{model}" in path:
+        operation["parameters"].insert(0, _model_in_path(able))
+    if each.errors is not None:
+        replies = operation["responses"]
+        operation["responses"] = {"200": replies["200"], **_shaped(each.errors)}
+    return {"post": operation}
+
+
+def _shaped(errors: ErrorShape) -> Json:
+    """Our errors as another protocol has them."""
+    texts: dict[int, str] = {}
+    for status, text in _ERRORS.items():
+        theirs, _ = errors.of(status, error_body(text))
+        texts[theirs] = " ".join(filter(None, (texts.get(theirs), text)))
+    return {str(status): _error(text, errors.schema) for status, text in sorted(texts.items())}
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
@@ -215,11 +235,11 @@ def _bodies(endpoint: Endpoint, examples: Json, needed: Sequence[str]) -> Json:
         form = {
             "type": "object",
             "properties": {
-                "files": {"type": "array", "items": _BINARY},
+                endpoint.pictures: {"type": "array", "items": _BINARY},
                 **dict.fromkeys(endpoint.files, _BINARY),
                 **form_fields(endpoint.options, _first(examples)),
             },
-            "required": ["files", *needed],
+            "required": [endpoint.pictures, *needed],
             "additionalProperties": False,
         }
         content[MULTIPART] = {"schema": form}
@@ -243,9 +263,9 @@ def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 
-def _error(description: str) -> Json:
-    schema = {"$ref": _REF.format(model="Error")}
-    return {"description": description, "content": {JSON: {"schema": schema}}}
+def _error(description: str, schema: type[BaseModel] = Error) -> Json:
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    return {"description": description, "content": {JSON: {"schema": reference}}}
 
 
 def _header(description: str) -> Json:

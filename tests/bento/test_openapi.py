@@ -44,7 +44,7 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
     ours = set(build_app(Settings(), models).paths)
     assert ours - {"/openapi.json", "/docs.json", *page_files()} <= set(document["paths"])
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
+        assert re.fullmatch(r"(/[a-z0-9_.]+|/\{[a-z]+\})+", path)
         for operation in operations.values():
             assert operation["summary"]
             assert "200" in operation["responses"]
@@ -133,6 +133,9 @@ def test_everything_executes(server: Running, models: Models) -> None:
         "get /directions": 1,
         "post /directions": 3,
         "post /remote_vae/{model}/encode": 1,
+        "post /v1/images/generations": 3,
+        "get /v1/models": 1,
+        "get /v1/models/{model}": 1,
         "get /models": 1,
         "get /models/{model}": 1,
         "get /readyz": 1,
