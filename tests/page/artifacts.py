@@ -13,8 +13,8 @@ from tests.sized import write_sized
 
 
 def write_served(folder: Path) -> None:
-    """Put into `folder`: the shipped artifacts, `tiny-sized` (translates with a mask), `tiny-larger`
-    (without), `tiny-flow` (its encoder takes noise) and `tiny-codes` (it has a codebook)."""
+    """Put into `folder`: the shipped artifacts, `tiny-sized` (translates with a mask),
+    `tiny-larger` (without), `tiny-flow` (its encoder takes noise), `tiny-codes` (a codebook)."""
     for artifact in (ROOT / "artifacts").iterdir():
         if artifact.is_dir():
             (folder / artifact.name).symlink_to(artifact)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -59,10 +59,12 @@ class Browser:
         return self.until(lambda: next(iter(self.all(css)), None), css)
 
     def button(self, text: str) -> WebElement:
-        """The button or link of that text, once it is there and can be pressed."""
+        """The button or link of a tab or dialog, once it is there and can be pressed."""
 
         def found() -> WebElement | None:
-            there = (e for e in self.all("button, a") if e.text.strip() == text)
+            there = (
+                e for e in self.all(":is(main, dialog) :is(button, a)") if e.text.strip() == text
+            )
             return next((e for e in there if e.is_enabled() and e.is_displayed()), None)
 
         return self.until(found, text)
@@ -76,7 +78,11 @@ class Browser:
         """Wait until something holds, and return it."""
         # An element may be replaced while one looks at it.
         wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
-        return wait.until(lambda _: holds(), what)
+        try:
+            return wait.until(lambda _: holds(), what)
+        except TimeoutException:
+            said = self.run("return document.getElementById('status')?.textContent")
+            raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
 
     def status(self) -> str:
         return self.one("#status").text
