@@ -5,20 +5,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from tests.page.conftest import Open
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    """A picture of 32 x 48 pixels."""
-    y, x = np.mgrid[0:32, 0:48]
-    path = tmp_path / "picture.png"
-    Image.fromarray(np.stack([5 * x, 7 * y, 3 * (x + y)], -1).astype(np.uint8)).save(path)
-    return path
 
 
 def test_a_mask_is_painted_and_the_result_compared(open_page: Open, picture: Path) -> None:
