@@ -102,6 +102,17 @@ class ArrayReply:
     value_bytes: int
 
 
+@dataclass(frozen=True)
+class PlainReply:
+    """A format that its endpoint writes itself."""
+
+    name: str
+    media_type: str
+
+
+JSON_REPLY: Mapping[str, Reply] = {"json": PlainReply("json", MEDIA_TYPES["json"])}
+
+
 def _sheet(name: str, pictures: Pictures, layout: Layout) -> bytes:
     return encode_image(layout.sheet(np.asarray(pictures.images)), name)
 

@@ -10,11 +10,11 @@ import bentoml
 from starlette.types import ASGIApp
 
 from bento.calls import Calls
+from bento.connections import install
 from bento.errors import JsonErrors
 from bento.front import ApiKey, Front, refuse, with_cors
 from bento.metrics import ModelObserver, metrics
 from bento.models import Models
-from bento.protocol import install
 from bento.routes import build_app
 from bento.settings import LONGEST_SECONDS, read_settings
 from bento.supervision import (

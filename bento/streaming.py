@@ -129,7 +129,7 @@ class ArrayStream(Response):
             self.rest.close()
 
     async def _send(self, send: Send, life: Lifetime, data: bytes) -> None:
-        # How long a client may take nothing is the server's to watch (`bento.protocol`).
+        # How long a client may take nothing is the server's to watch (`bento.connections`).
         life.suspend()
         await send({"type": "http.response.body", "body": data, "more_body": True})
         life.renew()

@@ -58,28 +58,34 @@ class SizeRange:
     step: int = 1
 
 
-def size_range(text: str) -> SizeRange:
-    """256..1024, or 256..1024/8 in multiples of 8."""
-    match = re.fullmatch(r"(\d+)\.\.(\d+)(?:/([1-9]\d*))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected 256..1024 or 256..1024/8, found {text!r}")
-    low, high, step = match.groups()
-    return SizeRange(int(low), int(high), int(step or 1))
+Wanted = tuple[int, int] | SizeRange
+"""What one --size says: a height and a width, or the range of both."""
 
 
-def size(text: str) -> tuple[int, int] | SizeRange:
-    """512x768 (height x width), or a range."""
-    if ".." in text:
-        return size_range(text)
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected 512x512 or 256..1024, found {text!r}")
-    return int(match[1]), int(match[2])
+def size(text: str) -> Wanted:
+    """512x768 (height x width), or a range: 256..1024, or 256..1024/8 in multiples of 8."""
+    if match := re.fullmatch(r"(\d+)x(\d+)", text):
+        return int(match[1]), int(match[2])
+    if match := re.fullmatch(r"(\d+)\.\.(\d+)(?:/([1-9]\d*))?", text):
+        return SizeRange(int(match[1]), int(match[2]), int(match[3] or 1))
+    expected = "512x768 (height x width), 256..1024 or 256..1024/8"
+    raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
 
 
-def chosen_sizes(
-    wanted: Sequence[tuple[int, int] | SizeRange],
-) -> tuple[SizeRange | None, tuple[int, int] | None]:
+def add_size(parser: argparse.ArgumentParser, default: str, allowed: str) -> None:
+    """--size; in words, the default and what a request may choose where nothing else is said."""
+    parser.add_argument(
+        "--size",
+        type=size,
+        action="append",
+        default=[],
+        metavar="HEIGHTxWIDTH|MIN..MAX/STEP",
+        help=f"512x768, the size of images unless a request chooses ({default}), or 256..1024/8, "
+        f"the heights and widths that it may choose ({allowed}); or both, each with its --size",
+    )
+
+
+def chosen_sizes(wanted: Sequence[Wanted]) -> tuple[SizeRange | None, tuple[int, int] | None]:
     """The range and the default among what `size` read, at most one of each."""
     ranges = [each for each in wanted if isinstance(each, SizeRange)]
     defaults = [each for each in wanted if not isinstance(each, SizeRange)]
@@ -113,21 +119,33 @@ def axis(text: str) -> tuple[str, SizeRange]:
 
 
 def axes(
-    given: Sequence[tuple[str, SizeRange]], image: Sequence[int], size: SizeRange | None = None
+    given: Sequence[tuple[str, SizeRange]], image: Sequence[int], wanted: Sequence[Wanted]
 ) -> dict[str, Axis]:
-    """The free axes that `axis` read, or `size_range` for height and width; the defaults of these
-    are those of the image."""
-    defaults: dict[str, int] = dict(zip(("height", "width"), image, strict=False))
-    ranges = dict(given)
-    if size is not None:
-        if ranges.keys() & defaults.keys():
+    """The free axes that --axis says, or --size for height and width; the defaults of these are
+    those of --size or, without one, of the image."""
+    allowed, default = chosen_sizes(wanted)
+    sides = ("height", "width")
+    defaults: dict[str, int] = dict(zip(sides, default or image, strict=False))
+    ranges = {name: (f"--axis {name}", found) for name, found in given}
+    if allowed is not None:
+        if ranges.keys() & set(sides):
             raise ExportError("--size: expected it without --axis height or width, found both")
-        ranges |= dict.fromkeys(defaults, size)
+        ranges |= {name: (f"--size: {name}", allowed) for name in sides}
     return {
-        name: free_axis(f"{'--axis' if size is None else '--size'} {name}", allowed, default)
-        for name, allowed in ranges.items()
-        for default in [defaults.get(name, allowed.min)]
+        name: free_axis(what, found, defaults.get(name, found.min))
+        for name, (what, found) in ranges.items()
     }
+
+
+def image_shape(stated: Sequence[int], wanted: Sequence[Wanted]) -> tuple[int, ...]:
+    """The height, width and channels of --image, the first two those of --size if it says any;
+    nothing where there is no --image."""
+    allowed, default = chosen_sizes(wanted)
+    if default is None or not stated:
+        if default is not None and allowed is None:
+            raise ExportError("--size: expected --image beside a size, or a range, MIN..MAX")
+        return tuple(stated)
+    return (*default, *stated[2:])
 
 
 def image(shape: tuple[int, ...], value_range: Sequence[float]) -> ImageSpec:
@@ -226,12 +244,7 @@ def add_network(parser: argparse.ArgumentParser, *, image_known: bool) -> None:
     add("--latent", type=dims, default=(), help="128, or 4x8x8")
     metavar = "HEIGHTxWIDTHxCHANNELS"
     add("--image", type=shape, required=not image_known, metavar=metavar, help="32x32x3")
-    add(
-        "--size",
-        type=size_range,
-        metavar="MIN..MAX/MULTIPLE",
-        help="heights and widths that a request may choose, 256..1024/8; --image gives the default",
-    )
+    add_size(parser, "default: that of --image", "default: no other")
     add(
         "--axis",
         type=axis,

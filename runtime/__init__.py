@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from runtime.model import Model as Model
     from runtime.observer import Observer as Observer
     from runtime.requests.decode import Decode as Decode
+    from runtime.requests.directions import Directions as Directions
     from runtime.requests.encode import Encode as Encode
     from runtime.requests.interpolate import Interpolate as Interpolate
     from runtime.requests.manifold import Manifold as Manifold
     from runtime.requests.reconstruct import Reconstruct as Reconstruct
     from runtime.requests.sample import Sample as Sample
     from runtime.requests.translate import Translate as Translate
+    from runtime.sampling.directions import PrincipalDirections as PrincipalDirections
     from runtime.sampling.posterior import Encoding as Encoding
     from runtime.sampling.posterior import Posterior as Posterior
     from runtime.sampling.posterior import PosteriorDraw as PosteriorDraw
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "ArtifactError": "errors",
     "Decode": "requests.decode",
+    "Directions": "requests.directions",
     "Encode": "requests.encode",
     "Encoding": "sampling.posterior",
     "EngineError": "errors",
@@ -59,6 +62,7 @@ _MODULES = {
     "OverloadedError": "errors",
     "Posterior": "sampling.posterior",
     "PosteriorDraw": "sampling.posterior",
+    "PrincipalDirections": "sampling.directions",
     "Reconstruct": "requests.reconstruct",
     "Sample": "requests.sample",
     "TensorSpec": "artifact.tensors",

@@ -58,8 +58,13 @@ def _meminfo(entry: str) -> int:
 
 def machine() -> dict[str, Any]:
     """What the speed of a CPU engine depends on: the processor and its instruction sets."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    flags = cpu_flags()
     return {"cpu": cpu_model(), "flags": hashlib.sha256(flags.encode()).hexdigest()[:16]}
+
+
+def cpu_flags() -> str:
+    """The processor's instruction sets as Linux names them, in one line; empty elsewhere."""
+    return _cpuinfo("flags") or _cpuinfo("Features")
 
 
 def cpu_model() -> str:

@@ -4,59 +4,43 @@ import argparse
 import logging
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from runtime.images import MAX_PIXELS
 from train import checkpoint
 from train.data import load
+from train.devices import find, has_bf16
 from train.errors import TrainError
-from train.loop import recorded_recipe, train
+from train.loop import discard, recorded_recipe, train
+from train.options import Options, build, labelled
+from train.precision import available, warn_of_emulation
 from train.processes import Processes, joined
+from train.progress import summary
 from train.recipes import RECIPES
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def main(arguments: list[str] | None = None, prog: str = "python -m train") -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(prog)
+    options = parser.parse_args(given)
     if options.list:
         for name, make in RECIPES.items():
             print(f"{name:26} {make().summary}")
         return 0
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")
-    with joined() as processes:
-        return _train(options, arguments or sys.argv[1:], processes)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Log lines go above the bar.
+    with logging_redirect_tqdm(), joined() as processes:
+        return _train(options, [*shlex.split(prog), *given], processes)
 
 
-def _train(options: argparse.Namespace, given: list[str], processes: Processes) -> int:
-    recipe = RECIPES[options.recipe]()
+def _train(options: argparse.Namespace, command: list[str], processes: Processes) -> int:
     try:
-        own = recorded_recipe(options.out) if options.resume else recipe
-        recipe = replace(
-            recipe,
-            steps=own.steps if options.steps is None else options.steps,
-            seed=own.seed if options.seed is None else options.seed,
-            shards=max(own.shards, processes.count) if options.shards is None else options.shards,
-        )
-        data = load(
-            recipe.source,
-            options.data,
-            recipe.image,
-            download=options.download,
-            max_pixels=options.max_pixels,
-        )
-        metrics = train(
-            recipe,
-            data,
-            options.out,
-            resume=options.resume,
-            device=options.device,
-            keep=options.keep,
-            processes=processes,
-        )
+        _run(options, processes)
     except ValidationError as error:
         print(f"error: {error.errors()[0]['msg']}", file=sys.stderr)
         return 1
@@ -65,24 +49,71 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
         return 1
     except KeyboardInterrupt:
         if processes.leads:
-            print(f"stopped; go on with: {_again(given, options.out)}", file=sys.stderr)
+            print(f"stopped; go on with: {_again(command, options.out)}", file=sys.stderr)
         return 130
-    for name, value in metrics.items():
-        print(f"{name} {value:.4g}")
     return 0
 
 
-def _again(given: list[str], out: Path) -> str:
+def _run(options: argparse.Namespace, processes: Processes) -> None:
+    asked = _asked(options, processes)
+    own = recorded_recipe(options.out) if options.resume else None
+    device = find(processes.device(options.device))
+    recipe = build(options.recipe, asked, own)
+    data = load(
+        recipe.source,
+        options.data,
+        recipe.image,
+        download=options.download,
+        max_pixels=options.max_pixels,
+        labels=labelled(recipe, asked),
+    )
+    recipe = build(options.recipe, asked, own, data)
+    bf16 = has_bf16(device)
+    if options.precision is None and own is None:
+        recipe = available(recipe, bf16)
+    elif recipe.precision == "bf16" and not bf16:
+        warn_of_emulation(recipe, data, device)
+    if options.force:
+        discard(options.out, processes)
+    metrics = train(
+        recipe,
+        data,
+        options.out,
+        resume=options.resume,
+        device=options.device,
+        keep=options.keep,
+        processes=processes,
+    )
+    if processes.leads:
+        print(summary(options.out, metrics))
+
+
+def _asked(options: argparse.Namespace, processes: Processes) -> Options:
+    return Options(
+        image_size=options.image_size,
+        width=options.width,
+        conditional=options.conditional,
+        mirror=options.mirror,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.lr,
+        precision=options.precision,
+        seed=options.seed,
+        shards=options.shards,
+        processes=processes.count,
+    )
+
+
+def _again(command: list[str], out: Path) -> str:
     """The command that resumes the run. Before the first checkpoint, the same command starts
     again."""
+    words = [word for word in command if word not in ("--resume", "--force")]
     resume = ["--resume"] if checkpoint.steps(out / "checkpoints") else []
-    return shlex.join(["python", "-m", "train", *(a for a in given if a != "--resume"), *resume])
+    return shlex.join([*words, *resume])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m train", description="Train a recipe into a run folder."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train a recipe into a run folder.")
     parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
@@ -93,21 +124,54 @@ def _parser() -> argparse.ArgumentParser:
         help=f"leave out larger pictures (default {MAX_PIXELS})",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
-    parser.add_argument("--steps", type=_positive, help="instead of the recipe's (or run's) own")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's (or run's) own")
-    parser.add_argument(
-        "--shards",
-        type=_positive,
-        help="equal parts of a batch, computed one after another, or each by a process of torchrun "
-        "(default: the recipe's or run's own, at least one a process)",
+    _add_settings(parser)
+    begun = parser.add_mutually_exclusive_group()
+    begun.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    begun.add_argument(
+        "--force", action="store_true", help="delete the run that is in --out, and start anew"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(
         "--download", action="store_true", help="fetch missing MNIST files into --data and verify"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group("settings, instead of the recipe's (or the resumed run's) own")
+    own.add_argument("--steps", type=_positive)
+    own.add_argument("--batch-size", type=_positive)
+    own.add_argument(
+        "--lr",
+        type=_rate,
+        help="learning rate; of a GAN the generator's, the discriminator's in proportion",
+    )
+    own.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="default: the recipe's, but fp32 where the device has no bf16",
+    )
+    own.add_argument("--seed", type=int)
+    own.add_argument(
+        "--shards",
+        type=_positive,
+        help="equal parts of a batch, computed one after another, or each by a process of torchrun "
+        "(at least one a process)",
+    )
+    sizes = parser.add_argument_group("of images_gan and images_vae")
+    sizes.add_argument(
+        "--image-size", type=_positive, help="height and width, 32 to 256 (default 64)"
+    )
+    sizes.add_argument(
+        "--width", type=_positive, help="channels at full size: twice as many take 4 times as long"
+    )
+    sizes.add_argument(
+        "--conditional", action="store_true", help="train by labels: the names of the folders"
+    )
+    sizes.add_argument(
+        "--mirror", action="store_true", help="pictures may be mirrored: photos, not letters"
+    )
 
 
 def _positive(text: str) -> int:
@@ -117,9 +181,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected between 0 and 1, found {text}")
+    return value
+
+
+_rate.__name__ = "number"
 _positive.__name__ = "positive integer"  # argparse: "invalid positive integer value: 'abc'"
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(main())

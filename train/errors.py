@@ -2,6 +2,7 @@
 
 TrainError
 ├── DataError        a data set that is missing, damaged or not what the recipe needs
+├── OptionError      an option that the recipe does not take, or not so
 ├── RunError         a run folder that is missing, damaged or of another recipe
 └── DivergedError    a loss, gradient or weight became NaN or infinite
 """
@@ -13,6 +14,10 @@ class TrainError(Exception):
 
 class DataError(TrainError):
     """A data set is missing, damaged or not what the recipe needs."""
+
+
+class OptionError(TrainError):
+    """An option of the command line that the recipe does not take, or not with this value."""
 
 
 class RunError(TrainError):

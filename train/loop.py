@@ -1,9 +1,7 @@
 """The training loop, one for every model family: bar, scalars, sheets, checkpoints, record."""
 
 import json
-import logging
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -19,17 +17,19 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from runtime.machine import cpu_model
 from runtime.writing import write_whole
 from train import checkpoint
 from train.data import Dataset, Splits
+from train.devices import describe, find
 from train.errors import DivergedError, RunError
 from train.processes import ALONE, Processes
+from train.progress import Progress
 from train.recipes import RECIPE_JSON, Recipe, differences
-from train.sheet import save_sheet
 from train.training import Training
 
-logger = logging.getLogger(__name__)
+# What a run consists of.
+_FOLDERS = ("checkpoints", "samples", "tensorboard")
+_FILES = ("run.json", "metrics.jsonl")
 
 
 def train(
@@ -56,13 +56,16 @@ def train(
     or one of another recipe, of other data or of more steps; DivergedError where a loss,
     gradient or weight becomes NaN or infinite.
     """
-    chosen, commit = _device(processes.device(device)), _commit()
+    chosen, commit = find(processes.device(device)), _commit()
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
         if resume:
             metrics, commit = _resume(training, data.train, out, commit)
         elif checkpoint.steps(out / "checkpoints"):
-            raise RunError(f"{out}: expected a new folder, found a run: --resume, or another --out")
+            raise RunError(
+                f"{out}: expected a new folder, found a run: --resume to go on with it, --force to "
+                "delete it, or another --out"
+            )
         else:
             metrics = {}
         last = recipe.steps if until is None else min(recipe.steps, until)
@@ -89,6 +92,16 @@ def train(
     return metrics
 
 
+def discard(out: Path, processes: Processes = ALONE) -> None:
+    """Delete the run in a folder; other files there stay."""
+    if processes.leads:
+        for name in _FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        for name in _FILES:
+            (out / name).unlink(missing_ok=True)
+    processes.any(False)  # the others wait, or they would find the run
+
+
 def _follow(training: Training, last: int, stop: threading.Event) -> None:
     """Take the same steps as the first process, which alone writes files."""
     while training.step < last and not training.processes.any(stop.is_set()):
@@ -102,6 +115,7 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
     bar = tqdm(total=recipe.steps, initial=training.step, unit="step", disable=None)
     board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
+        progress = Progress(training, out, board)
         before, logged = training.seconds, training.step
         started = since = time.perf_counter()
         while training.step < last and not training.processes.any(stop.is_set()):
@@ -117,8 +131,7 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
                 for name, value in scalars.items():
                     board.add_scalar(name, value, step)
                 metrics.write(json.dumps({"step": step} | scalars, allow_nan=False) + "\n")
-            if step % recipe.sample_every == 0 or step == last:
-                save_sheet(out / "samples" / f"{step:08d}.png", training.draw(), columns=10)
+            progress.show(losses, last)
             if step % recipe.checkpoint_every == 0 and step < last:
                 metrics.flush()
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
@@ -244,7 +257,7 @@ def _record(
         "steps": training.step,
         "batch_size": training.recipe.batch_size,
         "seconds": round(training.seconds, 3),
-        "machine": _machine(training.device),
+        "machine": describe(training.device),
         "processes": training.processes.count,
         "torch": str(torch.__version__),
         "metrics": metrics,
@@ -259,25 +272,3 @@ def _record(
     out.mkdir(parents=True, exist_ok=True)
     content = json.dumps(record, indent=2, allow_nan=False) + "\n"
     write_whole(out / "run.json", content.encode())
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)  # a name may be right and its device still not be there
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RunError(
-            f"--device: expected auto, cpu or a GPU of this machine, found {name!r}: {reason}"
-        ) from error
-    if device.index is not None:
-        torch.cuda.set_device(device)  # NCCL sums on the current one
-    return device
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{cpu_model()}, {os.cpu_count()} cores"

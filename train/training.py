@@ -25,9 +25,11 @@ from train.processes import ALONE, Processes
 from train.recipes import Recipe
 from train.schedule import one_cycle, order, seed_of
 from train.shards import Buffers
+from train.sheet import side
 
-SHEET_IMAGES = 100
 _EVALUATION_BATCH = 500
+_GPU_SHARE = 0.25
+"""Of a GPU's free memory, so much may be filled by the training images."""
 _INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
 """Streams of random numbers that never disturb one another."""
 
@@ -59,8 +61,8 @@ class Training:
         decay = recipe.ema_decay
         self.average = AveragedWeights(self.objective.model, decay) if decay else None
         self.optimizers = {name: _optimizer(phase) for name, phase in self.objective.phases.items()}
-        # NCHW uint8 on the device: the whole set fits, and nothing is decoded twice.
-        self.images = torch.from_numpy(data.train.images.transpose(0, 3, 1, 2).copy()).to(device)
+        # uint8 [N, H, W, C], decoded once; on the device if they take little of it.
+        self.images = _near(data.train.images, device)
         self.labels = torch.from_numpy(data.train.labels).to(device)
 
     @property
@@ -106,11 +108,14 @@ class Training:
         """This process's parts of the step's batch, by number."""
         size = self.recipe.batch_size
         rows = order(self.recipe.seed, len(self.images), self.step * size, size)
-        parts = torch.from_numpy(rows).to(self.device).chunk(self.recipe.shards)
-        return {
-            shard: (self.prepare(self.images[parts[shard]]), self.labels[parts[shard]])
-            for shard in self.shards
-        }
+        parts = torch.from_numpy(rows).chunk(self.recipe.shards)
+        batches = {}
+        for shard in self.shards:
+            images = self.images[parts[shard].to(self.images.device)].to(self.device)
+            images = images.permute(0, 3, 1, 2).contiguous()
+            labels = self.labels[parts[shard].to(self.device)]
+            batches[shard] = self.prepare(images), labels
+        return batches
 
     def _descend(self, index: int, phase: Phase, batches: dict[int, Batch]) -> Losses:
         """Leave the gradients of the whole batch in the phase's weights, and return its losses:
@@ -166,12 +171,13 @@ class Training:
     def draw(self) -> NDArray[np.uint8]:
         """The sheet of fixed latents (labels in turn), uint8 [N, H, W, C]."""
         network = self.recipe.objective.network
+        count = side(network.height) ** 2
         _seed(self.recipe.seed, _SHEET)
         # Drawn on the CPU: the same sheet on every device.
-        latents = self.objective.latents(SHEET_IMAGES, torch.device("cpu")).to(self.device)
+        latents = self.objective.latents(count, torch.device("cpu")).to(self.device)
         inputs = [latents]
         if classes := network.classes:
-            inputs.append(torch.arange(SHEET_IMAGES, device=self.device) % classes)
+            inputs.append(torch.arange(count, device=self.device) % classes)
         with _evaluating(self.model):
             images = self.model["decoder"](*inputs)
         return to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
@@ -207,6 +213,15 @@ def _check(recipe: Recipe, data: Splits) -> None:
             f"{data.train.name}: expected {classes} classes for {recipe.name}, "
             f"found {len(data.train.classes)}: {', '.join(data.train.classes)}"
         )
+
+
+def _near(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    if not images.flags.writeable:  # torch warns of sharing it
+        images = images.copy()
+    tensor = torch.from_numpy(images)
+    if device.type == "cuda" and tensor.nbytes > _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return tensor
+    return tensor.to(device)
 
 
 def _seed(seed: int, stream: int, *where: int) -> None:

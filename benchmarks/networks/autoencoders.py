@@ -9,7 +9,7 @@ from unittest import mock
 import torch
 
 from benchmarks.networks.row import Arrays, Reference, Row, Wrap, floats, levels
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 
 _SD = {
     "in_channels": 3,

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from benchmarks.networks.row import Row
 
-FAMILIES = ("autoencoders", "restorers", "translators", "gans", "onnx_files")
+FAMILIES = ("autoencoders", "pythae_models", "restorers", "translators", "gans", "onnx_files")
 """Modules beside this one, each with a function `rows`."""
 
 

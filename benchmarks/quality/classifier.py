@@ -1,8 +1,6 @@
 """Train the frozen classifier of a data set on its real images; it is committed as ONNX.
 
 Nothing in `train` knows it: it is independent of every generator that `judge` shows it.
-
-Shapes: B batch, H height, W width, C channels, D features.
 """
 
 import argparse
@@ -10,46 +8,21 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier
+from benchmarks.quality.network import ClassifierRecipe, fit, to_onnx
 from benchmarks.report import environment, table, write_json
-from export.modules import convert
-from runtime.artifact.tensors import GraphSpec, TensorSpec
+from runtime.errors import InputError
 from runtime.images import ImageSpec
+from runtime.images.trees import open_tree
 from train.data import Dataset, load
 from train.data.images import load_images
-
-
-@dataclass(frozen=True)
-class ClassifierRecipe:
-    """What is trained, on what and for how long."""
-
-    name: str
-    height: int
-    width: int
-    channels: int
-    widths: tuple[int, ...]
-    """Channels; the sides of the feature map halve from one to the next, the last one is D."""
-    steps: int
-    batch: int
-    learning_rate: float
-    flip: bool
-    """Mirror half of the images; digits must not be."""
-    shift: int
-    """Largest shift in pixels, both ways."""
-    turn: float
-    """Largest rotation in degrees (and, in percent, largest change of size)."""
-
+from train.data.mnist import CONTENT_MD5, missing_files
 
 RECIPES = {
     recipe.name: recipe
@@ -64,6 +37,29 @@ RECIPES = {
         ),
     )
 }  # fmt: skip
+
+
+CIFAR10 = {
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+}
+
+
+def data_set_in(folder: Path) -> str | None:
+    """The data set of RECIPES that a folder holds; None for any other pictures."""
+    if len(missing_files(folder)) < len(CONTENT_MD5):
+        return "mnist"
+    try:
+        with open_tree(_part(folder, "train")) as train, open_tree(_part(folder, "test")) as test:
+            named = [{p for file in tree.files for p in file.parts} for tree in (train, test)]
+    except InputError:
+        return None
+    return "cifar10" if all(names >= CIFAR10 for names in named) else None
+
+
+def _part(data: Path, part: str) -> Path:
+    """The zip or the folder of a part of a data set."""
+    return next((p for p in (data / f"{part}.zip", data / part) if p.exists()), data / part)
 
 
 def load_data(name: str, data: Path) -> tuple[Dataset, Dataset]:
@@ -82,7 +78,7 @@ def load_data(name: str, data: Path) -> tuple[Dataset, Dataset]:
     licence = "as given by the images' owner"
     train, test = (
         load_images(
-            next((p for p in (data / f"{part}.zip", data / part) if p.exists()), data / part),
+            _part(data, part),
             spec,
             name=f"{name}-{part}",
             licence=licence,
@@ -104,11 +100,26 @@ def train_classifier(
     """Train on real images, write `NAME.onnx` and, beside it, `NAME.json` saying what it is; the
     recipe's name unless another one is given."""
     train, test = load_data(recipe.name, data)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name or recipe.name}.onnx"
+    train_on(recipe, train, test, path, seed, bf16=bf16)
+    return path
+
+
+def train_on(
+    recipe: ClassifierRecipe,
+    train: Dataset,
+    test: Dataset,
+    path: Path,
+    seed: int = 0,
+    *,
+    bf16: bool = True,
+) -> None:
+    """Train on images, write the ONNX file `path`, and beside it what it is and what it knows of
+    test images."""
     started = time.perf_counter()
     network = fit(recipe, train, seed, bf16=bf16)
     seconds = time.perf_counter() - started
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{name or recipe.name}.onnx"
     content = to_onnx(network, recipe)
     path.write_bytes(content)
     record = {
@@ -127,7 +138,6 @@ def train_classifier(
     # Measured on the very file that is shipped.
     record["test"] = score(Classifier(path), test.images, test.labels)
     write(json.dumps(record, indent=2) + "\n")
-    return path
 
 
 def load_or_train(name: str, data: Path) -> Classifier:
@@ -151,131 +161,8 @@ def score(
         "accuracy": float(right.mean()),
         "nats": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
         "sure": float(sure.mean()),
-        "accuracy_where_sure": float(right[sure].mean()),
+        "accuracy_where_sure": float(right[sure].mean()) if sure.any() else 0.0,
     }
-
-
-class Network(nn.Module):
-    """A 3x3 convolution, then stages that halve the sides and end in a residual convolution
-    (He et al. 2016, arXiv:1512.03385); the features are means over all positions.
-
-    Images float [B, C, H, W] in [-1, 1] -> logits [B, classes], features [B, D].
-    """
-
-    def __init__(self, channels: int, widths: tuple[int, ...], classes: int) -> None:
-        super().__init__()
-        self.stem = _layer(channels, widths[0])
-        pairs = list(pairwise(widths))
-        self.halve = nn.ModuleList(_layer(before, after, stride=2) for before, after in pairs)
-        self.refine = nn.ModuleList(_layer(after, after) for _, after in pairs)
-        self.classify = nn.Linear(widths[-1], classes)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.stem(images)
-        for halve, refine in zip(self.halve, self.refine, strict=True):
-            hidden = halve(hidden)
-            hidden = hidden + refine(hidden)
-        features = hidden.mean(dim=(2, 3))
-        return self.classify(features), features
-
-
-def _layer(channels: int, width: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
-
-
-class Frozen(nn.Module):
-    """uint8 images [B, H, W, C], as artifacts give them -> probabilities [B, 10], features."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        (images,) = tensors
-        logits, features = self.network(_to_float(images))
-        return logits.softmax(dim=1), features
-
-
-def fit(recipe: ClassifierRecipe, data: Dataset, seed: int, *, bf16: bool = True) -> Network:
-    """Train on one core; the seed fixes the weights on one machine with one torch version.
-
-    Cross-entropy without label smoothing, so that the probabilities stay near the frequencies.
-    bf16 is twice as fast on processors that compute in it, and ten times slower on others.
-    """
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Network(recipe.channels, recipe.widths, len(data.classes))
-        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.25
-        )
-        images, labels = torch.from_numpy(data.images.copy()), torch.from_numpy(data.labels)
-        order = torch.empty(0, dtype=torch.int64)
-        progress = tqdm(range(recipe.steps), desc=f"classifier {recipe.name}", mininterval=5)
-        for step in progress:
-            if len(order) < recipe.batch:
-                order = torch.randperm(len(images))
-            chosen, order = order[: recipe.batch], order[recipe.batch :]
-            batch = augment(_to_float(images[chosen]), recipe)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                logits, _ = network(batch)
-            loss = F.cross_entropy(logits.float(), labels[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 50 == 0:
-                progress.set_postfix(nats=f"{loss.item():.3f}", refresh=False)
-    return network.eval()
-
-
-def to_onnx(network: Network, recipe: ClassifierRecipe) -> bytes:
-    """The frozen classifier as one ONNX file with a free batch, made as artifacts' graphs are."""
-    shape = (recipe.height, recipe.width, recipe.channels)
-    spec = GraphSpec(
-        file=f"{recipe.name}.onnx",
-        precision="fp32",
-        inputs=(TensorSpec(name="images", role="images", dtype="uint8", shape=shape),),
-        outputs=(
-            TensorSpec(
-                name="probabilities",
-                role="mean",
-                dtype="float32",
-                shape=(network.classify.out_features,),
-            ),
-            TensorSpec(
-                name="features",
-                role="mean",
-                dtype="float32",
-                shape=(network.classify.in_features,),
-            ),
-        ),
-    )
-    return convert.to_onnx(Frozen(network).eval(), spec, {})
-
-
-def _to_float(images: Tensor) -> Tensor:
-    """uint8 [B, H, W, C] -> float [B, C, H, W] in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).float() * (2 / 255) - 1
-
-
-def augment(images: Tensor, recipe: ClassifierRecipe) -> Tensor:
-    """Turn, scale, mirror and shift each image at random; its edge pixels continue outside."""
-    count, _, height, width = images.shape
-    angle = torch.deg2rad((2 * torch.rand(count) - 1) * recipe.turn)
-    scale = 1 + (2 * torch.rand(count) - 1) * (recipe.turn / 100)
-    mirror = torch.where(torch.rand(count) < 0.5 * recipe.flip, -1.0, 1.0)
-    # Whole pixels: a shift alone blurs nothing. Coordinates run from -1 to 1 over a side.
-    right, down = torch.randint(-recipe.shift, recipe.shift + 1, (2, count))
-    row_x = torch.stack([scale * angle.cos() * mirror, -angle.sin(), right * (2 / width)], dim=1)
-    row_y = torch.stack([angle.sin() * mirror, scale * angle.cos(), down * (2 / height)], dim=1)
-    grid = F.affine_grid(
-        torch.stack([row_x, row_y], dim=1), list(images.shape), align_corners=False
-    )
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def main(arguments: Sequence[str]) -> None:

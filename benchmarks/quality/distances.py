@@ -11,6 +11,16 @@ from train.data import Dataset
 _SET_DISTANCES = ("frechet", "density", "coverage", "precision", "recall")
 
 
+def set_distance(features: NDArray[np.float32], known: NDArray[np.float32]) -> Figures:
+    """_SET_DISTANCES of features [n, D] from known ones [n, D]."""
+    found = (
+        metrics.frechet_distance(features, known),
+        *metrics.density_coverage(features, known),
+        *metrics.precision_recall(features, known),
+    )
+    return dict(zip(_SET_DISTANCES, found, strict=True))
+
+
 def set_distances(
     samples: NDArray[np.float32], train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> Figures:
@@ -24,13 +34,7 @@ def set_distances(
     for fold in range(folds):
         part = slice(fold * size, (fold + 1) * size)
         for suffix, features in (("", samples[part]), ("_real", test[:size])):
-            known = train[part]
-            estimated = (
-                metrics.frechet_distance(features, known),
-                *metrics.density_coverage(features, known),
-                *metrics.precision_recall(features, known),
-            )
-            for name, value in zip(_SET_DISTANCES, estimated, strict=True):
+            for name, value in set_distance(features, train[part]).items():
                 estimates.setdefault(name + suffix, []).append(value)
     return {"set_size": size} | {name: float(np.mean(found)) for name, found in estimates.items()}
 

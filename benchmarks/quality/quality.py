@@ -3,7 +3,8 @@
 Measured on what is served: images sampled through `runtime`. A frozen classifier (`judge`) says
 what each sample shows and gives the features in which sets are compared; `train.metrics` has the
 estimators. Every figure that depends on the number of images stands beside the same figure of real
-images, taken at the same number.
+images, taken at the same number. Pictures other than those of MNIST and CIFAR-10 are judged by
+`folder`.
 """
 
 import logging
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.quality.classifier import RECIPES, load_data, load_or_train
+from benchmarks.quality import folder
+from benchmarks.quality.classifier import RECIPES, data_set_in, load_data, load_or_train
 from benchmarks.quality.distances import (
     diversity,
     nearest,
@@ -24,6 +26,7 @@ from benchmarks.quality.distances import (
     seen_to_unseen,
     set_distances,
 )
+from benchmarks.quality.folder import Judged
 from benchmarks.quality.judge import Classifier, load_second, subject
 from benchmarks.quality.served import (
     Images,
@@ -42,6 +45,7 @@ from runtime.images import contact_sheet, to_picture
 from runtime.requests.encode import takes_noise
 from train import metrics
 from train.data import Dataset
+from train.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -209,38 +213,53 @@ def _real(figures: Figures) -> Figures:
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks quality ARTIFACT_OR_RUN --data PATH`"""
-    options = parser("quality", __doc__, data="the real data set", n=10_000)
+    options = parser("quality", __doc__, data="pictures, or of MNIST or CIFAR-10", n=10_000)
     options.add_argument(
         "--only",
         help="compare with real images of this class (default: the one trained on, if one)",
     )
     options.add_argument("--out", type=Path, help="write the sheet of nearest training images, PNG")
+    options.add_argument(
+        "--own-judge",
+        action="store_true",
+        help="train a judge on the pictures even where they are of MNIST or CIFAR-10",
+    )
     chosen = options.parse_args(arguments)
     with served(chosen.subject) as model:
-        name = data_set_of(model)
-        classifier, second = load_or_train(name, chosen.data), load_second(name)
-        train, test = load_data(name, chosen.data)
-        only = chosen.only or trained_on(model, classifier.classes)
-        if only not in (None, *classifier.classes):
-            options.error(f"--only: expected one of {', '.join(classifier.classes)}, found {only}")
-        figures, sheet = measure(
-            model,
-            classifier,
-            train,
-            test,
-            n=chosen.n,
-            seed=chosen.seed,
-            only=only,
-            second=second,
-        )
-        judges = [classifier] if second is None else [classifier, second]
-        checksums = {"train": train.checksum, "test": test.checksum}
-        measured = subject(model, judges, **checksums, only=only)
-    print(_printed(measured["artifact"], only, figures))
+        image, name = model.manifest.image(), data_set_in(chosen.data)
+        known = name is not None and RECIPES[name].shape == image.shape
+        try:
+            if known and not chosen.own_judge:
+                judged = _judged_by_known(model, chosen.data, chosen.only, chosen.n, chosen.seed)
+            else:
+                judged = folder.judged(model, chosen.data, chosen.only, chosen.n, chosen.seed)
+        except DataError as error:
+            options.error(str(error))
+    print(judged.text)
     if chosen.out is not None:
-        to_picture(sheet.repeat(3, axis=0).repeat(3, axis=1)).save(chosen.out)
-    write_json(chosen.json, "quality", figures, measured)
-    record.write(chosen.record, chosen.subject, figures)
+        larger = max(1, 96 // image.height)
+        to_picture(judged.sheet.repeat(larger, axis=0).repeat(larger, axis=1)).save(chosen.out)
+    write_json(chosen.json, "quality", judged.figures, judged.subject)
+    record.write(chosen.record, chosen.subject, judged.figures)
+
+
+def _judged_by_known(
+    model: runtime.Model, data: Path, only: str | None, n: int, seed: int
+) -> Judged:
+    name = data_set_of(model)
+    classifier, second = load_or_train(name, data), load_second(name)
+    train, test = load_data(name, data)
+    only = only or trained_on(model, classifier.classes)
+    if only not in (None, *classifier.classes):
+        expected = ", ".join(classifier.classes)
+        raise DataError(f"--only: expected one of {expected}, found {only}")
+    figures, sheet = measure(
+        model, classifier, train, test, n=n, seed=seed, only=only, second=second
+    )
+    judges = [classifier] if second is None else [classifier, second]
+    checksums = {"train": train.checksum, "test": test.checksum}
+    measured = subject(model, judges, **checksums, only=only)
+    return Judged(figures, sheet, measured, _printed(measured["artifact"], only, figures))
 
 
 def _printed(artifact: str, only: str | None, figures: Figures) -> str:

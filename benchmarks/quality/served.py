@@ -3,12 +3,13 @@
 import argparse
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 import runtime
 from benchmarks.quality.classifier import RECIPES
@@ -63,12 +64,22 @@ def sample(
     seed: int,
     *,
     offset: int = 0,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     truncation: float | None = None,
 ) -> Images:
-    """n images of `seed`, streamed."""
+    """n images of `seed`, streamed; `label` is that of all, or has one for each."""
     batches = model.stream(n, seed=seed, offset=offset, labels=label, truncation=truncation)
-    return np.concatenate(list(batches))
+    return collected(batches, n, "sampling")
+
+
+def collected(batches: Iterable[Images], n: int, doing: str) -> Images:
+    """Batches as one array; where they take long, a bar says how far they are."""
+    parts: list[Images] = []
+    with tqdm(total=n, desc=doing, unit="image", mininterval=5, delay=5) as bar:
+        for batch in batches:
+            parts.append(batch)
+            bar.update(len(batch))
+    return np.concatenate(parts)
 
 
 def by_label(model: runtime.Model, n: int, seed: int) -> dict[str, Images]:
@@ -88,7 +99,7 @@ def data_set_of(model: runtime.Model) -> str:
     trained on another one."""
     shape = model.manifest.image().shape
     for name, recipe in RECIPES.items():
-        if (recipe.height, recipe.width, recipe.channels) == shape:
+        if recipe.shape == shape:
             data = str(model.manifest.provenance.details.get("data", name))
             if not data.startswith(name):
                 logger.warning(
@@ -96,7 +107,7 @@ def data_set_of(model: runtime.Model) -> str:
                     model.manifest.name, data, name,
                 )  # fmt: skip
             return name
-    known = {name: (r.height, r.width, r.channels) for name, r in RECIPES.items()}
+    known = {name: recipe.shape for name, recipe in RECIPES.items()}
     raise ValueError(
         f"{model.manifest.name}: expected images of a known data set ({known}), found {shape}"
     )

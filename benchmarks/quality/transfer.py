@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 import runtime
-from benchmarks.quality.classifier import RECIPES, Network, fit, load_data
+from benchmarks.quality.classifier import RECIPES, load_data
+from benchmarks.quality.network import Network, fit
 from benchmarks.quality.served import by_label, served
 from benchmarks.report import table
 from benchmarks.results import record

@@ -11,7 +11,6 @@ none, the autoencoder's own.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ from bento.exchange import Exchange
 from bento.models import full_name
 from bento.protocols import Protocol
 from bento.protocols._tensors import ITEM_BYTES, Dtype, check_shape, read_tensor, write_tensor
-from bento.replies import PICTURE_REPLIES, Reply
+from bento.replies import PICTURE_REPLIES, PlainReply, Reply
 from bento.schemas import Seed, Tile
 from bento.uploads import Room, Upload
 from runtime import Decode, Encode, InputError, Manifest, Model
@@ -37,6 +36,7 @@ from runtime.requests.pictures import image_shape
 from runtime.requests.request import graph_of
 
 TENSOR = "tensor/binary"
+_TENSOR_REPLY = PlainReply("tensor", TENSOR)
 _FORMATS = {"jpg": "jpeg", "png": "png"}
 """This protocol's names of picture formats, and ours."""
 _HEADERS = {
@@ -46,12 +46,6 @@ _HEADERS = {
 
 
 _Length = Annotated[int, Field(ge=1, le=1 << 31)]
-
-
-@dataclass(frozen=True)
-class _TensorReply:
-    name: str = "tensor"
-    media_type: str = TENSOR
 
 
 class _Scaled(BaseModel):
@@ -174,7 +168,7 @@ async def _tensor(
 ) -> Response:
     sent = {**headers, "shape": json.dumps(list(array.shape)), "dtype": dtype}
     size = array.size * ITEM_BYTES[dtype]
-    return await x.reply(size, _TensorReply(), lambda: write_tensor(array, dtype), sent)
+    return await x.reply(size, _TENSOR_REPLY, lambda: write_tensor(array, dtype), sent)
 
 
 Scaling = tuple[Any, Any]
@@ -243,7 +237,7 @@ def _levels(images: NDArray[Any]) -> UInt8Array:
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
-_TENSORS: Mapping[str, Reply] = {"tensor": _TensorReply()}
+_TENSORS: Mapping[str, Reply] = {"tensor": _TENSOR_REPLY}
 _PICTURES: Mapping[str, Reply] = {name: PICTURE_REPLIES[name] for name in _FORMATS.values()}
 
 PROTOCOLS: Mapping[str, Protocol] = {

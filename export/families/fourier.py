@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from export.families.once import once
+from export.modules.once import once
 
 
 def rfft2(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor, ModelDesc
 from torch import Tensor, nn
 
 from export.families.fourier import RealFourierUnit
-from export.families.once import once, one_call
+from export.modules.once import once, one_call
 from runtime.errors import ExportError
 
 _SAME = 1e-3

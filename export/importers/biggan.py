@@ -10,7 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from export.arguments import sizes
-from export.importers.module import checksum, load_module
+from export.checksum import checksum
+from export.modules.building import load_module
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.errors import ExportError

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from export.arguments import (
     SizeRange,
+    Wanted,
+    add_size,
     artifact_name,
     chosen_sizes,
     free_axis,
     image,
-    size,
 )
 from export.causes import described_error
-from export.families.hub import ModelFolder, model_folder
-from export.importers.module import checksum
+from export.checksum import checksum
+from export.hub import ModelFolder, model_folder
 from export.modules.weights import load_weights
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
@@ -46,21 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of a repository on the Hugging Face hub",
     )
     parser.add_argument("--subfolder", help="of PATH, where a pipeline has its autoencoder: vae")
-    parser.add_argument(
-        "--size",
-        type=size,
-        action="append",
-        default=[],
-        metavar="HEIGHTxWIDTH|MIN..MAX",
-        help="the size of images unless a request chooses (default: 512x512), or the sizes that "
-        f"a request may choose (default: from {_MIN_LATENT} latents to {_MAX} pixels); or both",
-    )
+    allowed = f"default: from {_MIN_LATENT} latents to {_MAX} pixels"
+    add_size(parser, "default: {}x{}".format(*_DEFAULT), allowed)
     parser.add_argument("--name", help="of the artifact (default: that of the model)")
 
 
 def load(args: argparse.Namespace) -> Imported:
     try:
-        from export.families.vision import declare_operators
+        from export.torchvision_operators import declare_operators
 
         declare_operators()
         from export.families.autoencoders import CLASSES, halves, latent_channels, scale_of
@@ -120,7 +114,7 @@ def _channels(model: "Autoencoder") -> int:
     return given
 
 
-def _axes(wanted: Sequence[tuple[int, int] | SizeRange], model: "Autoencoder") -> dict[str, Axis]:
+def _axes(wanted: Sequence[Wanted], model: "Autoencoder") -> dict[str, Axis]:
     from export.families.autoencoders import downscaling
 
     step = downscaling(model)

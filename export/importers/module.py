@@ -5,19 +5,25 @@ or from a checkpoint of `torch.save`, of which only tensors are read.
 """
 
 import argparse
-import hashlib
-import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from export.arguments import add_network, add_value_range, axes, dims, image, json_object, names
-from export.causes import described_error
-from export.modules.weights import load_weights
+from export.arguments import (
+    add_network,
+    add_value_range,
+    axes,
+    dims,
+    image,
+    image_shape,
+    json_object,
+    names,
+)
+from export.checksum import checksum
+from export.modules.building import load_module
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
-from runtime.errors import ExportError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,15 +84,16 @@ def load(args: argparse.Namespace) -> Imported:
         modules["encode"] = _chosen(encoder, args.encoder_output)
     if args.weights is None:
         logger.warning("%s: no --weights: exported with those it was built with", args.module)
+    shape = image_shape(args.image, args.size)
     details = {f"{key} SHA-256": checksum(path) for key, path in files.items() if path}
     options = ExportOptions(
         latent=args.latent,
-        axes=axes(args.axis, args.image, args.size),
+        axes=axes(args.axis, shape, args.size),
         noise=args.noise,
         takes_truncation=args.takes_truncation,
         takes_mask=args.takes_mask,
         prior=args.prior,
-        image=image(args.image, args.value_range),
+        image=image(shape, args.value_range),
         labels=args.labels,
         encode_takes_labels=args.encoder_takes_labels,
         encode_takes_noise=args.encoder_takes_noise,
@@ -110,45 +117,3 @@ def _chosen(module: "nn.Module", outputs: Sequence[str] | None) -> "nn.Module":
     from export.modules.outputs import Chosen
 
     return Chosen(module, outputs)
-
-
-def load_module(target: str, params: Mapping[str, Any], weights: Path | None) -> "nn.Module":
-    """`package.module:Class`, or a function that builds a module, called with `params`; its weights
-    replaced by those of the file.
-
-    Raises ExportError where there is no such class, it cannot be built, or the file's weights do
-    not fit it (`export.modules.weights`).
-    """
-    from export.modules.frozen import unwrapped
-
-    module = _build(target, params)
-    if weights is not None:
-        load_weights(unwrapped(module), target, weights)
-    return module
-
-
-def checksum(weights: Path) -> str:
-    """SHA-256 of a weights file, for the artifact's provenance."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
-    from torch import nn
-
-    path, _, attribute = target.partition(":")
-    if not path or not attribute:
-        raise ExportError(f"{target}: expected package.module:Class, or package.module:function")
-    try:
-        factory = getattr(importlib.import_module(path), attribute)
-    except (Exception, SystemExit) as error:  # whatever a user's file does when it is imported
-        raise ExportError(f"{target}: cannot be imported: {described_error(error)}") from error
-    try:
-        module = factory(**params)
-    except (Exception, SystemExit) as error:  # whatever a user's constructor raises
-        raise ExportError(
-            f"{target}: cannot be built with {dict(params)} (--params): {described_error(error)}"
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise ExportError(f"{target}: expected a torch.nn.Module, found {type(module).__name__}")
-    return module

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.arguments import add_network, axes, dims, image, names
+from export.arguments import add_network, axes, dims, image, image_shape, names
+from export.checksum import checksum
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
@@ -85,10 +86,11 @@ def load(args: argparse.Namespace) -> Imported:
     if not files:
         raise ExportError("expected an ONNX file, or --encoder with one, found neither")
     _check_names(args, files)
-    free = axes(args.axis, args.image or (), args.size)
+    shape = image_shape(args.image or (), args.size)
+    free = axes(args.axis, shape, args.size)
     _check_axes(args, free)
     low, high = args.value_range or ((0.0, 1.0) if args.mean else (-1.0, 1.0))
-    stated = image(args.image, (low, high)) if args.image else None
+    stated = image(shape, (low, high)) if shape else None
     size = tuple((name, axis.default) for name, axis in free.items())
     meaning = _meaning(args, size, (low, high), stated)
     sources = {graph: OnnxSource(graph, file, meaning) for graph, file in files.items()}
@@ -179,8 +181,6 @@ def _meaning(
 
 
 def _provenance(source: str, files: "Mapping[str, OnnxFile]") -> Provenance:
-    from export.importers.module import checksum
-
     details: dict[str, Any] = {}
     for graph, file in files.items():
         details[f"{graph} file"] = file.path.name

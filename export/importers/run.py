@@ -91,7 +91,8 @@ def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
 
     try:
         recipe = RECIPE_JSON.validate_python(manifest.provenance.details.get("params"))
-        images = load(recipe.source, data, recipe.image).train
+        labels = bool(recipe.objective.network.classes)
+        images = load(recipe.source, data, recipe.image, labels=labels).train
     except (ValidationError, TrainError) as error:
         raise ExportError(f"{manifest.name}: --data: {error}") from error
     expected = manifest.provenance.details.get("data_checksum")

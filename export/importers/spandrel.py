@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from export.arguments import (
     SizeRange,
+    Wanted,
+    add_size,
     artifact_name,
     chosen_sizes,
     free_axis,
-    size,
 )
-from export.importers.module import checksum
+from export.checksum import checksum
 from export.modules.weights import read_tensors
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
@@ -55,15 +56,8 @@ _ONE_SIZE = frozenset({"ATD", "GFPGAN", "IPT", "RestoreFormer"})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="the weights: .safetensors, or .pth")
-    parser.add_argument(
-        "--size",
-        type=size,
-        action="append",
-        default=[],
-        metavar="HEIGHTxWIDTH|MIN..MAX/STEP",
-        help="the size of pictures unless a request chooses, or the sizes that it may choose "
-        f"(default: up to {_LARGEST}); or both; MIN..MIN is one size alone",
-    )
+    sides = f"default: {_DEFAULT_SIDE}, {_DEFAULT_ENLARGED_SIDE} where it enlarges"
+    add_size(parser, sides, f"default: up to {_LARGEST}; MIN..MIN is one size alone")
     parser.add_argument("--name", help="of the artifact (default: that of the file)")
     parser.add_argument("--licence", default="not stated")
 
@@ -99,7 +93,7 @@ def load_descriptor(file: Path) -> "ModelDescriptor":
     """The network of a file as spandrel describes it; ExportError where spandrel does not know it,
     and where the file holds no weights, or others than its architecture has."""
     try:
-        from export.families.vision import declare_operators
+        from export.torchvision_operators import declare_operators
 
         declare_operators()
         from spandrel import MAIN_REGISTRY
@@ -149,9 +143,7 @@ def _first_lines(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines[:2])[:500]}"
 
 
-def _axes(
-    wanted: Sequence[tuple[int, int] | SizeRange], descriptor: "ModelDescriptor"
-) -> dict[str, Axis]:
+def _axes(wanted: Sequence[Wanted], descriptor: "ModelDescriptor") -> dict[str, Axis]:
     """Height and width: each from a smallest to a largest length; one length where both are."""
     needs, step = descriptor.size_requirements, _step(descriptor)
     given, default = chosen_sizes(wanted)

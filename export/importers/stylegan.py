@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.api import export_imported
 from export.arguments import add_value_range, dims, image, json_object, names, shape, sizes
-from export.importers.module import checksum, load_module
+from export.checksum import checksum
+from export.modules.building import load_module
 from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Provenance
 

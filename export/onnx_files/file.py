@@ -1,6 +1,6 @@
 """An ONNX file of anybody's: read, brought to what artifacts allow, and run as it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -215,8 +215,9 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     version = _opset(model)
     if not MIN_OPSET <= version <= MAX_OPSET:
         model = _converted(model, MIN_OPSET if version < MIN_OPSET else MAX_OPSET, path)
+    off = _constants_of_false(model)
     for node in model.graph.node:
-        _drop_dropout(node)
+        _drop_dropout(node, off)
     _refuse(model, path)
     version = _opset(model)
     del model.opset_import[:]
@@ -227,9 +228,20 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     return model
 
 
-def _drop_dropout(node: onnx.NodeProto) -> None:
+def _constants_of_false(model: ModelProto) -> set[str]:
+    """The names of those that are one false."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
+    flags = {n: t for n, t in tensors.items() if t.data_type == TensorProto.BOOL and not t.dims}
+    return {name for name, flag in flags.items() if not onnx.numpy_helper.to_array(flag)}
+
+
+def _drop_dropout(node: onnx.NodeProto, off: Collection[str]) -> None:
     """It does nothing outside training."""
-    training = len(node.input) > 2 and node.input[2]
+    training = len(node.input) > 2 and node.input[2] and node.input[2] not in off
     if node.op_type == "Dropout" and not training and len(node.output) == 1:
         node.op_type = "Identity"
         node.ClearField("attribute")

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.tiles.neighbourhood import ARGUMENTS, RULES, Along, GlobalError, Op, Shapes, Sizes
+from export.tiles.neighbourhood import (
+    ARGUMENTS,
+    COUNTED,
+    RULES,
+    Along,
+    GlobalError,
+    Op,
+    Shapes,
+    Sizes,
+)
 from runtime.artifact.manifest import Axis
 from runtime.artifact.shapes import Structure
 from runtime.artifact.size import SIZE_AXES, parse
@@ -52,7 +61,8 @@ class _Tracer:
         self.spatial: dict[str, tuple[Along, ...]] = {}
         """The tensors that extend along height and width."""
         self.sized: set[str] = set()
-        """Those whose values follow from the size of the image: in a tile they are others."""
+        """Those whose values follow from the size of the image, or from the place in it: in a tile
+        they are others."""
 
     def halo(self) -> int:
         for tensor in self.spec.inputs:
@@ -81,7 +91,12 @@ class _Tracer:
         values = node.input[: ARGUMENTS.get(node.op_type, len(node.input))]
         if rule is None or not self.sized.isdisjoint(values):
             raise GlobalError
-        for name in filter(None, node.output):
+        for number, name in enumerate(node.output):
+            if not name:
+                continue
+            if (node.op_type, number) in COUNTED:
+                self.sized.add(name)
+                continue
             op = Op(node, name, _attributes(node), spatial, self.values, self.sizes)
             placed = tuple(self._placed(rule(op, axis), name, axis) for axis in range(2))
             if placed[0].dim == placed[1].dim:

@@ -17,8 +17,8 @@ from runtime.artifact.tensors import GraphSpec
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Backend, Tensors, arrays
 from runtime.requests.examples import examples_of
-from runtime.requests.tiled import tiled
-from runtime.requests.tiling import tile_edges, tiles_of
+from runtime.requests.large_jobs import tiled
+from runtime.requests.tiles import tile_edges, tiles_of
 from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)

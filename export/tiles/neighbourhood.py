@@ -296,6 +296,10 @@ RULES: Mapping[str, Rule] = {
 }
 """How the operators act along the image that keep to a neighbourhood."""
 
+COUNTED = frozenset({("MaxPool", 1)})
+"""Outputs, by operator and number, that count elements from the beginning of the image: they say
+where in it something is, which a tile does not know."""
+
 ARGUMENTS: Mapping[str, int] = dict.fromkeys(
     ("Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"), 1
 )

@@ -96,7 +96,7 @@ class Axis(Frozen):
 
 class Tiling(Frozen):
     """How near the images of overlapping tiles come to the whole image, of a graph whose images may
-    be cut (`runtime.requests.tiling`)."""
+    be cut (`runtime.requests.tiles`)."""
 
     exact: bool
     """The network is local: tiles of at least four times `halo` give what the whole image gives."""

@@ -12,8 +12,8 @@ from runtime.engines.backend import Inputs
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_latents, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
+from runtime.requests.large_jobs import checked_tile
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.requests.tiled import checked_tile
 from runtime.sampling.streams import Counter
 
 

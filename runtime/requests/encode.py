@@ -13,8 +13,8 @@ from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
 from runtime.requests.inputs import checked_labels, conditions
+from runtime.requests.large_jobs import checked_tile
 from runtime.requests.request import Described, graph_of
-from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import LARGEST, Encoding, Posterior, PosteriorDraw, usable
 from runtime.sampling.streams import MAX_SEED, Counter
 

@@ -13,8 +13,8 @@ from runtime.requests.checks import Labels, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.encode import encoding
 from runtime.requests.inputs import checked_labels
+from runtime.requests.large_jobs import checked_tile
 from runtime.requests.request import Described, graph_of
-from runtime.requests.tiled import checked_tile
 from runtime.sampling.posterior import usable
 from runtime.sampling.streams import Counter
 

@@ -13,9 +13,9 @@ from runtime.engines.backend import Inputs, Tensors
 from runtime.images import UInt8Array
 from runtime.requests.checks import Labels, check_images, check_mask, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
+from runtime.requests.large_jobs import checked_tile
 from runtime.requests.pictures import Frame, cropped
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.requests.tiled import checked_tile
 from runtime.sampling.streams import Counter
 
 

@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.classifier import (
-    RECIPES,
-    ClassifierRecipe,
-    Frozen,
-    augment,
-    fit,
-    score,
-    to_onnx,
-)
+from benchmarks.quality.classifier import RECIPES, score
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier, load_classifier, load_second
+from benchmarks.quality.network import ClassifierRecipe, Frozen, augment, fit, to_onnx
 from runtime.images import ImageSpec
 from train.data import load
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import uvicorn
 
+from bento.connections import bounded
 from bento.models import Models
-from bento.protocol import bounded
 from bento.routes import build_app
 from bento.settings import Settings
 

@@ -15,7 +15,7 @@ from PIL import Image
 from bento.models import Models
 from bento.protocols._tensors import read_tensor, write_tensor
 from bento.settings import Settings
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 from runtime import Model
 from tests.bento.support import listening, loaded
 from tests.sized import write_sized

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import runtime
 from export.__main__ import main
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 from runtime.artifact.reading import read_artifact
 
 declare_operators()

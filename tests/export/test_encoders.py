@@ -1,5 +1,6 @@
 """Encoders without a posterior: one latent an image, with codes where there is a codebook."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import runtime
 from export import ExportError, ImageSpec, export
 from runtime.artifact.golden import differences
 from runtime.artifact.reading import read_artifact
+from runtime.engines import measuring
+from runtime.engines.onnxruntime import open_reference
 
 LATENT = (4, 4, 4)
 
@@ -89,6 +92,17 @@ def test_codes_are_those_of_the_codebook(tmp_path: Path) -> None:
         assert encoded.codes.dtype == np.int64
         assert (encoded.codes == codes.numpy()).all()
         assert np.allclose(encoded.latents, latents.detach().numpy(), atol=1e-6)
+
+
+def test_engines_are_compared_on_latents_of_the_codebook(tmp_path: Path) -> None:
+    encoder = Quantising()
+    gives = {"encode_gives": ("latents", "codes"), "codes": LATENT[1:]}
+    artifact = read_artifact(exported(tmp_path, encoder, **gives))
+    with closing(open_reference(artifact)) as reference:
+        inputs = measuring._inputs(artifact, reference, 0, 5)
+    entries = np.moveaxis(inputs["latents"], 1, -1).reshape(-1, 4)
+    distances = np.abs(entries[:, None] - encoder.book.detach().numpy()).max(-1)
+    assert distances.min(-1).max() < 1e-6
 
 
 def test_codes_of_another_shape_are_refused(tmp_path: Path) -> None:

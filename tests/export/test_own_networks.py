@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 import runtime
 from export.__main__ import main
+from export.arguments import image_shape
 from runtime.artifact.reading import read_artifact
+from runtime.errors import ExportError
 
 HERE = "tests_own_networks"
 """This file, under a name that `python -m export module` can import."""
@@ -278,6 +280,16 @@ def test_a_function_sizes_and_an_output_by_name(
             assert np.abs(found - (expected.numpy() + 1) * 127.5).max() <= 1
 
 
+def test_a_default_beside_the_range_of_sizes(tmp_path: Path, weights: Callable[[int], str]) -> None:
+    words = ["--weights", weights(3), "--output", "sample", *FREE, "--size", "32x40"]
+    manifest = read_artifact(export("make_convolutional", tmp_path, *words)).manifest
+    assert manifest.image().shape == (32, 40, 3)
+    assert [(axis.min, axis.max) for axis in manifest.axes.values()] == [(16, 64)] * 2
+    assert image_shape((16, 24, 3), [(8, 12)]) == (8, 12, 3)
+    with pytest.raises(ExportError, match="--size: expected --image beside a size, or a range"):
+        image_shape((), [(8, 12)])
+
+
 def test_pictures_with_alpha_from_an_output_by_number(
     tmp_path: Path, weights: Callable[[int], str]
 ) -> None:
@@ -348,8 +360,13 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "no multiple": (
         "{}",
-        (*FREE, "--size", "16..60/8"),
-        "--size height: Value error, expected min <= default <= max, each a multiple of 8",
+        (*FREE[:-1], "16..60/8"),
+        "--size: height: Value error, expected min <= default <= max, each a multiple of 8",
+    ),
+    "two defaults": (
+        "{}",
+        (*FREE, "--size", "16x16", "--size", "32x32"),
+        "--size: expected one default, HEIGHTxWIDTH, and one range, MIN..MAX",
     ),
     "codes": (
         "{}",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from export.__main__ import main
 from export.families.fourier import irfft2, rfft2
-from export.families.vision import declare_operators
+from export.torchvision_operators import declare_operators
 from runtime import load
 from runtime.errors import InputError
 

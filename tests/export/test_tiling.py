@@ -138,6 +138,10 @@ GLOBAL = {
     "aligned corners": 'p = Resize <mode = "linear", coordinate_transformation_mode = '
     '"align_corners"> (x, , scales2) y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (p)',
     "wrapped": 'p = Pad <mode = "wrap"> (x, pads) y = MaxPool <kernel_shape = [3, 3]> (p)',
+    "places": "m, places = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x) "
+    "f = Cast <to = 1> (places) y = Add (m, f)",
+    "places alone": "m, places = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x) "
+    "y = Cast <to = 1> (places)",
     "unknown": "y = Trilu (x)",
 }
 _GRAPH = """<ir_version: 10, opset_import: ["" : 21]>
@@ -164,6 +168,10 @@ def local(nodes: str) -> int | None:
 def test_what_looks_at_the_whole_image_is_not_local(name: str) -> None:
     assert local("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)") == 1
     assert local(GLOBAL[name]) is None
+
+
+def test_places_that_nothing_uses_make_no_graph_global() -> None:
+    assert local("y, places = MaxPool <kernel_shape = [5, 5], pads = [2, 2, 2, 2]> (x)") == 2
 
 
 class Upscaler(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
-from export.importers.module import load_module
+from export.modules.building import load_module
 from export.modules.weights import PICKLES, load_weights
 from runtime.errors import ExportError
 

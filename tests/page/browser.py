@@ -84,6 +84,42 @@ class Browser:
             said = self.run("return document.getElementById('status')?.textContent")
             raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
 
+    def pixels(self, css: str) -> NDArray[np.uint8]:
+        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        self.one(css)
+        height, width, *values = self.run(
+            "const from = document.querySelector(arguments[0]);"
+            "const c = document.createElement('canvas');"
+            "c.width = from.naturalWidth ?? from.width;"
+            "c.height = from.naturalHeight ?? from.height;"
+            "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
+            "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
+            css,
+        )
+        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+    def press(self, *keys: str) -> None:
+        """Press keys, as they go to what has the focus."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def fits(self, width: int) -> bool:
+        """Whether the page needs no scrolling sideways on a telephone of that width."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True},
+        )
+        return self.run("return document.documentElement.scrollWidth") <= width
+
+    def saved(self, folder: Path, name: str) -> bytes:
+        """The file of that name that the page gives to be saved, once it is complete."""
+        return self.until(lambda: (folder / name).is_file() and (folder / name).read_bytes(), name)
+
+    def saves_to(self, folder: Path) -> None:
+        """Put what the page saves into a folder."""
+        self.driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+        )
+
     def status(self) -> str:
         return self.one("#status").text
 

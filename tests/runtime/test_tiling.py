@@ -11,7 +11,7 @@ from runtime import InputError, Limits, Model
 from runtime.artifact.manifest import Tiling
 from runtime.artifact.reading import read_artifact
 from runtime.artifact.tensors import TensorSpec
-from runtime.requests.tiling import cuts, joined, tile_edges, tiles_of
+from runtime.requests.tiles import cuts, joined, tile_edges, tiles_of
 from tests.sized import write_sized
 from tests.tiny import write_artifact
 

@@ -15,6 +15,8 @@ from train.recipes import RECIPES
 from train.runs import load_run
 from train.training import Training
 
+SMALL = ["--image-size", "32", "--width", "4", "--batch-size", "4"]
+
 
 def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
@@ -62,7 +64,7 @@ def test_trains_on_a_folder_of_images(tmp_path: Path) -> None:
         picture = Image.effect_noise((40, 30 + number), 64)
         picture.save(tmp_path / f"{number}.png")
     out = tmp_path / "run"
-    arguments = ["images_dcgan", "--data", str(tmp_path), "--out", str(out)]
+    arguments = ["images_gan", "--data", str(tmp_path), "--out", str(out), *SMALL]
     assert main([*arguments, "--steps", "1", "--device", "cpu"]) == 0
     run = load_run(out)
     assert (run.provenance["data"], run.provenance["images"]) == ("images", 8)
@@ -73,7 +75,7 @@ def test_the_limit_of_pixels_is_an_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("L", (40, 30)).save(tmp_path / "a.png")
-    arguments = ["images_dcgan", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    arguments = ["images_gan", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *SMALL]
     assert main([*arguments, "--max-pixels", "1199"]) == 1
     assert "expected at least one readable image, found none" in capsys.readouterr().err
     assert main([*arguments, "--max-pixels", "1200", "--steps", "1", "--device", "cpu"]) == 0

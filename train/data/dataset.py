@@ -38,7 +38,7 @@ class Dataset:
                 f"({len(self.classes)} classes), "
                 f"found {self.labels.min()} to {self.labels.max()}"
             )
-        digest = hashlib.sha256(self.images.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(self.labels.astype("<i8").tobytes())
         object.__setattr__(self, "checksum", f"sha256:{digest.hexdigest()}")
 

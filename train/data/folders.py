@@ -48,7 +48,13 @@ def _folder(
         # The usual layout of a released set: train.zip (or train/) beside test.zip.
         path = next((p for p in (path / "train.zip", path / "train") if p.exists()), path)
     images = load_images(
-        path, spec, name=name, licence=licence, only=only, max_pixels=options.max_pixels
+        path,
+        spec,
+        name=name,
+        licence=licence,
+        only=only,
+        labels=options.labels,
+        max_pixels=options.max_pixels,
     )
     return Splits(images)
 

@@ -3,20 +3,30 @@
 import logging
 import unicodedata
 from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from runtime.errors import InputError
 from runtime.images import FORMATS, MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image
 from runtime.images.guards import is_picture
 from runtime.images.opening import max_file_bytes
 from runtime.images.trees import Tree, first_few, open_tree
+from runtime.machine import cores
 from train.data.dataset import Dataset
+from train.data.room import room_for
 from train.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+_READERS = 8
+"""At most so many pictures are decoded at a time: each takes memory while it is opened."""
 
 
 def load_images(
@@ -26,6 +36,7 @@ def load_images(
     name: str,
     licence: str,
     only: str | None = None,
+    labels: bool = True,
     max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """Read every image under a folder or in a zip, each brought to `spec` by `runtime.images.fit`.
@@ -34,16 +45,14 @@ def load_images(
     images gives the classes in sorted order (no folders: one class, "image"). `only` keeps one
     class. Files that are not readable images, or have more than `max_pixels` pixels, are named and
     counted in the log and left out; so are folders without an image, and files beside the classes.
+    Where no `labels` are asked for, images beside class folders count as well (class "image").
 
-    Raises DataError where the path is missing, the class is unknown, images lie both beside and
-    inside class folders, or no image is readable.
+    Raises DataError where the path is missing, the class is unknown, labels are asked for and
+    images lie both beside and inside class folders, or no image is readable.
     """
-    images: list[UInt8Array] = []
-    labels: list[int] = []
-    classes: list[str] = []
     try:
         with open_tree(path) as tree:
-            by_class = _by_class(path, tree)
+            by_class = _by_class(path, tree, labels)
             if only is not None:
                 if only not in by_class:
                     found = ", ".join(by_class) or "nothing"
@@ -51,34 +60,31 @@ def load_images(
                 by_class = {only: by_class[only]}
             if tree.empty:
                 logger.warning("%s: left out empty folders: %s", path, first_few(tree.empty))
-            unreadable = len(tree.left_out)
             for file, reason in tree.left_out:
                 logger.warning("left out %s: %s", file, reason)
-            for label, members in by_class.items():
-                pictures, failed = _read(tree, members, spec, max_pixels)
-                unreadable += failed
-                if pictures:
-                    images += pictures
-                    labels += [len(classes)] * len(pictures)
-                    classes.append(_text(label))
-                else:
-                    logger.warning("%s: left out %s: no readable image in it", path, label)
+            images, indices = _read(tree, by_class, spec, max_pixels)
+            files = len(tree.left_out) + sum(map(len, by_class.values()))
     except InputError as error:
         raise DataError(str(error)) from error
-    if unreadable:
+    if len(images) < files:
         logger.warning(
             "%s: %d of %d files are not readable images and were left out",
             path,
-            unreadable,
-            unreadable + len(images),
+            files - len(images),
+            files,
         )
-    if not images:
+    if not len(images):
         raise DataError(f"{path}: expected at least one readable image, found none")
+    names = list(by_class)
+    kept, numbers = np.unique(indices, return_inverse=True)
+    for empty in sorted(set(range(len(names))) - set(kept.tolist())):
+        logger.warning("%s: left out %s: no readable image in it", path, names[empty])
+    classes = [_text(names[index]) for index in kept]
     _tell_similar(path, classes)
     return Dataset(
         name=name,
-        images=np.stack(images),
-        labels=np.array(labels, dtype=np.int64),
+        images=images,
+        labels=numbers.astype(np.int64),
         classes=tuple(classes),
         licence=licence,
     )
@@ -94,20 +100,39 @@ def has_images(path: Path) -> bool:
 
 
 def _read(
-    tree: Tree, files: list[PurePosixPath], spec: ImageSpec, max_pixels: int
-) -> tuple[list[UInt8Array], int]:
-    """The files that are readable images, brought to size, and the number of the others."""
-    images: list[UInt8Array] = []
-    for file in files:
-        try:
-            data = tree.read(file, max_file_bytes(max_pixels))
-            images.append(fit(open_image(data, max_pixels=max_pixels), spec))
-        except InputError as error:
-            logger.warning("left out %s: %s", file, error)
-    return images, len(files) - len(images)
+    tree: Tree, by_class: Mapping[str, list[PurePosixPath]], spec: ImageSpec, max_pixels: int
+) -> tuple[UInt8Array, NDArray[np.int64]]:
+    """The files that are readable images, brought to size, and the number of the class of each."""
+    files = [file for members in by_class.values() for file in members]
+    classes = np.repeat(np.arange(len(by_class)), [len(m) for m in by_class.values()])
+    images = room_for((len(files), *spec.shape))
+    kept: list[int] = []
+    read = partial(_picture, tree, spec, max_pixels)
+    # Pillow decodes without Python's lock. The pictures come back in the order of the files.
+    with ThreadPoolExecutor(min(_READERS, cores())) as readers:
+        pictures = readers.map(read, files)
+        bar = tqdm(pictures, "reading", len(files), unit="picture", leave=False, disable=None)
+        for number, picture in enumerate(bar):
+            if isinstance(picture, InputError):
+                logger.warning("left out %s: %s", files[number], picture)
+            else:
+                images[len(kept)] = picture
+                kept.append(number)
+    return images[: len(kept)], classes[kept]
 
 
-def _by_class(path: Path, tree: Tree) -> dict[str, list[PurePosixPath]]:
+def _picture(
+    tree: Tree, spec: ImageSpec, max_pixels: int, file: PurePosixPath
+) -> UInt8Array | InputError:
+    """One picture brought to size, or why there is none."""
+    try:
+        data = tree.read(file, max_file_bytes(max_pixels))
+        return fit(open_image(data, max_pixels=max_pixels), spec)
+    except InputError as error:
+        return error
+
+
+def _by_class(path: Path, tree: Tree, labels: bool) -> dict[str, list[PurePosixPath]]:
     """Files by class name. One folder around everything is a wrapper if it holds folders."""
     pictures = [file for file in tree.files if _is_picture(tree, file)] or tree.files
     depth = 0
@@ -126,15 +151,19 @@ def _by_class(path: Path, tree: Tree) -> dict[str, list[PurePosixPath]]:
     beside = {name for name, files in grouped.items() if name and known.isdisjoint(files)}
     loose = [file for file in grouped[""] if file in known]
     classes = {name: grouped[name] for name in grouped if name and name not in beside}
-    if classes and loose:
+    if classes and loose and labels:
         raise DataError(
             f"{path}: expected images only inside class folders ({first_few(classes)}), "
-            f"found {len(loose)} beside them, such as {loose[0]}: move these into a class folder; "
-            "for a recipe without labels, move all images into one folder"
+            f"found {len(loose)} beside them, such as {loose[0]}: move these into a class folder, "
+            "or train without labels (without --conditional)"
         )
     others = [file for name in beside for file in grouped[name]]
     if classes:
-        others += grouped[""]
+        others += [file for file in grouped[""] if file not in known]
+        if not labels:
+            _tell_unlabelled(path, list(classes), len(loose))
+        if loose:
+            classes["image"] = classes.get("image", []) + loose
     elif loose:
         classes = {"image": grouped[""]}
     if others:
@@ -147,6 +176,18 @@ def _is_picture(tree: Tree, file: PurePosixPath) -> bool:
     if Image.registered_extensions().get(file.suffix.lower()) in FORMATS:
         return True
     return is_picture(tree.head(file))
+
+
+def _tell_unlabelled(path: Path, classes: list[str], loose: int) -> None:
+    beside = f", and {loose} images beside them" if loose else ""
+    logger.info(
+        "%s: images of %d folders (%s)%s are taken together, without labels; --conditional would "
+        "make the folders labels",
+        path,
+        len(classes),
+        first_few(classes),
+        beside,
+    )
 
 
 def _text(name: str) -> str:

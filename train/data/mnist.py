@@ -62,7 +62,7 @@ def load_mnist(folder: Path) -> Splits:
     Raises DataError that names the missing files, the mirrors and the folder, or the file whose
     content is not the original.
     """
-    missing = [name for name in CONTENT_MD5 if _find(folder, name) is None]
+    missing = missing_files(folder)
     if missing:
         raise DataError(
             f"{folder}: expected the four MNIST files, plain or with .gz, missing: "
@@ -70,6 +70,11 @@ def load_mnist(folder: Path) -> Splits:
             f"into that folder, or run again with --download."
         )
     return Splits(train=_split(folder, "train"), test=_split(folder, "t10k"))
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Which of the four files are not in a folder."""
+    return [name for name in CONTENT_MD5 if _find(folder, name) is None]
 
 
 def download_mnist(folder: Path, mirrors: Sequence[str]) -> None:

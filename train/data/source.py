@@ -11,11 +11,12 @@ from train.errors import DataError
 
 @dataclass(frozen=True)
 class Options:
-    """How a source may read: whether missing files may be downloaded, and the pixels of the largest
-    picture that is opened."""
+    """How a source may read: whether missing files may be downloaded, the pixels of the largest
+    picture that is opened, and whether the labels are used."""
 
     download: bool = False
     max_pixels: int = MAX_PIXELS
+    labels: bool = True
 
 
 Source = Callable[[Path | None, ImageSpec, Options], Splits]
@@ -42,12 +43,14 @@ def load(
     *,
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
+    labels: bool = True,
 ) -> Splits:
     """Load the data set `source` from `path`; every image has the size and channels of `spec`.
+    Without `labels`, a folder may hold images beside its class folders.
 
     Raises DataError where the path is needed and missing, or its content is not as expected.
     """
-    splits = SOURCES[source](path, spec, Options(download, max_pixels))
+    splits = SOURCES[source](path, spec, Options(download, max_pixels, labels))
     found = splits.train.images.shape[1:]
     if found != spec.shape:
         raise DataError(f"{source}: expected images {spec.shape}, found {found}")

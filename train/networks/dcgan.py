@@ -53,6 +53,9 @@ class DCGANParams:
     """Channels of the generator's last feature map; every earlier one has twice as many."""
     discriminator_width: int = 64
     """Channels of the discriminator's first feature map; every later one has twice as many."""
+    widest: int = 0
+    """The most channels of any feature map, where the doubling ends; 0: it does not. Pictures of
+    256x256 need many stages, and most weights are in the smallest maps."""
     discriminator_stages: int = 3
     """Halvings in the discriminator: enough that its last features see whole shapes, not strokes
     only."""
@@ -101,6 +104,10 @@ class DCGANParams:
         """Whether the discriminator's score of a picture (or pack) depends on no other."""
         return self.discriminator_norm != "batch" and not self.minibatch_deviation
 
+    def doubled(self, width: int, times: int) -> int:
+        """Channels of the map `times` stages further from the image than one of `width`."""
+        return min(width << times, self.widest or width << times)
+
     def build(self) -> "tuple[Generator, Discriminator]":
         return Generator(self), Discriminator(self)
 
@@ -113,7 +120,8 @@ class Generator(nn.Module):
     def __init__(self, params: DCGANParams) -> None:
         super().__init__()
         self.params = params
-        channels = params.generator_width << (params.stages - 1)
+        widths = [params.doubled(params.generator_width, i) for i in range(params.stages)]
+        channels, *later = reversed(widths)
         self.concatenates = bool(params.classes) and params.generator_labels == "concatenate"
         size = params.latent + (params.classes if self.concatenates else 0)
         layers: list[nn.Module] = [
@@ -121,13 +129,13 @@ class Generator(nn.Module):
             _generator_norm(channels, params, params.start),
             nn.ReLU(),
         ]
-        for _ in range(params.stages - 1):
+        for width in later:
             layers += [
-                _upsample(channels, channels // 2, params.kernel, bias=False),
-                _generator_norm(channels // 2, params),
+                _upsample(channels, width, params.kernel, bias=False),
+                _generator_norm(width, params),
                 nn.ReLU(),
             ]
-            channels //= 2
+            channels = width
         layers.append(_upsample(channels, params.channels, params.kernel, bias=True))
         if params.tanh:
             layers.append(nn.Tanh())
@@ -178,9 +186,9 @@ class Discriminator(nn.Module):
         kernel, stride = (params.kernel, 2) if params.strided else (3, 1)
         padding = (kernel - 1) // 2
         layers: list[nn.Module] = []
-        wider = params.discriminator_width
         height, width = params.height, params.width
         for stage in range(params.discriminator_stages):
+            wider = params.doubled(params.discriminator_width, stage)
             batch_norm = params.discriminator_norm == "batch" and stage > 0
             layers.append(
                 normalise(nn.Conv2d(channels, wider, kernel, stride, padding, bias=not batch_norm))
@@ -188,7 +196,7 @@ class Discriminator(nn.Module):
             if batch_norm:
                 layers.append(nn.BatchNorm2d(wider))
             layers += [nn.LeakyReLU(0.2)] if params.strided else [nn.ReLU(), nn.MaxPool2d(2)]
-            channels, wider = wider, wider * 2
+            channels = wider
             # A strided convolution with an odd kernel rounds up, all others round down.
             up = params.strided and kernel % 2
             height, width = (height + up) // 2, (width + up) // 2

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train.networks.network import network
 
@@ -42,8 +44,10 @@ class VAEParams:
     epochs of binary MNIST the test loss was 98.8 nats with it and 107.3 without."""
     sigmoid: bool = True
     """End the decoder in a sigmoid (images in [0, 1]); otherwise linear."""
+    classes: int = 0
+    """Number of labels, which the decoder takes beside the latent, one-hot: p(x|z, y). The encoder
+    sees the picture alone."""
     # Of the class, so that recipes in JSON stay as they were when all VAEs were of this kind.
-    classes: ClassVar[int] = 0
     kind: ClassVar[str] = "vae"
 
     def __post_init__(self) -> None:
@@ -88,7 +92,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents [B, Z] -> images [B, C, H, W], the mean of p(x|z)."""
+    """Latents [B, Z] (and labels int64 [B] where conditional) -> images [B, C, H, W], the mean of
+    p(x|z)."""
 
     def __init__(self, params: VAEParams) -> None:
         super().__init__()
@@ -98,7 +103,7 @@ class Decoder(nn.Module):
         # From the dense layers outwards; the last is the image.
         channels, *outward = *params.decoder_widths[::-1], params.channels
         layers = [
-            *_dense(params.latent, params),
+            *_dense(params.latent + params.classes, params),
             nn.Linear(params.hidden, channels * height * width),
             nn.Unflatten(1, (channels, height, width)),
         ]
@@ -107,12 +112,17 @@ class Decoder(nn.Module):
             channels = outer
         self.layers = nn.Sequential(*layers)
 
-    def logits(self, latents: Tensor) -> Tensor:
+    def logits(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits of the images, on which a Bernoulli likelihood is numerically stable."""
+        if classes := self.params.classes:
+            if labels is None:
+                raise ValueError("labels: expected int64 [B] for a conditional decoder")
+            shown = functional.one_hot(labels, classes).to(latents.dtype)
+            latents = torch.cat([latents, shown], dim=1)
         return self.layers(latents)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        output = self.layers(latents)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        output = self.logits(latents, labels)
         return output.sigmoid() if self.params.sigmoid else output
 
 

@@ -140,6 +140,9 @@ class GANObjective:
     def _discriminator_losses(self, images: Tensor, labels: Tensor) -> Losses:
         with torch.no_grad():
             fakes = self._fakes(labels)
+        # R1 and R2 are of the slopes of these very scores, which saves passes of their own.
+        images = images.detach().requires_grad_(self.settings.r1 > 0)
+        fakes.requires_grad_(self.settings.r2 > 0)
         # Two passes: batch norm must see real and generated images apart (Radford et al. 2016).
         real, real_features = self._judge(images, labels)
         fake, fake_features = self._judge(fakes, labels)
@@ -149,7 +152,9 @@ class GANObjective:
         }
         loss = self.loss.discriminator(real, fake, **softening if self.loss.targets else {})
         terms = chain(
-            self._penalties(images, fakes, labels),
+            self._slope("r1", self.settings.r1, real, images),
+            self._slope("r2", self.settings.r2, fake, fakes),
+            self._interpolated(images, fakes, labels),
             self._labelled("real", real_features, labels),
             self._labelled("fake", fake_features, labels),
             self._history("discriminator"),
@@ -167,23 +172,17 @@ class GANObjective:
         terms = chain(self._labelled("fake", features, labels), self._history("generator"))
         return _sum(loss, terms)
 
-    def _penalties(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
-        settings = self.settings
-        # In fp32: squared gradients of bf16 scores are too coarse.
-        with torch.autocast(images.device.type, enabled=False):
-            for name, weight, penalty, make in (
-                ("r1", settings.r1, losses.zero_centred_penalty, lambda: images),
-                ("r2", settings.r2, losses.zero_centred_penalty, lambda: fakes),
-                (
-                    "gradient_penalty",
-                    settings.gradient_penalty,
-                    losses.one_centred_penalty,
-                    lambda: losses.interpolated(images, fakes),
-                ),
-            ):
-                if weight:
-                    points = make().detach().requires_grad_()
-                    yield name, weight, penalty(self._judge(points, labels)[0], points)
+    def _slope(self, name: str, weight: float, scores: Tensor, images: Tensor) -> Iterator[Term]:
+        if weight:
+            yield name, weight, losses.zero_centred_penalty(scores, images)
+
+    def _interpolated(self, images: Tensor, fakes: Tensor, labels: Tensor) -> Iterator[Term]:
+        if weight := self.settings.gradient_penalty:
+            # In fp32: squared gradients of bf16 scores, whose length is to be 1, are too coarse.
+            with torch.autocast(images.device.type, enabled=False):
+                points = losses.interpolated(images, fakes).detach().requires_grad_()
+                scores = self._judge(points, labels)[0]
+                yield "gradient_penalty", weight, losses.one_centred_penalty(scores, points)
 
     def _labelled(self, name: str, features: Tensor, labels: Tensor) -> Iterator[Term]:
         """The auxiliary classifier's error on the labels (Odena et al. 2017, eq. 3)."""

@@ -83,18 +83,21 @@ class VAEObjective:
         log_density = losses.normal_log_density(noise) - 0.5 * log_variance.sum(1)
         return latents, log_density, losses.gaussian_kl(mean, log_variance)
 
-    def _nll(self, model: nn.ModuleDict, latents: Tensor, images: Tensor) -> Tensor:
+    def _nll(
+        self, model: nn.ModuleDict, latents: Tensor, images: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
         """-log p(x|z), nats [B]."""
         decoder = cast(Decoder, model["decoder"])
+        shown = (labels,) if self.settings.network.classes else ()
         if self.settings.likelihood == "bernoulli":
-            return losses.bernoulli_nll(decoder.logits(latents).float(), images)
+            return losses.bernoulli_nll(decoder.logits(latents, *shown).float(), images)
         scale = self.settings.gaussian_log_scale
-        return losses.gaussian_nll(decoder(latents).float(), images, scale)
+        return losses.gaussian_nll(decoder(latents, *shown).float(), images, scale)
 
-    def _terms(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms(self, model: nn.ModuleDict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction and KL, each nats [B], with one latent draw per image."""
         latents, _, kl = self._posterior(model, images, self.latents(len(images), images.device))
-        return self._nll(model, latents, images), kl
+        return self._nll(model, latents, images, labels), kl
 
     def _warm(self, progress: float) -> None:
         share = self.settings.warm_up
@@ -103,7 +106,7 @@ class VAEObjective:
     def _losses(self, images: Tensor, labels: Tensor) -> Losses:
         if self.settings.binarise:
             images = (torch.rand_like(images) < images).float()
-        nll, kl = self._terms(self.model, images)
+        nll, kl = self._terms(self.model, images, labels)
         return {
             "loss": losses.negative_elbo(nll, kl, self.beta),
             "reconstruction": nll.mean(),
@@ -112,7 +115,7 @@ class VAEObjective:
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         """Mean reconstruction + KL (beta 1) in nats per image, one latent draw per image."""
-        terms = [self._terms(model, images) for images, _ in batches]
+        terms = [self._terms(model, images, labels) for images, labels in batches]
         nll = torch.cat([term[0] for term in terms]).double().mean().item()
         kl = torch.cat([term[1] for term in terms]).double().mean().item()
         return {"test_loss": nll + kl, "test_reconstruction": nll, "test_kl": kl}

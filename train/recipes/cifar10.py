@@ -6,6 +6,7 @@ from runtime.images import ImageSpec
 from train.networks.dcgan import DCGANParams
 from train.networks.resnet import ResNetParams
 from train.objectives import AdamParams, Adversarial
+from train.recipes.images import images_gan
 from train.recipes.recipe import Recipe, recipe
 
 
@@ -35,11 +36,17 @@ def cifar10_frogs_dcgan() -> Recipe:
 
 
 @recipe
-def images_dcgan() -> Recipe:
+def cifar10_frogs_gan() -> Recipe:
+    own = images_gan(image_size=32, width=64, mirror=True)
     return replace(
-        cifar10_frogs_dcgan(),
-        summary="the same DCGAN on your own folder or zip of images, cropped and resized to 32x32",
-        source="images",
+        own,
+        summary="images_gan, wider, on the 5,000 frogs of CIFAR-10",
+        source="cifar10-frogs",
+        steps=40_000,
+        batch_size=64,
+        checkpoint_every=1000,
+        sample_every=1000,
+        log_every=50,
     )
 
 

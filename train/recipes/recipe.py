@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, ParamSpec
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -31,7 +31,8 @@ class Recipe:
     share them out (`train.shards`)."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast of the networks; losses, augmentation and weights stay fp32."""
+    """bf16: autocast of the networks; losses, augmentation and weights stay fp32. `python -m train`
+    takes fp32 where the device has no bf16 (`train.precision`)."""
     ema_decay: float = 0.0
     """Decay, each step (a critic's count), of the averaged weights that are kept for the artifact;
     0 keeps the last weights."""
@@ -51,16 +52,18 @@ class Recipe:
             raise ValueError(f"network: expected images of {self.image.shape}, found {shape}")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {}
-"""Every recipe by its name."""
+RECIPES: dict[str, Callable[..., Recipe]] = {}
+"""Every recipe by its name. What some take besides (`image_size`, `classes`, ...) has defaults."""
+
+Made = ParamSpec("Made")
 
 
-def recipe(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+def recipe(make: Callable[Made, Recipe]) -> Callable[Made, Recipe]:
     """Register a recipe: the function's name becomes its name."""
 
     @wraps(make)
-    def named() -> Recipe:
-        return replace(make(), name=make.__name__)
+    def named(*args: Made.args, **kwargs: Made.kwargs) -> Recipe:
+        return replace(make(*args, **kwargs), name=make.__name__)
 
     if make.__name__ in RECIPES:
         raise ValueError(f"recipe: expected a new name, found {make.__name__!r} a second time")

@@ -38,8 +38,8 @@ export default async function arithmetic({ panel, model, labels, state, signal }
   choose(0);
   panel.append(
     el("div", { class: "sum" },
-      ...slots.flatMap((slot, i) => [SIGNS[i] ? el("span", { class: "sign" }, SIGNS[i]) : null, slot]),
-      el("span", { class: "sign" }, "="), live.element),
+      el("div", {}, ...slots.flatMap((slot, i) => [SIGNS[i] ? el("span", { class: "sign" }, SIGNS[i]) : null, slot])),
+      el("div", {}, el("span", { class: "sign" }, "="), live.element)),
     el("div", { class: "row under" },
       el("label", { class: "field" }, el("span", { class: "row" }, "How much of c \u2212 b", text), amount),
       el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"),

@@ -52,4 +52,5 @@ export function slerp(a, b, t) {
   return { values: a.values.map((v, i) => weights[0] * v + weights[1] * b.values[i]), shape: a.shape };
 }
 
-const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
+/** The sum of products of two arrays. */
+export const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);

@@ -22,6 +22,7 @@ export default async function map({ panel, model, labels, state, signal }) {
   const live = liveImage({ model, labels, signal, size: 336, name: "The image at the point" });
   const where = el("p", { id: "where", class: "where", "aria-live": "polite" });
   const hint = el("p", { class: "quiet" });
+  const usual = matchMedia("(hover: hover)").matches ? "Move over the map. A click holds the point." : "Draw a finger over the map.";
 
   let at;
   let rest;
@@ -37,7 +38,7 @@ export default async function map({ panel, model, labels, state, signal }) {
   }
   signal.addEventListener("abort", () => clearTimeout(rest));
   steer(plane, move, () => at, 1 / steps, (holds) => {
-    hint.textContent = holds ? "The point is held. Click the map to free it." : "Move over the map. A click holds the point.";
+    hint.textContent = holds ? "The point is held. Click the map to free it." : usual;
   });
   panel.append(el("div", { class: "map" }, plane,
     el("div", { class: "beside" }, live.element, where, hint,

@@ -256,7 +256,8 @@ def test_the_winner_stays_open_and_the_others_are_closed(
     count = events.count
     assert count(("opened", "openvino")) == count(("closed", "openvino")) + 1
     assert count(("opened", "onnxruntime")) == count(("closed", "onnxruntime"))
-    assert len(found.backend.run("decode", measuring._inputs(artifact, 0, 4))["images"]) == 4
+    inputs = measuring._inputs(artifact, found.backend, 0, 4)
+    assert len(found.backend.run("decode", inputs)["images"]) == 4
     found.backend.close()
 
 

@@ -1,4 +1,4 @@
-"""Jobs of large images: whole where one fits, else in tiles (`runtime.requests.tiling`)."""
+"""Jobs of large images: whole where one fits, else in tiles (`runtime.requests.tiles`)."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from runtime.batching.jobs import AUTOMATIC, Job
 from runtime.engines.backend import Inputs, Tensors, arrays
 from runtime.errors import InputError
 from runtime.requests.checks import MAX_COUNT, check_integer, short
-from runtime.requests.tiling import joined, tile_edges, tiles_of
+from runtime.requests.tiles import joined, tile_edges, tiles_of
 
 T = TypeVar("T")
 

@@ -1,0 +1,102 @@
+"""The principal directions of a latent space."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from starlette.responses import Response
+
+from bento.bodies import JSON, in_thread
+from bento.endpoint import Endpoint, Json, some_label
+from bento.exchange import Exchange
+from bento.models import full_name
+from bento.replies import JSON_REPLY, to_json
+from bento.schemas import Options
+from runtime import Directions, Model, PrincipalDirections
+from runtime.requests.directions import size_of
+from runtime.sampling.directions import MAX_DIRECTIONS
+
+_NUMBER_BYTES = 12
+"""Of a value in the reply, at most: `-0.1234567,`."""
+
+_COPIES = 5
+"""What directions are found in, over what the images take: the parts, and floats of 64 bits."""
+
+_known: WeakKeyDictionary[Model, dict[int | None, PrincipalDirections]] = WeakKeyDictionary()
+"""What was found of a model, by the index of the class."""
+
+
+class DirectionsRequest(Options):
+    """The directions in a latent space that change images most."""
+
+    count: int = Field(
+        default=8,
+        ge=1,
+        le=MAX_DIRECTIONS,
+        description="At most so many; never more than the latent has values.",
+    )
+
+
+async def answer(x: Exchange) -> Response:
+    options = await x.options(DirectionsRequest)
+    model = x.model(options.model)
+    request = Directions(options.labels)
+    job = request.job(model)
+    reply = x.format(None, JSON_REPLY)
+    latent = model.manifest.latent
+    values = 0 if latent is None else latent.values(job.size)
+    size = (options.count + 1) * values * _NUMBER_BYTES
+    x.hold_reply("count", size)
+    headers = {"X-Model": full_name(model)}
+    if x.request.method != "POST":
+        headers |= x.caching(options, model, reply.name)
+        if x.is_known(headers):
+            return Response(None, 304, headers)
+    known, label = _known.setdefault(model, {}), request.label(model.manifest)
+    if label not in known:
+        images = np.concatenate(await x.run_in_parts(model, job))
+        with x.call.holding.meanwhile(_COPIES * images.nbytes):
+            known[label] = await in_thread(images.nbytes, request.found, model, images)
+    found = known[label].first(options.count)
+    return await x.reply(size, reply, lambda: _body(model, label, found), headers)
+
+
+def _body(model: Model, label: int | None, found: PrincipalDirections) -> bytes:
+    names = model.manifest.labels
+    return to_json(
+        {
+            "model": full_name(model),
+            "label": None if label is None or names is None else names[label],
+            "size": size_of(model.manifest),
+            "samples": found.samples,
+            "directions": _numbers(found.directions),
+            "deviations": _numbers(found.deviations),
+            "mean": _numbers(found.mean),
+        }
+    )
+
+
+def _numbers(array: NDArray[np.float32]) -> list[Any]:
+    return np.round(array.astype(np.float64), 6).tolist()
+
+
+def examples(model: Model) -> dict[str, Json]:
+    name = model.manifest.name
+    return {name: {"model": name, "count": 4} | some_label(model)}
+
+
+ENDPOINT = Endpoint(
+    answer,
+    reads=(JSON,),
+    options=DirectionsRequest,
+    replies=JSON_REPLY,
+    summary="Principal directions of a latent space",
+    description="For sliders: the latents mean + sum of t[i] * deviations[i] * directions[i], each "
+    "t[i] in about [-3, 3], are such as the prior draws; `/decode` makes images of them. The "
+    "directions are of length 1 and orthogonal, those that change images most first; of one "
+    "class, the first without `labels`, and of images of the `size` given. The first request for "
+    "a model takes some hundred images, further ones nothing.",
+    examples=examples,
+)
