@@ -84,20 +84,6 @@ class Browser:
             said = self.run("return document.getElementById('status')?.textContent")
             raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
 
-    def pixels(self, css: str) -> NDArray[np.uint8]:
-        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
-        self.one(css)
-        height, width, *values = self.run(
-            "const from = document.querySelector(arguments[0]);"
-            "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width;"
-            "c.height = from.naturalHeight ?? from.height;"
-            "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
-            "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
-            css,
-        )
-        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
-
     def press(self, *keys: str) -> None:
         """Press keys, as they go to what has the focus."""
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -126,8 +112,12 @@ class Browser:
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
 
-    def pixels(self, css: str) -> list[NDArray[np.uint8]]:
-        """The RGB pixels [H, W, 3] of canvases and images, all of one moment."""
+    def pixels(self, css: str) -> NDArray[np.uint8]:
+        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        return self.all_pixels(css)[0]
+
+    def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:
+        """The same of all that there are, as they are at one moment."""
         urls: list[str] = self.run(_PIXELS, css)
         files = (io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls)
         return [np.asarray(Image.open(file))[..., :3] for file in files]
@@ -154,13 +144,6 @@ class Browser:
     def choose(self, picture: Path) -> None:
         """Choose a picture by the page's file input."""
         self.one("input[type=file]").send_keys(str(picture))
-
-    def narrow(self) -> None:
-        """A telephone's window, 360 pixels wide."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
-        )
 
     def problems(self) -> list[str]:
         """What the browser's console complains of: errors, failed requests, broken policies."""
