@@ -149,6 +149,11 @@ class Browser:
         """What the browser's console complains of: errors, failed requests, broken policies."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
+    def errors(self) -> list[str]:
+        """Those of them that are more than warnings: of code that is not ours."""
+        log = self.driver.get_log("browser")
+        return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+
     def requests(self) -> list[str]:
         """The addresses of all that the page has loaded."""
         return self.run("return performance.getEntriesByType('resource').map(e => e.name)")

@@ -6,17 +6,16 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from benchmarks.speed.servers import Running, ours, running
-from tests.bento.support import FP32
 from tests.page.artifacts import SHIPPED
 from tests.page.browser import Browser
-from tests.page.conftest import Open
+from tests.page.conftest import SETTINGS, Open
 
 KEY = "a key of the tests, with an ü"
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Running]:
-    with running(ours(SHIPPED, {**FP32, "LATENTSERVE_API_KEY": KEY})) as started:
+    with running(ours(SHIPPED, {**SETTINGS, "LATENTSERVE_API_KEY": KEY})) as started:
         yield started
 
 
