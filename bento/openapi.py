@@ -154,7 +154,7 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
 
 def _first(examples: Json) -> Json:
     """The values of a query or a form, which has those of one example alone."""
-    return next(iter(examples.values()), {})
+    return next(iter(examples.values()), dict[str, Any]())
 
 
 def _files(name: str, endpoint: Endpoint, able: Sequence[Model]) -> list[str]:

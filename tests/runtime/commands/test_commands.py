@@ -114,6 +114,21 @@ def test_a_path_as_a_gif(tmp_path: Path) -> None:
         assert animation.info["duration"] == 100
 
 
+def test_directions_are_drawn_around_a_start(tmp_path: Path, vae: runtime.Model) -> None:
+    options = ["--count", 2, "--steps", 3, "--seed", 5, "-o"]
+    assert run("directions", "tiny-vae", *options, tmp_path / "a.npz") == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        found = vae.directions(2)
+        np.testing.assert_allclose(arrays["directions"], found.directions, atol=1e-5)
+        images = arrays["images"].astype(int)
+    start = vae.latents(1, seed=5)
+    assert np.abs(images[[1, 4]] - vae.decode(start)).max() <= 1
+    last = vae.decode(start + 3 * found.scaled[1])
+    assert np.abs(images[5] - last[0]).max() <= 1
+    assert run("directions", "tiny-vae", *options, tmp_path / "a.png") == 0
+    assert opened(tmp_path / "a.png").shape == (16, 24)
+
+
 def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     images = vae.sample(3, seed=1)
     (tmp_path / "in").mkdir()
