@@ -1,7 +1,10 @@
 """The API reference at /docs: every operation, executed with every example."""
 
+import math
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -22,7 +25,18 @@ def docs(open_page: Open) -> Browser:
     return page
 
 
-def test_every_operation_answers_every_example(docs: Browser, picture: Path) -> None:
+@pytest.fixture
+def tensor(docs: Browser, tmp_path: Path) -> Path:
+    """The latent of which the description of /remote_vae/{model}/decode speaks."""
+    paths: dict[str, Any] = httpx.get(f"{docs.url}/openapi.json").json()["paths"]
+    parameters = paths["/remote_vae/{model}/decode"]["post"]["parameters"]
+    shape = next(p["example"] for p in parameters if p["name"] == "shape")
+    path = tmp_path / "latent.bin"
+    path.write_bytes(bytes(4 * math.prod(shape)))
+    return path
+
+
+def test_every_operation_answers_every_example(docs: Browser, picture: Path, tensor: Path) -> None:
     names = [block.get_attribute("id") or "" for block in docs.all(".opblock")]
     refused: list[str] = []
     count = 0
@@ -36,7 +50,7 @@ def test_every_operation_answers_every_example(docs: Browser, picture: Path) -> 
             if title:
                 Select(block.find_element(By.CSS_SELECTOR, _EXAMPLES)).select_by_visible_text(title)
             if title == titles[0]:
-                _give_files(docs, block, picture)
+                _give_files(docs, block, tensor if "model__decode" in name else picture)
             status = _execute(docs, block, f"a reply of {name}, {title!r}")
             count += 1
             if not status.startswith("2"):
