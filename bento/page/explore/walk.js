@@ -58,7 +58,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
       player.element,
       el("div", { class: "beside" },
         el("div", {}, el("h3", {}, "The way"), strip, el("small", {}, "Press one to take it out.")),
-        el("div", { class: "row" }, field("Images a step", steps), field("Ends at", round)),
+        el("div", { class: "row" }, field("Steps", steps), field("Ends at", round)),
         el("div", { class: "field" }, el("span", {}, "Save as"), el("div", { class: "row" }, ...animations, ...videos)),
         el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"))),
     tray({ model, labels, state, signal }, "Add to the way", (sample) => {
