@@ -20,7 +20,7 @@ READY = "/readyz"
 """Answered here: BentoML's reply does not say what is missing."""
 OPEN_PATHS = frozenset({"/livez", READY, "/healthz"})
 """What orchestrators ask, who have no key."""
-_PAGES = ("/metrics", "/schema.json")
+_METRICS = "/metrics"
 
 
 class Front:
@@ -37,7 +37,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS - {READY}, *_PAGES, *_swagger_files()}
+        self.their_paths = {*OPEN_PATHS - {READY}, _METRICS, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,7 +45,7 @@ class Front:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         elif scope["path"] in self.their_paths:
-            if scope["path"] == "/metrics":
+            if scope["path"] == _METRICS:
                 self.observe()
             await self.theirs(scope, receive, send)
         else:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bento.bentoml_client import client_schema
 from bento.bodies import read_body
 from bento.budget import Shares
 from bento.calls import Calls, call_of
@@ -71,6 +72,9 @@ def build_app(
 
         return shown
 
+    async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
+        return JSONResponse(client_schema())
+
     posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
@@ -81,6 +85,7 @@ def build_app(
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
+        "/schema.json": listed_for_bentoml,
     }
     gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
