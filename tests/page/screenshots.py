@@ -34,7 +34,9 @@ SHOTS: Mapping[str, Shot] = {
     ),
     "explore-directions": Shot(
         "explore?model=mnist-cgan&labels=5&seed=7&offset=3",
-        lambda page: page.all(".slider") and page.pixels(".slider:last-child canvas").any(),
+        lambda page: (
+            all(end.any() for end in page.pixels(".slider canvas")) and page.all(".slider")
+        ),
     ),
     "models": Shot(
         "models", lambda page: len(page.all(".about img")) == len(page.all(".card")) > 0
