@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -59,10 +59,12 @@ class Browser:
         return self.until(lambda: next(iter(self.all(css)), None), css)
 
     def button(self, text: str) -> WebElement:
-        """The button or link of that text, once it is there and can be pressed."""
+        """The button or link of a tab or dialog, once it is there and can be pressed."""
 
         def found() -> WebElement | None:
-            there = (e for e in self.all("button, a") if e.text.strip() == text)
+            there = (
+                e for e in self.all(":is(main, dialog) :is(button, a)") if e.text.strip() == text
+            )
             return next((e for e in there if e.is_enabled() and e.is_displayed()), None)
 
         return self.until(found, text)
@@ -76,7 +78,34 @@ class Browser:
         """Wait until something holds, and return it."""
         # An element may be replaced while one looks at it.
         wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
-        return cast(T, wait.until(lambda _: holds(), what))
+        try:
+            return cast(T, wait.until(lambda _: holds(), what))
+        except TimeoutException:
+            said = self.run("return document.getElementById('status')?.textContent")
+            raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
+
+    def press(self, *keys: str) -> None:
+        """Press keys, as they go to what has the focus."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def fits(self, width: int) -> bool:
+        """Whether the page needs no scrolling sideways on a telephone of that width."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": True},
+        )
+        return self.run("return document.documentElement.scrollWidth") <= width
+
+    def saved(self, folder: Path, name: str) -> bytes:
+        """The file of that name that the page gives to be saved, once it is complete."""
+        self.until(lambda: (folder / name).is_file(), name)
+        return (folder / name).read_bytes()
+
+    def saves_to(self, folder: Path) -> None:
+        """Put what the page saves into a folder."""
+        self.driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+        )
 
     def status(self) -> str:
         return self.one("#status").text
@@ -84,8 +113,12 @@ class Browser:
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
 
-    def pixels(self, css: str) -> list[NDArray[np.uint8]]:
-        """The RGB pixels [H, W, 3] of canvases and images, all of one moment."""
+    def pixels(self, css: str) -> NDArray[np.uint8]:
+        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        return self.all_pixels(css)[0]
+
+    def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:
+        """The same of all that there are, as they are at one moment."""
         urls: list[str] = self.run(_PIXELS, css)
         files = (io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls)
         return [np.asarray(Image.open(file))[..., :3] for file in files]
@@ -112,23 +145,6 @@ class Browser:
     def choose(self, picture: Path) -> None:
         """Choose a picture by the page's file input."""
         self.one("input[type=file]").send_keys(str(picture))
-
-    def narrow(self) -> None:
-        """A telephone's window, 360 pixels wide."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
-        )
-
-    def press(self, *keys: str) -> None:
-        """Press keys, as they go to what has the focus."""
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def saves_to(self, folder: Path) -> None:
-        """Put what the page saves into a folder."""
-        self.driver.execute_cdp_cmd(
-            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
-        )
 
     def problems(self) -> list[str]:
         """What the browser's console complains of: errors, failed requests, broken policies."""

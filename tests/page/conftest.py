@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -53,6 +55,15 @@ def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
     yield open_page
     for browser in opened:
         browser.driver.quit()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture of 32 x 48 pixels."""
+    y, x = np.mgrid[0:32, 0:48]
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.stack([5 * x, 7 * y, 3 * (x + y)], -1).astype(np.uint8)).save(path)
+    return path
 
 
 def chromium(profile: Path, width: int) -> webdriver.Chrome:

@@ -89,12 +89,6 @@ def test_the_map_by_keyboard_alone(open_page: Open) -> None:
     until_shown(page, there, within=24)  # of a latent in two decimals
 
 
-def saved(page: Browser, folder: Path, name: str) -> bytes:
-    """The file of that name that the page gives to be saved, once it is complete."""
-    page.until(lambda: (folder / name).is_file(), name)
-    return (folder / name).read_bytes()
-
-
 def to(page: Browser, focused: str) -> None:
     """Press Tab until this holds of what has the focus."""
     for _ in range(30):
@@ -155,11 +149,11 @@ def test_a_walk_is_played_scrubbed_and_saved(open_page: Open, tmp_path: Path) ->
     page.until(lambda: time.get_attribute("max") == "21")
     for suffix in ("gif", "webp"):
         page.button({"gif": "GIF", "webp": "WebP"}[suffix]).click()
-        with Image.open(io.BytesIO(saved(page, tmp_path, f"mnist-vae-walk.{suffix}"))) as image:
+        with Image.open(io.BytesIO(page.saved(tmp_path, f"mnist-vae-walk.{suffix}"))) as image:
             assert getattr(image, "n_frames", 1) == 22
             assert image.size == (252, 252)
     page.button("WebM").click()
-    assert saved(page, tmp_path, "mnist-vae-walk.webm").startswith(b"\x1a\x45\xdf\xa3")
+    assert page.saved(tmp_path, "mnist-vae-walk.webm").startswith(b"\x1a\x45\xdf\xa3")
     assert page.barriers() == []
     assert page.problems() == []
 
@@ -183,8 +177,7 @@ def test_arithmetic_of_picked_samples(open_page: Open) -> None:
 def test_explore_fits_a_telephone(open_page: Open, view: str) -> None:
     page = open_page(f"explore?model=mnist-vae-2d&view={view}", width=500)
     page.until(lambda: not page.all("[aria-busy]"))
-    page.narrow()
-    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.fits(360)
     assert page.problems() == []
 
 

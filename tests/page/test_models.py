@@ -63,6 +63,5 @@ def test_models_fit_a_telephone(open_page: Open) -> None:
     page = loaded(open_page("models", width=500))
     for summary in page.all("summary"):
         summary.click()
-    page.narrow()
-    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.fits(360)
     assert page.problems() == []

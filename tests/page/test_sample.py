@@ -36,6 +36,5 @@ def test_the_dice_changes_the_seed_and_the_address(open_page: Open) -> None:
 def test_the_page_fits_a_telephone(open_page: Open) -> None:
     page = open_page("sample?model=mnist-vae&n=4", width=500)
     page.until(lambda: len(page.all(".tile")) == 4)
-    page.narrow()
-    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.fits(360)
     assert page.problems() == []
