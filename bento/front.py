@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bento.errors import RequestError, error_response
 from bento.page import page_files
 
-READY = "/readyz"
-"""Answered here: BentoML's reply does not say what is missing."""
-OPEN_PATHS = frozenset({"/livez", READY, "/healthz"})
-"""What orchestrators ask, who have no key."""
+_PROBES = ("/livez", "/healthz")
+OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""What orchestrators ask, who have no key. All but the probes of BentoML are answered by ours, for
+its reply does not say what is missing."""
 _PAGES = ("/metrics", "/schema.json")
 
 
@@ -37,7 +37,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS - {READY}, *_PAGES, *_swagger_files()}
+        self.their_paths = {*_PROBES, *_PAGES, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from bento.bodies import JSON
-from bento.endpoint import Endpoint
+from bento.endpoint import API_VERSION, Endpoint
 from bento.endpoints import endpoints
 from bento.models import Models
-from bento.protocols import Protocol, protocols
+from bento.protocols import lookups, protocols
 from bento.schemas import LISTS
 from bento.settings import Settings
 from bento.uploads import MULTIPART
@@ -21,9 +21,7 @@ from runtime.requests import answers
 
 Json = dict[str, Any]
 
-API_VERSION = "1"
-"""Counts changes that break clients; the package has a version of its own."""
-
+_IN_PATHS = {"model": "Name, or name@version.", "version": "Of the model."}
 _REF = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The body cannot be parsed.",
@@ -53,7 +51,13 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
-    posts |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
+    posts |= {p: _post(e.request, e.endpoint, settings, models) for p, e in protocols().items()}
+    paths: Json = _gets()
+    for path, operations in posts.items():
+        paths[path] = paths.get(path, {}) | operations
+    for path, operations in paths.items():
+        for operation in operations.values():
+            operation["parameters"] = _of_path(path) + operation.get("parameters", [])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,7 +67,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
             "function of model, seed, i, label and truncation alone.",
         },
         "servers": [{"url": "."}],
-        "paths": posts | _gets(),
+        "paths": paths,
         "components": {"schemas": _schemas(), "securitySchemes": {"key": key}},
         "security": [] if settings.api_key is None else [{"key": []}],
     }
@@ -71,7 +75,8 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    bodies = (endpoint.json_schema for endpoint in endpoints().values())
+    all_endpoints = (*endpoints().values(), *(each.endpoint for each in protocols().values()))
+    bodies = (endpoint.json_schema for endpoint in all_endpoints)
     for model in (*bodies, Error):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
@@ -81,7 +86,11 @@ def _schemas() -> Json:
 
 
 def _gets() -> Json:
-    return {
+    told = {
+        path: _get(each.summary, JSON, errors=(503,) if each.unready else ())
+        for path, each in lookups().items()
+    }
+    return told | {
         "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
         "/models/{model}": _get("All that is known of a model, with its figures explained", JSON),
         f"/models/{{model}}/{SHEET}": _get("A sheet of the model's samples", "image/png"),
@@ -100,7 +109,7 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
     examples: Json = {}
     about: list[str] = []
     for model in models:
-        if answers(model.manifest, name):
+        if name and answers(model.manifest, name):
             made = endpoint.examples(model)
             examples |= {title: {"value": value} for title, value in made.items()}
             about += [endpoint.about(model)] if endpoint.about is not None else []
@@ -123,13 +132,19 @@ def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> 
     return {"post": operation}
 
 
-def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint whose path names the model."""
-    described = _post(each.request, each.endpoint, settings, models)
-    text = "Name, or name@version."
-    model = {"name": "model", "in": "path", "required": True, "description": text}
-    described["post"]["parameters"].insert(0, {**model, "schema": {"type": "string"}})
-    return described
+def _of_path(path: str) -> list[Json]:
+    """The parameters that stand in a path."""
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": text,
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for name, text in _IN_PATHS.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:

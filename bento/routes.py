@@ -19,7 +19,7 @@ from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import PageFile, page_files
-from bento.protocols import protocols
+from bento.protocols import Lookup, lookups, protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 from runtime import InputError
@@ -65,6 +65,12 @@ def build_app(
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
 
+    def looking(lookup: Lookup) -> Handler:
+        async def looked_up(request: Request, life: Lifetime) -> Response:
+            return await lookup.answer(request, models)
+
+        return looked_up
+
     def showing(file: PageFile) -> Handler:
         async def shown(request: Request, life: Lifetime) -> Response:
             return file.response(request.headers.get("if-none-match"))
@@ -82,6 +88,7 @@ def build_app(
         "/openapi.json": described,
         "/docs.json": described,
     }
+    gets |= {path: looking(each) for path, each in lookups().items()}
     gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
