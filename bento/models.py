@@ -281,8 +281,13 @@ class Models:
         try:
             return self.get(name, request)
         except InputError as error:
-            parts = {"field": error.field, "expected": error.expected, "found": error.found}
-            raise RequestError(404, f"no such {error}", **parts) from None
+            raise RequestError(
+                404,
+                f"no such {error}",
+                field=error.field,
+                expected=error.expected,
+                found=error.found,
+            ) from None
 
     def _awaited(self, name: str, *, is_first: bool) -> str | None:
         """What must have been loaded before it is known which model `name` is, the first one of

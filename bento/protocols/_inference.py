@@ -1,5 +1,7 @@
-"""Requests and replies of the Open Inference Protocol: JSON, with tensors in it or behind it, as raw
-bytes in C order (its binary data extension)."""
+"""Requests and replies of the Open Inference Protocol: JSON, with tensors in it or behind it.
+
+Behind it they are raw bytes in C order (the protocol's binary data extension).
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,14 +94,14 @@ def given_tensors(
             raise InputError(f"inputs[{i}]", expected, repr(each.name))
         _check_form(each, tensors[each.name])
         size = each.parameters.binary_data_size
-        if (size is None) == (each.data is None):
-            what = "neither" if size is None else "both"
-            raise InputError(each.name, "either data or binary_data_size", what)
-        if size is None:
-            found[each.name] = _from_json(each)
-        else:
+        if size is not None and each.data is None:
             found[each.name] = _from_bytes(each, behind[used : used + size], size)
             used += size
+        elif size is None and each.data is not None:
+            found[each.name] = _from_json(each, each.data)
+        else:
+            what = "neither" if size is None else "both"
+            raise InputError(each.name, "either data or binary_data_size", what)
     if used != len(behind):
         expected = f"{used} bytes behind the JSON, as the inputs say"
         raise InputError("body", expected, str(len(behind)))
@@ -127,8 +129,7 @@ def _from_bytes(each: InferInput, part: memoryview, size: int) -> NDArray[Any]:
     return np.frombuffer(part, dtype).reshape(each.shape)
 
 
-def _from_json(each: InferInput) -> NDArray[Any]:
-    values: NDArray[np.float64] = each.data
+def _from_json(each: InferInput, values: NDArray[np.float64]) -> NDArray[Any]:
     expected = math.prod(each.shape)
     if values.size != expected:
         raise InputError(each.name, f"{expected} values for {each.shape}", f"{values.size}")
@@ -176,13 +177,13 @@ def written(
     head: Mapping[str, Any], tensors: Sequence[Tensor], arrays: Tensors, chosen: Mapping[str, bool]
 ) -> tuple[bytes, list[NDArray[Any]]]:
     """The reply's JSON, and the arrays whose bytes follow it."""
-    datatypes = {tensor.name: tensor.datatype for tensor in tensors}
+    known = {tensor.name: tensor for tensor in tensors}
     outputs: list[bytes] = []
     behind: list[NDArray[Any]] = []
     for name, binary in chosen.items():
-        array = np.ascontiguousarray(arrays[name], DTYPES[datatypes[name]])
-        entry: dict[str, Any] = {"name": name, "datatype": datatypes[name]}
-        entry["shape"] = list(array.shape)
+        datatype = known[name].datatype
+        array = np.ascontiguousarray(arrays[name], DTYPES[datatype])
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if binary:
             behind.append(array)
             outputs.append(to_json(entry | {"parameters": {"binary_data_size": array.nbytes}}))

@@ -15,7 +15,7 @@ from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.requests import answers
 from runtime.requests.checks import MAX_LATENT
-from runtime.requests.encode import takes_noise
+from runtime.requests.encode import Encoded, takes_noise
 from runtime.requests.pictures import image_shape
 from runtime.requests.request import graph_of
 from runtime.requests.sample import count_of
@@ -61,7 +61,7 @@ class Signature:
 
     def arrays(self, result: Any) -> dict[str, NDArray[Any]]:
         """The outputs by name, of what the job gave."""
-        several = (result,) if isinstance(result, np.ndarray) else result.arrays().values()
+        several = result.arrays().values() if isinstance(result, Encoded) else [result]
         return dict(zip((tensor.name for tensor in self.outputs), several, strict=True))
 
 

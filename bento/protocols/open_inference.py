@@ -96,7 +96,7 @@ async def infer(x: Exchange) -> Response:
     if not tensors:
         return await x.reply(0, _REPLIES["json"], lambda: head, headers)
     headers[JSON_LENGTH] = str(len(head))
-    pieces = (head, *(memoryview(array).cast("B") for array in tensors))
+    pieces = (head, *(array.data.cast("B") for array in tensors))
     return await x.reply(size, _REPLIES["tensors"], lambda: b"".join(pieces), headers)
 
 

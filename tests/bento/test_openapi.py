@@ -37,7 +37,11 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
     ours = set(build_app(Settings(), models).paths) - {"/", "/openapi.json", "/docs.json"}
     assert ours <= set(document["paths"])
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
+        if not path.startswith("/v2"):
+            assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
+        for operation in operations.values():
+            declared = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+            assert declared == set(re.findall(r"\{(\w+)\}", path))
         for operation in operations.values():
             assert operation["summary"]
             assert "200" in operation["responses"]
@@ -114,7 +118,8 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
 def test_only_readiness_is_503_among_what_is_read(document: dict[str, Any]) -> None:
     gets = {path: o["get"] for path, o in document["paths"].items() if "get" in o}
     unready = {path for path, operation in gets.items() if "503" in operation["responses"]}
-    assert unready == {"/readyz"}
+    models = {f"/v2/models/{{model}}{version}/ready" for version in ("", "/versions/{version}")}
+    assert unready == {"/readyz", "/v2/health/ready", *models}
 
 
 def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:

@@ -349,7 +349,7 @@ def test_bodies_are_what_they_say(
 def test_integers_are_integers(url: str) -> None:
     path = f"http://{url}/v2/models/tiny-plain/infer"
     for value, good in (("7", True), ("7.0", True), ("7.5", False), ("1e300", False)):
-        body = '{"inputs":[{"name":"seed","shape":[1],"datatype":"INT64","data":[%s]}]}' % value
+        body = f'{{"inputs":[{{"name":"seed","shape":[1],"datatype":"INT64","data":[{value}]}}]}}'
         reply = httpx.post(path, content=body)
         assert reply.status_code == (200 if good else 422), value
         assert good or reply.json()["error"].startswith("seed: expected integers")
