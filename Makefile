@@ -13,12 +13,15 @@ FULL := .venv
 GPU := .venv-$(FLAVOR)
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install test test-gpu check format docs-check fuzz reliability soak audit clean
+.PHONY: serve bundle install test test-gpu check format docs-check fuzz reliability soak audit clean
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
-	exec env BENTOML_DO_NOT_TRACK=True LATENTSERVE_ARTIFACTS='$(ARTIFACTS)' \
-		$(SERVE)/bin/bentoml serve --host $(HOST) --port $(PORT)
+	exec $(SERVE)/bin/latentserve serve --host $(HOST) --port $(PORT) --artifacts '$(ARTIFACTS)'
+
+# The service and the folder that it serves, as a Bento (docs/operations.md).
+bundle: $(SERVE)/.ready
+	$(SERVE)/bin/latentserve bundle --artifacts '$(ARTIFACTS)'
 
 # Everything, torch included, in .venv: for `python -m train`, `export` and `benchmarks`.
 install: $(FULL)/.ready

@@ -23,7 +23,7 @@ class Endpoint:
     """One request over HTTP: how it is answered, and how it is described.
 
     `reads`: media types of its body. `options`: what the query string or a form may hold; `json`:
-    what a JSON body may hold, where that is more. `examples(model)`: titles and bodies of requests
+    what a JSON body may hold, where that is more. `examples(model)`: titles and options of requests
     that work as they stand, for a model that answers the request. `headers`: what its replies carry
     beside `X-Model`, described.
     """
@@ -58,7 +58,6 @@ def some_label(model: Model) -> Json:
 
 
 def upload_example(model: Model, **options: Any) -> dict[str, Json]:
-    """The example of an endpoint that takes pictures."""
-    # A file cannot stand in JSON: its name does, of any picture that the reader has.
+    """The options of an endpoint that takes pictures, for any picture that the reader has."""
     name = model.manifest.name
-    return {name: {"files": ["picture.png"], "model": name, **options, **some_label(model)}}
+    return {name: {"model": name, **options, **some_label(model)}}

@@ -18,9 +18,9 @@ from bento.page import page_files
 
 _PROBES = ("/livez", "/healthz")
 OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})
-"""What orchestrators ask, who have no key. All but the probes of BentoML are answered by ours, for
-its reply does not say what is missing."""
-_PAGES = ("/metrics", "/schema.json")
+"""What orchestrators ask, who have no key. `/readyz` is ours: BentoML's does not say what is
+missing."""
+_METRICS = "/metrics"
 
 
 class Front:
@@ -37,7 +37,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*_PROBES, *_PAGES, *_swagger_files()}
+        self.their_paths = {*_PROBES, _METRICS, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,7 +45,7 @@ class Front:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         elif scope["path"] in self.their_paths:
-            if scope["path"] == "/metrics":
+            if scope["path"] == _METRICS:
                 self.observe()
             await self.theirs(scope, receive, send)
         else:

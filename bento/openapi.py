@@ -3,7 +3,7 @@
 Its examples name the models that are loaded, so that each of them works as it stands.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,22 +11,24 @@ from pydantic import BaseModel
 from bento.bodies import JSON
 from bento.endpoint import API_VERSION, Endpoint
 from bento.endpoints import endpoints
+from bento.fields import form_fields, query_fields
+from bento.listing import ListOptions
 from bento.models import Models
-from bento.protocols import lookups, protocols
-from bento.schemas import LISTS
+from bento.protocols import Protocol, lookups, protocols
 from bento.settings import Settings
 from bento.uploads import MULTIPART
+from runtime import Model
 from runtime.artifact.manifest import SHEET
 from runtime.requests import answers
 
 Json = dict[str, Any]
 
-_IN_PATHS = {"model": "Name, or name@version.", "version": "Of the model."}
 _REF = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The body cannot be parsed.",
     401: "The service has an API key, and the request does not carry it.",
     406: "No format of this endpoint is accepted.",
+    404: "No such model, or it has none.",
     413: "The body is too large.",
     415: "The body's media type is not read here.",
     422: "A value is not acceptable; `field` names it.",
@@ -50,14 +52,8 @@ class Error(BaseModel):
 def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
-    posts = {f"/{name}": _post(name, e, settings, models) for name, e in endpoints().items()}
-    posts |= {p: _post(e.request, e.endpoint, settings, models) for p, e in protocols().items()}
-    paths: Json = _gets()
-    for path, operations in posts.items():
-        paths[path] = paths.get(path, {}) | operations
-    for path, operations in paths.items():
-        for operation in operations.values():
-            operation["parameters"] = _of_path(path) + operation.get("parameters", [])
+    paths = {f"/{name}": _endpoint(name, e, settings, models) for name, e in endpoints().items()}
+    paths |= {p: _protocol(p, each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,7 +63,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
             "function of model, seed, i, label and truncation alone.",
         },
         "servers": [{"url": "."}],
-        "paths": paths,
+        "paths": paths | _gets(models),
         "components": {"schemas": _schemas(), "securitySchemes": {"key": key}},
         "security": [] if settings.api_key is None else [{"key": []}],
     }
@@ -75,8 +71,8 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    all_endpoints = (*endpoints().values(), *(each.endpoint for each in protocols().values()))
-    bodies = (endpoint.json_schema for endpoint in all_endpoints)
+    described = (*endpoints().values(), *(each.endpoint for each in protocols().values()))
+    bodies = (endpoint.json_schema for endpoint in described)
     for model in (*bodies, Error):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
@@ -85,15 +81,23 @@ def _schemas() -> Json:
     return schemas
 
 
-def _gets() -> Json:
-    told = {
-        path: _get(each.summary, JSON, errors=(503,) if each.unready else ())
-        for path, each in lookups().items()
-    }
+def _gets(models: Models) -> Json:
+    """What is read without a body. The paths below `/models` name the first model that has them."""
+    named = next(iter(models), None)
+    shown = next((model for model in models if model.sheet is not None), None)
+    full = _get("All that is known of a model, with its figures explained", JSON)
+    sheet = _get("A sheet of the model's samples", "image/png", errors=(404,))
+    full["get"]["parameters"] = _in_path("/models/{model}", named)
+    sheet["get"]["parameters"] = _in_path("/models/{model}", shown)
+    listed = _get("Models served, artifacts that are being loaded, and that failed", JSON)
+    listed["get"]["parameters"] = query_fields(ListOptions)
+    told = {p: _get(each.summary, JSON, errors=each.errors) for p, each in lookups().items()}
+    for path, operations in told.items():
+        operations["get"]["parameters"] = _in_path(path, named)
     return told | {
-        "/models": _get("Models served, artifacts that are being loaded, and that failed", JSON),
-        "/models/{model}": _get("All that is known of a model, with its figures explained", JSON),
-        f"/models/{{model}}/{SHEET}": _get("A sheet of the model's samples", "image/png"),
+        "/models": listed,
+        "/models/{model}": full,
+        f"/models/{{model}}/{SHEET}": sheet,
         "/readyz": _get(
             "200 once all artifacts have been tried, and those served are verified and warm; 503 "
             "until then (with what is being done), without any, and while an engine fails",
@@ -105,52 +109,93 @@ def _gets() -> Json:
     }
 
 
-def _post(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
-    examples: Json = {}
-    about: list[str] = []
-    for model in models:
-        if name and answers(model.manifest, name):
-            made = endpoint.examples(model)
-            examples |= {title: {"value": value} for title, value in made.items()}
-            about += [endpoint.about(model)] if endpoint.about is not None else []
-    headers = {"X-Model": "name@version", **endpoint.headers}
-    ok = {
-        "description": "In the chosen format.",
-        "headers": {name: _header(text) for name, text in headers.items()},
-        "content": _contents(reply.media_type for reply in endpoint.replies.values()),
-    }
-    operation = {
-        "summary": endpoint.summary,
-        "description": " ".join([_description(endpoint, settings), *about]),
-        "parameters": _query(endpoint.options),
-        "requestBody": {
-            "required": endpoint.needs_body,
-            "content": _bodies(endpoint, examples),
-        },
-        "responses": {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items()}},
-    }
-    return {"post": operation}
-
-
-def _of_path(path: str) -> list[Json]:
-    """The parameters that stand in a path."""
+def _in_path(path: str, model: Model | None) -> list[Json]:
+    """The parameters that stand in a path, with those of a model for which it is."""
+    manifest = None if model is None else model.manifest
+    texts = {"model": "Name, or name@version.", "version": "The one that is served."}
+    shown = {} if manifest is None else {"model": manifest.name, "version": str(manifest.version)}
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
             "description": text,
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {"type": "string"},
+            **({"example": shown[name]} if shown else {}),
         }
-        for name, text in _IN_PATHS.items()
+        for name, text in texts.items()
         if f"{{{name}}}" in path
     ]
+
+
+def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
+    """The operations of one path."""
+    able = [model for model in models if not name or answers(model.manifest, name)]
+    examples = {title: value for m in able for title, value in endpoint.examples(m).items()}
+    about = [] if endpoint.about is None else list(map(endpoint.about, able))
+    if not able:
+        about = ["No model that is loaded now answers this."]
+    described: Json = {
+        "summary": endpoint.summary,
+        "description": " ".join([_description(endpoint, settings), *about]),
+    }
+    answered = _responses(endpoint)
+    post: Json = {
+        **described,
+        "parameters": [] if set(endpoint.reads) == {JSON} else query_fields(endpoint.options),
+        "requestBody": {
+            "required": endpoint.needs_body,
+            "content": _bodies(endpoint, examples, _files(name, endpoint, able)),
+        },
+        "responses": answered,
+    }
+    if endpoint.needs_body:
+        return {"post": post}
+    known = {"304": {"description": "As `If-None-Match` knows it."}}
+    get: Json = {
+        **described,
+        "parameters": query_fields(endpoint.options, _first(examples)),
+        "responses": answered | known,
+    }
+    return {"get": get, "post": post}
+
+
+def _first(examples: Json) -> Json:
+    """The values of a query or a form, which has those of one example alone."""
+    return next(iter(examples.values()), {})
+
+
+def _files(name: str, endpoint: Endpoint, able: Sequence[Model]) -> list[str]:
+    """Those of an endpoint's further files that the example's model needs."""
+    graph = able[0].manifest.graphs.get(name) if able else None
+    roles = set[str]() if graph is None else {tensor.role for tensor in graph.inputs}
+    return [file for file in endpoint.files if file in roles]
+
+
+def _responses(endpoint: Endpoint) -> Json:
+    headers = {"X-Model": "name@version", **endpoint.headers}
+    ok = {
+        "description": "In the chosen format.",
+        "headers": {name: _header(text) for name, text in headers.items()},
+        "content": _contents(reply.media_type for reply in endpoint.replies.values()),
+    }
+    return {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items() if s != 404}}
+
+
+def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint whose path names the model: one that its examples are of, where it has any."""
+    name, endpoint = each.request, each.endpoint
+    described = _endpoint(name, endpoint, settings, models)
+    able = [model for model in models if not name or answers(model.manifest, name)]
+    shown = next(filter(endpoint.examples, able), next(iter(able), None))
+    described["post"]["parameters"] = [*_in_path(path, shown), *described["post"]["parameters"]]
+    return described
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
     text = [endpoint.description]
     if not endpoint.needs_body:
-        text.append("Options may also stand in the query string, without a body.")
+        text.append("GET has the options in its query string.")
     if MULTIPART in endpoint.reads:
         text.append(
             "Picture files of any size are cropped and resized as in training; an `.npy` file is "
@@ -165,26 +210,29 @@ def _description(endpoint: Endpoint, settings: Settings) -> str:
     return " ".join(text)
 
 
-def _bodies(endpoint: Endpoint, examples: Json) -> Json:
-    """The body's media types. The examples are those of JSON, or of a form."""
+def _bodies(endpoint: Endpoint, examples: Json, needed: Sequence[str]) -> Json:
+    """The body's media types. The examples are those of JSON, or the first of them of a form, which
+    needs some of the endpoint's files."""
     content = _contents(endpoint.reads)
     schema = endpoint.json_schema
     if schema is not None:
-        reference = {"$ref": _REF.format(model=schema.__name__)}
-        content[JSON] = {"schema": reference, "examples": examples}
+        named = {title: {"value": value} for title, value in examples.items()}
+        content[JSON] = {
+            "schema": {"$ref": _REF.format(model=schema.__name__)},
+            "examples": named,
+        }
     if MULTIPART in content:
-        properties: Json = endpoint.options.model_json_schema()["properties"]
         form = {
             "type": "object",
             "properties": {
                 "files": {"type": "array", "items": _BINARY},
                 **dict.fromkeys(endpoint.files, _BINARY),
-                **properties,
+                **form_fields(endpoint.options, _first(examples)),
             },
-            "required": ["files"],
+            "required": ["files", *needed],
             "additionalProperties": False,
         }
-        content[MULTIPART] = {"schema": form, "examples": examples}
+        content[MULTIPART] = {"schema": form}
     return content
 
 
@@ -212,20 +260,3 @@ def _error(description: str) -> Json:
 
 def _header(description: str) -> Json:
     return {"description": description, "schema": {"type": "string"}}
-
-
-def _query(options: type[BaseModel]) -> list[Json]:
-    """The fields of a model as query parameters."""
-    properties: Json = options.model_json_schema()["properties"]
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema.pop("description", ""),
-            "schema": schema,
-            # As lists separated by commas.
-            **({"style": "form", "explode": False} if name in LISTS else {}),
-        }
-        for name, schema in properties.items()
-    ]

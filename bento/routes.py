@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bento.bentoml_client import client_schema
 from bento.bodies import read_body
 from bento.budget import Shares
 from bento.calls import Calls, call_of
@@ -77,6 +78,9 @@ def build_app(
 
         return shown
 
+    async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
+        return JSONResponse(client_schema())
+
     posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
     posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
     # BentoML's own description, at /docs.json, would know nothing of these.
@@ -87,6 +91,7 @@ def build_app(
         "/readyz": ready,
         "/openapi.json": described,
         "/docs.json": described,
+        "/schema.json": listed_for_bentoml,
     }
     gets |= {path: looking(each) for path, each in lookups().items()}
     gets |= {path: showing(file) for path, file in page_files().items()}

@@ -5,7 +5,7 @@ import importlib
 import logging
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +16,15 @@ from export.arguments import add_precisions
 from export.options import Imported
 from export.report import report
 from runtime.errors import ExportError, LatentServeError
+from runtime.terminal import check_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m export") -> int:
     """Run one command; returns the exit status (2 where the input is at fault)."""
-    args = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    check_command(parser, given, _add_commands(parser))
+    args = parser.parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger = logging.getLogger("export")
     logger.setLevel(logging.DEBUG if args.verbose else logging.INFO)
@@ -33,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+def _add_commands(parser: argparse.ArgumentParser) -> Collection[str]:
+    """Add every importer and every command to the parser; their names."""
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for package in (importers, commands):
         for name, module in _modules(package):
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
                 command.set_defaults(run=partial(_import, module.load))
             else:
                 command.set_defaults(run=module.run)
-    return parser
+    return subparsers.choices
 
 
 def _modules(package: ModuleType) -> Iterator[tuple[str, ModuleType]]:

@@ -1,14 +1,13 @@
 """What a command prints about the artifact that it wrote."""
 
-import shlex
 from pathlib import Path
 
-from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import read_artifact
+from runtime.terminal import SERVE, conclude
 
 
-def report(folder: Path) -> Manifest:
-    """Print what was written, how exact it is, and how to serve it; return its manifest."""
+def report(folder: Path, *more: str) -> None:
+    """Print what was written, how exact it is, `more` lines, and how to serve it."""
     manifest = read_artifact(folder).manifest
     print(folder)
     for parity in manifest.parity:
@@ -21,6 +20,7 @@ def report(folder: Path) -> Manifest:
         )
     for precision, reason in manifest.left_out.items():
         print(f"  decode {precision}: left out: {reason}")
-    served = shlex.quote(str(folder.parent.parent))
-    print(f"serve it: make serve ARTIFACTS={served}")
-    return manifest
+    for line in more:
+        print(f"  {line}")
+    made = f"{manifest.name}@{manifest.version}: written to {folder}"
+    conclude(made, *SERVE, folder.parent.parent)

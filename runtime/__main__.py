@@ -5,18 +5,23 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from runtime.commands import add_commands
+from runtime.commands import add_commands, commands
+from runtime.commands._output import check_output
 from runtime.errors import LatentServeError
+from runtime.terminal import check_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m runtime") -> int:
     """Run one command; returns the exit status (2 where the input is at fault)."""
-    parser = argparse.ArgumentParser(prog="python -m runtime", description=__doc__)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add_commands(parser)
+    check_command(parser, given, commands())
     try:
-        args = parser.parse_args(arguments)
-        level = logging.INFO if args.verbose else logging.WARNING
+        args = parser.parse_args(given)
+        level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
         logging.basicConfig(level=level, format="%(message)s")
+        check_output(args)
         args.run(args)
     except LatentServeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -8,7 +8,8 @@ LatentServeError
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
 │   ├── WrongImagesError  its images differ too much from the reference's
 │   └── OutOfDeviceMemoryError    the GPU has too little free memory
-└── ExportError       a module cannot become an artifact; nothing is written
+├── ExportError       a module cannot become an artifact; nothing is written
+└── ServiceError      a service that was asked over HTTP refused, failed or did not answer
 """
 
 from pathlib import Path
@@ -71,6 +72,29 @@ class WrongImagesError(EngineError):
 
 class OutOfDeviceMemoryError(EngineError):
     """A GPU has too little free memory for an allocation."""
+
+
+class ServiceError(LatentServeError):
+    """A service that was asked over HTTP refused a request, failed or did not answer.
+
+    `status` is that of HTTP; None where no whole reply came. `field`, `expected` and `found` are
+    what the reply says of the cause, where it does. (What is wrong with a value is an InputError.)
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        status: int | None = None,
+        field: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+    ) -> None:
+        self.status = status
+        self.field = field
+        self.expected = expected
+        self.found = found
+        said = "" if expected is None else f": expected {expected}, found {found}"
+        super().__init__(f"{'' if status is None else f'{status}: '}{reason}{said}")
 
 
 class ExportError(LatentServeError):

@@ -96,10 +96,15 @@ class Model:
         """Queue a request (`Sample`, `Decode`, `Encode`, `Reconstruct`, `Interpolate`), or the job
         that its validation gave (`request.job(model)`), and return the future of its result.
 
-        All other methods stand on this one. With `wait=False` a full queue raises
+        With `wait=False` a full queue raises
         OverloadedError; cancelling the future takes the work out of the queue.
         """
         return self._batcher.submit(self._job(work), wait=wait)
+
+    def run(self, work: Request[T] | Job[T]) -> T:
+        """The result of a request, or a job; the other methods stand on this one. Like
+        `submit(work).result()`, but one image on an idle model is made in the caller's thread."""
+        return self._batcher.run(self._job(work))
 
     def sample(
         self,
@@ -120,7 +125,7 @@ class Model:
         [height, width], for models whose images may have several; `Sample` describes the rest.
         """
         request = Sample(n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer)
-        return self.submit(request).result()
+        return self.run(request)
 
     def stream(
         self,
@@ -211,7 +216,7 @@ class Model:
         tile: int | None = None,
     ) -> UInt8Array:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
-        return self.submit(Decode(latents, labels, seed, truncation, size, tile)).result()
+        return self.run(Decode(latents, labels, seed, truncation, size, tile))
 
     # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
     @overload
@@ -244,12 +249,12 @@ class Model:
         `Encoding`: one latent an image, and its codes where there is a codebook. `tile`: see
         `Encode`.
         """
-        return self.submit(Encode(images, labels, seed, tile=tile)).result()
+        return self.run(Encode(images, labels, seed, tile=tile))
 
     def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
         latent of noise 0); a conditional model needs labels."""
-        return self.submit(Reconstruct(images, labels)).result()
+        return self.run(Reconstruct(images, labels))
 
     def interpolate(
         self,
@@ -263,11 +268,11 @@ class Model:
     ) -> UInt8Array:
         """`steps` images on the way from latent `a` to latent `b`, each [*latent]."""
         request = Interpolate(a, b, steps, kind, labels, truncation=truncation)
-        return self.submit(request).result()
+        return self.run(request)
 
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
-        return self.submit(Manifold(steps, labels)).result()
+        return self.run(Manifold(steps, labels))
 
     def directions(self, count: int = 8, *, labels: Labels | None = None) -> PrincipalDirections:
         """The `count` directions in the latent space that change images most, at most as many as
@@ -287,7 +292,7 @@ class Model:
         tile: int | None = None,
     ) -> UInt8Array:
         """The images that the network makes of images uint8 [n, H, W, C]; see `Translate`."""
-        return self.submit(Translate(images, mask, labels, seed, truncation, tile)).result()
+        return self.run(Translate(images, mask, labels, seed, truncation, tile))
 
     def warm(self) -> None:
         """Run every graph at the manifest's batch sizes, as many at once as will be, so that no

@@ -14,7 +14,7 @@ from train import checkpoint
 from train.data import load
 from train.devices import find, has_bf16
 from train.errors import TrainError
-from train.loop import recorded_recipe, train
+from train.loop import discard, recorded_recipe, train
 from train.options import Options, build, labelled
 from train.precision import available, warn_of_emulation
 from train.processes import Processes, joined
@@ -22,20 +22,23 @@ from train.progress import summary
 from train.recipes import RECIPES
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+def main(arguments: list[str] | None = None, prog: str = "python -m train") -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(prog)
+    options = parser.parse_args(given)
     if options.list:
         for name, make in RECIPES.items():
             print(f"{name:26} {make().summary}")
         return 0
     if options.recipe is None or options.out is None:
         parser.error("expected RECIPE and --out FOLDER, or --list")
-    with joined() as processes:
-        return _train(options, arguments or sys.argv[1:], processes)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Log lines go above the bar.
+    with logging_redirect_tqdm(), joined() as processes:
+        return _train(options, [*shlex.split(prog), *given], processes)
 
 
-def _train(options: argparse.Namespace, given: list[str], processes: Processes) -> int:
+def _train(options: argparse.Namespace, command: list[str], processes: Processes) -> int:
     try:
         _run(options, processes)
     except ValidationError as error:
@@ -46,7 +49,7 @@ def _train(options: argparse.Namespace, given: list[str], processes: Processes) 
         return 1
     except KeyboardInterrupt:
         if processes.leads:
-            print(f"stopped; go on with: {_again(given, options.out)}", file=sys.stderr)
+            print(f"stopped; go on with: {_again(command, options.out)}", file=sys.stderr)
         return 130
     return 0
 
@@ -70,6 +73,8 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         recipe = available(recipe, bf16)
     elif recipe.precision == "bf16" and not bf16:
         warn_of_emulation(recipe, data, device)
+    if options.force:
+        discard(options.out, processes)
     metrics = train(
         recipe,
         data,
@@ -99,17 +104,16 @@ def _asked(options: argparse.Namespace, processes: Processes) -> Options:
     )
 
 
-def _again(given: list[str], out: Path) -> str:
+def _again(command: list[str], out: Path) -> str:
     """The command that resumes the run. Before the first checkpoint, the same command starts
     again."""
+    words = [word for word in command if word not in ("--resume", "--force")]
     resume = ["--resume"] if checkpoint.steps(out / "checkpoints") else []
-    return shlex.join(["python", "-m", "train", *(a for a in given if a != "--resume"), *resume])
+    return shlex.join([*words, *resume])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m train", description="Train a recipe into a run folder."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train a recipe into a run folder.")
     parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
@@ -121,7 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run folder to write")
     _add_settings(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    begun = parser.add_mutually_exclusive_group()
+    begun.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    begun.add_argument(
+        "--force", action="store_true", help="delete the run that is in --out, and start anew"
+    )
     parser.add_argument("--keep", type=_positive, default=2, help="checkpoints kept (default 2)")
     parser.add_argument(
         "--download", action="store_true", help="fetch missing MNIST files into --data and verify"
@@ -185,6 +193,4 @@ _positive.__name__ = "positive integer"  # argparse: "invalid positive integer v
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    with logging_redirect_tqdm():  # log lines go above the bar
-        sys.exit(main())
+    sys.exit(main())

@@ -27,6 +27,10 @@ from train.progress import Progress
 from train.recipes import RECIPE_JSON, Recipe, differences
 from train.training import Training
 
+# What a run consists of.
+_FOLDERS = ("checkpoints", "samples", "tensorboard")
+_FILES = ("run.json", "metrics.jsonl")
+
 
 def train(
     recipe: Recipe,
@@ -58,7 +62,10 @@ def train(
         if resume:
             metrics, commit = _resume(training, data.train, out, commit)
         elif checkpoint.steps(out / "checkpoints"):
-            raise RunError(f"{out}: expected a new folder, found a run: --resume, or another --out")
+            raise RunError(
+                f"{out}: expected a new folder, found a run: --resume to go on with it, --force to "
+                "delete it, or another --out"
+            )
         else:
             metrics = {}
         last = recipe.steps if until is None else min(recipe.steps, until)
@@ -83,6 +90,16 @@ def train(
                     raise DivergedError(training.step, name, value)
         _record(training, data.train, out, metrics, commit)
     return metrics
+
+
+def discard(out: Path, processes: Processes = ALONE) -> None:
+    """Delete the run in a folder; other files there stay."""
+    if processes.leads:
+        for name in _FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        for name in _FILES:
+            (out / name).unlink(missing_ok=True)
+    processes.any(False)  # the others wait, or they would find the run
 
 
 def _follow(training: Training, last: int, stop: threading.Event) -> None:

@@ -25,23 +25,25 @@ _SWIN = {
 }
 
 
-def _written(module: str, name: str, config: Mapping[str, Any]) -> Callable[[Path], Sequence[str]]:
+def _written(
+    module: str, name: str, config: Mapping[str, Any], gain: float = 8.0
+) -> Callable[[Path], Sequence[str]]:
     def write(folder: Path) -> Sequence[str]:
         declare_operators()
         torch.manual_seed(0)
         network = getattr(import_module(f"spandrel.architectures.{module}"), name)(**config)
         state = {key: tensor.clone().contiguous() for key, tensor in network.state_dict().items()}
-        _widen(network, state)
+        _widen(network, state, gain)
         save_file(state, folder / "network.safetensors")
         return ("spandrel", str(folder / "network.safetensors"), "--name", "network")
 
     return write
 
 
-def _widen(network: torch.nn.Module, state: dict[str, Any]) -> None:
+def _widen(network: torch.nn.Module, state: dict[str, Any], gain: float) -> None:
     """Images of all grey levels: new networks give nearly flat ones."""
     last = [name for name, each in network.named_parameters() if each.dim() == 4][-1]
-    state[last] *= 8
+    state[last] *= gain
     bias = last.removesuffix("weight") + "bias"
     if bias in state:
         state[bias].fill_(0.5)
@@ -68,7 +70,7 @@ def rows() -> list[Row]:
     rrdb = {"num_filters": 64, "num_blocks": 23, "scale": 4}
     return [
         Row("RRDB x4", _written("ESRGAN", "ESRGAN", rrdb), _read, ((64, 96),)),
-        Row("SwinIR x4", _written("SwinIR", "SwinIR", _SWIN), _read, ((64, 96),)),
+        Row("SwinIR x4", _written("SwinIR", "SwinIR", _SWIN, 80.0), _read, ((64, 96),)),
         Row(
             "LaMa",
             _written("LaMa.__arch.LaMa", "LaMa", {"in_nc": 4, "out_nc": 3}),

@@ -59,7 +59,7 @@ MEANING = """
 `real` is what as many other pictures of the folder reach: the best that can be expected.
 Fréchet distance: smaller is more alike. Density, precision: how near single images are to pictures.
 Coverage, recall: how much of the pictures' variety the images reach. ±: standard deviation over
-{divisions} divisions of the pictures. Not comparable with figures of another folder, size or number.
+{divisions} divisions. Figures of another folder, size or number cannot be compared with these.
 """
 
 

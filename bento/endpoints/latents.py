@@ -1,7 +1,7 @@
 """The latents of a seed, or of the grid of `/manifold`: to be changed, and decoded."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -60,8 +60,7 @@ async def answer(x: Exchange) -> Response:
     x.check_count("n" if options.seeds is None else "seeds", count)
     job, latent = request.job(model), model.manifest.latent
     values = count * (0 if latent is None else latent.values(job.size))
-    headers = {} if seed is None else {"X-Seed": str(seed)}
-    return await _reply(x, options, model, values, lambda: request.latents(model), headers)
+    return await _reply(x, options, model, values, lambda: request.latents(model), seed)
 
 
 def _check_alone(options: LatentsRequest) -> None:
@@ -76,18 +75,18 @@ async def _reply(
     model: Model,
     values: int,
     latents: Callable[[], Float32Array],
-    headers: Mapping[str, str] | None = None,
+    seed: int | None = None,
 ) -> Response:
-    """The reply with so many values."""
+    """The reply with so many values, of a seed where one made them."""
     reply, name = x.format(options.format, ARRAY_REPLIES), full_name(model)
     size = values * reply.value_bytes
     x.hold_reply("n" if options.grid is None else "grid", size)
-    return await x.reply(
-        size,
-        reply,
-        lambda: reply.encode(Encoding(latents()), name),
-        {"X-Model": name, **(headers or {})},
-    )
+    headers = {"X-Model": name} | ({} if seed is None else {"X-Seed": str(seed)})
+    if x.request.method != "POST":
+        headers |= x.caching(options, model, reply.name, repeatable=seed == options.seed)
+        if x.is_known(headers):
+            return Response(None, 304, headers)
+    return await x.reply(size, reply, lambda: reply.encode(Encoding(latents()), name), headers)
 
 
 def examples(model: Model) -> dict[str, Json]:

@@ -66,6 +66,11 @@ export async function models() {
   return (await (await call("models", { query: { full: 1 } })).json()).models;
 }
 
+/** A label as a query holds it: lists are separated by commas there, so a name with one is told by
+ * its index. */
+export const labelIn = (model, label) =>
+  label?.includes(",") ? String(model.labels.indexOf(label)) : label;
+
 /** `name@version`: what a link must name to mean the same for ever. */
 export const fullName = (model) => `${model.name}@${model.version}`;
 

@@ -17,11 +17,14 @@ export function withBrush(canvas, { style, ondraw }) {
   const line = (from, to) => {
     const context = canvas.getContext("2d");
     const { width, colour } = style();
-    Object.assign(context, { lineWidth: width, lineCap: "round", strokeStyle: colour });
+    Object.assign(context, { lineWidth: width, lineCap: "round", strokeStyle: colour, fillStyle: colour });
     context.beginPath();
     context.moveTo(...from);
     context.lineTo(...to);
     context.stroke();
+    context.beginPath(); // a line without length draws nothing
+    context.arc(...to, width / 2, 0, 2 * Math.PI);
+    context.fill();
     ondraw();
   };
   const place = (event) => {

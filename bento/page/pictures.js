@@ -41,9 +41,13 @@ export async function opened(file) {
   try {
     return await createImageBitmap(file);
   } catch {
-    throw new Error(`${file.name || "The picture"}: this browser cannot read it; PNG, JPEG and WebP work everywhere.`);
+    throw unreadable(file);
   }
 }
+
+/** The error of a file that is no picture, or one of a format that this browser does not know. */
+export const unreadable = (file) =>
+  new Error(`${file.name || "The picture"}: this browser cannot read it; PNG, JPEG and WebP work everywhere.`);
 
 /** A canvas as a PNG file. */
 export const pngOf = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));

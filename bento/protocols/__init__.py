@@ -29,12 +29,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a protocol tells of the service or of a model, as JSON; `unready`: 503 while that is not
-    ready."""
+    """What a protocol tells of the service or of a model, as JSON."""
 
     answer: Callable[[Request, Models], Awaitable[Response]]
     summary: str
-    unready: bool = False
+    errors: tuple[int, ...] = ()
 
 
 @cache

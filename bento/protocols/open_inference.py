@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bento.bodies import BYTES, JSON, Body, in_thread, read_options, too_large
-from bento.endpoint import API_VERSION, Endpoint
+from bento.endpoint import API_VERSION, Endpoint, Json
 from bento.errors import RequestError
 from bento.exchange import Exchange
 from bento.models import Models, full_name, works
@@ -157,6 +157,13 @@ def _described(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
+def _examples(model: Model) -> dict[str, Json]:
+    if main_of(model.manifest) != "sample":
+        return {}
+    seed = {"name": "seed", "datatype": "INT64", "shape": [1], "data": [7]}
+    return {"The first image of a seed": {"inputs": [seed]}}
+
+
 _INFER = Protocol(
     "",
     Endpoint(
@@ -168,7 +175,7 @@ _INFER = Protocol(
         summary="Run a graph, or sample, by the Open Inference Protocol",
         description=f"The body is JSON, or JSON and raw tensors behind it: then `{JSON_LENGTH}` "
         "says how many bytes are JSON, and the media type is `application/octet-stream`.",
-        examples=lambda model: {},
+        examples=_examples,
         headers={JSON_LENGTH: "Bytes of JSON, where tensors follow it."},
     ),
 )
@@ -180,10 +187,10 @@ PROTOCOLS: Mapping[str, Protocol] = {f"{path}/infer": _INFER for path in (_MODEL
 LOOKUPS: Mapping[str, Lookup] = {
     "/v2": Lookup(server, "The service, by the Open Inference Protocol"),
     "/v2/health/live": Lookup(live, "200 while the process answers"),
-    "/v2/health/ready": Lookup(ready, "200 where /readyz is 200", unready=True),
-    **{path: Lookup(metadata, "The tensors of a model") for path in (_MODEL, _VERSION)},
+    "/v2/health/ready": Lookup(ready, "200 where /readyz is 200", errors=(503,)),
+    **{path: Lookup(metadata, "The tensors of a model", (404,)) for path in (_MODEL, _VERSION)},
     **{
-        f"{path}/ready": Lookup(model_ready, "200 where a model is served", unready=True)
+        f"{path}/ready": Lookup(model_ready, "200 where a model is served", (404, 503))
         for path in (_MODEL, _VERSION)
     },
 }

@@ -10,6 +10,7 @@ from runtime.artifact.reading import read_artifact
 from runtime.engines.cache import cache_folder
 from runtime.engines.nvidia.tensorrt import FLAVORS
 from runtime.errors import EngineError
+from runtime.terminal import conclude
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,3 +72,5 @@ def run(args: argparse.Namespace) -> None:
             )
     if failed:
         raise EngineError(f"not built: {', '.join(failed)}")
+    tuned = "latentserve", "tune", args.artifact
+    conclude(f"{args.artifact}: its {args.flavor} engines are in {cache_folder()}", *tuned)

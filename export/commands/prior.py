@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
         figures=args.figures,
         neighbours=args.neighbours,
     )
-    fitted = report(folder).provenance.details["prior"]
-    print(
-        f"  prior: {fitted['components']} components; {fitted['log_density']:.2f} nats a latent, "
-        f"{fitted['log_density_standard_normal']:.2f} under N(0, I)"
+    fitted = read_artifact(folder).manifest.provenance.details["prior"]
+    report(
+        folder,
+        f"prior: {fitted['components']} components; {fitted['log_density']:.2f} nats a latent, "
+        f"{fitted['log_density_standard_normal']:.2f} under N(0, I)",
     )

@@ -81,9 +81,11 @@ class Mixture:
         """
         chosen = self.components(counter)
         noise = normals(counter, Stream.LATENT, self.means.shape[1], truncation)
+        wide = noise.astype(np.float64)
         latents = self.means[chosen].astype(np.float64)
-        for column, values in zip(self._columns, noise.T, strict=True):
-            latents += column[chosen] * values[:, None].astype(np.float64)
+        columns = self._columns[:, chosen]
+        for column, values in zip(columns, wide.T[:, :, None], strict=True):
+            latents += column * values
         return latents.astype(np.float32)
 
     def components(self, counter: Counter) -> NDArray[np.int64]:
@@ -129,9 +131,9 @@ class Mixture:
         return np.cumsum(self.weights)[:-1]
 
     @cached_property
-    def _columns(self) -> NDArray[np.float32]:
+    def _columns(self) -> NDArray[np.float64]:
         """[Z, K, Z]: column j of every factor."""
-        return np.ascontiguousarray(self.factors.transpose(2, 0, 1))
+        return np.ascontiguousarray(self.factors.transpose(2, 0, 1), np.float64)
 
     @property
     def _diagonals(self) -> Float32Array:

@@ -93,6 +93,11 @@ def find_artifact(artifact: str | Path) -> Path:
     return path / str(max(versions))
 
 
+def artifacts_of(artifact: str | Path) -> Path:
+    """The folder of artifacts that this one is in: what the service would be given."""
+    return find_artifact(artifact).parent.parent
+
+
 def numbered_versions(folder: Path) -> list[int]:
     """The versions of one artifact: its sub-folders with whole numbers for names, ascending."""
     try:

@@ -38,6 +38,18 @@ class Batcher:
         )
         self._runners = Runners(backend, self._queue, safe, runners)
 
+    def run(self, job: Job[T]) -> T:
+        """The result of a job. One row on an idle model runs in this thread: to give it to a runner
+        and take it back would cost as much as a small network's run."""
+        batch = self._queue.begin(job)
+        if batch is None:
+            return self.submit(job).result()
+        try:
+            self._runners.serve(batch)
+        finally:
+            self._queue.end(batch)
+        return batch.slices[0].entry.future.result()
+
     def submit(self, job: Job[T], *, wait: bool = True) -> Future[T]:
         """Queue a job; its future can be cancelled until the last row is done.
 
@@ -71,3 +83,4 @@ class Batcher:
         """Take no more jobs, finish those queued or in line, and end the runners."""
         self._queue.close()
         self._runners.join()
+        self._queue.await_callers()

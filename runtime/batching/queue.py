@@ -124,6 +124,31 @@ class JobQueue:
                     return None
                 self._work.wait()
 
+    def begin(self, job: Job[Any]) -> Batch | None:
+        """The batch of a job of one row, where nothing runs and nothing waits: its caller may run
+        it, and then calls `end`. None: it belongs into the queue."""
+        if job.count > 1:
+            return None  # rows that several runners may share
+        entry = Entry(job, Future(), self._capacity.needs(job.graph, job.size))
+        with self._lock:
+            if self._closed or self._running_images or self._queue or self._line:
+                return None
+            entry.taken = 1
+            held = entry.needs.bytes(1)
+            self._running_images += 1
+            self._running_bytes += held
+        self._observer.queued(job.graph, 1)
+        return Batch([Slice(entry, 0, 1)], 1, held)
+
+    def end(self, batch: Batch) -> None:
+        """The run of a batch in its caller's thread is over."""
+        self.release(batch)
+        with self._lock:
+            if self._queue:
+                self._work.notify()  # there is memory for what came meanwhile
+            if self._closed:
+                self._freed.notify_all()
+
     def release(self, batch: Batch) -> None:
         """The run of a batch is over. Whoever calls this calls `take` next: it wakes no other."""
         with self._lock:
@@ -167,6 +192,12 @@ class JobQueue:
         with self._lock:
             self._closed = True
             self._work.notify_all()
+
+    def await_callers(self) -> None:
+        """Once all runners have ended: wait for what runs in a caller's thread."""
+        with self._lock:
+            while self._running_images:
+                self._freed.wait()
 
     # What follows is called under the lock, apart from `_watched` and `_note_cancelled`.
 

@@ -50,6 +50,12 @@ class Runners:
         batch = self._queue.take()
         if batch is None:
             return False
+        self.serve(batch)
+        self._queue.release(batch)
+        return True
+
+    def serve(self, batch: Batch) -> None:
+        """Run a batch, and settle the futures of the jobs that it completes."""
         try:
             now = time.monotonic()
             waited = [now - piece.entry.arrived for piece in batch.slices if piece.start == 0]
@@ -58,8 +64,6 @@ class Runners:
         except Exception as error:  # whatever it is, the runner lives on
             for piece in batch.slices:
                 self._fail(piece.entry, error)
-        self._queue.release(batch)
-        return True
 
     def _run(self, batch: Batch) -> None:
         good: list[Slice] = []

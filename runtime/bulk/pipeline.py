@@ -4,6 +4,7 @@ The calling thread keeps everything in order: it takes prepared pictures, submit
 the rows of finished ones on the disk. A complete group is written as shards by a thread beside it.
 """
 
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,17 +16,19 @@ from typing import Any
 from runtime.bulk.buckets import Bucket
 from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
 from runtime.bulk.encoder import Encoder
-from runtime.bulk.ledger import Ledger
+from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
 from runtime.bulk.pictures import Known, Picture, Skipped, prepared
-from runtime.bulk.shards import Format, write_shard
+from runtime.bulk.shards import FORMATS, Format, write_shard
 from runtime.bulk.sources import Item
 from runtime.bulk.spool import Spool
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec
+from runtime.images.files import writable
 from runtime.machine import cores
 
 OPEN = ".open"
 """The folder of groups that are not complete."""
+_SHARD = re.compile(rf"\d{{6}}-\d+x\d+\.({'|'.join(FORMATS)})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,15 @@ class Bulk:
         if unfinished.exists():
             unfinished.rmdir()
         return ledger
+
+
+def discard(out: Path) -> None:
+    """Delete the shards in a folder and all that is noted of them, so that a job begins anew."""
+    with writable(out):
+        for file in out.glob("*"):
+            if _SHARD.fullmatch(file.name) or file.name in (LEDGER, SKIPPED):
+                file.unlink()
+        shutil.rmtree(out / OPEN, ignore_errors=True)
 
 
 class _Run:

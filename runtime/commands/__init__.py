@@ -5,18 +5,30 @@ it and prints or writes its output. The commands share the modules whose names b
 """
 
 import argparse
+from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
+
+
+@cache
+def commands() -> Mapping[str, ModuleType]:
+    """Every command of this package, by name."""
+    names = sorted(found.name for found in iter_modules(__path__))
+    return {name: import_module(f"{__name__}.{name}") for name in names if name[0] != "_"}
+
+
+def summary(module: ModuleType) -> str:
+    """What a command does, in one line."""
+    return (module.__doc__ or "").partition("\n")[0]
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add every command of this package to the parser; `run` of the parsed arguments is the chosen
     command's."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in sorted(found.name for found in iter_modules(__path__)):
-        if name.startswith("_"):
-            continue
-        module = import_module(f"{__name__}.{name}")
-        command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
+    added = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module in commands().items():
+        command = added.add_parser(name, help=summary(module), description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -50,6 +50,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """The artifact, how it runs, labels, and where the output goes."""
     add_engine(parser)
     parser.add_argument("-o", "--out", type=Output.at, required=True, help=OUTPUTS)
+    parser.add_argument("--force", action="store_true", help="overwrite what --out names")
     parser.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
 
 

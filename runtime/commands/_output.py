@@ -1,4 +1,4 @@
-"""Images of a command into files, with a progress bar."""
+"""Images of a command into files, with a progress bar; nothing is overwritten unasked."""
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -8,11 +8,35 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from runtime.artifact.manifest import Manifest
+from runtime.errors import InputError
 from runtime.images import UInt8Array
-from runtime.images.files import save_images
+from runtime.images.files import save_images, writable
 from runtime.images.layout import Layout
+from runtime.model import Model
+from runtime.requests import answered
+from runtime.terminal import conclude
 
 T = TypeVar("T", bound=Sized)
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """InputError where `args.out` exists, and neither --force nor --continue was given; or both."""
+    if "out" not in args:
+        return
+    continues = "resume" in args
+    if continues and args.resume:
+        if args.force:
+            raise InputError("--force", "--force or --continue", "both")
+        return
+    path = args.out.path
+    with writable(path):
+        exists = any(path.iterdir()) if path.is_dir() else path.exists()
+    if exists and not args.force:
+        ways = "--force to write into it" if args.out.suffix == "" else "--force to overwrite it"
+        if continues and args.out.suffix == "":
+            ways += ", or --continue to go on with it"
+        raise InputError("out", f"a new name, or {ways}", f"{path}, which exists")
 
 
 def save(
@@ -41,3 +65,25 @@ def counted(batches: Iterable[T], n: int, done: int = 0) -> Iterator[T]:
         for batch in batches:
             yield batch
             bar.update(len(batch))
+
+
+def conclude_output(
+    args: argparse.Namespace, model: Model, count: int, *command: object, what: str = "image"
+) -> None:
+    """The last line of a command: what is in `args.out`, and the command to go on with."""
+    manifest, many = model.manifest, what if count == 1 else f"{what}s"
+    made = f"{args.out.path}: {count} {many}, by {manifest.name}@{manifest.version}"
+    conclude(made, *command)
+
+
+def first_command(artifact: object, manifest: Manifest) -> tuple[object, ...]:
+    """The words of a command that tries an artifact."""
+    requests = answered(manifest)
+    if "sample" in requests:
+        return "latentserve", "sample", artifact, "-n", 64, "--seed", 7, "-o", "sheet.png"
+    request = "translate" if "translate" in requests else requests[0]
+    given, out = {
+        "decode": ("latents.npy", "decoded.png"),
+        "encode": ("picture.png", "latents.npz"),
+    }.get(request, ("picture.png", f"{request}d.png"))
+    return "latentserve", request, artifact, given, "-o", out

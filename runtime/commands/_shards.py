@@ -11,7 +11,7 @@ from runtime.bulk.buckets import Bucket, buckets
 from runtime.bulk.encoder import DTYPES, Encoder
 from runtime.bulk.ledger import LEDGER, SKIPPED
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.pipeline import Bulk
+from runtime.bulk.pipeline import Bulk, discard
 from runtime.bulk.shards import FORMATS
 from runtime.bulk.sources import find
 from runtime.commands._arguments import load_model, positive
@@ -76,6 +76,8 @@ def encode_shards(args: argparse.Namespace) -> None:
         specs = sizes(model, args.size, args.buckets, tiled=args.tile is not None)
         for spec in specs.values():  # a size that does not fit, labels or a seed that are wrong
             encoder.chunk_size(spec)
+        if args.force:
+            discard(out)
         # Nothing to resume is no error: a scheduler starts the same command again and again.
         begin_folder(out, _request(args, model, specs), resume=(out / LEDGER).exists())
         bulk = Bulk(
@@ -93,7 +95,8 @@ def encode_shards(args: argparse.Namespace) -> None:
         busy = meter.busy(model.runners)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
     print(
-        f"{out}: {ledger.rows} pictures, {skipped}; the engine was busy {busy:.1%} of the time",
+        f"{out}: {ledger.rows} pictures, {skipped}; the engine was busy {busy:.1%} of the time; "
+        "next: read them as docs/bulk.md says",
         file=sys.stderr,
     )
 
@@ -102,9 +105,6 @@ def _folder(args: argparse.Namespace) -> Path:
     if args.out.suffix != "":
         raise InputError("out", "a folder for the shards", f"{args.out.path}")
     folder: Path = args.out.path
-    if (folder / LEDGER).exists() and not args.resume:
-        expected = "a new folder, or --continue to go on with an earlier run"
-        raise InputError("out", expected, f"{folder}, which has a {LEDGER}")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Encode pictures: what the encoder gives for them, into an .npz; whole data sets into shards."""
+"""Encode pictures into an .npz, whole data sets into shards."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from runtime.commands._arguments import (
     load_model,
     read_pictures,
 )
-from runtime.commands._output import counted
+from runtime.commands._output import conclude_output, counted
 from runtime.commands._shards import add_shards, check_no_shards, encode_shards
 from runtime.images.files import save_arrays
 from runtime.requests.encode import Encode
@@ -39,3 +39,5 @@ def run(args: argparse.Namespace) -> None:
         parts = [part.arrays() for part in counted(model.batches(request), len(images))]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         save_arrays(args.out, arrays | {"names": np.array(names, dtype=np.str_)})
+        decoding = "latentserve", "decode", args.artifact, args.out.path, "-o", "decoded.png"
+        conclude_output(args, model, len(images), *decoding, what="latent")

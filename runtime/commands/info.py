@@ -3,8 +3,10 @@
 import argparse
 
 from runtime.commands._arguments import add_engine, load_model
+from runtime.commands._output import first_command
 from runtime.requests import answered
 from runtime.requests.encode import takes_noise
+from runtime.terminal import conclude
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,3 +33,5 @@ def run(args: argparse.Namespace) -> None:
         for name, value in manifest.provenance.figures.items():
             print(f"         {name} = {value:g}")
         print(f"licence  {manifest.licence.splitlines()[0]}")
+        loaded = f"{manifest.name}@{manifest.version}: loaded, and its golden outputs reproduced"
+        conclude(loaded, *first_command(args.artifact, manifest))

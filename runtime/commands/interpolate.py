@@ -3,7 +3,7 @@
 import argparse
 
 from runtime.commands._arguments import add_sheet, load_model, seeds
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, save
 from runtime.errors import InputError
 from runtime.images.layout import DEFAULT_FPS, MAX_FPS
 from runtime.requests.interpolate import Interpolate
@@ -27,3 +27,6 @@ def run(args: argparse.Namespace) -> None:
         a, b = model.latents(seeds=args.seeds)
         request = Interpolate(a, b, args.steps, args.kind, args.labels)
         save(args, model.batches(request), args.steps)
+        ends = ",".join(map(str, args.seeds))
+        command = "latentserve", "sample", args.artifact, "--seeds", ends, "-o", "ends.png"
+        conclude_output(args, model, args.steps, *command)

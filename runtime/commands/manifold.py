@@ -3,7 +3,7 @@
 import argparse
 
 from runtime.commands._arguments import add_output, add_scale, load_model
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, first_command, save
 from runtime.requests.manifold import Manifold
 
 
@@ -18,3 +18,4 @@ def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
         job = Manifold(args.steps, args.labels).job(model)
         save(args, model.batches(job), job.count)
+        conclude_output(args, model, job.count, *first_command(args.artifact, model.manifest))

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 
 from runtime.commands._arguments import add_pictures, add_sheet, load_model, read_pictures
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, save
 from runtime.requests.reconstruct import Reconstruct
 
 
@@ -23,3 +23,5 @@ def run(args: argparse.Namespace) -> None:
             whole = np.concatenate(list(rebuilt))
             rebuilt = [np.concatenate([images, whole], axis=2)]
         save(args, rebuilt, len(images), names)
+        encoding = "latentserve", "encode", args.artifact, *args.images, "-o", "latents.npz"
+        conclude_output(args, model, len(images), *encoding)

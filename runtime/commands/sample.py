@@ -8,9 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, first_command, save
 from runtime.errors import InputError
-from runtime.images.files import begin_folder, count_finished
+from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
 from runtime.requests.sample import Sample, count_of
 
@@ -57,6 +57,23 @@ def run(args: argparse.Namespace) -> None:
         done = _begin(args, model, request)
         batches = model.batches(job.part(done, n)) if done < n else iter(())
         save(args, batches, n, _names(model, request), lambda: _arrays(model, request), done)
+        conclude_output(args, model, n, *_further(args, model, n))
+
+
+def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ...]:
+    """A command for more of the same: the images that follow, or those between two seeds."""
+    label: list[object] = []
+    if args.labels is not None and len(args.labels) == 1:
+        label = ["--labels", args.labels[0]]
+    if args.seeds is None:
+        cut = [] if args.truncation is None else ["--truncation", args.truncation]
+        rest = "-n", n, "--seed", args.seed, "--offset", args.offset + n, "-o", "more.png"
+        return "latentserve", "sample", args.artifact, *label, *cut, *rest
+    if len(args.seeds) < 2 or (model.manifest.labels is not None and not label):
+        return first_command(args.artifact, model.manifest)
+    between = f"{args.seeds[0]},{args.seeds[1]}"
+    rest = "--seeds", between, "-o", "path.png"
+    return "latentserve", "interpolate", args.artifact, *label, *rest
 
 
 def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
@@ -70,6 +87,7 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
     same |= {"seed": args.seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
     begin_folder(args.out.path, same, resume=args.resume)
     if not args.resume:
+        forget(args.out.path, _names(model, request))
         return 0
     done = count_finished(args.out.path, _names(model, request))
     print(f"{done} of {request.counter.count} images are there", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Translate pictures into others: super-resolution, style, inpainting, ...
+"""Translate pictures: super-resolution, style, inpainting, ...
 
 Each picture keeps its own size, times the model's scale. Into a folder (-o), those of a folder or
 zip get their own names.
@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
+from runtime.artifact.reading import artifacts_of
 from runtime.commands._arguments import (
     add_pictures,
     add_sheet,
@@ -21,7 +22,7 @@ from runtime.commands._arguments import (
     load_model,
     read_pictures,
 )
-from runtime.commands._output import counted, layout_of, save
+from runtime.commands._output import conclude_output, counted, layout_of, save
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
@@ -31,6 +32,7 @@ from runtime.model import Model
 from runtime.requests.checks import Labels
 from runtime.requests.pictures import picture_spec
 from runtime.requests.translate import Translate
+from runtime.terminal import SERVE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
         if args.out.suffix == "" and not is_array(args.images):
-            _Folder(args, model).fill()
+            folder = _Folder(args, model)
+            folder.fill()
+            _conclude(args, model, folder.found)
             return
         if args.resume:
             raise InputError("--continue", "a folder of pictures", f"{args.out.path}")
@@ -66,6 +70,11 @@ def run(args: argparse.Namespace) -> None:
         mask = None if args.mask is None else _mask(args, images)
         request = Translate(images, mask, args.labels, args.seed, tile=args.tile)
         save(args, model.batches(request), len(images), names)
+        _conclude(args, model, len(images))
+
+
+def _conclude(args: argparse.Namespace, model: Model, count: int) -> None:
+    conclude_output(args, model, count, *SERVE, artifacts_of(args.artifact))
 
 
 def _mask(args: argparse.Namespace, images: NDArray[Any]) -> UInt8Array:

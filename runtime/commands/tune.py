@@ -1,9 +1,12 @@
-"""Measure every way to run an artifact here, and remember the fastest."""
+"""Measure every way to run an artifact; remember the fastest."""
 
 import argparse
+import logging
 
+from runtime.artifact.reading import artifacts_of
 from runtime.commands._arguments import add_engine, engine_options, positive
 from runtime.loading import tune
+from runtime.terminal import SERVE, conclude
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    for m in tune(args.artifact, **engine_options(args), latents=args.n):
+    logging.getLogger("runtime").setLevel(logging.INFO)  # what is being measured: it takes a while
+    measured = tune(args.artifact, **engine_options(args), latents=args.n)
+    for m in measured:
         print(
-            f"{m.variant!s:<30} {m.images_per_second:>10.3g} images/s, grey levels from the "
-            f"reference: mean {m.mean_levels:.4f}, largest {m.max_levels:.0f}"
-            f"{'' if m.is_acceptable else ' (outside the tolerance)'}"
+            f"{'*' if m.is_chosen else ' '} {m.variant!s:<30} {m.images_per_second:>10.3g} "
+            f"images/s, grey levels from the reference: mean {m.mean_levels:.4f}, "
+            f"largest {m.max_levels:.0f}{'' if m.is_acceptable else ' (outside the tolerance)'}"
         )
+    chosen = next(m for m in measured if m.is_chosen)
+    made = f"{args.artifact}: {chosen.variant} (marked *) is chosen whenever it is loaded here"
+    conclude(made, *SERVE, artifacts_of(args.artifact))

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
+from runtime.artifact.reading import artifacts_of
 from runtime.commands._arguments import add_engine, load_model
+from runtime.terminal import SERVE, conclude
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,3 +27,5 @@ def run(args: argparse.Namespace) -> None:
             print(f"  signed by a key in {args.key}")
         else:
             print("  (checksums find accidents, not attackers: --key checks who signed it)")
+        folder = artifacts_of(args.artifact)
+        conclude(f"{manifest.name}@{manifest.version}: verified", *SERVE, folder)

@@ -8,7 +8,7 @@ the libraries' versions. So each variant that this machine can run is measured
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -101,8 +101,9 @@ def choose_anew(
     setting = settings(variants[0].device)
     with _opened(artifact, variants, setting, cache) as backends:
         measured = measure(artifact, variants, backends, setting, latents=latents, seconds=1.0)
-    _decide(measured, variants, choice_subject(artifact, request, settings, cache), cache)
-    return measured
+    subject = choice_subject(artifact, request, settings, cache)
+    best, _ = _decide(measured, variants, subject, cache)
+    return [replace(each, is_chosen=each.variant == best) for each in measured]
 
 
 def _is_verified(variant: Variant) -> bool:

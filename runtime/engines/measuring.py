@@ -50,6 +50,8 @@ class Measured:
     mean_levels: float
     max_levels: float
     images: int
+    is_chosen: bool = False
+    """Whether it is the one that runs from now on."""
 
     @property
     def is_acceptable(self) -> bool:

@@ -52,7 +52,7 @@ MEDIA_TYPES: Mapping[str, str] = {
 }
 
 # NumPy parses a header as Python source. These errors come from damaged headers.
-_NPY_ERRORS = (
+NPY_ERRORS = (
     ValueError,
     EOFError,
     TypeError,
@@ -123,11 +123,9 @@ def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
     allocate a large array. The array is read-only and shares the memory of `data`.
     """
     expected = "a NumPy .npy file of plain numbers"
-    # The file: magic string, version, length of the header, header, values.
-    length = _NPY_LENGTH.get(data[6:8], 0)
-    start = 8 + length + int.from_bytes(data[8 : 8 + length], "little")
+    start = npy_start(data)
     try:
-        shape, fortran_order, dtype = _npy_header(data[:start])
+        shape, fortran_order, dtype = read_npy_header(data[:start])
         if dtype.hasobject or dtype.kind not in "fiub":
             raise InputError(field, expected, f"dtype {dtype}")
         found = len(data) - start
@@ -135,12 +133,19 @@ def decode_npy(data: bytes, field: str = "body") -> NDArray[Any]:
             raise InputError(field, expected, f"{found} bytes for {dtype} {list(shape)}")
         array = np.frombuffer(data, dtype, offset=start) if found else np.empty(0, dtype)
         return array.reshape(shape, order="F" if fortran_order else "C")
-    except _NPY_ERRORS as error:
+    except NPY_ERRORS as error:
         raise InputError(field, expected, f"{len(data)} bytes of something else") from error
 
 
+def npy_start(data: bytes) -> int:
+    """Where the values of an `.npy` file begin, by its first 12 bytes."""
+    # The file: magic string, version, length of the header, header, values.
+    length = _NPY_LENGTH.get(data[6:8], 0)
+    return 8 + length + int.from_bytes(data[8 : 8 + length], "little")
+
+
 @lru_cache(maxsize=64)  # parsing Python source is slow, and clients repeat their headers
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(head)
     if np.lib.format.read_magic(stream) == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)

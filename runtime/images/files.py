@@ -131,6 +131,14 @@ def count_finished(out: Path, names: Iterable[str]) -> int:
     return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
 
 
+def forget(out: Path, names: Iterable[str]) -> None:
+    """Delete the files of these names: images of another request, which `count_finished` would
+    take for this one's."""
+    with writable(out):
+        for name in _distinct(names):
+            (out / f"{name}.png").unlink(missing_ok=True)
+
+
 def save_arrays(out: Output, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as an `.npz` file, which is complete or absent."""
     out.check_arrays()

@@ -88,5 +88,5 @@ def test_what_is_told_of_the_models(models: Models) -> None:
 def test_the_examples_of_the_description_give_a_seed(models: Models, tmp_path: Path) -> None:
     document = asyncio.run(ask_async(models, "GET", "/openapi.json")).json()
     body = document["paths"]["/encode"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    seeds = {name: entry["value"].get("seed") for name, entry in body["examples"].items()}
-    assert seeds == {"tiny-flow": 7, "tiny-vae": None}
+    fields = body["schema"]["properties"]
+    assert (fields["model"]["example"], fields["seed"]["example"]) == ("tiny-flow", 7)

@@ -126,3 +126,42 @@ def test_interpolation_of_a_conditional_model(ask: Ask) -> None:
     refused = ask("POST", "/interpolate", json=body)
     assert refused.status_code == 422
     assert refused.json()["field"] == "labels"
+
+
+def test_latents_are_those_of_samples(ask: Ask, models: Models) -> None:
+    expected = models.get("tiny-plain").latents(3, seed=7, offset=2)
+    path = "/latents?model=tiny-plain&n=3&seed=7&offset=2"
+    reply = ask("GET", f"{path}&format=npy")
+    np.testing.assert_array_equal(np.load(io.BytesIO(reply.content)), expected)
+    np.testing.assert_array_equal(np.float32(ask("GET", path).json()["latents"]), expected)
+    assert reply.headers["x-seed"] == "7"
+    known = {"if-none-match": reply.headers["etag"]}
+    assert ask("GET", f"{path}&format=npy", headers=known).status_code == 304
+    assert ask("GET", "/latents?model=tiny-plain").headers["cache-control"] == "no-store"
+
+
+def test_latents_of_a_grid_are_those_of_the_manifold(ask: Ask, models: Models) -> None:
+    latents = ask("POST", "/latents", json={"model": "tiny-vae", "grid": 3, "format": "npy"})
+    assert latents.headers["x-model"] == "tiny-vae@1"
+    assert "x-seed" not in latents.headers
+    path = "/decode?model=tiny-vae&format=npy"
+    images = ask("POST", path, content=latents.content, headers=NPY)
+    expected = models.get("tiny-vae").manifold(3)
+    np.testing.assert_array_equal(np.load(io.BytesIO(images.content)), expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "found"),
+    [
+        ({"model": "tiny-vae", "grid": 3, "seed": 1}, "grid", "seed"),
+        ({"model": "tiny-vae", "grid": 3, "n": 9, "offset": 2}, "grid", "n, offset"),
+        ({"model": "tiny-vae", "grid": 0}, "grid", "0"),
+        ({"model": "tiny-plain", "grid": 3}, "model", "latent shape [4]"),
+        ({"model": "tiny-vae", "grid": 1000}, "grid", "1000000"),
+    ],
+)
+def test_a_grid_stands_alone(ask: Ask, body: dict[str, object], field: str, found: str) -> None:
+    reply = ask("POST", "/latents", json=body)
+    assert reply.status_code == 422
+    assert reply.json()["field"] == field
+    assert found in reply.text

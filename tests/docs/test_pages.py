@@ -83,7 +83,7 @@ def test_make_serve_passes_the_folder(
         text=True,
         check=True,
     ).stdout
-    assert f"LATENTSERVE_ARTIFACTS='{folder}'" in printed
+    assert f"--artifacts '{folder}'" in printed
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))

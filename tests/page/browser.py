@@ -1,13 +1,17 @@
 """What a test does with the page, in a person's words."""
 
-from collections.abc import Callable
+import base64
+import io
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -17,6 +21,24 @@ WAIT = 30.0
 """Seconds; only ever reached when something is broken."""
 
 T = TypeVar("T")
+
+_PIXELS = """
+return Array.from(document.querySelectorAll(arguments[0]), (from) => {
+  const canvas = document.createElement("canvas");
+  canvas.width = from.naturalWidth ?? from.width;
+  canvas.height = from.naturalHeight ?? from.height;
+  canvas.getContext("2d").drawImage(from, 0, 0);
+  return canvas.toDataURL("image/png");
+});
+"""
+_BRING = """
+const bytes = Uint8Array.from(atob(arguments[1]), (c) => c.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], "picture.png", { type: "image/png" }));
+const options = { bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data };
+const kind = { drop: DragEvent, paste: ClipboardEvent }[arguments[0]];
+document.getElementById("view").dispatchEvent(new kind(arguments[0], options));
+"""
 
 
 class Browser:
@@ -52,14 +74,18 @@ class Browser:
 
     def until(self, holds: Callable[[], T | None], what: str = "") -> T:
         """Wait until something holds, and return it."""
-        return WebDriverWait(self.driver, WAIT, 0.05).until(lambda _: holds(), what)
+        # An element may be replaced while one looks at it.
+        wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
+        return wait.until(lambda _: holds(), what)
 
     def pixels(self, css: str) -> NDArray[np.uint8]:
         """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        self.one(css)
         height, width, *values = self.run(
             "const from = document.querySelector(arguments[0]);"
             "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width; c.height = from.naturalHeight ?? from.height;"
+            "c.width = from.naturalWidth ?? from.width;"
+            "c.height = from.naturalHeight ?? from.height;"
             "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
             "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
             css,
@@ -93,6 +119,42 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
+
+    def pixels(self, css: str) -> list[NDArray[np.uint8]]:
+        """The RGB pixels [H, W, 3] of canvases and images, all of one moment."""
+        urls: list[str] = self.run(_PIXELS, css)
+        files = (io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls)
+        return [np.asarray(Image.open(file))[..., :3] for file in files]
+
+    def draw(self, canvas: WebElement, points: Sequence[tuple[float, float]]) -> None:
+        """Draw a line with the pointer; points are parts of the canvas's width and height."""
+        width, height = canvas.size["width"], canvas.size["height"]
+        places = [(round((x - 0.5) * width), round((y - 0.5) * height)) for x, y in points]
+        hand = ActionChains(self.driver, duration=20)
+        hand.move_to_element_with_offset(canvas, *places[0]).click_and_hold()
+        for place in places[1:]:
+            hand.move_to_element_with_offset(canvas, *place)
+        hand.release().perform()
+
+    def slide(self, element: WebElement, value: float) -> None:
+        """Move a range input to a value."""
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        self.run(script, element, value)
+
+    def bring(self, event: str, picture: Path) -> None:
+        """A picture that is dropped (`drop`) or pasted (`paste`)."""
+        self.run(_BRING, event, base64.b64encode(picture.read_bytes()).decode())
+
+    def choose(self, picture: Path) -> None:
+        """Choose a picture by the page's file input."""
+        self.one("input[type=file]").send_keys(str(picture))
+
+    def narrow(self) -> None:
+        """A telephone's window, 360 pixels wide."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
+        )
 
     def problems(self) -> list[str]:
         """What the browser's console complains of: errors, failed requests, broken policies."""

@@ -11,9 +11,9 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from benchmarks.speed.servers import Running, ours, running
-from tests.bento.support import FP32, ROOT
+from tests.bento.support import FP32
+from tests.page.artifacts import write_served
 from tests.page.browser import Browser
-from tests.sized import write_sized
 
 # Chromium would otherwise ask its maker's servers for things at every start.
 _FLAGS = (
@@ -32,12 +32,9 @@ Open = Callable[..., Browser]
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The service over the artifacts of this repository, and one that translates."""
+    """The service over the artifacts of this repository, and tiny ones of other kinds."""
     folder = tmp_path_factory.mktemp("served")
-    for artifact in (ROOT / "artifacts").iterdir():
-        if artifact.is_dir():
-            (folder / artifact.name).symlink_to(artifact)
-    write_sized(folder)
+    write_served(folder)
     with running(ours(folder, FP32)) as started:
         yield started
 

@@ -25,10 +25,12 @@ def asked(page: Browser, path: str, **options: object) -> NDArray[np.float32]:
     return np.load(io.BytesIO(reply.content)).astype(np.float32)
 
 
-def until_shown(page: Browser, expected: NDArray[np.float32]) -> None:
+def until_shown(page: Browser, expected: NDArray[np.float32], within: int = 1) -> None:
     """Wait until the live image is this one, within a grey level: batches differ by as much."""
     wanted = np.broadcast_to(expected, (*expected.shape[:2], 3))
-    page.until(lambda: bool((np.abs(page.pixels(LIVE) - wanted) <= 1).all()), "the expected image")
+    page.until(
+        lambda: bool((np.abs(page.pixels(LIVE) - wanted) <= within).all()), "the expected image"
+    )
 
 
 def test_the_map_shows_the_image_under_the_pointer(open_page: Open) -> None:
@@ -69,32 +71,30 @@ def test_a_click_holds_the_point(open_page: Open) -> None:
 def test_the_map_by_keyboard_alone(open_page: Open) -> None:
     page = open_page("")
     page.one(".tile")
-    for text in ("Explore",):
-        to(page, f"return document.activeElement.textContent === '{text}'")
-        page.press(Keys.ENTER)
+    to(page, "textContent === 'Explore'")
+    page.press(Keys.ENTER)
     page.one(".explore")
-    to(page, "return document.activeElement.id === 'model'")
+    to(page, "id === 'model'")
     page.press("mnist-vae-2d")
     page.one(".plane")
-    to(page, "return document.activeElement.classList.contains('plane')")
-    before = page.one("#where").text
-    page.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_UP)
-    page.until(lambda: page.one("#where").text != before)
-    x, y = (
-        float(v.replace("\N{MINUS SIGN}", "-"))
-        for v in re.findall(r"\S*\d\.\d+", page.one("#where").text.replace("(", ""))
-    )
+    to(page, "classList.contains('plane')")
+    before = page.pixels(LIVE).astype(int)
+    page.press(*[Keys.ARROW_RIGHT] * 8, *[Keys.ARROW_UP] * 16)
+    where = page.one("#where").text.replace("\N{MINUS SIGN}", "-")
+    x, y = map(float, re.findall(r"-?\d\.\d\d", where))
     assert 0 < x < y
-    until_shown(page, asked(page, "decode", model="mnist-vae-2d", latents=[[x, y]])[0])
+    there = asked(page, "decode", model="mnist-vae-2d", latents=[[x, y]])[0]
+    assert np.abs(there - before).max() > 64
+    until_shown(page, there, within=24)  # of a latent in two decimals
 
 
-def to(page: Browser, holds: str) -> None:
-    """Press Tab until a script says that the focus is there."""
+def to(page: Browser, focused: str) -> None:
+    """Press Tab until this holds of what has the focus."""
     for _ in range(30):
         page.press(Keys.TAB)
-        if page.run(holds):
+        if page.run(f"return document.activeElement.{focused}"):
             return
-    pytest.fail(f"the focus never comes to: {holds}")
+    pytest.fail(f"the focus never comes to: {focused}")
 
 
 def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
@@ -102,15 +102,24 @@ def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     sample = asked(page, "sample", model="mnist-vae", seed=7, offset=3, n=1)[0]
     until_shown(page, sample)
     first = page.one("input[aria-label='Direction 1']")
-    first.send_keys(*[Keys.ARROW_RIGHT] * 20)
-    assert first.get_attribute("aria-valuetext") == "+2.0 σ"
-    page.until(lambda: "by=2%2C0" in page.driver.current_url)
-    page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
+    found = httpx.get(f"{page.url}/directions?model=mnist-vae&count=8").json()
+    latent = asked(page, "latents", model="mnist-vae", seed=7, offset=3)[0]
+    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
+    place = (latent - found["mean"]) @ along / deviation
+    assert float(first.get_attribute("value") or "nan") == pytest.approx(place, abs=0.06)
+
+    first.send_keys(Keys.END)
+    assert first.get_attribute("aria-valuetext") == "+3.0 \N{GREEK SMALL LETTER SIGMA}"
+    moved = (latent + (3 - place) * deviation * along)[None].tolist()
+    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    page.until(lambda: "by=3%2C" in page.driver.current_url)
+    page.driver.refresh()
+    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
     page.button("Reset").click()
     until_shown(page, sample)
     page.one("button[title='Another start']").click()
-    page.until(lambda: "seed=7&" not in page.driver.current_url)
     page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
+    page.until(lambda: "seed=7&" not in page.driver.current_url)
     assert page.barriers() == []
     assert page.problems() == []
 

@@ -31,11 +31,14 @@ export function easelOf(shape, onchange) {
   };
   const clear = () => {
     empty = true;
+    if (centre) centre.checked = true;
     ground(canvas);
     changed();
   };
   const put = (picture) => {
     empty = false;
+    // A picture of the model's size is one of its own, or prepared as those it knows.
+    if (centre) centre.checked = picture.width !== width || picture.height !== height;
     cover(canvas, picture);
     changed();
   };
@@ -74,6 +77,7 @@ function cover(canvas, picture) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
+  context.imageSmoothingEnabled = scale < 1; // a small image stays what it is
   const [w, h] = [canvas.width / scale, canvas.height / scale];
   context.drawImage(picture, (picture.width - w) / 2, (picture.height - h) / 2, w, h, 0, 0, canvas.width, canvas.height);
 }

@@ -1,6 +1,6 @@
 // Latents, as {values: Float32Array, shape: [...latent]}, and the images of them.
 
-import { call, fullName, images, parseNpy } from "../api.js";
+import { call, fullName, images, labelIn, parseNpy } from "../api.js";
 
 /** The rows of an array [n, ...latent], each a latent. */
 export function rowsOf({ data, shape }) {
@@ -26,7 +26,7 @@ export function stacked(latents) {
 
 /** The images of latents, all with one label or none. */
 export const decode = (model, latents, labels, signal) =>
-  images("decode", { query: { model: fullName(model), labels }, npy: stacked(latents), signal });
+  images("decode", { query: { model: fullName(model), labels: labelIn(model, labels) }, npy: stacked(latents), signal });
 
 /** `start + sum of weight * values`, for terms [weight, values]. */
 export function plus(start, terms) {
@@ -52,4 +52,5 @@ export function slerp(a, b, t) {
   return { values: a.values.map((v, i) => weights[0] * v + weights[1] * b.values[i]), shape: a.shape };
 }
 
-const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
+/** The sum of products of two arrays. */
+export const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);

@@ -1,5 +1,6 @@
 // An image that follows a latent: one request at a time, and the latest latent wins.
 
+import { latest } from "../latest.js";
 import { attempt, el, frame, paint } from "../ui.js";
 import { decode } from "./latents.js";
 
@@ -14,33 +15,15 @@ export function liveImage({ model, labels, signal, size, name }) {
   const canvas = frame(name, model.image, size);
   const timing = el("small", { class: "timing" }, "\u00a0");
   const trips = [];
-  let wanted = null;
-  let running = false;
-
-  async function run() {
-    running = true;
-    while (wanted && !signal.aborted) {
-      const latent = wanted;
-      wanted = null;
-      const began = performance.now();
-      const made = await attempt(() => decode(model, [latent], labels, signal));
-      if (!made || signal.aborted) continue;
-      trips.push(performance.now() - began);
-      if (trips.length > REMEMBERED) trips.shift();
-      paint(canvas, made);
-      timing.textContent = `${median(trips).toFixed(0)} ms a round trip`;
-    }
-    running = false;
-  }
-
-  return {
-    element: el("div", { class: "live" }, canvas, timing),
-    canvas,
-    show(latent) {
-      wanted = latent;
-      if (!running) run();
-    },
-  };
+  const show = latest((latent) => attempt(async () => {
+    const began = performance.now();
+    const made = await decode(model, [latent], labels, signal);
+    trips.push(performance.now() - began);
+    if (trips.length > REMEMBERED) trips.shift();
+    paint(canvas, made);
+    timing.textContent = `${median(trips).toFixed(0)} ms a round trip`;
+  }));
+  return { element: el("div", { class: "live" }, canvas, timing), canvas, show };
 }
 
 function median(numbers) {

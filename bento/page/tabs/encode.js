@@ -1,6 +1,6 @@
 // Encode: a picture or a drawing, its latent, what the model makes of it, and what lies near it.
 
-import { call, fullName, images } from "../api.js";
+import { call, fullName, images, labelIn } from "../api.js";
 import { easelOf } from "../encode/easel.js";
 import { chart, latentOf, text } from "../encode/latent.js";
 import { neighbourhood } from "../encode/neighbourhood.js";
@@ -87,7 +87,7 @@ function reportOf(model, put, signal) {
     clear,
     async show(picture, labels) {
       const form = { files: await pngOf(picture) };
-      const query = { model: fullName(model), labels };
+      const query = { model: fullName(model), labels: labelIn(model, labels) };
       // An encoder that takes noise has no mean: it draws.
       asked = { form, query: { ...query, seed: model.encoder_takes_noise ? 0 : undefined } };
       const rebuilds = model.requests.includes("reconstruct");

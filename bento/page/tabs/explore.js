@@ -13,7 +13,7 @@ const hasMap = (model) => model.requests.includes("manifold");
 /** A view: `show({panel, model, labels, state, signal})` fills the empty element `panel`. */
 const VIEWS = {
   map: { title: "Map", fits: hasMap, show: map },
-  directions: { title: "Directions", fits: (model) => !hasMap(model), show: sliders },
+  directions: { title: "Directions", fits: (model) => !hasMap(model) && model.requests.includes("directions"), show: sliders },
   walk: { title: "Walk", fits: () => true, show: walk },
   arithmetic: { title: "Arithmetic", fits: () => true, show: arithmetic },
 };

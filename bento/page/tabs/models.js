@@ -1,6 +1,6 @@
 // Models: a card for each, of what its artifact and the service tell of it.
 
-import { call, fullName } from "../api.js";
+import { call } from "../api.js";
 import { attempt, el, picture } from "../ui.js";
 
 export default { title: "Models", show };
@@ -11,32 +11,32 @@ const KINDS = { vae: "variational autoencoder", gan: "generator of a GAN" };
 
 function show({ root, signal }) {
   attempt(async () => {
-    const { models, loading, failed } = await (await call("models", { signal })).json();
-    const cards = el("div", { class: "cards" }, ...models.map((model) => cardOf(model, signal)));
-    root.append(cards, ...loading.map((one) => note(one, one.doing)), ...failed.map((one) => note(one, one.error)));
+    const response = await call("models", { query: { full: 1 }, signal });
+    const { models, loading, failed } = await response.json();
+    root.append(
+      el("div", { class: "cards" }, ...models.map((model) => cardOf(model, signal))),
+      ...loading.map((one) => note(one, one.doing)), ...failed.map((one) => note(one, one.error)));
   });
 }
 
 const note = ({ name, version }, text) =>
   el("p", {}, el("strong", {}, `${name}@${version} `), el("span", { class: "quiet" }, text));
 
-/** A card that is filled once the model has been asked for. */
 function cardOf(model, signal) {
   const title = `${model.name}-title`;
   const links = Object.entries(TABS).filter(([, request]) => model.requests.includes(request)).map(([tab]) =>
     el("a", { class: "button", href: `#${tab}?model=${model.name}`, "aria-label": `${capital(tab)} ${model.name}` }, capital(tab)));
-  const card = el("article", { class: "card", "aria-labelledby": title, "aria-busy": "true" },
+  const about = el("div", { class: "about" }, el("div", {}, el("div", { class: "row" }, ...links), facts(model)));
+  if (model.sheet) {
+    attempt(async () => {
+      const response = await call(model.sheet, { signal });
+      about.prepend(await picture(response, `Samples of ${model.name}`, signal));
+    });
+  }
+  return el("article", { class: "card", "aria-labelledby": title },
     el("h2", { id: title }, model.name, el("small", {}, `@${model.version}`)),
-    el("p", { class: "quiet" }, KINDS[model.kind] ?? model.kind));
-  attempt(async () => {
-    const full = await (await call(`models/${fullName(model)}`, { signal })).json();
-    const sheet = full.sheet && await picture(await call(full.sheet, { signal }), `Samples of ${model.name}`, signal);
-    card.append(
-      el("div", { class: "about" }, sheet || null, el("div", {}, el("div", { class: "row" }, ...links), facts(full))),
-      ...figures(full.figures), provenance(full.provenance));
-    card.removeAttribute("aria-busy");
-  });
-  return card;
+    el("p", { class: "quiet" }, KINDS[model.kind] ?? model.kind),
+    about, ...figures(model.figures), provenance(model.provenance));
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
@@ -81,8 +81,10 @@ function table(rows) {
     ...rows.map(lines));
 }
 
+const TERMS = { frechet: "Fréchet distance", kl: "KL divergence" };
+
 const named = ({ name, unit }) =>
-  `${capital(name.replaceAll("_", " "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;
+  `${capital(name.split("_").map((word) => TERMS[word] ?? word).join(" "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;
 
 const sense = ({ meaning, better }) => [meaning, better && `${capital(better)} is better.`].filter(Boolean).join(" ");
 

@@ -1,6 +1,6 @@
 // Sample: images of a seed, in a grid that fills as they arrive.
 
-import { call, fullName, given, images, link } from "../api.js";
+import { call, fullName, given, images, labelIn, link } from "../api.js";
 import { attempt, choice, copy, dots, el, enlarged, enlargement, field, number, paint, save } from "../ui.js";
 
 const SEEDS = 2 ** 32; // the dice's; a user may type any below 2^53
@@ -29,7 +29,11 @@ function show({ root, model, state, signal }) {
     filling.abort();
     filling = new AbortController();
     state.set({ model: model.name, ...controls.state() });
-    attempt(() => fillGrid(grid, model, controls.options(), filling.signal));
+    grid.setAttribute("aria-busy", "true");
+    const { signal: own } = filling;
+    attempt(() => fillGrid(grid, model, controls.options(), own)).then(() => {
+      if (!own.aborted) grid.removeAttribute("aria-busy");
+    });
   };
   controls.onchange(fill);
   fill();
@@ -83,30 +87,29 @@ function controlsOf(model, state) {
   };
 }
 
+/** Fill the grid, in parts that grow; raises once `signal` is aborted, for another filling. */
 async function fillGrid(grid, model, options, signal) {
   const { n, labelsOf, ...rest } = options;
   grid.replaceChildren();
-  grid.setAttribute("aria-busy", "true");
   for (let start = 0, part = FIRST_PART; start < n; start += part, part *= 2) {
     part = Math.min(part, n - start);
     const labels = labelsOf(start, part);
     const made = await images("sample", {
       json: { model: fullName(model), ...rest, n: part, offset: start, labels }, signal });
+    signal.throwIfAborted(); // the grid is another's
     for (let i = 0; i < part; i++) {
       const label = Array.isArray(labels) ? labels[i] : labels;
-      const one = { ...rest, offset: start + i, labels: label };
-      grid.append(tile(made, i, model, one, grid));
+      grid.append(tile(made, i, model, { ...rest, offset: start + i, labels: label }));
     }
   }
-  grid.removeAttribute("aria-busy");
 }
 
-function tile(made, i, model, one, grid) {
+function tile(made, i, model, one) {
   const canvas = paint(el("canvas"), made, i);
   const name = `seed ${one.seed}, image ${one.offset}${one.labels === undefined ? "" : `, ${one.labels}`}`;
   const button = el("button", { type: "button", class: "tile", "aria-label": name },
     canvas, el("small", {}, `${one.seed} · ${one.offset}${one.labels === undefined ? "" : ` · ${one.labels}`}`));
-  button.addEventListener("click", () => enlarge(button, canvas, name, model, one, grid));
+  button.addEventListener("click", () => enlarge(button, canvas, name, model, one));
   return button;
 }
 
@@ -116,7 +119,7 @@ function enlarge(button, canvas, name, model, one) {
   const large = enlarged(canvas, times);
   large.setAttribute("role", "img");
   large.setAttribute("aria-label", name);
-  const query = { ...one, model: fullName(model), n: 1, format: "png" };
+  const query = { ...one, labels: labelIn(model, one.labels), model: fullName(model), n: 1, format: "png" };
   const explore = `#explore?${new URLSearchParams(given({ model: model.name, seed: one.seed, offset: one.offset, labels: one.labels }))}`;
   const dialog = el("dialog", { "aria-label": name },
     large,

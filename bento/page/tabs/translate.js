@@ -1,7 +1,7 @@
 // Translate: a picture, what a network makes of it, and a slider between the two.
 
-import { call, fullName } from "../api.js";
-import { chooser, sizeAxes } from "../pictures.js";
+import { call, fullName, labelIn } from "../api.js";
+import { chooser, sizeAxes, unreadable } from "../pictures.js";
 import { compared } from "../translate/compare.js";
 import { maskOf } from "../translate/mask.js";
 import { attempt, choice, dots, el, enlargement, field, number, save } from "../ui.js";
@@ -46,7 +46,8 @@ function show({ root, model, state, signal }) {
     made.setAttribute("aria-busy", "true");
     start.disabled = true;
     try {
-      const query = { model: fullName(model), format: "png", ...controls.options() };
+      const options = controls.options();
+      const query = { ...options, labels: labelIn(model, options.labels), model: fullName(model), format: "png" };
       const response = await call("translate", { form: { files: file, mask: await mask?.file() }, query, signal });
       result = await response.blob();
       const [before, after] = await Promise.all([imageOf(file), imageOf(result)]);
@@ -116,11 +117,14 @@ const widthOf = (image) => {
 
 /** A file as an <img>, loaded. */
 async function imageOf(file) {
-  const image = el("img", { src: URL.createObjectURL(file), alt: "" });
+  const url = URL.createObjectURL(file);
+  const image = el("img", { src: url, alt: "" });
   try {
     await image.decode();
   } catch {
-    throw new Error(`${file.name || "The picture"}: this browser cannot read it; PNG, JPEG and WebP work everywhere.`);
+    throw unreadable(file);
+  } finally {
+    URL.revokeObjectURL(url);
   }
   if (Math.min(image.naturalWidth, image.naturalHeight) >= SMOOTH) image.classList.add("smooth");
   return image;

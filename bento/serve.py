@@ -1,0 +1,68 @@
+"""`latentserve serve`: the service over a folder of artifacts, started from any folder."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+SERVICE = "bento.service:LatentServe"
+PACKAGES = Path(__file__).resolve().parent.parent
+"""The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
+_FOLDER, _KEY = "LATENTSERVE_ARTIFACTS", "LATENTSERVE_API_KEY"
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m bento.serve") -> int:
+    """Become the server; returns 2, with one line, where it cannot be started."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address (default %(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="port (default %(default)s)")
+    add_artifacts(parser)
+    parser.add_argument(
+        "--api-key-file", type=Path, help=f"a file with the key that clients must send (or ${_KEY})"
+    )
+    args = parser.parse_args(arguments)
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
+    try:
+        environment[_FOLDER] = str(artifacts_folder(args.artifacts))
+        if args.api_key_file is not None:
+            environment[_KEY] = args.api_key_file.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    where = ["--host", args.host, "--port", str(args.port), "--working-dir", str(PACKAGES)]
+    # -P: not what lies in the current folder under the name of one of our packages. This process
+    # becomes the server, so that a signal to it reaches the server.
+    command = [sys.executable, "-P", "-m", "bentoml", "serve", SERVICE, *where]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell
+
+
+def add_artifacts(parser: argparse.ArgumentParser) -> None:
+    """The folder of artifacts."""
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        metavar="FOLDER",
+        help=f"of artifacts (default: ${_FOLDER}, or artifacts in the current folder, or those "
+        "that ship with the code)",
+    )
+
+
+def artifacts_folder(chosen: Path | None) -> Path:
+    """The folder that was chosen, absolute. Raises ValueError where there is none, and where what
+    serves it is not installed."""
+    if find_spec("bentoml") is None:
+        raise ValueError("No module named 'bentoml': install latentserve[serve]")
+    named = os.environ.get(_FOLDER)
+    places = [chosen or Path(named)] if chosen or named else [Path("artifacts")]
+    if not chosen and not named:
+        places.append(PACKAGES / "artifacts")
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise ValueError(f"--artifacts: expected a folder of artifacts, found none at {places[0]}")
+    return folder.resolve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

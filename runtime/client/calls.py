@@ -1,0 +1,235 @@
+"""What the client can ask: one function a request, from its arguments to what goes over the wire.
+
+All functions are pure. A function and its arguments are those of `runtime.Model`, behind the
+model's name (`name` or `name@version`; None is the service's first that answers the request).
+Options that are not known here (`more`) are passed on to the service, which checks all of them.
+
+Shapes: images uint8 [n, H, W, C], latents float32 [n, *latent].
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.client.replies import read_array, read_encoded, read_models
+from runtime.errors import InputError
+from runtime.images import UInt8Array
+from runtime.images.encoding import MEDIA_TYPES, encode_image, encode_npy
+from runtime.requests.checks import Labels
+from runtime.requests.encode import Encoded
+
+T = TypeVar("T")
+
+Pictures = NDArray[Any] | Sequence[str | Path]
+"""Images as an array, of exactly the model's size; or files of pictures, which the service brings
+to that size."""
+
+File = tuple[str, tuple[str, bytes, str]]
+"""A field of a form: its name, and the file's name, content and media type."""
+
+_JSON, _NPY = MEDIA_TYPES["json"], MEDIA_TYPES["npy"]
+_ANY_PICTURE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request over HTTP, and what reads the body of its reply."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    read: Callable[[bytes], T]
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    content: bytes | None = None
+    content_type: str | None = None
+    files: Sequence[File] | None = None
+
+
+def sample(
+    model: str | None = None,
+    n: int | None = None,
+    *,
+    seed: int | None = None,
+    offset: int = 0,
+    seeds: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    truncation: float | None = None,
+    size: Sequence[int] | None = None,
+    **more: Any,
+) -> Call[UInt8Array]:
+    """Images offset..offset+n of `seed` (n is 1 without it), or image 0 of each of `seeds`.
+
+    A seed is needed, as in `runtime.Model`: whatever is tried again gives the same images.
+    """
+    if seed is None and seeds is None:
+        raise InputError("seed", "a seed, or seeds", "neither")
+    options = {
+        "model": model,
+        "n": n,
+        "seed": seed,
+        "offset": offset or None,
+        "seeds": seeds,
+        "labels": labels,
+        "truncation": truncation,
+        "size": size,
+        **more,
+    }
+    return _asked("sample", options)
+
+
+def decode(
+    model: str | None,
+    latents: ArrayLike,
+    *,
+    labels: Labels | None = None,
+    seed: int | None = None,
+    truncation: float | None = None,
+    size: Sequence[int] | None = None,
+    **more: Any,
+) -> Call[UInt8Array]:
+    """Images of latents [n, *latent]."""
+    options = {
+        "model": model,
+        "labels": labels,
+        "seed": seed,
+        "truncation": truncation,
+        "size": size,
+        **more,
+    }
+    return _sent("decode", np.asarray(latents, np.float32), options, "npy", read_array)
+
+
+def encode(
+    model: str | None,
+    images: Pictures,
+    *,
+    labels: Labels | None = None,
+    seed: int | None = None,
+    **more: Any,
+) -> Call[Encoded]:
+    """A `Posterior` of the images, or with a `seed` a `PosteriorDraw`: one latent of each; an
+    `Encoding` where the encoder has no posterior (they are those of `runtime`)."""
+    options = {"model": model, "labels": labels, "seed": seed, **more}
+    return _sent("encode", images, options, "npz", read_encoded)
+
+
+def reconstruct(
+    model: str | None, images: Pictures, *, labels: Labels | None = None, **more: Any
+) -> Call[UInt8Array]:
+    """The images encoded and decoded again."""
+    options = {"model": model, "labels": labels, **more}
+    return _sent("reconstruct", images, options, "npy", read_array)
+
+
+def translate(
+    model: str | None,
+    images: Pictures,
+    *,
+    mask: NDArray[np.uint8] | None = None,
+    labels: Labels | None = None,
+    seed: int | None = None,
+    **more: Any,
+) -> Call[UInt8Array]:
+    """The images that a network makes of pictures, all of one size. `mask` [H, W] or [H, W, 1], for
+    networks that take one, is 255 where they are to act."""
+    options = {"model": model, "labels": labels, "seed": seed, **more}
+    return _sent("translate", images, options, "npy", read_array, mask)
+
+
+def interpolate(
+    model: str | None,
+    a: ArrayLike | int,
+    b: ArrayLike | int,
+    steps: int = 8,
+    kind: Literal["slerp", "lerp"] = "slerp",
+    *,
+    labels: Labels | None = None,
+    truncation: float | None = None,
+    **more: Any,
+) -> Call[UInt8Array]:
+    """`steps` images on the way from a to b: two latents [*latent], or image 0 of two seeds."""
+    seeds = [np.ndim(a), np.ndim(b)] == [0, 0]
+    ends = {"seeds": [a, b]} if seeds else {"a": np.asarray(a), "b": np.asarray(b)}
+    options = {
+        "model": model,
+        "steps": steps,
+        "kind": kind,
+        "labels": labels,
+        "truncation": truncation,
+        **ends,
+        **more,
+    }
+    return _asked("interpolate", options)
+
+
+def manifold(
+    model: str | None = None, steps: int = 20, *, labels: Labels | None = None, **more: Any
+) -> Call[UInt8Array]:
+    """A grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
+    return _asked("manifold", {"model": model, "steps": steps, "labels": labels, **more})
+
+
+def models(**more: Any) -> Call[list[dict[str, Any]]]:
+    """What is served: the entries of `GET /models`."""
+    return Call("GET", "/models", read_models, _query(more))
+
+
+def _asked(name: str, options: Mapping[str, Any]) -> Call[UInt8Array]:
+    """Images of nothing but options: JSON, in which alone there is room for latents."""
+    given = {key: _plain(value) for key, value in options.items() if value is not None}
+    content = json.dumps(given | {"format": "npy"}).encode()
+    return Call("POST", f"/{name}", read_array, content=content, content_type=_JSON)
+
+
+def _sent(
+    name: str,
+    given: Pictures,
+    options: Mapping[str, Any],
+    reply: str,
+    read: Callable[[bytes], T],
+    mask: NDArray[np.uint8] | None = None,
+) -> Call[T]:
+    """What is made of an array or of files, with the options in the query."""
+    path, query = f"/{name}", _query({**options, "format": reply})
+    if isinstance(given, np.ndarray) and mask is None:
+        content = encode_npy(given)
+        return Call("POST", path, read, query, content, _NPY)
+    files = list(_files(given))
+    if mask is not None:
+        drawn = encode_image(np.asarray(mask, np.uint8).reshape(*mask.shape[:2], 1))
+        files.append(("mask", ("mask.png", drawn, _ANY_PICTURE)))
+    return Call("POST", path, read, query, files=files)
+
+
+def _files(given: Pictures) -> Iterable[File]:
+    if isinstance(given, np.ndarray):
+        for i, image in enumerate(given):
+            yield "files", (f"{i}.png", encode_image(image), _ANY_PICTURE)
+        return
+    for place in map(Path, given):
+        try:
+            yield "files", (place.name, place.read_bytes(), _ANY_PICTURE)
+        except OSError as error:
+            raise InputError("images", "readable files", f"{place} ({error.strerror})") from error
+
+
+def _query(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options as a query string has them: lists are separated by commas."""
+    plain = {key: _plain(value) for key, value in options.items() if value is not None}
+    return {
+        key: ",".join(map(str, cast(list[Any], value))) if isinstance(value, list) else str(value)
+        for key, value in plain.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays, and sequences, as what JSON has."""
+    if isinstance(value, np.ndarray | np.generic):
+        return cast(NDArray[Any], value).tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in cast(Sequence[Any], value)]
+    return value

@@ -1,0 +1,53 @@
+"""Draw images of given latents (.npy, or .npz of encode)."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from runtime.commands._arguments import add_sheet, add_size, add_tile, load_model
+from runtime.commands._output import conclude_output, first_command, save
+from runtime.errors import InputError
+from runtime.requests.decode import Decode
+
+_ARRAYS = ("latents", "mean")
+"""Of an `.npz`: what is decoded, the first of these that it has."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_sheet(parser)
+    parser.add_argument("latents", type=Path, help="an .npy [n, *latent], or an .npz with latents")
+    add_size(parser)
+    add_tile(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
+    parser.add_argument("--truncation", type=float, help="for networks that take one")
+
+
+def run(args: argparse.Namespace) -> None:
+    latents, names = _read(args.latents)
+    request = Decode(latents, args.labels, args.seed, args.truncation, args.size, args.tile)
+    with load_model(args) as model:
+        save(args, model.batches(request), len(latents), names)
+        conclude_output(args, model, len(latents), *first_command(args.artifact, model.manifest))
+
+
+def _read(path: Path) -> tuple[NDArray[Any], list[str] | None]:
+    """Latents [n, *latent], and the names of the pictures that they are of, where they have any."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = dict(loaded) if isinstance(loaded, NpzFile) else {_ARRAYS[0]: loaded}
+    except (OSError, ValueError, BadZipFile) as error:
+        reason = error.strerror if isinstance(error, OSError) else "something else"
+        expected = "a readable .npy or .npz of numbers"
+        raise InputError("latents", expected, f"{path} ({reason})") from error
+    latents = next((arrays[name] for name in _ARRAYS if name in arrays), None)
+    if latents is None or latents.ndim < 2:
+        expected = f"{' or '.join(_ARRAYS)} of shape [n, *latent]"
+        found = {name: list(array.shape) for name, array in arrays.items()}
+        raise InputError("latents", expected, f"{found} in {path}")
+    names = arrays.get("names")
+    return latents, None if names is None else names.astype(str).tolist()

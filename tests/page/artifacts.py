@@ -1,0 +1,50 @@
+"""What the page's tests are served: the artifacts of this repository, and tiny ones of the kinds
+that are not among them."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from export import ImageSpec, export
+from tests import tiny
+from tests.bento.support import ROOT
+from tests.sized import write_sized
+
+
+def write_served(folder: Path) -> None:
+    """Put into `folder`: the shipped artifacts, `tiny-sized` (translates with a mask), `tiny-larger`
+    (without), `tiny-flow` (its encoder takes noise) and `tiny-codes` (it has a codebook)."""
+    for artifact in (ROOT / "artifacts").iterdir():
+        if artifact.is_dir():
+            (folder / artifact.name).symlink_to(artifact)
+    write_sized(folder)
+    larger = write_sized(folder / "unmasked", masked=False, name="tiny-larger").parent
+    larger.rename(folder / "tiny-larger")
+    (folder / "unmasked").rmdir()
+    tiny.write_artifact(folder, "vae", name="tiny-flow", noise=True)
+    torch.manual_seed(0)
+    export(
+        decode=nn.Sequential(nn.ConvTranspose2d(4, 3, 2, 2), nn.Tanh()),
+        encode=_Quantising(),
+        encode_gives=("latents", "codes"),
+        codes=(4, 4),
+        latent=(4, 4, 4),
+        image=ImageSpec(height=8, width=8, channels=3),
+        name="tiny-codes",
+        out=folder,
+    )
+
+
+class _Quantising(nn.Module):
+    """The nearest entry of a codebook for every position (van den Oord et al. 2017, eq. 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 2, 2)
+        self.book = nn.Parameter(torch.randn(16, 4))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        flat = self.layer(images).permute(0, 2, 3, 1)
+        codes = (flat[..., None, :] - self.book).square().sum(-1).argmin(-1)
+        return self.book[codes].permute(0, 3, 1, 2), codes
