@@ -14,6 +14,7 @@ import pytest
 import bento.errors
 from benchmarks.speed.servers import Running
 from bento.models import Models
+from bento.page import page_files
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime.images.encoding import encode_image
@@ -40,15 +41,14 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_route_is_described(document: dict[str, Any], models: Models) -> None:
     assert document["openapi"].startswith("3.1")
-    ours = set(build_app(Settings(), models).paths) - {"/", "/openapi.json", "/docs.json"}
-    assert ours <= set(document["paths"])
+    ours = set(build_app(Settings(), models).paths) - {"/openapi.json", "/docs.json"}
+    assert ours - {*page_files(), "/schema.json"} <= set(document["paths"])
     for path, operations in document["paths"].items():
-        if not path.startswith("/v2"):
-            assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
+        assert re.fullmatch(r"(/[a-z0-9_.]+|/\{(model|version)\})+", path)
         for operation in operations.values():
-            declared = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
-            assert declared == set(re.findall(r"\{(\w+)\}", path))
-        for operation in operations.values():
+            declared = operation.get("parameters", [])
+            in_path = {parameter["name"] for parameter in declared if parameter["in"] == "path"}
+            assert in_path == set(re.findall(r"\{(\w+)\}", path))
             assert operation["summary"]
             assert "200" in operation["responses"]
 
@@ -132,12 +132,20 @@ def test_everything_executes(server: Running, models: Models) -> None:
         "post /manifold": 1,
         "get /directions": 1,
         "post /directions": 3,
+        "get /latents": 1,
+        "post /latents": 3,
         "post /remote_vae/{model}/encode": 1,
         "get /models": 1,
         "get /models/{model}": 1,
         "get /readyz": 1,
         "get /livez": 1,
         "get /metrics": 1,
+        **dict.fromkeys((f"get /v2{path}" for path in ("", "/health/live", "/health/ready")), 1),
+        **{
+            f"{way} /v2/models/{{model}}{version}{path}": 1
+            for version in ("", "/versions/{version}")
+            for way, path in (("get", ""), ("get", "/ready"), ("post", "/infer"))
+        },
     }
 
 
@@ -183,7 +191,7 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
                 assert reply.json()["found"] != "an unknown field", (path, name)
     posts = {path: o["post"] for path, o in document["paths"].items() if "post" in o}
     optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
-    assert optional == {"/sample", "/interpolate", "/manifold", "/directions"}
+    assert optional == {"/sample", "/interpolate", "/manifold", "/directions", "/latents"}
     assert optional == {path for path in posts if "get" in document["paths"][path]}
 
 
