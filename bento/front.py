@@ -13,7 +13,8 @@ from pathlib import Path
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.errors import RequestError, error_response
+from bento.calls import refusal
+from bento.errors import RequestError
 from bento.page import page_files
 
 _PROBES = ("/livez", "/healthz")
@@ -109,4 +110,4 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         found="no key, or another",
         headers={"WWW-Authenticate": "Bearer"},
     )
-    await error_response(error)(scope, receive, send)
+    await refusal(scope, error)(scope, receive, send)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from bento.bodies import JSON
 from bento.endpoint import API_VERSION, Endpoint
 from bento.endpoints import endpoints
+from bento.errors import ErrorShape, error_body
 from bento.fields import form_fields, query_fields
 from bento.listing import ListOptions
 from bento.models import Models
@@ -71,9 +72,11 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    described = (*endpoints().values(), *(each.endpoint for each in protocols().values()))
-    bodies = (endpoint.json_schema for endpoint in described)
-    for model in (*bodies, Error):
+    others = protocols().values()
+    asked = (*endpoints().values(), *(each.endpoint for each in others))
+    told = (*others, *lookups().values())
+    shapes = dict.fromkeys(each.errors.schema for each in told if each.errors is not None)
+    for model in (*(endpoint.json_schema for endpoint in asked), Error, *shapes):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
@@ -91,7 +94,10 @@ def _gets(models: Models) -> Json:
     sheet["get"]["parameters"] = _in_path("/models/{model}", shown)
     listed = _get("Models served, artifacts that are being loaded, and that failed", JSON)
     listed["get"]["parameters"] = query_fields(ListOptions)
-    told = {p: _get(each.summary, JSON, errors=each.errors) for p, each in lookups().items()}
+    told = {
+        path: _get(each.summary, JSON, errors=each.statuses, shape=each.errors)
+        for path, each in lookups().items()
+    }
     for path, operations in told.items():
         operations["get"]["parameters"] = _in_path(path, named)
     return told | {
@@ -162,7 +168,8 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
 
 def _first(examples: Json) -> Json:
     """The values of a query or a form, which has those of one example alone."""
-    return next(iter(examples.values()), {})
+    none: Json = {}
+    return next(iter(examples.values()), none)
 
 
 def _files(name: str, endpoint: Endpoint, able: Sequence[Model]) -> list[str]:
@@ -183,13 +190,26 @@ def _responses(endpoint: Endpoint) -> Json:
 
 
 def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint whose path names the model: one that its examples are of, where it has any."""
+    """An endpoint of another protocol. Its path may name the model: one that its examples are of,
+    where it has any."""
     name, endpoint = each.request, each.endpoint
-    described = _endpoint(name, endpoint, settings, models)
+    operation = _endpoint(name, endpoint, settings, models)["post"]
     able = [model for model in models if not name or answers(model.manifest, name)]
     shown = next(filter(endpoint.examples, able), next(iter(able), None))
-    described["post"]["parameters"] = [*_in_path(path, shown), *described["post"]["parameters"]]
-    return described
+    operation["parameters"] = [*_in_path(path, shown), *operation["parameters"]]
+    if each.errors is not None:
+        replies = operation["responses"]
+        operation["responses"] = {"200": replies["200"], **_shaped(each.errors)}
+    return {"post": operation}
+
+
+def _shaped(errors: ErrorShape) -> Json:
+    """Our errors as another protocol has them."""
+    texts: dict[int, str] = {}
+    for status, text in _ERRORS.items():
+        theirs, _ = errors.of(status, error_body(text))
+        texts[theirs] = " ".join(filter(None, (texts.get(theirs), text)))
+    return {str(status): _error(text, errors.schema) for status, text in sorted(texts.items())}
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
@@ -225,11 +245,11 @@ def _bodies(endpoint: Endpoint, examples: Json, needed: Sequence[str]) -> Json:
         form = {
             "type": "object",
             "properties": {
-                "files": {"type": "array", "items": _BINARY},
+                endpoint.pictures: {"type": "array", "items": _BINARY},
                 **dict.fromkeys(endpoint.files, _BINARY),
                 **form_fields(endpoint.options, _first(examples)),
             },
-            "required": ["files", *needed],
+            "required": [endpoint.pictures, *needed],
             "additionalProperties": False,
         }
         content[MULTIPART] = {"schema": form}
@@ -246,16 +266,23 @@ def _contents(media_types: Iterable[str]) -> Json:
     }
 
 
-def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json:
+def _get(
+    summary: str,
+    media_type: str,
+    *,
+    errors: tuple[int, ...] = (),
+    shape: ErrorShape | None = None,
+) -> Json:
     schema = {"type": "object" if media_type == JSON else "string"}
     ok = {"description": summary, "content": {media_type: {"schema": schema}}}
-    failed = {str(status): _error(_ERRORS[status]) for status in errors}
+    body = Error if shape is None else shape.schema
+    failed = {str(status): _error(_ERRORS[status], body) for status in errors}
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 
-def _error(description: str) -> Json:
-    schema = {"$ref": _REF.format(model="Error")}
-    return {"description": description, "content": {JSON: {"schema": schema}}}
+def _error(description: str, schema: type[BaseModel] = Error) -> Json:
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    return {"description": description, "content": {JSON: {"schema": reference}}}
 
 
 def _header(description: str) -> Json:

@@ -9,37 +9,35 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from types import ModuleType
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bento.endpoint import Endpoint
+from bento.errors import ErrorShape
 from bento.models import Models
 
 
 @dataclass(frozen=True)
 class Protocol:
     """An endpoint that answers the `request` of that name in another way; without a name, the one
-    that the path says."""
+    that the path says. `errors`: how they look, where not as ours."""
 
     request: str
     endpoint: Endpoint
+    errors: ErrorShape | None = None
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a protocol tells of the service or of a model, as JSON."""
+    """What a protocol tells of the service or of a model, as JSON; `statuses`: those of its
+    errors."""
 
     answer: Callable[[Request, Models], Awaitable[Response]]
     summary: str
-    errors: tuple[int, ...] = ()
-
-
-@cache
-def _modules() -> list[Any]:
-    names = sorted(found.name for found in iter_modules(__path__) if found.name[0] != "_")
-    return [import_module(f"{__name__}.{name}") for name in names]
+    errors: ErrorShape | None = None
+    statuses: tuple[int, ...] = ()
 
 
 @cache
@@ -53,3 +51,8 @@ def lookups() -> Mapping[str, Lookup]:
     """Everything that is told by GET, by its path."""
     found = [getattr(module, "LOOKUPS", {}) for module in _modules()]
     return {path: each for one in found for path, each in one.items()}
+
+
+def _modules() -> list[ModuleType]:
+    names = sorted(found.name for found in iter_modules(__path__) if found.name[0] != "_")
+    return [import_module(f"{__name__}.{name}") for name in names]

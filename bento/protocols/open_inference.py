@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from bento.bodies import BYTES, JSON, Body, in_thread, read_options, too_large
 from bento.endpoint import API_VERSION, Endpoint, Json
-from bento.errors import RequestError
+from bento.errors import ErrorBody, ErrorShape, RequestError
 from bento.exchange import Exchange
 from bento.models import Models, full_name, works
 from bento.protocols import Lookup, Protocol
@@ -42,6 +42,12 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 """The header with the number of bytes that are JSON, where tensors follow it."""
 
 _REPLIES: Mapping[str, Reply] = {**JSON_REPLY, "tensors": PlainReply("tensors", BYTES)}
+
+
+class InferError(BaseModel):
+    """The body of an error."""
+
+    error: str
 
 
 class NoOptions(BaseModel):
@@ -164,6 +170,17 @@ def _examples(model: Model) -> dict[str, Json]:
     return {"The first image of a seed": {"inputs": [seed]}}
 
 
+def _error(status: int, body: ErrorBody) -> tuple[int, Mapping[str, Any]]:
+    """All that is known of it in one text: clients of this protocol show nothing else."""
+    text = body["error"] or ""
+    found = (f"{what} {body[what]}" for what in ("expected", "found") if body[what] is not None)
+    details = ", ".join(found)
+    if details and details not in text:
+        text = f"{text}: {body['field']}: {details}" if body["field"] else f"{text}: {details}"
+    return status, {"error": text}
+
+
+_ERRORS = ErrorShape(_error, InferError)
 _INFER = Protocol(
     "",
     Endpoint(
@@ -178,6 +195,7 @@ _INFER = Protocol(
         examples=_examples,
         headers={JSON_LENGTH: "Bytes of JSON, where tensors follow it."},
     ),
+    _ERRORS,
 )
 _MODEL = "/v2/models/{model}"
 _VERSION = f"{_MODEL}/versions/{{version}}"
@@ -185,12 +203,15 @@ _VERSION = f"{_MODEL}/versions/{{version}}"
 PROTOCOLS: Mapping[str, Protocol] = {f"{path}/infer": _INFER for path in (_MODEL, _VERSION)}
 
 LOOKUPS: Mapping[str, Lookup] = {
-    "/v2": Lookup(server, "The service, by the Open Inference Protocol"),
-    "/v2/health/live": Lookup(live, "200 while the process answers"),
-    "/v2/health/ready": Lookup(ready, "200 where /readyz is 200", errors=(503,)),
-    **{path: Lookup(metadata, "The tensors of a model", (404,)) for path in (_MODEL, _VERSION)},
+    "/v2": Lookup(server, "The service, by the Open Inference Protocol", _ERRORS),
+    "/v2/health/live": Lookup(live, "200 while the process answers", _ERRORS),
+    "/v2/health/ready": Lookup(ready, "200 where /readyz is 200", _ERRORS, (503,)),
     **{
-        f"{path}/ready": Lookup(model_ready, "200 where a model is served", (404, 503))
+        path: Lookup(metadata, "The tensors of a model", _ERRORS, (404,))
+        for path in (_MODEL, _VERSION)
+    },
+    **{
+        f"{path}/ready": Lookup(model_ready, "200 where a model is served", _ERRORS, (404, 503))
         for path in (_MODEL, _VERSION)
     },
 }

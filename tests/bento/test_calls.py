@@ -82,7 +82,7 @@ def test_requests_at_once_are_bounded(models: Models) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    app = Calls(slow, Settings(max_requests=1), {"/sample"})
+    app = Calls(slow, Settings(max_requests=1), {"/sample": None})
 
     async def send_two() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(app)
@@ -107,7 +107,7 @@ def test_one_address_has_half_of_the_places() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    app = Calls(slow, Settings(max_requests=4), {"/sample"})
+    app = Calls(slow, Settings(max_requests=4), {"/sample": None})
 
     async def send_from(address: str) -> int:
         transport = httpx.ASGITransport(app, client=(address, 1))

@@ -320,7 +320,7 @@ SIZED = HEAD + '"parameters":{"binary_data_size":%d}}]}'
         (SIZED % 32, 32, "1e2", "Inference-Header-Content-Length"),
         (SIZED % 32, 32, "9" * 5000, "Inference-Header-Content-Length"),
         (SIZED % 32, 32, "0", "inputs: expected a value, found none"),
-        (SIZED % 32, 32, "10", "the body cannot be parsed"),
+        (SIZED % 32, 32, "10", "cannot be parsed: body: expected JSON"),
         (HEAD + '"data":[1,2,3,4,5,6,7]}]}', 0, None, "latents: expected 8 values"),
         (HEAD + '"data":[[1,2,3,4],[5,6,7,8]]}]}', 0, None, ""),
         (HEAD + '"data":[[1,2,3,4],[5,6,7]]}]}', 0, None, "data: .*several lengths"),
@@ -343,6 +343,7 @@ def test_bodies_are_what_they_say(
         assert np.shape(reply.json()["outputs"][0]["data"]) == (2 * 8 * 8 * 3,)
     else:
         assert reply.status_code == (400 if "parsed" in message else 422)
+        assert set(reply.json()) == {"error"}
         assert re.search(message, reply.json()["error"]), reply.text
 
 
@@ -362,7 +363,7 @@ def test_the_json_of_a_body_has_a_limit_of_its_own(models: Models) -> None:
         http.InferenceServerClient(address.removeprefix("http://")) as client,
     ):
         client.infer("tiny-plain.decode", inputs_of(True, latents=latents))
-        with pytest.raises(Refused, match="the body is too large"):
+        with pytest.raises(Refused, match="the body is too large: .*at most 4096 bytes"):
             client.infer("tiny-plain.decode", inputs_of(False, latents=latents))
     with (
         listening(models, max_reply_bytes=4 * 8 * 8 * 3 * 5) as address,
