@@ -57,6 +57,7 @@ def take(page: Browser, shot: Shot) -> bytes:
         "Emulation.setDeviceMetricsOverride",
         {"width": SIZE[0], "height": SIZE[1], "deviceScaleFactor": 1, "mobile": False},
     )
+    page.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     page.go(shot.tab)
     page.until(lambda: shot.ready(page), shot.tab)
     shown = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
