@@ -42,7 +42,9 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 def test_every_route_is_described(document: dict[str, Any], models: Models) -> None:
     assert document["openapi"].startswith("3.1")
     ours = set(build_app(Settings(), models).paths)
-    assert ours - {"/openapi.json", "/docs.json", *page_files()} <= set(document["paths"])
+    assert ours - {"/openapi.json", "/docs.json", "/schema.json", *page_files()} <= set(
+        document["paths"]
+    )
     for path, operations in document["paths"].items():
         assert re.fullmatch(r"(/[a-z0-9_.]+|/\{(model|version)\})+", path)
         for operation in operations.values():
@@ -171,7 +173,8 @@ def test_no_option_is_sent_twice(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for parameter in operations.get("post", {}).get("parameters", []):
             if parameter["in"] == "query":
-                assert "example" not in parameter, path
+                # What must be there is nowhere else.
+                assert "example" not in parameter or parameter["required"], path
                 assert "default" not in parameter["schema"], path
     for path in ("/sample", "/interpolate", "/manifold", "/directions", "/latents"):
         assert document["paths"][path]["post"]["parameters"] == []
