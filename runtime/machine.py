@@ -23,11 +23,8 @@ def installed_version(*distributions: str) -> str | None:
 def cores() -> int:
     """Cores that this process may use: those of its affinity, and no more than the processor time
     that its control group gives it (a container's limit), rounded up."""
-    if hasattr(os, "sched_getaffinity"):
-        seen = len(os.sched_getaffinity(0))
-    else:
-        seen = os.cpu_count() or 1
-    return max(1, min(seen, math.ceil(_processor_share())))
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(affinity or 1, _processor_share())))
 
 
 def _processor_share() -> float:
