@@ -166,16 +166,17 @@ class Calls:
 
 
 def endpoint_of(path: str, paths: Collection[str]) -> str:
-    """The one of `paths` that a request's path is, or `other`. In these, `{model}` stands for any
-    name: clients choose it, and metrics are kept of what they cannot choose."""
+    """The one of `paths` that a request's path is, or `other`. In these, `{model}` and `{version}`
+    stand for anything but nothing: clients choose it, and metrics are kept of what they cannot
+    choose."""
     if path in paths:
         return path
     segments = path.split("/")
     for known in paths:
         parts = known.split("/")
-        if "{model}" in parts and len(parts) == len(segments):
+        if "{" in known and len(parts) == len(segments):
             pairs = zip(parts, segments, strict=True)
-            if all(part in (segment, "{model}") for part, segment in pairs):
+            if all(part == segment or (part[:1] == "{" and segment) for part, segment in pairs):
                 return known
     return "other"
 

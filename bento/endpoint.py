@@ -14,6 +14,9 @@ from runtime import Model
 
 Json = dict[str, Any]
 
+API_VERSION = "1"
+"""Counts changes that break clients; the package has a version of its own."""
+
 
 @dataclass(frozen=True)
 class Endpoint:

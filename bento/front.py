@@ -18,10 +18,10 @@ from bento.errors import ErrorShape, RequestError
 from bento.page import page_files
 from bento.settings import Settings
 
-READY = "/readyz"
-"""Answered here: BentoML's reply does not say what is missing."""
-OPEN_PATHS = frozenset({"/livez", READY, "/healthz"})
-"""What orchestrators ask, who have no key."""
+_PROBES = ("/livez", "/healthz")
+OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""What orchestrators ask, who have no key. `/readyz` is ours: BentoML's does not say what is
+missing."""
 _METRICS = "/metrics"
 
 
@@ -39,7 +39,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS - {READY}, _METRICS, *_swagger_files()}
+        self.their_paths = {*_PROBES, _METRICS, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

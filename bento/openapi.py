@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bento.bodies import JSON
-from bento.endpoint import Endpoint
+from bento.endpoint import API_VERSION, Endpoint
 from bento.endpoints import endpoints
 from bento.errors import ErrorShape, error_body
 from bento.fields import form_fields, query_fields
@@ -23,9 +23,6 @@ from runtime.artifact.manifest import SHEET
 from runtime.requests import answers
 
 Json = dict[str, Any]
-
-API_VERSION = "1"
-"""Counts changes that break clients; the package has a version of its own."""
 
 _REF = "#/components/schemas/{model}"
 _ERRORS = {
@@ -77,7 +74,8 @@ def _schemas() -> Json:
     schemas: Json = {}
     others = protocols().values()
     asked = (*endpoints().values(), *(each.endpoint for each in others))
-    shapes = {each.errors.schema for each in others if each.errors is not None}
+    told = (*others, *lookups().values())
+    shapes = dict.fromkeys(each.errors.schema for each in told if each.errors is not None)
     for model in (*(endpoint.json_schema for endpoint in asked), Error, *shapes):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
@@ -92,13 +90,16 @@ def _gets(models: Models) -> Json:
     shown = next((model for model in models if model.sheet is not None), None)
     full = _get("All that is known of a model, with its figures explained", JSON)
     sheet = _get("A sheet of the model's samples", "image/png", errors=(404,))
-    full["get"]["parameters"] = [_model_in_path(named)]
-    sheet["get"]["parameters"] = [_model_in_path(shown)]
+    full["get"]["parameters"] = _in_path("/models/{model}", named)
+    sheet["get"]["parameters"] = _in_path("/models/{model}", shown)
     listed = _get("Models served, artifacts that are being loaded, and that failed", JSON)
     listed["get"]["parameters"] = query_fields(ListOptions)
-    told = {path: _get(each.summary, JSON) for path, each in lookups().items()}
-    for path, each in told.items():
-        each["get"]["parameters"] = [_model_in_path(named)] if "{model}" in path else []
+    told = {
+        path: _get(each.summary, JSON, errors=each.statuses, shape=each.errors)
+        for path, each in lookups().items()
+    }
+    for path, operations in told.items():
+        operations["get"]["parameters"] = _in_path(path, named)
     return told | {
         "/models": listed,
         "/models/{model}": full,
@@ -114,21 +115,28 @@ def _gets(models: Models) -> Json:
     }
 
 
-def _model_in_path(model: Model | None) -> Json:
-    """The parameter of a path that names a model, with one for which the path is."""
-    described = {
-        "name": "model",
-        "in": "path",
-        "required": True,
-        "description": "Name, or name@version.",
-        "schema": {"type": "string"},
-    }
-    return described if model is None else {**described, "example": model.manifest.name}
+def _in_path(path: str, model: Model | None) -> list[Json]:
+    """The parameters that stand in a path, with those of a model for which it is."""
+    manifest = None if model is None else model.manifest
+    texts = {"model": "Name, or name@version.", "version": "The one that is served."}
+    shown = {} if manifest is None else {"model": manifest.name, "version": str(manifest.version)}
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": text,
+            "schema": {"type": "string"},
+            **({"example": shown[name]} if shown else {}),
+        }
+        for name, text in texts.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
     """The operations of one path."""
-    able = [model for model in models if answers(model.manifest, name)]
+    able = [model for model in models if not name or answers(model.manifest, name)]
     examples = {title: value for m in able for title, value in endpoint.examples(m).items()}
     about = [] if endpoint.about is None else list(map(endpoint.about, able))
     if not able:
@@ -138,9 +146,13 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
         "description": " ".join([_description(endpoint, settings), *about]),
     }
     answered = _responses(endpoint)
+    # Where no body holds options, the query has those of an example.
+    in_query = {} if {JSON, MULTIPART} & set(endpoint.reads) else _first(examples)
     post: Json = {
         **described,
-        "parameters": [] if set(endpoint.reads) == {JSON} else query_fields(endpoint.options),
+        "parameters": []
+        if set(endpoint.reads) == {JSON}
+        else query_fields(endpoint.options, in_query),
         "requestBody": {
             "required": endpoint.needs_body,
             "content": _bodies(endpoint, examples, _files(name, endpoint, able)),
@@ -160,7 +172,7 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
 
 def _first(examples: Json) -> Json:
     """The values of a query or a form, which has those of one example alone."""
-    return next(iter(examples.values()), {})
+    return next(iter(examples.values()), dict[str, Any]())
 
 
 def _files(name: str, endpoint: Endpoint, able: Sequence[Model]) -> list[str]:
@@ -181,12 +193,13 @@ def _responses(endpoint: Endpoint) -> Json:
 
 
 def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint of another protocol, whose path may name the model."""
-    described = _endpoint(each.request, each.endpoint, settings, models)
-    able = next((model for model in models if answers(model.manifest, each.request)), None)
-    operation = described["post"]
-    if "{model}" in path:
-        operation["parameters"].insert(0, _model_in_path(able))
+    """An endpoint of another protocol. Its path may name the model: one that its examples are of,
+    where it has any."""
+    name, endpoint = each.request, each.endpoint
+    operation = _endpoint(name, endpoint, settings, models)["post"]
+    able = [model for model in models if not name or answers(model.manifest, name)]
+    shown = next(filter(endpoint.examples, able), next(iter(able), None))
+    operation["parameters"] = [*_in_path(path, shown), *operation["parameters"]]
     if each.errors is not None:
         replies = operation["responses"]
         operation["responses"] = {"200": replies["200"], **_shaped(each.errors)}
@@ -256,10 +269,17 @@ def _contents(media_types: Iterable[str]) -> Json:
     }
 
 
-def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json:
+def _get(
+    summary: str,
+    media_type: str,
+    *,
+    errors: tuple[int, ...] = (),
+    shape: ErrorShape | None = None,
+) -> Json:
     schema = {"type": "object" if media_type == JSON else "string"}
     ok = {"description": summary, "content": {media_type: {"schema": schema}}}
-    failed = {str(status): _error(_ERRORS[status]) for status in errors}
+    body = Error if shape is None else shape.schema
+    failed = {str(status): _error(_ERRORS[status], body) for status in errors}
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 

@@ -260,4 +260,6 @@ def _input_error(error: ValidationError) -> InputError:
     field = str(first["loc"][0]) + "".join(f"[{part}]" for part in first["loc"][1:])
     if first["type"] == "missing":
         return InputError(field, "a value", "none")
+    if first["type"] == "extra_forbidden":
+        return InputError(field, "no such field", short(first["input"]))
     return InputError(field, first["msg"].removeprefix("Input should be "), short(first["input"]))

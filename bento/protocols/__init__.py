@@ -1,7 +1,7 @@
 """Protocols of other programs, over the same requests: one module each.
 
-A module's `PROTOCOLS` holds its endpoints by their paths, in which `{model}` stands for the name of
-a model, and its `LOOKUPS`, where it has any, what is told by GET.
+A module's `PROTOCOLS` holds its endpoints by their paths, in which `{model}` and `{version}` stand
+for those of a model; its `LOOKUPS`, where it has any, what is told by GET.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,8 +21,8 @@ from bento.models import Models
 
 @dataclass(frozen=True)
 class Protocol:
-    """An endpoint that answers the `request` of that name in another way; its `errors`, where they
-    are not ours."""
+    """An endpoint that answers the `request` of that name in another way; without a name, the one
+    that the path says. `errors`: how they look, where not as ours."""
 
     request: str
     endpoint: Endpoint
@@ -31,11 +31,13 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a protocol tells of the models, as JSON."""
+    """What a protocol tells of the service or of a model, as JSON; `statuses`: those of its
+    errors."""
 
     answer: Callable[[Request, Models], Awaitable[Response]]
     summary: str
     errors: ErrorShape | None = None
+    statuses: tuple[int, ...] = ()
 
 
 @cache

@@ -199,9 +199,11 @@ def test_the_api_key(models: Models, sent: str | None, status: int) -> None:
 
 def test_orchestrators_need_no_key(models: Models) -> None:
     app = ApiKey(build_app(Settings(), models), KEY)
-    for path in ("/livez", "/readyz", "/healthz"):
+    ours = {"/readyz", "/v2/health/live", "/v2/health/ready"}
+    for path in ("/livez", "/healthz", *ours):
         reply = asyncio.run(ask_with(app, path, {}))
-        assert reply.status_code == (200 if path == "/readyz" else 404), "it came through"
+        assert reply.status_code == (200 if path in ours else 404), "it came through"
+    assert asyncio.run(ask_with(app, "/v2", {})).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["//models", "/readyz/../models", "/livez/", "/Models", ""])
@@ -252,6 +254,9 @@ def test_a_failing_engine_is_told_with_the_requests_id(
             assert f"request {reply.headers['x-request-id']}: the engine failed" in caplog.text
         assert asyncio.run(models.missing()), "three failures one after another"
         assert asyncio.run(models.missing())
+        for path, status in (("tiny-plain", 503), ("tiny-vae.encode", 200)):
+            reply = asyncio.run(ask_async(models, "GET", f"/v2/models/{path}/ready"))
+            assert reply.status_code == status
     # It is asked for an image whenever somebody asks for readiness: it has recovered.
     assert asyncio.run(models.missing()) is None
     assert asyncio.run(ask_async(models, "POST", "/sample", json=BODY)).status_code == 200

@@ -14,6 +14,7 @@ import pytest
 import bento.errors
 from benchmarks.speed.servers import Running
 from bento.models import Models
+from bento.page import page_files
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime.images.encoding import encode_image
@@ -40,11 +41,16 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_route_is_described(document: dict[str, Any], models: Models) -> None:
     assert document["openapi"].startswith("3.1")
-    ours = set(build_app(Settings(), models).paths) - {"/", "/openapi.json", "/docs.json"}
-    assert ours <= set(document["paths"])
+    ours = set(build_app(Settings(), models).paths)
+    assert ours - {"/openapi.json", "/docs.json", "/schema.json", *page_files()} <= set(
+        document["paths"]
+    )
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"(/[a-z0-9_.]+|/\{[a-z]+\})+", path)
+        assert re.fullmatch(r"(/[a-z0-9_.]+|/\{(model|version)\})+", path)
         for operation in operations.values():
+            declared = operation.get("parameters", [])
+            in_path = {parameter["name"] for parameter in declared if parameter["in"] == "path"}
+            assert in_path == set(re.findall(r"\{(\w+)\}", path))
             assert operation["summary"]
             assert "200" in operation["responses"]
 
@@ -93,9 +99,10 @@ def executed(path: str, method: str, operation: Any, picture: bytes) -> Iterator
             yield from (request | {"json": e["value"]} for e in body["examples"].values())
         elif kind == "multipart/form-data":
             fields = body["schema"]["properties"]
-            data = {n: str(f["example"]) for n, f in fields.items() if "example" in f}
-            data |= {n: str(f["default"]) for n, f in fields.items() if "default" in f}
             needed = body["schema"]["required"]
+            # Fields that nobody filled in are sent as well, empty.
+            data = {n: str(f.get("example", f.get("default", ""))) for n, f in fields.items()}
+            data = {n: value for n, value in data.items() if n not in needed}
             yield request | {"data": data, "files": [(n, ("a.png", picture)) for n in needed]}
         elif kind == "image/*":
             headers = request["headers"] | {"content-type": kind}
@@ -126,6 +133,8 @@ def test_everything_executes(server: Running, models: Models) -> None:
         "post /interpolate": 3,
         "get /manifold": 1,
         "post /manifold": 1,
+        "get /latents": 1,
+        "post /latents": 3,
         "get /directions": 1,
         "post /directions": 3,
         "post /remote_vae/{model}/encode": 1,
@@ -137,6 +146,12 @@ def test_everything_executes(server: Running, models: Models) -> None:
         "get /readyz": 1,
         "get /livez": 1,
         "get /metrics": 1,
+        **dict.fromkeys((f"get /v2{path}" for path in ("", "/health/live", "/health/ready")), 1),
+        **{
+            f"{way} /v2/models/{{model}}{version}{path}": 1
+            for version in ("", "/versions/{version}")
+            for way, path in (("get", ""), ("get", "/ready"), ("post", "/infer"))
+        },
     }
 
 
@@ -158,9 +173,10 @@ def test_no_option_is_sent_twice(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for parameter in operations.get("post", {}).get("parameters", []):
             if parameter["in"] == "query":
-                assert "example" not in parameter, path
+                # What must be there is nowhere else.
+                assert "example" not in parameter or parameter["required"], path
                 assert "default" not in parameter["schema"], path
-    for path in ("/sample", "/interpolate", "/manifold", "/directions"):
+    for path in ("/sample", "/interpolate", "/manifold", "/directions", "/latents"):
         assert document["paths"][path]["post"]["parameters"] == []
 
 
@@ -182,7 +198,7 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
                 assert reply.json()["found"] != "an unknown field", (path, name)
     posts = {path: o["post"] for path, o in document["paths"].items() if "post" in o}
     optional = {path for path, post in posts.items() if not post["requestBody"]["required"]}
-    assert optional == {"/sample", "/interpolate", "/manifold", "/directions"}
+    assert optional == {"/sample", "/interpolate", "/manifold", "/directions", "/latents"}
     assert optional == {path for path in posts if "get" in document["paths"][path]}
 
 
@@ -190,7 +206,8 @@ def test_only_readiness_is_503_among_what_is_read(document: dict[str, Any]) -> N
     paths = document["paths"].items()
     gets = {path: o["get"] for path, o in paths if "get" in o and "post" not in o}
     unready = {path for path, operation in gets.items() if "503" in operation["responses"]}
-    assert unready == {"/readyz"}
+    models = {f"/v2/models/{{model}}{version}/ready" for version in ("", "/versions/{version}")}
+    assert unready == {"/readyz", "/v2/health/ready", *models}
 
 
 def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:
