@@ -80,7 +80,8 @@ def _press(page: Browser, block: WebElement, css: str) -> None:
 
 def _give_files(page: Browser, block: WebElement, picture: Path) -> None:
     """A picture wherever the operation needs a file."""
-    for row in block.find_elements(By.CSS_SELECTOR, "[data-property-name]"):
+    rows = block.find_elements(By.CSS_SELECTOR, "[data-property-name]")
+    for row in rows:
         needed = row.find_elements(By.CSS_SELECTOR, ".required")
         adding = row.find_elements(By.CSS_SELECTOR, ".json-schema-form-item-add")
         if needed and adding:
@@ -88,8 +89,9 @@ def _give_files(page: Browser, block: WebElement, picture: Path) -> None:
             page.until(lambda row=row: row.find_elements(By.CSS_SELECTOR, "input[type=file]"))
         for field in row.find_elements(By.CSS_SELECTOR, "input[type=file]") if needed else ():
             field.send_keys(str(picture))
-    for field in block.find_elements(By.CSS_SELECTOR, ".body-param > input[type=file]"):
-        field.send_keys(str(picture))
+    if not rows:  # the body is the file
+        for field in block.find_elements(By.CSS_SELECTOR, "input[type=file]"):
+            field.send_keys(str(picture))
 
 
 def _execute(page: Browser, block: WebElement, what: str) -> str:
