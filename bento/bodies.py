@@ -45,11 +45,11 @@ async def read_body(request: Request, accepted: tuple[str, ...], settings: Setti
     """The whole body, where its media type is one of `accepted` (`image/*` for any picture).
 
     415 for another type or a compressed body, before anything is read; 413 for more bytes than the
-    settings allow, whatever Content-Length says. No type at all is JSON where that is accepted, or
-    what the endpoint reads where "" is among `accepted`.
+    settings allow, whatever Content-Length says. No type at all is what the endpoint reads where ""
+    is among `accepted`, else JSON where that is.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if JSON in accepted and (not kind or kind.endswith("+json")):
+    if JSON in accepted and (kind.endswith("+json") or (not kind and "" not in accepted)):
         kind = JSON
     if kind not in accepted and f"{kind.partition('/')[0]}/*" not in accepted:
         raise unknown_media_type(kind, accepted)
@@ -71,14 +71,14 @@ async def read_body(request: Request, accepted: tuple[str, ...], settings: Setti
 async def _read(request: Request, limit: int) -> bytes:
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
-        raise _too_large(limit, f"{stated} bytes")
+        raise too_large(limit, f"{stated} bytes")
     chunks: list[bytes] = []
     size, holding = 0, call_of(request.scope).holding
     async for chunk in request.stream():
         size += len(chunk)
         holding.take(len(chunk))
         if size > limit:
-            raise _too_large(limit, "more")
+            raise too_large(limit, "more")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -164,6 +164,7 @@ def unknown_media_type(
     return RequestError(415, text, field=field, expected=expected, found=found[:80] or "none")
 
 
-def _too_large(limit: int, found: str) -> RequestError:
+def too_large(limit: int, found: str) -> RequestError:
+    """413: more bytes of body, or of JSON in it, than the settings allow."""
     text, expected = "the body is too large", f"at most {limit} bytes"
     return RequestError(413, text, field="body", expected=expected, found=found)

@@ -56,11 +56,15 @@ def _gather(artifacts: Path, target: Path) -> None:
 
 def _build(source: Path, artifacts: Path) -> str:
     """The new Bento's tag."""
-    command = [sys.executable, "-P", "-m", "bentoml", "build", "--output", "tag", str(source)]
+    command = [sys.executable, "-P", "-m", "bentoml", "build", "--output", "tag"]
     # The service is imported to be packed: it looks whether its folder is there.
     environment = {"BENTOML_DO_NOT_TRACK": "True", "LATENTSERVE_ARTIFACTS": str(artifacts)}
     done = subprocess.run(  # noqa: S603 - our own command
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=source,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
         raise ValueError(f"bentoml build ended with status {done.returncode}")

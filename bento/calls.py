@@ -7,17 +7,18 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv6Network
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bento.budget import Budget, Holding, Tally
-from bento.errors import RequestError, error_response, try_again
+from bento.errors import ErrorShape, RequestError, error_response, try_again
 from bento.metrics import series
 from bento.settings import Settings
 from bento.tracing import Trace
@@ -45,6 +46,8 @@ class Call:
     seed: int | None = None
     trace: Trace | None = None
     client: str = ""
+    # How its errors look, where not as ours.
+    errors: ErrorShape | None = None
     # What the request and its reply hold in memory; counted by `Calls`.
     holding: Holding = field(default_factory=lambda: Holding(Budget(1 << 62), ""))
 
@@ -64,8 +67,15 @@ def call_of(scope: Scope) -> Call:
     return scope[_KEY]
 
 
+def refusal(scope: Scope, error: Exception) -> Response:
+    """The reply to a call that fails."""
+    call: Call | None = scope.get(_KEY)
+    return error_response(error) if call is None else error_response(error, call.id, call.errors)
+
+
 class Calls:
-    """ASGI middleware around the endpoints of `paths`.
+    """ASGI middleware around the endpoints of `paths`, each with the shape of its errors where that
+    is not ours.
 
     A client's X-Request-ID is taken over where it is short and plain; every reply carries one.
     `find_tracer` is asked at the first request, when BentoML has set up what it says.
@@ -76,7 +86,7 @@ class Calls:
         self,
         app: ASGIApp,
         settings: Settings,
-        paths: Collection[str],
+        paths: Mapping[str, ErrorShape | None],
         find_tracer: Callable[[], Any] = lambda: None,
     ) -> None:
         self.app, self.paths = app, paths
@@ -99,6 +109,7 @@ class Calls:
         client = client_of(scope)
         endpoint, holding = endpoint_of(path, self.paths), Holding(self.budget, client)
         call = Call(_request_id(scope), endpoint, client=client, holding=holding)
+        call.errors = self.paths.get(endpoint)
         scope[_KEY] = call
         if self.tracer is not None:
             call.trace = Trace(self.tracer, scope, f"{scope['method']} {call.endpoint}")
@@ -118,7 +129,7 @@ class Calls:
         try:
             # Half for one address, so that another's request finds a place.
             if self.in_flight > self.limit or own > max(1, self.limit // 2):
-                await error_response(_too_many(self.limit))(scope, receive, noting)
+                await refusal(scope, _too_many(self.limit))(scope, receive, noting)
             else:
                 await self.app(scope, receive, noting)
         except BaseException:
@@ -155,16 +166,17 @@ class Calls:
 
 
 def endpoint_of(path: str, paths: Collection[str]) -> str:
-    """The one of `paths` that a request's path is, or `other`. In these, `{model}` stands for any
-    name: clients choose it, and metrics are kept of what they cannot choose."""
+    """The one of `paths` that a request's path is, or `other`. In these, `{model}` and `{version}`
+    stand for anything but nothing: clients choose it, and metrics are kept of what they cannot
+    choose."""
     if path in paths:
         return path
     segments = path.split("/")
     for known in paths:
         parts = known.split("/")
-        if "{model}" in parts and len(parts) == len(segments):
+        if "{" in known and len(parts) == len(segments):
             pairs = zip(parts, segments, strict=True)
-            if all(part in (segment, "{model}") for part, segment in pairs):
+            if all(part == segment or (part[:1] == "{" and segment) for part, segment in pairs):
                 return known
     return "other"
 

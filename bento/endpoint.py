@@ -14,6 +14,9 @@ from runtime import Model
 
 Json = dict[str, Any]
 
+API_VERSION = "1"
+"""Counts changes that break clients; the package has a version of its own."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -22,7 +25,8 @@ class Endpoint:
     `reads`: media types of its body. `options`: what the query string or a form may hold; `json`:
     what a JSON body may hold, where that is more. `examples(model)`: titles and options of requests
     that work as they stand, for a model that answers the request. `headers`: what its replies carry
-    beside `X-Model`, described.
+    beside `X-Model`, described. `pictures`: the form's field of picture files; `files`: its other
+    files.
     """
 
     answer: Callable[[Exchange], Awaitable[Response]]
@@ -34,6 +38,7 @@ class Endpoint:
     examples: Callable[[Model], dict[str, Json]]
     json: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    pictures: str = "files"
     files: tuple[str, ...] = ()
     about: Callable[[Model], str] | None = None
 

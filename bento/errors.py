@@ -18,9 +18,12 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
+from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -29,6 +32,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runtime import EngineError, InputError, OverloadedError
 
 logger = logging.getLogger(__name__)
+
+ErrorBody = Mapping[str, str | None]
+"""Our body of an error: `error_body`."""
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """Errors as a protocol has them: `of(status, body)` gives its status and body of ours; `schema`
+    describes the body."""
+
+    of: Callable[[int, ErrorBody], tuple[int, Mapping[str, Any]]]
+    schema: type[BaseModel]
 
 
 class RequestError(Exception):
@@ -58,37 +73,46 @@ def try_again(error: str, expected: str, found: str) -> RequestError:
 
 def error_body(
     error: str, field: str | None = None, expected: str | None = None, found: str | None = None
-) -> dict[str, str | None]:
+) -> ErrorBody:
     """The body of every error."""
     return {"error": error, "field": field, "expected": expected, "found": found}
 
 
-def error_response(error: Exception, request: str = "-") -> Response:
-    """The one mapping from exceptions to replies; what it does not know is logged and is 500.
+def error_response(
+    error: Exception, request: str = "-", shape: ErrorShape | None = None
+) -> Response:
+    """The reply to a request that fails, in our shape or another.
 
     `request` is the request's id, for the log.
     """
+    refused = _as_refused(error, request)
+    status, body = refused.status, refused.body
+    if shape is not None:
+        status, body = shape.of(status, body)
+    return JSONResponse(body, status, refused.headers)
+
+
+def _as_refused(error: Exception, request: str) -> RequestError:
+    """The one mapping from exceptions to statuses; what it does not know is logged and is 500."""
     match error:
         case RequestError():
-            return JSONResponse(error.body, error.status, error.headers)
-        case InputError():
-            body = error_body(str(error), error.field, error.expected, error.found)
-            return JSONResponse(body, 422)
+            return error
+        case InputError(field=field, expected=expected, found=found):
+            return RequestError(422, str(error), field=field, expected=expected, found=found)
         case OverloadedError():
             expected = f"at most {error.limit} {error.unit} waiting"
-            full = try_again("the queue is full, try again", expected, str(error.queued))
-            return JSONResponse(full.body, full.status, full.headers)
+            return try_again("the queue is full, try again", expected, str(error.queued))
         case TimeoutError():
-            return JSONResponse(error_body("not finished in the allowed time"), 504)
+            return RequestError(504, "not finished in the allowed time")
         case ClientDisconnect():
             # Nobody reads this; 499 is what proxies log for it.
-            return JSONResponse(error_body("the client left"), 499)
+            return RequestError(499, "the client left")
         case EngineError():
             logger.error("request %s: the engine failed: %s", request, error)
-            return JSONResponse(error_body("the engine failed, see the server's log"), 500)
+            return RequestError(500, "the engine failed, see the server's log")
         case _:
             logger.error("request %s failed", request, exc_info=error)
-            return JSONResponse(error_body("internal error, see the server's log"), 500)
+            return RequestError(500, "internal error, see the server's log")
 
 
 class JsonErrors:

@@ -65,9 +65,13 @@ class Exchange:
         options = query_options(self.request, repeated)
         return from_strings(schema, options, self.settings.max_images)
 
-    async def upload(self, schema: type[OptionsT]) -> tuple[OptionsT, Upload]:
-        """The pictures of the body and their options."""
-        return await read_upload(self.request, self.body, schema, self.settings, self.opening)
+    async def upload(
+        self, schema: type[OptionsT], named: Collection[str] = ()
+    ) -> tuple[OptionsT, Upload]:
+        """The pictures of the body and their options; in a form its files are `named` so."""
+        return await read_upload(
+            self.request, self.body, schema, self.settings, self.opening, named
+        )
 
     def model(self, name: str | None) -> Model:
         """The model that the request names, which must answer it."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.errors import RequestError, error_response
+from bento.calls import refusal
+from bento.errors import RequestError
 from bento.page import page_files
 
-READY = "/readyz"
-"""Answered here: BentoML's reply does not say what is missing."""
-OPEN_PATHS = frozenset({"/livez", READY, "/healthz"})
-"""What orchestrators ask, who have no key."""
+_PROBES = ("/livez", "/healthz")
+OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""What orchestrators ask, who have no key. `/readyz` is ours: BentoML's does not say what is
+missing."""
 _METRICS = "/metrics"
 
 
@@ -37,7 +38,7 @@ class Front:
         observe: Callable[[], None],
     ) -> None:
         self.ours, self.theirs, self.observe = ours, theirs, observe
-        self.their_paths = {*OPEN_PATHS - {READY}, _METRICS, *_swagger_files()}
+        self.their_paths = {*_PROBES, _METRICS, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -109,4 +110,4 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         found="no key, or another",
         headers={"WWW-Authenticate": "Bearer"},
     )
-    await error_response(error)(scope, receive, send)
+    await refusal(scope, error)(scope, receive, send)

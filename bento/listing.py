@@ -15,7 +15,7 @@ from bento.models import Models, full_name
 from bento.schemas import from_strings
 from bento.settings import Settings
 from bento.streaming import Lifetime
-from runtime import InputError, Model
+from runtime import Model
 from runtime.artifact.figures import explained
 from runtime.artifact.manifest import SHEET
 from runtime.requests import answered, answers
@@ -72,16 +72,7 @@ class Listing:
 
     def _named(self, request: Request) -> Model:
         """The model that the path names; 404 where there is none."""
-        try:
-            return self.models.get(_name(request))
-        except InputError as error:
-            raise RequestError(
-                404,
-                "no such model",
-                field=error.field,
-                expected=error.expected,
-                found=error.found,
-            ) from None
+        return self.models.named(_name(request))
 
 
 def _name(request: Request) -> str:

@@ -231,8 +231,7 @@ class Models:
             return "artifacts are being loaded"
         if not len(self):
             return "no model is loaded, /models says why"
-        broken = [model for model in self if model.failures >= _FAILURES]
-        found = await asyncio.gather(*(_works(model) for model in broken))
+        found = await asyncio.gather(*(works(model) for model in self))
         return None if all(found) else "an engine fails, the log has the details"
 
     def close(self) -> None:
@@ -277,6 +276,19 @@ class Models:
             raise InputError("model", f"one of {names}{which}", repr(name))
         return model
 
+    def named(self, name: str, request: str | None = None) -> Model:
+        """`get`, for the name in a path: RequestError 404 where there is no such model."""
+        try:
+            return self.get(name, request)
+        except InputError as error:
+            raise RequestError(
+                404,
+                f"no such {error}",
+                field=error.field,
+                expected=error.expected,
+                found=error.found,
+            ) from None
+
     def _awaited(self, name: str, *, is_first: bool) -> str | None:
         """What must have been loaded before it is known which model `name` is, the first one of
         those that are there or one that was named."""
@@ -296,7 +308,10 @@ def probe(model: Model) -> Job[int]:
     return Job(manifest.main_graph, 1, lambda a, b: inputs, lambda outputs, start: 1, size=size)
 
 
-async def _works(model: Model) -> bool:
+async def works(model: Model) -> bool:
+    """Whether the engine works; one that failed again and again is asked for an image."""
+    if model.failures < _FAILURES:
+        return True
     try:
         future = asyncio.wrap_future(model.submit(probe(model), wait=False))
         await asyncio.wait_for(future, _PROBE_SECONDS)

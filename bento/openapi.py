@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from bento.bodies import JSON
-from bento.endpoint import Endpoint
+from bento.endpoint import API_VERSION, Endpoint
 from bento.endpoints import endpoints
+from bento.errors import ErrorShape, error_body
 from bento.fields import form_fields, query_fields
 from bento.listing import ListOptions
 from bento.models import Models
-from bento.protocols import Protocol, protocols
+from bento.protocols import Protocol, lookups, protocols
 from bento.settings import Settings
 from bento.uploads import MULTIPART
 from runtime import Model
@@ -22,9 +23,6 @@ from runtime.artifact.manifest import SHEET
 from runtime.requests import answers
 
 Json = dict[str, Any]
-
-API_VERSION = "1"
-"""Counts changes that break clients; the package has a version of its own."""
 
 _REF = "#/components/schemas/{model}"
 _ERRORS = {
@@ -56,7 +54,7 @@ def openapi_document(settings: Settings, models: Models) -> Json:
     """An OpenAPI 3.1 document of every endpoint."""
     key: Json = {"type": "http", "scheme": "bearer"}
     paths = {f"/{name}": _endpoint(name, e, settings, models) for name, e in endpoints().items()}
-    paths |= {p: _protocol(each, settings, models) for p, each in protocols().items()}
+    paths |= {p: _protocol(p, each, settings, models) for p, each in protocols().items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,8 +72,11 @@ def openapi_document(settings: Settings, models: Models) -> Json:
 
 def _schemas() -> Json:
     schemas: Json = {}
-    bodies = (endpoint.json_schema for endpoint in endpoints().values())
-    for model in (*bodies, Error):
+    others = protocols().values()
+    asked = (*endpoints().values(), *(each.endpoint for each in others))
+    told = (*others, *lookups().values())
+    shapes = dict.fromkeys(each.errors.schema for each in told if each.errors is not None)
+    for model in (*(endpoint.json_schema for endpoint in asked), Error, *shapes):
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
@@ -89,11 +90,17 @@ def _gets(models: Models) -> Json:
     shown = next((model for model in models if model.sheet is not None), None)
     full = _get("All that is known of a model, with its figures explained", JSON)
     sheet = _get("A sheet of the model's samples", "image/png", errors=(404,))
-    full["get"]["parameters"] = [_model_in_path(named)]
-    sheet["get"]["parameters"] = [_model_in_path(shown)]
+    full["get"]["parameters"] = _in_path("/models/{model}", named)
+    sheet["get"]["parameters"] = _in_path("/models/{model}", shown)
     listed = _get("Models served, artifacts that are being loaded, and that failed", JSON)
     listed["get"]["parameters"] = query_fields(ListOptions)
-    return {
+    told = {
+        path: _get(each.summary, JSON, errors=each.statuses, shape=each.errors)
+        for path, each in lookups().items()
+    }
+    for path, operations in told.items():
+        operations["get"]["parameters"] = _in_path(path, named)
+    return told | {
         "/models": listed,
         "/models/{model}": full,
         f"/models/{{model}}/{SHEET}": sheet,
@@ -108,21 +115,28 @@ def _gets(models: Models) -> Json:
     }
 
 
-def _model_in_path(model: Model | None) -> Json:
-    """The parameter of a path that names a model, with one for which the path is."""
-    described = {
-        "name": "model",
-        "in": "path",
-        "required": True,
-        "description": "Name, or name@version.",
-        "schema": {"type": "string"},
-    }
-    return described if model is None else {**described, "example": model.manifest.name}
+def _in_path(path: str, model: Model | None) -> list[Json]:
+    """The parameters that stand in a path, with those of a model for which it is."""
+    manifest = None if model is None else model.manifest
+    texts = {"model": "Name, or name@version.", "version": "The one that is served."}
+    shown = {} if manifest is None else {"model": manifest.name, "version": str(manifest.version)}
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": text,
+            "schema": {"type": "string"},
+            **({"example": shown[name]} if shown else {}),
+        }
+        for name, text in texts.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models) -> Json:
     """The operations of one path."""
-    able = [model for model in models if answers(model.manifest, name)]
+    able = [model for model in models if not name or answers(model.manifest, name)]
     examples = {title: value for m in able for title, value in endpoint.examples(m).items()}
     about = [] if endpoint.about is None else list(map(endpoint.about, able))
     if not able:
@@ -178,12 +192,27 @@ def _responses(endpoint: Endpoint) -> Json:
     return {"200": ok, **{str(s): _error(text) for s, text in _ERRORS.items() if s != 404}}
 
 
-def _protocol(each: Protocol, settings: Settings, models: Models) -> Json:
-    """An endpoint whose path names the model."""
-    described = _endpoint(each.request, each.endpoint, settings, models)
-    able = next((model for model in models if answers(model.manifest, each.request)), None)
-    described["post"]["parameters"].insert(0, _model_in_path(able))
-    return described
+def _protocol(path: str, each: Protocol, settings: Settings, models: Models) -> Json:
+    """An endpoint of another protocol. Its path may name the model: one that its examples are of,
+    where it has any."""
+    name, endpoint = each.request, each.endpoint
+    operation = _endpoint(name, endpoint, settings, models)["post"]
+    able = [model for model in models if not name or answers(model.manifest, name)]
+    shown = next(filter(endpoint.examples, able), next(iter(able), None))
+    operation["parameters"] = [*_in_path(path, shown), *operation["parameters"]]
+    if each.errors is not None:
+        replies = operation["responses"]
+        operation["responses"] = {"200": replies["200"], **_shaped(each.errors)}
+    return {"post": operation}
+
+
+def _shaped(errors: ErrorShape) -> Json:
+    """Our errors as another protocol has them."""
+    texts: dict[int, str] = {}
+    for status, text in _ERRORS.items():
+        theirs, _ = errors.of(status, error_body(text))
+        texts[theirs] = " ".join(filter(None, (texts.get(theirs), text)))
+    return {str(status): _error(text, errors.schema) for status, text in sorted(texts.items())}
 
 
 def _description(endpoint: Endpoint, settings: Settings) -> str:
@@ -219,11 +248,11 @@ def _bodies(endpoint: Endpoint, examples: Json, needed: Sequence[str]) -> Json:
         form = {
             "type": "object",
             "properties": {
-                "files": {"type": "array", "items": _BINARY},
+                endpoint.pictures: {"type": "array", "items": _BINARY},
                 **dict.fromkeys(endpoint.files, _BINARY),
                 **form_fields(endpoint.options, _first(examples)),
             },
-            "required": ["files", *needed],
+            "required": [endpoint.pictures, *needed],
             "additionalProperties": False,
         }
         content[MULTIPART] = {"schema": form}
@@ -240,16 +269,23 @@ def _contents(media_types: Iterable[str]) -> Json:
     }
 
 
-def _get(summary: str, media_type: str, *, errors: tuple[int, ...] = ()) -> Json:
+def _get(
+    summary: str,
+    media_type: str,
+    *,
+    errors: tuple[int, ...] = (),
+    shape: ErrorShape | None = None,
+) -> Json:
     schema = {"type": "object" if media_type == JSON else "string"}
     ok = {"description": summary, "content": {media_type: {"schema": schema}}}
-    failed = {str(status): _error(_ERRORS[status]) for status in errors}
+    body = Error if shape is None else shape.schema
+    failed = {str(status): _error(_ERRORS[status], body) for status in errors}
     return {"get": {"summary": summary, "responses": {"200": ok, **failed}}}
 
 
-def _error(description: str) -> Json:
-    schema = {"$ref": _REF.format(model="Error")}
-    return {"description": description, "content": {JSON: {"schema": schema}}}
+def _error(description: str, schema: type[BaseModel] = Error) -> Json:
+    reference = {"$ref": _REF.format(model=schema.__name__)}
+    return {"description": description, "content": {JSON: {"schema": reference}}}
 
 
 def _header(description: str) -> Json:

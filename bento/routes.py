@@ -10,17 +10,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bento.bentoml_client import client_schema
 from bento.bodies import read_body
 from bento.budget import Shares
-from bento.calls import Calls, call_of
+from bento.calls import Calls, call_of, refusal
 from bento.endpoint import Endpoint
 from bento.endpoints import endpoints
-from bento.errors import RequestError, error_response
+from bento.errors import ErrorShape, RequestError
 from bento.exchange import Exchange
 from bento.listing import Listing
 from bento.models import Models
 from bento.openapi import openapi_document
 from bento.opening import Opening
 from bento.page import PageFile, page_files
-from bento.protocols import protocols
+from bento.protocols import Lookup, lookups, protocols
 from bento.settings import Settings
 from bento.streaming import Lifetime, Streams
 from runtime import InputError
@@ -72,6 +72,12 @@ def build_app(
 
         return shown
 
+    def looking(lookup: Lookup) -> Handler:
+        async def looked_up(request: Request, life: Lifetime) -> Response:
+            return await lookup.answer(request, models)
+
+        return looked_up
+
     async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
         return JSONResponse(client_schema())
 
@@ -87,6 +93,7 @@ def build_app(
         "/docs.json": described,
         "/schema.json": listed_for_bentoml,
     }
+    gets |= {path: looking(each) for path, each in lookups().items()}
     gets |= {path: showing(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
@@ -94,7 +101,9 @@ def build_app(
     for method, handlers in (("POST", posts), ("GET", gets), ("HEAD", gets)):
         for path, handler in handlers.items():
             routes.setdefault(path, {})[method] = Timed(handler, settings.timeout_seconds)
-    return Calls(Routes(routes), settings, routes.keys(), find_tracer)
+    shapes: dict[str, ErrorShape | None] = dict.fromkeys(routes)
+    shapes |= {path: each.errors for path, each in {**protocols(), **lookups()}.items()}
+    return Calls(Routes(routes), settings, shapes, find_tracer)
 
 
 class Routes:
@@ -108,11 +117,11 @@ class Routes:
         reply = methods.get(scope["method"])
         if not methods:
             error = RequestError(404, "no such path: /openapi.json describes those there are")
-            reply = error_response(error)
+            reply = refusal(scope, error)
         elif reply is None:
             text = f"{scope['method']} is not possible here, see the Allow header"
             headers = {"Allow": ", ".join(sorted(methods))}
-            reply = error_response(RequestError(405, text, headers=headers))
+            reply = refusal(scope, RequestError(405, text, headers=headers))
         await reply(scope, receive, send)
 
 
@@ -130,5 +139,5 @@ class Timed:
             async with Lifetime(self.seconds) as life:
                 response = await self.handler(Request(scope, receive), life)
         except Exception as error:
-            response = error_response(error, call_of(scope).id)
+            response = refusal(scope, error)
         await response(scope, receive, send)

@@ -211,8 +211,14 @@ class NetworkOptions(SizedOptions):
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
-LISTS = frozenset({"labels", "seeds", "shape", "size"})
-"""The fields whose values are lists, separated by commas in a query string or a form."""
+_LISTS = frozenset({"labels", "seeds", "shape", "size"})
+
+
+@cache
+def lists_of(schema: type[BaseModel]) -> frozenset[str]:
+    """The fields whose values are lists, separated by commas in a query string or a form."""
+    fields = schema.model_fields
+    return frozenset(n for n in _LISTS & fields.keys() if fields[n].annotation != (str | None))
 
 
 def from_json(schema: type[OptionsT], values: object, max_images: int) -> OptionsT:
@@ -225,7 +231,8 @@ def from_json(schema: type[OptionsT], values: object, max_images: int) -> Option
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
     """Check a query string or form; lists are separated by commas. Raises InputError."""
     # No more items than are needed to see that there are too many.
-    split = {name: v.split(",", max_images) if name in LISTS else v for name, v in values.items()}
+    lists = lists_of(schema)
+    split = {name: v.split(",", max_images) if name in lists else v for name, v in values.items()}
     return _validated(schema, split, max_images, strict=False)
 
 
@@ -253,4 +260,6 @@ def _input_error(error: ValidationError) -> InputError:
     field = str(first["loc"][0]) + "".join(f"[{part}]" for part in first["loc"][1:])
     if first["type"] == "missing":
         return InputError(field, "a value", "none")
+    if first["type"] == "extra_forbidden":
+        return InputError(field, "no such field", short(first["input"]))
     return InputError(field, first["msg"].removeprefix("Input should be "), short(first["input"]))

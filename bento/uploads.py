@@ -1,7 +1,7 @@
 """Pictures that clients send: a multipart form, one picture, or an array of the exact size."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from pydantic import BaseModel
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -76,12 +76,14 @@ class Room:
 @dataclass(frozen=True)
 class Upload:
     """Pictures as they came: files to be opened and fitted, or one array of the exact size; and a
-    mask for all of them, where one was sent."""
+    mask for all of them, where one was sent: white where the network is to act, or, with
+    `mask_by_alpha`, transparent there."""
 
     room: Room
     files: tuple[tuple[str, bytes], ...]
     array: NDArray[Any] | None = None
     mask: bytes | None = None
+    mask_by_alpha: bool = False
 
     async def canvas(
         self,
@@ -151,9 +153,12 @@ class Canvas:
         """
         room, files = self.upload.room, list(self.upload.files)
         places = [(self.spec, image) for image in self.images] if files else []
-        if self.mask is not None and self.upload.mask is not None:
+        by_alpha = self.upload.mask_by_alpha
+        shown = self.spec.model_copy(update={"channels": 2 if by_alpha else 1})
+        mask = np.empty(shown.shape, np.uint8)
+        if self.upload.mask is not None:
             files.append(("mask", self.upload.mask))
-            places.append((self.spec.model_copy(update={"channels": 1}), self.mask[0]))
+            places.append((shown, mask))
         opened, costs, pixels = list(self.opened), list[int](), 0
         for i, (field, data) in enumerate(files):
             if i == len(opened):
@@ -168,10 +173,15 @@ class Canvas:
             for (field, _), picture, cost, (spec, image) in work:
                 with naming(field):
                     image[:] = await room.opening.run(cost, fit, picture, spec)
+        if self.mask is not None:
+            self.mask[0] = 255 - mask[..., 1:] if by_alpha else mask
 
     def _check_mask(self, opened: Sequence[ImageFile]) -> None:
         """A mask covers its pictures: it is cropped and resized as they are. Refuse another size
-        than theirs."""
+        than theirs, and one without transparency where that is what it tells by."""
+        if self.upload.mask_by_alpha and not opened[-1].has_transparency_data:
+            expected = "a picture that is transparent where it is to be changed"
+            raise InputError("mask", expected, f"one without transparency ({opened[-1].mode})")
         *pictures, mask = map(upright_size, opened)
         named = zip((field for field, _ in self.upload.files), pictures, strict=True)
         given = list(named) or [("the array", (self.spec.height, self.spec.width))]
@@ -197,16 +207,22 @@ def naming(field: str) -> Generator[None]:
 
 
 async def read_upload(
-    request: Request, body: Body, schema: type[OptionsT], settings: Settings, opening: Opening
+    request: Request,
+    body: Body,
+    schema: type[OptionsT],
+    settings: Settings,
+    opening: Opening,
+    named: Collection[str] = (),
 ) -> tuple[OptionsT, Upload]:
     """The pictures of a body and their options, which stand in the query string or, in a
-    multipart form, in its plain fields."""
+    multipart form, in its plain fields. The files of a form have any name, or one of `named`."""
     options = query_options(request)
     call = call_of(request.scope)
     room = Room(settings, opening, call.holding, call.client)
     if body.kind == MULTIPART:
         call.holding.take(len(body.content))  # the parts are copies
-        fields, files, mask = await _read_form(request, body.content, settings.max_files)
+        form = await _parsed(request, body.content, settings.max_files)
+        fields, files, mask = await _read_form(form, settings.max_files, named)
         twice = sorted(fields.keys() & options.keys())
         if twice:
             raise InputError(twice[0], "one value, in the query or in the form", "both")
@@ -223,9 +239,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62
 
 
-async def _read_form(
-    request: Request, content: bytes, max_files: int
-) -> tuple[dict[str, str], tuple[tuple[str, bytes], ...], bytes | None]:
+async def _parsed(request: Request, content: bytes, max_files: int) -> FormData:
     _, parameters = parse_options_header(request.headers["content-type"])
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in ("utf-8", "utf8", "us-ascii"):
@@ -245,13 +259,18 @@ async def _read_form(
     try:
         # The parser never waits: a long body is its own thread's.
         if len(content) > _LARGE_FORM:
-            form = await asyncio.to_thread(lambda: asyncio.run(parser.parse()))
-        else:
-            form = await parser.parse()
+            return await asyncio.to_thread(lambda: asyncio.run(parser.parse()))
+        return await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many_files(max_files) from None
         raise unparseable(MULTIPART, error.message) from None
+
+
+async def _read_form(
+    form: FormData, max_files: int, named: Collection[str]
+) -> tuple[dict[str, str], tuple[tuple[str, bytes], ...], bytes | None]:
+    """The plain fields of a form, its pictures and its mask."""
     fields: dict[str, str] = {}
     files: list[tuple[str, bytes]] = []
     mask: bytes | None = None
@@ -262,6 +281,9 @@ async def _read_form(
                     raise InputError("mask", "one file", "several")
                 _check_part("mask", value)
                 mask = await value.read()
+            elif isinstance(value, UploadFile) and named and name not in named:
+                expected = f"files named {', '.join(named)} or mask"
+                raise InputError(name[:80], expected, "a file of another name")
             elif isinstance(value, UploadFile):
                 field = f"files[{len(files)}]"
                 _check_part(field, value)

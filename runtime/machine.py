@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -20,10 +21,25 @@ def installed_version(*distributions: str) -> str | None:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those of its affinity, and no more than the processor time
+    that its control group gives it (a container's limit), rounded up."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(affinity or 1, _processor_share())))
+
+
+def _processor_share() -> float:
+    """Processor time a second that the control group gives; infinite where it sets no limit."""
+    for files in _PROCESSOR_GROUPS:
+        with suppress(OSError, ValueError):
+            quota, period = map(int, " ".join(Path(f).read_text() for f in files).split())
+            return quota / period if quota > 0 and period > 0 else math.inf
+    return math.inf
+
+
+_PROCESSOR_GROUPS = (
+    ("/sys/fs/cgroup/cpu.max",),  # "200000 100000", or "max 100000"
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
 
 
 def free_memory() -> int:

@@ -1,4 +1,4 @@
-"""The in-process ceiling of a service: `Model.sample` and `Model.encode` in a process of their own.
+"""The in-process ceiling of a service: calls of `Model` in a process of their own.
 
 A fresh process each time, so that it shares nothing with the caller: no torch, no other engine.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import runtime
 from benchmarks.speed.subjects import random_images
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Target:
-    """A graph of an artifact, loaded as the service loads it, in calls of so many images."""
+    """A request to an artifact, loaded as the service loads it, in calls of so many images."""
 
     folder: Path
-    graph: str
+    request: Literal["sample", "decode", "encode"]
     backend: str
     precision: Any
     images: int
@@ -44,10 +44,16 @@ def ceilings(targets: Sequence[Target], seconds: float) -> list[float]:
 def _ceiling(target: Target, seconds: float) -> float:
     with runtime.load(target.folder, backend=target.backend, precision=target.precision) as model:
         model.warm()
-        if target.graph == "decode":
+        if target.request == "sample":
 
             def call() -> int:
                 return len(model.sample(target.images, seed=0))
+        elif target.request == "decode":
+            latents = model.latents(target.images, seed=0)
+            label = None if model.manifest.labels is None else 0
+
+            def call() -> int:
+                return len(model.decode(latents, label))
         else:
             images = random_images(model.manifest, target.images)
 

@@ -8,6 +8,7 @@ and the ratios to it are taken within the round.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
@@ -35,11 +37,13 @@ OURS, BARE = "ours", "bare uvicorn on our runtime"
 NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
 CEILING = "in process"
 PNG, NPY, ENCODE = "n=1 PNG", "n=64 npy", "encode of 64"
+INFER = "Open Inference decode of 64"
 
 BARS: dict[str, Bar] = {
     f"dcgan64 {NPY}, 8 connections, {OURS}": least(0.95),
     f"dcgan64 {PNG}, 128 connections, {OURS}": least(0.80),
     f"vae32 {ENCODE}, 8 connections, {OURS}": least(0.90),
+    f"dcgan64 {INFER}, 8 connections, {OURS}": least(0.95),
     f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {NAIVE}": least(1.8),
     f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {ADAPTIVE}": least(1.8),
     f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {LITSERVE}": least(1.3),
@@ -47,7 +51,9 @@ BARS: dict[str, Bar] = {
 }
 """Figure -> what its ratio must hold, in fp32."""
 
-# The encoder's npy bodies, and all replies, are of so many images.
+_DATATYPES = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
+
+# The bodies of files, and all replies, are of so many images.
 _MANY = 64
 
 
@@ -127,7 +133,11 @@ def prepare(
     work = dict.fromkeys(started, singles)
     work[BARE] = [*singles, Work(subject.name, NPY, 8, array)]
     work[OURS] = list(work[BARE])
-    targets = {subject.name: _target(subject, "decode", chosen)}
+    work[OURS].append(Work(subject.name, INFER, 8, _inference(subject, folder)))
+    targets = {
+        subject.name: _target(subject, "sample", chosen),
+        f"{subject.name} {INFER}": _target(subject, "decode", chosen),
+    }
     if encoder is not None:
         body = folder / "images.npy"
         body.write_bytes(encode_npy(random_images(encoder.manifest, _MANY)))
@@ -167,9 +177,36 @@ def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz")
     return Server(command, ready, environment)
 
 
-def _target(subject: Subject, graph: str, chosen: argparse.Namespace) -> Target:
+def _inference(subject: Subject, folder: Path) -> Load:
+    """Raw inputs of the decoder by the Open Inference Protocol, and raw images back."""
+    inputs = subject.inputs("decode", _MANY)
+    described = [
+        {
+            "name": name,
+            "datatype": _DATATYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in inputs.items()
+    ]
+    asked = {"inputs": described, "parameters": {"binary_data_output": True}}
+    head, body = json.dumps(asked).encode(), folder / "inference"
+    body.write_bytes(head + b"".join(array.tobytes() for array in inputs.values()))
+    return Load(
+        f"/v2/models/{subject.name}.decode/infer",
+        _MANY,
+        body,
+        "application/octet-stream",
+        least_bytes=_MANY * int(np.prod(subject.manifest.image().shape)),
+        headers=(("Inference-Header-Content-Length", str(len(head))),),
+    )
+
+
+def _target(
+    subject: Subject, request: Literal["sample", "decode", "encode"], chosen: argparse.Namespace
+) -> Target:
     images = subject.fewer_if_slow(512 if chosen.quick else 2048)
-    return Target(subject.folder, graph, chosen.backend, chosen.precision, images)
+    return Target(subject.folder, request, chosen.backend, chosen.precision, images)
 
 
 def figures_of(plan: Plan, found: Rounds) -> list[Figure]:
@@ -177,8 +214,8 @@ def figures_of(plan: Plan, found: Rounds) -> list[Figure]:
     figures: list[Figure] = []
     loads = dict.fromkeys(one for several in plan.work.values() for one in several)
     for work in loads:
-        target = work.subject if work.kind != ENCODE else f"{work.subject} {ENCODE}"
-        ceiling = found.ceilings[target]
+        own = found.ceilings.get(f"{work.subject} {work.kind}")
+        ceiling = found.ceilings[work.subject] if own is None else own
         figures.append(Figure(work.name, CEILING, median(ceiling), "images/s", rounds=ceiling))
         for server in plan.servers:
             if work in plan.work[server]:

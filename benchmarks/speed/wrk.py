@@ -34,6 +34,7 @@ wrk.path = "{path}"
 wrk.headers["Content-Type"] = "{media_type}"
 file:close()
 """
+_HEADER = 'wrk.headers["{}"] = "{}"\n'
 
 _DONE = """
 done = function(summary, latency, requests)
@@ -62,15 +63,16 @@ class Load:
     body: str | Path
     media_type: str = "application/json"
     least_bytes: int = 1
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further ones, of a file."""
 
     def script(self, first: int) -> str:
         """The Lua script; `first` is where the numbers start."""
         done = _DONE.format(mark=_MARK)
         if isinstance(self.body, Path):
             media_type = self.media_type
-            return (
-                _FILE_REQUESTS.format(file=self.body, path=self.path, media_type=media_type) + done
-            )
+            sent = _FILE_REQUESTS.format(file=self.body, path=self.path, media_type=media_type)
+            return "".join((sent, *(_HEADER.format(*pair) for pair in self.headers), done))
         return _JSON_REQUESTS.format(first=first, path=self.path, body=self.body) + done
 
 

@@ -9,8 +9,9 @@ from bento.exchange import Exchange, with_labels
 from bento.models import full_name
 from bento.replies import PICTURE_REPLIES, Pictures
 from bento.schemas import NetworkOptions
-from bento.uploads import UPLOADS, Upload
+from bento.uploads import UPLOADS, Canvas, Upload
 from runtime import InputError, Model
+from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
 from runtime.requests.checks import SIZE_AXES, Labels, check_labels
 from runtime.requests.pictures import image_shape
@@ -23,59 +24,58 @@ _SEVERAL_SIZES = {name: PICTURE_REPLIES[name] for name in ("zip", "json")}
 async def answer(x: Exchange) -> Response:
     options, upload = await x.upload(NetworkOptions)
     model = x.model(options.model)
-    if options.size is None:
-        uploads = await upload.apart(model.manifest, "translate")
-        if len(uploads) > 1:
-            return await _one_by_one(x, options, model, uploads)
-    canvas = await upload.canvas(model.manifest, "translate", options.size, options.tile)
-    request = Translate(
-        canvas.images,
-        canvas.mask,
-        options.labels,
-        options.seed or 0,
-        options.truncation,
-        options.tile,
-    )
-    job = request.job(model)
+    prepared = await prepare(options, model, upload)
+    if len(prepared) > 1:
+        return await _one_by_one(x, options, model, prepared)
+    ((canvas, job),) = prepared
     x.check_count("images", job.count)
     reply = x.picture_reply(options, model, job, "images")
     await canvas.fill()
     return await x.pictures(model, job, reply, options)
 
 
+Prepared = tuple[Canvas, Job[UInt8Array]]
+"""Where pictures of one size will be opened, and what makes their images."""
+
+
+async def prepare(options: NetworkOptions, model: Model, upload: Upload) -> list[Prepared]:
+    """A job for all pictures of an upload, or one for each where they are of several sizes. Nothing
+    is opened but headers."""
+    manifest, uploads = model.manifest, [upload]
+    if options.size is None:
+        uploads = await upload.apart(manifest, "translate")
+    several = len(uploads) > 1
+    if several:
+        check_labels(manifest, options.labels, len(uploads))
+    prepared: list[Prepared] = []
+    for i, part in enumerate(uploads):
+        canvas = await part.canvas(manifest, "translate", options.size, options.tile)
+        request = Translate(
+            canvas.images,
+            canvas.mask,
+            _label(options.labels, i) if several else options.labels,
+            options.seed or 0,
+            options.truncation,
+            options.tile,
+            offset=i,
+        )
+        prepared.append((canvas, request.job(model)))
+    return prepared
+
+
 async def _one_by_one(
-    x: Exchange, options: NetworkOptions, model: Model, uploads: Sequence[Upload]
+    x: Exchange, options: NetworkOptions, model: Model, prepared: Sequence[Prepared]
 ) -> Response:
     """The images of pictures of several sizes, in their order."""
-    manifest, count = model.manifest, len(uploads)
+    manifest, count = model.manifest, len(prepared)
     if options.format is not None and options.format not in _SEVERAL_SIZES:
         expected = f"{' or '.join(_SEVERAL_SIZES)} for pictures of several sizes, or one size"
         raise InputError("format", expected, options.format)
     reply = x.format(options.format, _SEVERAL_SIZES)
     x.check_count("files", count)
-    check_labels(manifest, options.labels, count)
-    tile = options.tile
-    canvases = [await upload.canvas(manifest, "translate", None, tile) for upload in uploads]
-    jobs = [
-        Translate(
-            canvas.images,
-            canvas.mask,
-            _label(options.labels, i),
-            options.seed or 0,
-            options.truncation,
-            tile,
-            offset=i,
-        ).job(model)
-        for i, canvas in enumerate(canvases)
-    ]
-    shapes = [image_shape(manifest, job) for job in jobs]
+    shapes = [image_shape(manifest, job) for _, job in prepared]
     x.hold_reply("files", sum(reply.check(options.layout, 1, shape) for shape in shapes))
-    for canvas in canvases:  # all are looked at before any is translated
-        await canvas.fill()
-    images: list[UInt8Array] = []
-    for job in jobs:
-        images += list(await x.run(model, job))
-    x.call.images = count
+    images = await translated(x, model, prepared)
     labels = check_labels(manifest, options.labels, count)
     origins = with_labels([{"index": i} for i in range(count)], model, labels)
     made = Pictures(full_name(model), images, origins)
@@ -83,6 +83,17 @@ async def _one_by_one(
     return await x.reply(
         size, reply, lambda: reply.encode(made, options.layout), {"X-Model": full_name(model)}
     )
+
+
+async def translated(x: Exchange, model: Model, prepared: Sequence[Prepared]) -> list[UInt8Array]:
+    """The images of all pictures."""
+    for canvas, _ in prepared:  # all are looked at before any is translated
+        await canvas.fill()
+    images: list[UInt8Array] = []
+    for _, job in prepared:
+        images += list(await x.run(model, job))
+    x.call.images = len(images)
+    return images
 
 
 def _label(labels: Labels | None, number: int) -> Labels | None:

@@ -89,6 +89,7 @@ def test_serving(tmp_path: Path) -> None:
     assert figures["dcgan32 n=1 PNG, 8 connections, BentoML adaptive batching"]["value"] > 0
     assert figures["dcgan32 n=64 npy, 8 connections, ours"]["ratio"] > 0
     assert figures["vae32 encode of 64, 8 connections, ours"]["ratio"] > 0
+    assert figures["dcgan32 Open Inference decode of 64, 8 connections, ours"]["ratio"] > 0
     assert figures["dcgan32 n=1 PNG, 8 connections: against others, ours / LitServe"]["ratio"] > 0
 
 

@@ -82,7 +82,7 @@ def test_requests_at_once_are_bounded(models: Models) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    app = Calls(slow, Settings(max_requests=1), {"/sample"})
+    app = Calls(slow, Settings(max_requests=1), {"/sample": None})
 
     async def send_two() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(app)
@@ -107,7 +107,7 @@ def test_one_address_has_half_of_the_places() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    app = Calls(slow, Settings(max_requests=4), {"/sample"})
+    app = Calls(slow, Settings(max_requests=4), {"/sample": None})
 
     async def send_from(address: str) -> int:
         transport = httpx.ASGITransport(app, client=(address, 1))
@@ -199,9 +199,11 @@ def test_the_api_key(models: Models, sent: str | None, status: int) -> None:
 
 def test_orchestrators_need_no_key(models: Models) -> None:
     app = ApiKey(build_app(Settings(), models), KEY)
-    for path in ("/livez", "/readyz", "/healthz"):
+    ours = {"/readyz", "/v2/health/live", "/v2/health/ready"}
+    for path in ("/livez", "/healthz", *ours):
         reply = asyncio.run(ask_with(app, path, {}))
-        assert reply.status_code == (200 if path == "/readyz" else 404), "it came through"
+        assert reply.status_code == (200 if path in ours else 404), "it came through"
+    assert asyncio.run(ask_with(app, "/v2", {})).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["//models", "/readyz/../models", "/livez/", "/Models", ""])
@@ -252,6 +254,9 @@ def test_a_failing_engine_is_told_with_the_requests_id(
             assert f"request {reply.headers['x-request-id']}: the engine failed" in caplog.text
         assert asyncio.run(models.missing()), "three failures one after another"
         assert asyncio.run(models.missing())
+        for path, status in (("tiny-plain", 503), ("tiny-vae.encode", 200)):
+            reply = asyncio.run(ask_async(models, "GET", f"/v2/models/{path}/ready"))
+            assert reply.status_code == status
     # It is asked for an image whenever somebody asks for readiness: it has recovered.
     assert asyncio.run(models.missing()) is None
     assert asyncio.run(ask_async(models, "POST", "/sample", json=BODY)).status_code == 200

@@ -83,6 +83,7 @@ def test_samples_are_the_library_s(asks: Asks, url: str, models: Models) -> None
 
 def test_latents_are_the_library_s(asks: Asks, url: str, vae: Model) -> None:
     images, latents = vae.sample(3, seed=1), vae.latents(3, seed=1)
+    np.testing.assert_array_equal(asks(url, "latents", "tiny-vae", 3, seed=1), latents)
     same(asks(url, "decode", "tiny-vae", latents), vae.decode(latents))
     posterior = asks(url, "encode", "tiny-vae", images)
     assert isinstance(posterior, Posterior)

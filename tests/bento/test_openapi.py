@@ -42,10 +42,15 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 def test_every_route_is_described(document: dict[str, Any], models: Models) -> None:
     assert document["openapi"].startswith("3.1")
     ours = set(build_app(Settings(), models).paths)
-    assert ours - {"/openapi.json", "/docs.json", *page_files()} <= set(document["paths"])
+    assert ours - {"/openapi.json", "/docs.json", "/schema.json", *page_files()} <= set(
+        document["paths"]
+    )
     for path, operations in document["paths"].items():
-        assert re.fullmatch(r"/[a-z]+|/[a-z_]+/\{model\}(/[a-z.]+)?", path)
+        assert re.fullmatch(r"(/[a-z0-9_.]+|/\{(model|version)\})+", path)
         for operation in operations.values():
+            declared = operation.get("parameters", [])
+            in_path = {parameter["name"] for parameter in declared if parameter["in"] == "path"}
+            assert in_path == set(re.findall(r"\{(\w+)\}", path))
             assert operation["summary"]
             assert "200" in operation["responses"]
 
@@ -133,11 +138,20 @@ def test_everything_executes(server: Running, models: Models) -> None:
         "get /directions": 1,
         "post /directions": 3,
         "post /remote_vae/{model}/encode": 1,
+        "post /v1/images/generations": 3,
+        "get /v1/models": 1,
+        "get /v1/models/{model}": 1,
         "get /models": 1,
         "get /models/{model}": 1,
         "get /readyz": 1,
         "get /livez": 1,
         "get /metrics": 1,
+        **dict.fromkeys((f"get /v2{path}" for path in ("", "/health/live", "/health/ready")), 1),
+        **{
+            f"{way} /v2/models/{{model}}{version}{path}": 1
+            for version in ("", "/versions/{version}")
+            for way, path in (("get", ""), ("get", "/ready"), ("post", "/infer"))
+        },
     }
 
 
@@ -191,7 +205,8 @@ def test_only_readiness_is_503_among_what_is_read(document: dict[str, Any]) -> N
     paths = document["paths"].items()
     gets = {path: o["get"] for path, o in paths if "get" in o and "post" not in o}
     unready = {path for path, operation in gets.items() if "503" in operation["responses"]}
-    assert unready == {"/readyz"}
+    models = {f"/v2/models/{{model}}{version}/ready" for version in ("", "/versions/{version}")}
+    assert unready == {"/readyz", "/v2/health/ready", *models}
 
 
 def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:

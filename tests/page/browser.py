@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +79,15 @@ class Browser:
         # An element may be replaced while one looks at it.
         wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
         try:
-            return wait.until(lambda _: holds(), what)
+            return cast(T, wait.until(lambda _: holds(), what))
         except TimeoutException:
             said = self.run("return document.getElementById('status')?.textContent")
             raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
+
+    def picture(self, css: str) -> NDArray[np.uint8]:
+        """What the first image or canvas shows, in its own size: RGB [H, W, 3]."""
+        self.one(css)
+        return self.pixels(css)[0]
 
     def press(self, *keys: str) -> None:
         """Press keys, as they go to what has the focus."""
@@ -98,7 +103,8 @@ class Browser:
 
     def saved(self, folder: Path, name: str) -> bytes:
         """The file of that name that the page gives to be saved, once it is complete."""
-        return self.until(lambda: (folder / name).is_file() and (folder / name).read_bytes(), name)
+        file = folder / name
+        return self.until(lambda: file.read_bytes() if file.is_file() else None, name)
 
     def saves_to(self, folder: Path) -> None:
         """Put what the page saves into a folder."""

@@ -50,7 +50,7 @@ def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
     opened: list[Browser] = []
 
     def open_page(tab: str = "", *, width: int = 1280, url: str | None = None) -> Browser:
-        browser = Browser(_chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
+        browser = Browser(chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
         opened.append(browser)
         browser.go(tab)
         return browser
@@ -69,7 +69,9 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def _chromium(profile: Path, width: int) -> webdriver.Chrome:
+def chromium(profile: Path, width: int) -> webdriver.Chrome:
+    """A browser, its window so wide. Where none is installed the test is skipped, or fails where
+    LATENTSERVE_NEEDS_BROWSER is set."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         if os.environ.get("LATENTSERVE_NEEDS_BROWSER"):

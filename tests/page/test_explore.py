@@ -27,20 +27,21 @@ def asked(page: Browser, path: str, **options: object) -> NDArray[np.float32]:
 
 def until_shown(page: Browser, expected: NDArray[np.float32], within: int = 1) -> None:
     """Wait until the live image is this one, within a grey level: batches differ by as much."""
+    page.one(LIVE)
     wanted = np.broadcast_to(expected, (*expected.shape[:2], 3))
     page.until(
-        lambda: bool((np.abs(page.pixels(LIVE) - wanted) <= within).all()), "the expected image"
+        lambda: bool((np.abs(page.picture(LIVE) - wanted) <= within).all()), "the expected image"
     )
 
 
 def test_the_map_shows_the_image_under_the_pointer(open_page: Open) -> None:
     page = open_page("explore?model=mnist-vae-2d")
     plane = page.one(".plane")
-    picture = page.pixels(".plane img").astype(int)
+    picture = page.picture(".plane img").astype(int)
     cells = picture.reshape(20, 28, 20, 28, 3).swapaxes(1, 2)
 
     def nearest() -> tuple[int, int]:
-        off = np.abs(cells - page.pixels(LIVE)).mean((2, 3, 4))
+        off = np.abs(cells - page.picture(LIVE)).mean((2, 3, 4))
         return divmod(int(off.argmin()), 20)
 
     for row, column in ((17, 2), (3, 15), (9, 0)):
@@ -78,7 +79,7 @@ def test_the_map_by_keyboard_alone(open_page: Open) -> None:
     page.press("mnist-vae-2d")
     page.one(".plane")
     to(page, "classList.contains('plane')")
-    before = page.pixels(LIVE).astype(int)
+    before = page.picture(LIVE).astype(int)
     page.press(*[Keys.ARROW_RIGHT] * 8, *[Keys.ARROW_UP] * 16)
     where = page.one("#where").text.replace("\N{MINUS SIGN}", "-")
     x, y = map(float, re.findall(r"-?\d\.\d\d", where))
@@ -97,28 +98,35 @@ def to(page: Browser, focused: str) -> None:
     pytest.fail(f"the focus never comes to: {focused}")
 
 
+def moved(page: Browser, model: str, place: float, **options: object) -> NDArray[np.float32]:
+    """The image of a sample that is moved along the first direction to a place on it."""
+    found = httpx.get(f"{page.url}/directions", params={"model": model}).json()
+    of_size = {} if found["size"] is None else {"size": found["size"]}
+    latent = asked(page, "latents", model=model, **options, **of_size)[0]
+    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
+    start = np.vdot(latent - found["mean"], along) / deviation
+    shown = float(page.one("input[aria-label='Direction 1']").get_attribute("value") or "nan")
+    assert shown == pytest.approx(np.clip(start, -3, 3), abs=0.06)
+    latents = (latent + (place - start) * deviation * along)[None].tolist()
+    return asked(page, "decode", model=model, latents=latents)[0]
+
+
 def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     page = open_page("explore?model=mnist-vae&seed=7&offset=3")
     sample = asked(page, "sample", model="mnist-vae", seed=7, offset=3, n=1)[0]
     until_shown(page, sample)
     first = page.one("input[aria-label='Direction 1']")
-    found = httpx.get(f"{page.url}/directions?model=mnist-vae&count=8").json()
-    latent = asked(page, "latents", model="mnist-vae", seed=7, offset=3)[0]
-    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
-    place = (latent - found["mean"]) @ along / deviation
-    assert float(first.get_attribute("value") or "nan") == pytest.approx(place, abs=0.06)
-
+    expected = moved(page, "mnist-vae", 3, seed=7, offset=3)
     first.send_keys(Keys.END)
     assert first.get_attribute("aria-valuetext") == "+3.0 \N{GREEK SMALL LETTER SIGMA}"
-    moved = (latent + (3 - place) * deviation * along)[None].tolist()
-    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    until_shown(page, expected, within=2)
     page.until(lambda: "by=3%2C" in page.driver.current_url)
     page.driver.refresh()
-    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    until_shown(page, expected, within=2)
     page.button("Reset").click()
     until_shown(page, sample)
     page.one("button[title='Another start']").click()
-    page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
+    page.until(lambda: np.abs(page.picture(LIVE) - sample).max() > 64)
     page.until(lambda: "seed=7&" not in page.driver.current_url)
     assert page.barriers() == []
     assert page.problems() == []
@@ -142,7 +150,7 @@ def test_a_walk_is_played_scrubbed_and_saved(open_page: Open, tmp_path: Path) ->
     page.button("Pause").click()
     time.send_keys(Keys.END)
     last = asked(page, "sample", model="mnist-vae", seed=7, offset=2, n=1)[0]
-    shown = page.pixels(".player canvas")
+    shown = page.picture(".player canvas")
     assert np.abs(shown - last).max() <= 1
     page.all(".tray .tile")[5].click()
     page.until(lambda: time.get_attribute("max") == "21")
@@ -180,15 +188,12 @@ def test_explore_fits_a_telephone(open_page: Open, view: str) -> None:
     assert page.problems() == []
 
 
-def test_latents_of_any_shape_are_explored(open_page: Open) -> None:
+def test_images_of_several_sizes_are_explored(open_page: Open) -> None:
     page = open_page("explore?model=tiny-sized&seed=7")
-    until_shown(
-        page,
-        asked(
-            page,
-            "decode",
-            model="tiny-sized",
-            latents=asked(page, "latents", model="tiny-sized", seed=7).tolist(),
-        )[0],
-    )
+    first = page.one("input[aria-label='Direction 1']")
+    expected = moved(page, "tiny-sized", -3, seed=7)
+    first.send_keys(Keys.HOME)
+    until_shown(page, expected, within=2)
+    page.until(lambda: "by=-3" in page.driver.current_url)
+    assert page.status() == ""
     assert page.problems() == []

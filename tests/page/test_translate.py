@@ -56,9 +56,7 @@ def test_without_a_mask_a_picture_is_translated_at_once(open_page: Open, picture
     page.labelled("Height").send_keys("16")
     page.button("Translate").click()
     # Half a size is none: what the service says of it is shown.
-    page.until(
-        lambda: "size" in page.status() and "error" in page.one("#status").get_attribute("class")
-    )
+    page.until(lambda: "size" in page.status() and page.all("#status.error"))
     page.labelled("Width").send_keys("24")
     page.button("Translate").click()
     page.until(lambda: page.pixels(".compare .after").shape == (32, 48, 3))
