@@ -60,13 +60,13 @@ def test_what_bentoml_answers_itself(server: Running) -> None:
     assert set(wrong.json()) == {"error", "field", "expected", "found"}
     assert httpx.get(f"{server.url}/livez").status_code == 200
     assert "request_total" in httpx.get(f"{server.url}/metrics").text
-    # The page is ours, and loads nothing from elsewhere; its files are BentoML's.
-    page = httpx.get(f"{server.url}/")
-    assert page.status_code == 200
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert len(loaded) == 2
-    for path in loaded:
-        assert httpx.get(f"{server.url}/{path}").status_code == 200, path
+    # The pages are ours, and load nothing from elsewhere; Swagger UI's files are BentoML's.
+    for page, count in (("", 4), ("docs", 3)):
+        text = httpx.get(f"{server.url}/{page}").raise_for_status().text
+        loaded = [p for p in re.findall(r'(?:src|href)="([^"]+)"', text) if p != "data:,"]
+        assert len(loaded) == count
+        for path in loaded:
+            assert httpx.get(f"{server.url}/{path}").status_code == 200, path
     assert "/sample" in httpx.get(f"{server.url}/docs.json").json()["paths"]
 
 
