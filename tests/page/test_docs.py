@@ -12,9 +12,9 @@ from selenium.webdriver.support.ui import Select
 
 from tests.page.browser import Browser
 from tests.page.conftest import Open
+from tests.page.swagger import execute, open_operation, press
 
 _EXAMPLES = ".opblock-section-request-body .examples-select-element"
-_STATUS = ".live-responses-table tbody .response-col_status"
 
 
 @pytest.fixture
@@ -41,9 +41,7 @@ def test_every_operation_answers_every_example(docs: Browser, picture: Path, ten
     refused: list[str] = []
     count = 0
     for name in names:
-        block = docs.one(f"[id='{name}']")
-        _press(docs, block, ".opblock-summary-control")
-        _press(docs, block, ".try-out__btn")
+        block = open_operation(docs, name)
         examples = block.find_elements(By.CSS_SELECTOR, _EXAMPLES)
         titles = [option.text for option in Select(examples[0]).options] if examples else [""]
         for title in titles:
@@ -51,11 +49,11 @@ def test_every_operation_answers_every_example(docs: Browser, picture: Path, ten
                 Select(block.find_element(By.CSS_SELECTOR, _EXAMPLES)).select_by_visible_text(title)
             if title == titles[0]:
                 _give_files(docs, block, tensor if "model__decode" in name else picture)
-            status = _execute(docs, block, f"a reply of {name}, {title!r}")
+            status = execute(docs, block, f"a reply of {name}, {title!r}")
             count += 1
             if not status.startswith("2"):
                 refused.append(f"{name}, {title!r}: {status}")
-        _press(docs, block, ".opblock-summary-control")
+        press(docs, block, ".opblock-summary-control")
     assert refused == []
     described = docs.run(
         "return fetch('openapi.json').then(r => r.json()).then(d =>"
@@ -65,17 +63,6 @@ def test_every_operation_answers_every_example(docs: Browser, picture: Path, ten
     assert count > len(names)
     assert docs.errors() == []
     assert all(a.startswith((f"{docs.url}/", "blob:", "data:")) for a in docs.requests())
-
-
-def _press(page: Browser, block: WebElement, css: str) -> None:
-    def pressed() -> bool:
-        for button in block.find_elements(By.CSS_SELECTOR, css):
-            page.run("arguments[0].scrollIntoView({block: 'center'})", button)
-            button.click()
-            return True
-        return False
-
-    page.until(pressed, css)
 
 
 def _give_files(page: Browser, block: WebElement, picture: Path) -> None:
@@ -92,17 +79,3 @@ def _give_files(page: Browser, block: WebElement, picture: Path) -> None:
     if not rows:  # the body is the file
         for field in block.find_elements(By.CSS_SELECTOR, "input[type=file]"):
             field.send_keys(str(picture))
-
-
-def _execute(page: Browser, block: WebElement, what: str) -> str:
-    """The status of the reply, once it is there."""
-    for clear in block.find_elements(By.CSS_SELECTOR, ".btn-clear"):
-        clear.click()
-    page.until(lambda: not block.find_elements(By.CSS_SELECTOR, _STATUS))
-    _press(page, block, ".execute")
-
-    def status() -> str:
-        found = block.find_elements(By.CSS_SELECTOR, _STATUS)
-        return found[0].text.strip() if found else ""
-
-    return page.until(status, what)
