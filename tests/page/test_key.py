@@ -36,13 +36,14 @@ def test_the_key_is_asked_for_once(open_page: Open, locked: Running) -> None:
     page.until(lambda: "does not know this key" in page.one("#key [role=alert]").text)
     enter(page, KEY)
     page.until(lambda: len(page.all(".tile")) == 4)
+    assert unexpected(page) == []
     for tab in ("explore", "encode", "models", "sample"):
         page.one(f"nav a[data-tab={tab}]").click()
         page.until(lambda tab=tab: page.all(f".tab.{tab} > *"), tab)
         assert page.all("#key") == []
     assert page.run("return [...Object.keys(localStorage), ...Object.keys(sessionStorage)]") == []
     assert page.run("return document.cookie") == ""
-    assert unexpected(page) == []
+    assert page.problems() == []
     page.driver.refresh()
     page.one("#key[open]")  # it was kept nowhere else
 
