@@ -102,11 +102,14 @@ def pictures_of(manifest: Manifest, folder: Path, only: str | None = None) -> tu
     """The folder's pictures at the artifact's image size, opened, cropped and resized as for
     training; and whether its classes are labels of the artifact.
 
-    `only` keeps one class. Where some classes are labels, the others are left out. DataError where
+    `only` keeps one class. Images beside class folders are a class, "image". Where some classes are labels, the others are left out. DataError where
     there is no such class, or no picture.
     """
     logger.info("reading the pictures of %s", folder)
-    data = load("images", folder, manifest.image()).train
+    try:
+        data = load("images", folder, manifest.image()).train
+    except DataError:  # of images beside class folders, or the same again
+        data = load("images", folder, manifest.image(), labels=False).train
     if only is not None:
         if only not in data.classes:
             raise DataError(f"--only: expected one of {', '.join(data.classes)}, found {only}")

@@ -154,6 +154,14 @@ def test_class_folders_named_as_labels(
     assert "recognised as the label asked for" in found.text
 
 
+def test_pictures_beside_class_folders_count(tmp_path: Path) -> None:
+    with runtime.load(tiny.write_artifact(tmp_path, "plain")) as model:
+        write_pictures(tmp_path / "own" / "few", noise(2, 8, 8, 3))
+        Image.fromarray(noise(8, 8, 3)).save(tmp_path / "own" / "loose.png")
+        data, by_name = folder.pictures_of(model.manifest, tmp_path / "own")
+    assert (len(data.images), data.classes, by_name) == (3, ("few", "image"), False)
+
+
 def test_no_folder_is_named_as_a_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_pictures(tmp_path / "own" / "cats", noise(150, 8, 8, 3))
     with runtime.load(tiny.write_artifact(tmp_path, "conditional")) as model:
