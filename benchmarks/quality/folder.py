@@ -102,8 +102,8 @@ def pictures_of(manifest: Manifest, folder: Path, only: str | None = None) -> tu
     """The folder's pictures at the artifact's image size, opened, cropped and resized as for
     training; and whether its classes are labels of the artifact.
 
-    `only` keeps one class. Images beside class folders are a class, "image". Where some classes are labels, the others are left out. DataError where
-    there is no such class, or no picture.
+    `only` keeps one class. Images beside class folders are a class, "image". Where some classes are
+    labels, the others are left out. DataError where there is no such class, or no picture.
     """
     logger.info("reading the pictures of %s", folder)
     try:
