@@ -1,7 +1,7 @@
 """A reverse proxy on the loopback that serves a service under a path prefix."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import uvicorn
@@ -19,10 +19,14 @@ _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding",
 @contextmanager
 def behind_prefix(url: str, prefix: str) -> Iterator[str]:
     """`url` under `prefix` of another address, which answers 404 to everything else."""
-    client = httpx.AsyncClient(base_url=url, timeout=WAIT)
+
+    @asynccontextmanager
+    async def client(app: Starlette) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT) as app.state.client:
+            yield
 
     async def forward(request: Request) -> Response:
-        answer = await client.request(
+        answer = await request.app.state.client.request(
             request.method,
             request.path_params["path"],
             params=request.query_params,
@@ -40,6 +44,7 @@ def behind_prefix(url: str, prefix: str) -> Iterator[str]:
         Mount(prefix, routes=[Route("/{path:path}", forward, methods=methods)]),
         Route("/{path:path}", missing, methods=methods),
     ]
-    config = uvicorn.Config(Starlette(routes=routes), lifespan="off", log_level="critical")
+    app = Starlette(routes=routes, lifespan=client)
+    config = uvicorn.Config(app, lifespan="on", log_level="critical")
     with on_loopback(config) as started:
         yield f"{started}{prefix}"

@@ -9,6 +9,7 @@ from benchmarks.speed.servers import Running, ours, running
 from tests.page.artifacts import SHIPPED
 from tests.page.browser import Browser
 from tests.page.conftest import SETTINGS, Open
+from tests.page.swagger import execute, open_operation
 
 KEY = "a key of the tests, with an ü"
 
@@ -24,7 +25,7 @@ def enter(page: Browser, key: str) -> None:
 
 
 def unexpected(page: Browser) -> list[str]:
-    return [problem for problem in page.problems() if "401" not in problem]
+    return [problem for problem in page.errors() if "401" not in problem]
 
 
 def test_the_key_is_asked_for_once(open_page: Open, locked: Running) -> None:
@@ -35,13 +36,14 @@ def test_the_key_is_asked_for_once(open_page: Open, locked: Running) -> None:
     page.until(lambda: "does not know this key" in page.one("#key [role=alert]").text)
     enter(page, KEY)
     page.until(lambda: len(page.all(".tile")) == 4)
+    assert unexpected(page) == []
     for tab in ("explore", "encode", "models", "sample"):
         page.one(f"nav a[data-tab={tab}]").click()
         page.until(lambda tab=tab: page.all(f".tab.{tab} > *"), tab)
         assert page.all("#key") == []
     assert page.run("return [...Object.keys(localStorage), ...Object.keys(sessionStorage)]") == []
     assert page.run("return document.cookie") == ""
-    assert unexpected(page) == []
+    assert page.problems() == []
     page.driver.refresh()
     page.one("#key[open]")  # it was kept nowhere else
 
@@ -56,18 +58,10 @@ def test_without_a_key_the_page_says_so(open_page: Open, locked: Running) -> Non
 
 def test_the_reference_uses_the_key(open_page: Open, locked: Running) -> None:
     page = open_page(url=locked.url)
-    page.driver.get(f"{locked.url}/docs#/default/get_models")
+    page.driver.get(f"{locked.url}/docs")
     enter(page, KEY)
-    reference = page.one("#operations-default-get_models, [id$=get_models]")
-    page.until(lambda: "opblock" in reference.get_attribute("class"))
-    page.run("arguments[0].scrollIntoView()", reference)
-    if not page.all("[id$=get_models].is-open"):
-        page.one("[id$=get_models] .opblock-summary-control").click()
-    page.one("[id$=get_models] .try-out__btn").click()
-    page.one("[id$=get_models] .execute").click()
-    page.until(lambda: page.one("[id$=get_models] .live-responses-table .response-col_status"))
-    status = page.one("[id$=get_models] .live-responses-table tbody .response-col_status")
-    assert status.text.startswith("200")
+    block = open_operation(page, "operations-default-get_models")
+    assert execute(page, block, "the models") == "200"
     assert unexpected(page) == []
 
 
