@@ -88,8 +88,8 @@ class Settings(BaseModel):
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         default=None,
         description="What clients must send as `Authorization: Bearer KEY` (at least 16 "
-        "characters, without the spaces around them), except to `/livez`, `/readyz` and "
-        "`/healthz`; else 401.",
+        "characters, without the spaces around them), except to `/livez`, `/readyz`, "
+        "`/healthz` and those of `/v2/health`; else 401.",
     )
     backend: Annotated[str, AfterValidator(_check_backend)] = Field(
         default="auto", description="Engine library; `auto` takes the fastest here."

@@ -22,7 +22,7 @@ from runtime.model import Model
 from runtime.requests.checks import check_seed, check_size
 from runtime.requests.pictures import picture_spec
 
-_GROUP = 4096
+GROUP = 4096
 
 
 def add_shards(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--format", choices=FORMATS, help="of the shards (default safetensors)")
     group.add_argument("--dtype", choices=DTYPES, help="of their values (default float32)")
     group.add_argument(
-        "--group", type=positive, help=f"pictures of a group of shards (default {_GROUP})"
+        "--group", type=positive, help=f"pictures of a group of shards (default {GROUP})"
     )
     group.add_argument(
         "--continue",
@@ -65,7 +65,7 @@ def check_no_shards(args: argparse.Namespace) -> None:
 
 def encode_shards(args: argparse.Namespace) -> None:
     """Encode the pictures of `args.images` into shards in the folder `args.out`."""
-    out = _folder(args)
+    out = shards_folder(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
     found = find(args.images)
@@ -84,7 +84,7 @@ def encode_shards(args: argparse.Namespace) -> None:
             out,
             specs,
             args.format or "safetensors",
-            args.group or _GROUP,
+            args.group or GROUP,
             args.strict,
             args.max_pixels,
             about={"artifact": f"{model.manifest.name}@{model.manifest.version}"},
@@ -101,7 +101,8 @@ def encode_shards(args: argparse.Namespace) -> None:
     )
 
 
-def _folder(args: argparse.Namespace) -> Path:
+def shards_folder(args: argparse.Namespace) -> Path:
+    """Where shards go; InputError where --out is a file."""
     if args.out.suffix != "":
         raise InputError("out", "a folder for the shards", f"{args.out.path}")
     folder: Path = args.out.path
@@ -136,7 +137,7 @@ def _request(
         "sizes": [f"{height}x{width}" for height, width in specs],
         "format": args.format or "safetensors",
         "dtype": args.dtype or "float32",
-        "group": args.group or _GROUP,
+        "group": args.group or GROUP,
         "tile": args.tile,
         "labels": args.labels,
         "seed": args.seed,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.commands._arguments import add_output, add_scale, load_model, positive
-from runtime.commands._output import save
+from runtime.commands._output import conclude_output, first_command, save
 from runtime.requests.decode import Decode
 from runtime.sampling.directions import MAX_DIRECTIONS
 
@@ -37,3 +37,5 @@ def run(args: argparse.Namespace) -> None:
             return {name: getattr(found, name) for name in ("directions", "deviations", "mean")}
 
         save(args, model.batches(Decode(latents, args.labels)), len(latents), arrays=arrays)
+        following = first_command(args.artifact, model.manifest)
+        conclude_output(args, model, len(latents), *following)

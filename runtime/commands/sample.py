@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
+from runtime.bulk.ledger import LEDGER
+from runtime.bulk.meter import EngineMeter
+from runtime.bulk.samples import Samples, discard
+from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
 from runtime.commands._output import conclude_output, first_command, save
+from runtime.commands._shards import GROUP, shards_folder
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
@@ -35,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="into a folder that an earlier run of the same command left unfinished",
     )
+    parser.add_argument(
+        "--shards",
+        action="store_true",
+        help="WebDataset tars in the folder --out, in flat memory (docs/bulk.md)",
+    )
+    parser.add_argument(
+        "--group", type=positive, help=f"with --shards: images of a tar (default {GROUP})"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,12 +65,44 @@ def run(args: argparse.Namespace) -> None:
         args.mix_seed,
         args.mix_layer,
     )
+    if args.shards:
+        _sample_shards(args, request)
+        return
+    if args.group is not None:
+        raise InputError("--group", "--shards with it", "none")
     with load_model(args) as model:
         job, n = request.job(model), request.counter.count
         done = _begin(args, model, request)
         batches = model.batches(job.part(done, n)) if done < n else iter(())
         save(args, batches, n, _names(model, request), lambda: _arrays(model, request), done)
         conclude_output(args, model, n, *_further(args, model, n))
+
+
+def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
+    """Draw images into tars in the folder `args.out`."""
+    out, meter = shards_folder(args), EngineMeter()
+    with load_model(args, observer=meter) as model:
+        group, n = args.group or GROUP, request.job(model).count
+        same = _same(args, model) | {
+            "n": n,
+            "group": group,
+            "files": model.manifest.files,
+            "engine": str(model.variant),
+        }
+        if args.force:
+            discard(out)
+        # Nothing to resume is no error: a scheduler starts the same command again and again.
+        begin_folder(out, same, resume=(out / LEDGER).exists())
+        samples = Samples(out, request, group, args.scale)
+        meter.begin()
+        with tqdm(total=n, unit="img", disable=None) as bar:
+            samples.run(model, bar.update)
+        busy = meter.busy(model.runners)
+    print(
+        f"{out}: {n} images, by {same['artifact']}; the engine was busy {busy:.1%} of the time; "
+        "next: read them as docs/bulk.md says",
+        file=sys.stderr,
+    )
 
 
 def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ...]:
@@ -83,15 +128,20 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
             expected = "a folder: only there single images are finished"
             raise InputError("--continue", expected, f"{args.out.path}")
         return 0
-    same = {name: getattr(args, name) for name in _SAME}
-    same |= {"seed": args.seed, "artifact": f"{model.manifest.name}@{model.manifest.version}"}
-    begin_folder(args.out.path, same, resume=args.resume)
+    begin_folder(args.out.path, _same(args, model), resume=args.resume)
     if not args.resume:
         forget(args.out.path, _names(model, request))
         return 0
     done = count_finished(args.out.path, _names(model, request))
     print(f"{done} of {request.counter.count} images are there", file=sys.stderr)
     return done
+
+
+def _same(args: argparse.Namespace, model: Model) -> dict[str, Any]:
+    """What the runs that fill one folder have in common."""
+    same = {name: getattr(args, name) for name in _SAME}
+    artifact = f"{model.manifest.name}@{model.manifest.version}"
+    return same | {"seed": args.seed, "artifact": artifact}
 
 
 def _arrays(model: Model, request: Sample) -> dict[str, NDArray[Any]]:

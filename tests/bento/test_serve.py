@@ -107,7 +107,7 @@ def test_a_bundle_of_another_folder(elsewhere: Path, tmp_path: Path) -> None:
         assert (source / needed).is_file(), needed
     assert not list(source.rglob("__pycache__"))
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"{tag}: the service and 1 artifacts of {elsewhere / 'mine'}; next: ")
+    assert last.startswith(f"{tag}: the service and 1 artifact of {elsewhere / 'mine'}; next: ")
     assert last.endswith(f"bentoml serve {tag}")
 
 

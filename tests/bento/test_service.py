@@ -189,8 +189,12 @@ def test_with_a_key_and_cors(artifacts: Path) -> None:
         "LATENTSERVE_CORS_ORIGINS": "https://a.test,https://b.test",
     }
     with running(ours(artifacts, settings)) as own:
-        for path in ("/models", "/metrics", "/", "/nowhere"):
+        for path in ("/models", "/metrics", "/openapi.json", "/nowhere"):
             assert httpx.get(f"{own.url}{path}").status_code == 401, path
+        # The page asks for the key itself, and says nothing of what is served.
+        page = httpx.get(f"{own.url}/")
+        assert page.status_code == 200
+        assert "tiny-vae" not in page.text
         with httpx.Client(base_url=own.url, headers={"authorization": f"Bearer {key}"}) as client:
             reply = client.post("/sample", json={"model": "tiny-vae", "n": 2, "seed": 1})
             assert reply.status_code == 200

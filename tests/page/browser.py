@@ -84,11 +84,6 @@ class Browser:
             said = self.run("return document.getElementById('status')?.textContent")
             raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
 
-    def picture(self, css: str) -> NDArray[np.uint8]:
-        """What the first image or canvas shows, in its own size: RGB [H, W, 3]."""
-        self.one(css)
-        return self.pixels(css)[0]
-
     def press(self, *keys: str) -> None:
         """Press keys, as they go to what has the focus."""
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -119,7 +114,8 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def pixels(self, css: str) -> NDArray[np.uint8]:
-        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
+        """What the first image or canvas shows, in its own size, once it is there: [H, W, 3]."""
+        self.one(css)
         return self.all_pixels(css)[0]
 
     def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:

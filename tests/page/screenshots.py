@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
 
 from benchmarks.speed.servers import ours, running
 from tests.bento.support import ROOT
@@ -28,10 +29,18 @@ class Shot:
     ready: Callable[[Browser], object]
 
 
+def wander(page: Browser) -> bool:
+    """Move over the map, to a good digit at last."""
+    plane = page.one(".plane")
+    hand = ActionChains(page.driver, duration=20)
+    for x in range(-240, 114, 8):
+        hand.move_to_element_with_offset(plane, x, 240)
+    hand.perform()
+    return "ms" in page.one(".timing").text
+
+
 SHOTS: Mapping[str, Shot] = {
-    "explore-map": Shot(
-        "explore?model=mnist-vae-2d&at=0.675,0.875", lambda page: "ms" in page.one(".timing").text
-    ),
+    "explore-map": Shot("explore?model=mnist-vae-2d", wander),
     "explore-directions": Shot(
         "explore?model=mnist-cgan&labels=5&seed=7&offset=3",
         lambda page: page.all(".slider") and page.pixels(".slider:last-child canvas").any(),
@@ -48,6 +57,7 @@ def take(page: Browser, shot: Shot) -> bytes:
         "Emulation.setDeviceMetricsOverride",
         {"width": SIZE[0], "height": SIZE[1], "deviceScaleFactor": 1, "mobile": False},
     )
+    page.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     page.go(shot.tab)
     page.until(lambda: shot.ready(page), shot.tab)
     shown = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]

@@ -27,21 +27,20 @@ def asked(page: Browser, path: str, **options: object) -> NDArray[np.float32]:
 
 def until_shown(page: Browser, expected: NDArray[np.float32], within: int = 1) -> None:
     """Wait until the live image is this one, within a grey level: batches differ by as much."""
-    page.one(LIVE)
     wanted = np.broadcast_to(expected, (*expected.shape[:2], 3))
     page.until(
-        lambda: bool((np.abs(page.picture(LIVE) - wanted) <= within).all()), "the expected image"
+        lambda: bool((np.abs(page.pixels(LIVE) - wanted) <= within).all()), "the expected image"
     )
 
 
 def test_the_map_shows_the_image_under_the_pointer(open_page: Open) -> None:
     page = open_page("explore?model=mnist-vae-2d")
     plane = page.one(".plane")
-    picture = page.picture(".plane img").astype(int)
+    picture = page.pixels(".plane img").astype(int)
     cells = picture.reshape(20, 28, 20, 28, 3).swapaxes(1, 2)
 
     def nearest() -> tuple[int, int]:
-        off = np.abs(cells - page.picture(LIVE)).mean((2, 3, 4))
+        off = np.abs(cells - page.pixels(LIVE)).mean((2, 3, 4))
         return divmod(int(off.argmin()), 20)
 
     for row, column in ((17, 2), (3, 15), (9, 0)):
@@ -79,7 +78,7 @@ def test_the_map_by_keyboard_alone(open_page: Open) -> None:
     page.press("mnist-vae-2d")
     page.one(".plane")
     to(page, "classList.contains('plane')")
-    before = page.picture(LIVE).astype(int)
+    before = page.pixels(LIVE).astype(int)
     page.press(*[Keys.ARROW_RIGHT] * 8, *[Keys.ARROW_UP] * 16)
     where = page.one("#where").text.replace("\N{MINUS SIGN}", "-")
     x, y = map(float, re.findall(r"-?\d\.\d\d", where))
@@ -126,7 +125,7 @@ def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     page.button("Reset").click()
     until_shown(page, sample)
     page.one("button[title='Another start']").click()
-    page.until(lambda: np.abs(page.picture(LIVE) - sample).max() > 64)
+    page.until(lambda: np.abs(page.pixels(LIVE) - sample).max() > 64)
     page.until(lambda: "seed=7&" not in page.driver.current_url)
     assert page.barriers() == []
     assert page.problems() == []
@@ -150,7 +149,7 @@ def test_a_walk_is_played_scrubbed_and_saved(open_page: Open, tmp_path: Path) ->
     page.button("Pause").click()
     time.send_keys(Keys.END)
     last = asked(page, "sample", model="mnist-vae", seed=7, offset=2, n=1)[0]
-    shown = page.picture(".player canvas")
+    shown = page.pixels(".player canvas")
     assert np.abs(shown - last).max() <= 1
     page.all(".tray .tile")[5].click()
     page.until(lambda: time.get_attribute("max") == "21")
