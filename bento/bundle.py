@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bento.serve import PACKAGES, add_artifacts, artifacts_folder
 from runtime.artifact.reading import artifact_folders
-from runtime.terminal import conclude
+from runtime.terminal import conclude, in_words
 
 _PACKED = ("bento", "runtime")
 _BESIDE = ("pyproject.toml", "README.md")
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m bento.bu
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     print(tag)
-    conclude(f"{tag}: the service and {count} artifacts of {folder}", "bentoml", "serve", tag)
+    packed = f"the service and {in_words(count, 'artifact')} of {folder}"
+    conclude(f"{tag}: {packed}", "bentoml", "serve", tag)
     return 0
 
 
@@ -56,11 +57,15 @@ def _gather(artifacts: Path, target: Path) -> None:
 
 def _build(source: Path, artifacts: Path) -> str:
     """The new Bento's tag."""
-    command = [sys.executable, "-P", "-m", "bentoml", "build", "--output", "tag", str(source)]
+    command = [sys.executable, "-P", "-m", "bentoml", "build", "--output", "tag"]
     # The service is imported to be packed: it looks whether its folder is there.
     environment = {"BENTOML_DO_NOT_TRACK": "True", "LATENTSERVE_ARTIFACTS": str(artifacts)}
     done = subprocess.run(  # noqa: S603 - our own command
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=source,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
         raise ValueError(f"bentoml build ended with status {done.returncode}")

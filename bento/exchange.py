@@ -145,12 +145,9 @@ class Exchange:
         are numbered, and have the labels of the options. `repeatable`: the same request gives them
         again."""
         sent = {"X-Model": full_name(model), **(headers or {})}
-        if self.request.method != "POST":
-            sent |= self.caching(options, model, reply.name, repeatable=repeatable)
-            if options.format is None:
-                sent["Vary"] = "Accept"
-            if self.is_known(sent):
-                return Response(None, 304, sent)
+        known = self.known(sent, options, model, reply, repeatable=repeatable)
+        if known is not None:
+            return known
         self.call.images = job.count
         if is_streamed(reply, model, job):
             return await self._streamed(model, job, sent)
@@ -167,27 +164,34 @@ class Exchange:
         size = options.scale**2 * images.nbytes
         return await self.reply(size, reply, body, sent)
 
-    def caching(
-        self, options: Options, model: Model, kind: str, *, repeatable: bool = True
-    ) -> dict[str, str]:
-        """The headers that say what may be kept of a reply in a format, which these options and the
-        model determine where it is `repeatable`."""
+    def known(
+        self,
+        headers: dict[str, str],
+        options: Options,
+        model: Model,
+        reply: Reply,
+        *,
+        repeatable: bool = True,
+    ) -> Response | None:
+        """304 for a GET whose client has the reply already. To the headers of any other reply to a
+        GET it adds what may be kept of it; the options and the model determine it where it is
+        `repeatable`."""
+        if self.request.method == "POST":
+            return None
+        if getattr(options, "format", None) is None:  # not every endpoint has several
+            headers["Vary"] = "Accept"
         if not repeatable:
-            return {"Cache-Control": "no-store"}
+            headers["Cache-Control"] = "no-store"
+            return None
         effective = options.model_dump(mode="json", exclude={"model", "format"}, exclude_none=True)
         # Engines may differ by a grey level.
         made_by = (full_name(model), model.digest, model.engine)
-        return {
-            "ETag": entity_tag(self.name, kind, effective, *made_by),
-            "Cache-Control": cache_control(
-                pinned="@" in (options.model or ""), private=self.settings.api_key is not None
-            ),
-        }
-
-    def is_known(self, headers: Mapping[str, str]) -> bool:
-        """Whether the client has the reply with these headers already."""
-        tag = headers.get("ETag")
-        return tag is not None and is_known(tag, self.request.headers.get("if-none-match"))
+        headers["ETag"] = tag = entity_tag(self.name, reply.name, effective, *made_by)
+        headers["Cache-Control"] = cache_control(
+            pinned="@" in (options.model or ""), private=self.settings.api_key is not None
+        )
+        sent = self.request.headers.get("if-none-match")
+        return Response(None, 304, headers) if is_known(tag, sent) else None
 
     async def reply(
         self,

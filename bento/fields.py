@@ -75,5 +75,4 @@ def _required(options: type[BaseModel]) -> set[str]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    values: list[Any] = value if isinstance(value, list) else [value]
-    return values
+    return cast("list[Any]", value) if isinstance(value, list) else [value]

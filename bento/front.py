@@ -7,15 +7,16 @@ BentoML's.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.calls import refusal
-from bento.errors import RequestError
+from bento.calls import Calls, refusal
+from bento.errors import ErrorShape, RequestError
 from bento.page import page_files
+from bento.settings import Settings
 
 _PROBES = ("/livez", "/healthz")
 OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -59,6 +60,15 @@ def _swagger_files() -> list[str]:
 
     folder = Path(server.__file__).parent / "static_content"
     return [f"/static_content/{file.name}" for file in folder.iterdir()]
+
+
+def guarded(app: ASGIApp, settings: Settings, paths: Mapping[str, ErrorShape | None]) -> ASGIApp:
+    """`app`, which has our endpoints at `paths`, behind the API key and CORS of the settings."""
+    key = settings.api_key
+    if key is not None:
+        # Around the refusals, too: they are counted, logged and have an id.
+        app = ApiKey(app, key.get_secret_value(), Calls(refuse, settings, paths))
+    return with_cors(app, settings.cors_origins)
 
 
 def with_cors(app: ASGIApp, origins: str) -> ASGIApp:

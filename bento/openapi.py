@@ -146,9 +146,13 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
         "description": " ".join([_description(endpoint, settings), *about]),
     }
     answered = _responses(endpoint)
+    # Where no body holds options, the query has those of an example.
+    in_query = {} if {JSON, MULTIPART} & set(endpoint.reads) else _first(examples)
     post: Json = {
         **described,
-        "parameters": [] if set(endpoint.reads) == {JSON} else query_fields(endpoint.options),
+        "parameters": []
+        if set(endpoint.reads) == {JSON}
+        else query_fields(endpoint.options, in_query),
         "requestBody": {
             "required": endpoint.needs_body,
             "content": _bodies(endpoint, examples, _files(name, endpoint, able)),
@@ -168,8 +172,7 @@ def _endpoint(name: str, endpoint: Endpoint, settings: Settings, models: Models)
 
 def _first(examples: Json) -> Json:
     """The values of a query or a form, which has those of one example alone."""
-    none: Json = {}
-    return next(iter(examples.values()), none)
+    return next(iter(examples.values()), dict[str, Any]())
 
 
 def _files(name: str, endpoint: Endpoint, able: Sequence[Model]) -> list[str]:

@@ -54,10 +54,8 @@ def artifacts_folder(chosen: Path | None) -> Path:
     serves it is not installed."""
     if find_spec("bentoml") is None:
         raise ValueError("No module named 'bentoml': install latentserve[serve]")
-    named = os.environ.get(_FOLDER)
-    places = [chosen or Path(named)] if chosen or named else [Path("artifacts")]
-    if not chosen and not named:
-        places.append(PACKAGES / "artifacts")
+    named = chosen or os.environ.get(_FOLDER)
+    places = [Path(named)] if named else [Path("artifacts"), PACKAGES / "artifacts"]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise ValueError(f"--artifacts: expected a folder of artifacts, found none at {places[0]}")

@@ -9,10 +9,9 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp
 
-from bento.calls import Calls
 from bento.connections import install
 from bento.errors import JsonErrors
-from bento.front import ApiKey, Front, refuse, with_cors
+from bento.front import Front, guarded
 from bento.metrics import ModelObserver, metrics
 from bento.models import Models
 from bento.routes import build_app
@@ -48,12 +47,7 @@ class FrontService(bentoml.Service[Any]):
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         prepare_worker()
         install(settings)
-        front: ASGIApp = Front(app, super().to_asgi(is_main), observe)
-        key = settings.api_key
-        if key is not None:
-            # Around the refusals, too: they are counted, logged and have an id.
-            front = ApiKey(front, key.get_secret_value(), Calls(refuse, settings, app.paths))
-        return with_cors(front, settings.cors_origins)
+        return guarded(Front(app, super().to_asgi(is_main), observe), settings, app.paths)
 
 
 def _freeze() -> None:

@@ -290,7 +290,7 @@ async def _read_form(
                 files.append((field, await value.read()))
             elif name in fields:
                 raise InputError(name[:80], "one value", "several")
-            else:
+            elif value:  # browsers send the fields that nobody filled in, too
                 fields[name] = value
     finally:
         await form.close()

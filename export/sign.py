@@ -30,10 +30,11 @@ def make_keys(private: Path) -> Path:
     return public
 
 
-def sign(artifact: str | Path, key: Path) -> Path:
+def sign(artifact: str | Path, key: Path, *, force: bool = False) -> Path:
     """Verify an artifact, then write its signature by the private key in the PEM file `key`.
 
-    Returns the signature's path. The artifact itself does not change.
+    Returns the signature's path. The artifact itself does not change; one by another key is
+    replaced with `force` alone.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,9 +49,11 @@ def sign(artifact: str | Path, key: Path) -> Path:
         raise ExportError(f"{key}: {expected}, found {type(private).__name__}")
     verified = read_artifact(artifact)
     signature = private.sign(signed_bytes(verified.manifest_bytes))
-    path = verified.folder / SIGNATURE
+    path, content = verified.folder / SIGNATURE, base64.b64encode(signature) + b"\n"
     try:
-        write_whole(path, base64.b64encode(signature) + b"\n")
+        if path.exists() and path.read_bytes() != content and not force:
+            raise ExportError(f"{path}: exists, by another key: --force to replace it")
+        write_whole(path, content)
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
     return path

@@ -18,6 +18,11 @@ def conclude(made: str, *command: object) -> None:
     print(f"{made}; next: {shlex.join(map(str, command))}", file=sys.stderr)
 
 
+def in_words(count: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def check_command(
     parser: argparse.ArgumentParser, given: Sequence[str], known: Collection[str]
 ) -> None:

@@ -12,11 +12,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from runtime.images import MAX_PIXELS
 from train import checkpoint
 from train.data import load
-from train.devices import find, has_bf16
+from train.devices import find
 from train.errors import TrainError
 from train.loop import discard, recorded_recipe, train
 from train.options import Options, build, labelled
-from train.precision import available, warn_of_emulation
+from train.precision import faster, warn_of_emulation
 from train.processes import Processes, joined
 from train.progress import summary
 from train.recipes import RECIPES
@@ -68,10 +68,9 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         labels=labelled(recipe, asked),
     )
     recipe = build(options.recipe, asked, own, data)
-    bf16 = has_bf16(device)
-    if options.precision is None and own is None:
-        recipe = available(recipe, bf16)
-    elif recipe.precision == "bf16" and not bf16:
+    if options.precision is None and own is None and processes.count == 1:
+        recipe = faster(recipe, data, device)
+    else:  # several processes would not choose the same
         warn_of_emulation(recipe, data, device)
     if options.force:
         discard(options.out, processes)
@@ -150,7 +149,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--precision",
         choices=("fp32", "bf16"),
-        help="default: the recipe's, but fp32 where the device has no bf16",
+        help="default: the recipe's; of a recipe in bf16, what is faster on this device",
     )
     own.add_argument("--seed", type=int)
     own.add_argument(

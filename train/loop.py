@@ -131,9 +131,9 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
                 for name, value in scalars.items():
                     board.add_scalar(name, value, step)
                 metrics.write(json.dumps({"step": step} | scalars, allow_nan=False) + "\n")
+                metrics.flush()  # to be read while it trains
             progress.show(losses, last)
             if step % recipe.checkpoint_every == 0 and step < last:
-                metrics.flush()
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
 
 

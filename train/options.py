@@ -96,7 +96,7 @@ def _classes(data: Splits) -> int:
     if len(found) < 2:
         raise DataError(
             f"--conditional: expected images in at least two folders, which are the classes; "
-            f"found one class, {found[0]!r}"
+            f"found one class, {', '.join(found)}"
         )
     return len(found)
 

@@ -40,7 +40,7 @@ class Progress:
         if not (early or step == last or step % self.training.recipe.sample_every == 0):
             return
         path = self.out / "samples" / f"{step:08d}.png"
-        sheet = save_sheet(path, self.training.draw())
+        sheet = save_sheet(path, self.training.draw(), self.training.grid[1])
         self.board.add_image("samples", sheet, step, dataformats="HWC")
         self.board.flush()  # a long run's first picture is to be seen now
         shown = ", ".join(f"{n} {losses[n]:.3g}" for n in losses if n.endswith("/loss"))

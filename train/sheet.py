@@ -10,15 +10,17 @@ _SIDE = 1024
 """Pixels along the side of a sheet, at most, if its pictures are not larger than a quarter."""
 
 
-def side(size: int) -> int:
-    """How many pictures of `size` pixels lie along each side of a sheet: 4 to 10."""
-    return max(4, min(10, _SIDE // size))
+def grid(size: int, classes: int = 0) -> tuple[int, int]:
+    """(rows, columns) of a sheet of pictures of `size` pixels: 4 to 10 each. Where there are so few
+    classes, a column for each."""
+    side = max(4, min(10, _SIDE // size))
+    return side, classes if 1 < classes <= side else side
 
 
-def save_sheet(path: Path, images: UInt8Array) -> UInt8Array:
+def save_sheet(path: Path, images: UInt8Array, columns: int) -> UInt8Array:
     """Write images [N, H, W, C] as one PNG, row by row, small ones enlarged; returns its pixels
     [rows * H, columns * W, C] as they were."""
-    sheet = contact_sheet(images, side(images.shape[1]))
+    sheet = contact_sheet(images, columns)
     picture = to_picture(sheet)
     scale = 2 if images.shape[1] < 64 else 1
     size = (picture.width * scale, picture.height * scale)

@@ -25,7 +25,7 @@ from train.processes import ALONE, Processes
 from train.recipes import Recipe
 from train.schedule import one_cycle, order, seed_of
 from train.shards import Buffers
-from train.sheet import side
+from train.sheet import grid
 
 _EVALUATION_BATCH = 500
 _GPU_SHARE = 0.25
@@ -167,11 +167,18 @@ class Training:
             unpack_optimizer(saved.group(f"optimizer.{name}"), optimizer)
         self.step, self.seconds = saved.step, saved.record["seconds"]
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of the sheet that `draw` fills."""
+        network = self.recipe.objective.network
+        return grid(network.height, network.classes)
+
     @torch.no_grad()
     def draw(self) -> NDArray[np.uint8]:
         """The sheet of fixed latents (labels in turn), uint8 [N, H, W, C]."""
         network = self.recipe.objective.network
-        count = side(network.height) ** 2
+        rows, columns = self.grid
+        count = rows * columns
         _seed(self.recipe.seed, _SHEET)
         # Drawn on the CPU: the same sheet on every device.
         latents = self.objective.latents(count, torch.device("cpu")).to(self.device)

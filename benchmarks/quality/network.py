@@ -161,6 +161,8 @@ def _to_float(images: Tensor) -> Tensor:
 
 def augment(images: Tensor, recipe: ClassifierRecipe) -> Tensor:
     """Turn, scale, mirror and shift each image at random; its edge pixels continue outside."""
+    if not (recipe.flip or recipe.shift or recipe.turn):
+        return images
     count, _, height, width = images.shape
     angle = torch.deg2rad((2 * torch.rand(count) - 1) * recipe.turn)
     scale = 1 + (2 * torch.rand(count) - 1) * (recipe.turn / 100)

@@ -50,10 +50,9 @@ async def answer(x: Exchange) -> Response:
     size = (options.count + 1) * values * _NUMBER_BYTES
     x.hold_reply("count", size)
     headers = {"X-Model": full_name(model)}
-    if x.request.method != "POST":
-        headers |= x.caching(options, model, reply.name)
-        if x.is_known(headers):
-            return Response(None, 304, headers)
+    unchanged = x.known(headers, options, model, reply)
+    if unchanged is not None:
+        return unchanged
     known, label = _known.setdefault(model, {}), request.label(model.manifest)
     if label not in known:
         images = np.concatenate(await x.run_in_parts(model, job))

@@ -82,10 +82,9 @@ async def _reply(
     size = values * reply.value_bytes
     x.hold_reply("n" if options.grid is None else "grid", size)
     headers = {"X-Model": name} | ({} if seed is None else {"X-Seed": str(seed)})
-    if x.request.method != "POST":
-        headers |= x.caching(options, model, reply.name, repeatable=seed == options.seed)
-        if x.is_known(headers):
-            return Response(None, 304, headers)
+    known = x.known(headers, options, model, reply, repeatable=seed == options.seed)
+    if known is not None:
+        return known
     return await x.reply(size, reply, lambda: reply.encode(Encoding(latents()), name), headers)
 
 

@@ -78,11 +78,14 @@ export async function copy(text) {
   }
 }
 
-/** A picture that the service sent: an element, its bytes freed once `signal` is aborted. */
+/** A picture that the service sent: an element that can be shown at once. Its bytes are freed once
+ * `signal` is aborted. */
 export async function picture(response, alt, signal) {
   const url = URL.createObjectURL(await response.blob());
   signal.addEventListener("abort", () => URL.revokeObjectURL(url));
-  return el("img", { src: url, alt });
+  const image = el("img", { src: url, alt });
+  await image.decode();
+  return image;
 }
 
 /** A copy of a canvas, so many times larger, its pixels crisp. */

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from bento.bodies import BYTES, in_thread
-from bento.endpoint import Endpoint
+from bento.endpoint import Endpoint, Json
 from bento.exchange import Exchange
 from bento.models import full_name
 from bento.protocols import Protocol
@@ -237,6 +237,12 @@ def _levels(images: NDArray[Any]) -> UInt8Array:
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
+def _one_latent(model: Model) -> dict[str, Json]:
+    """The options of a body that holds one latent."""
+    latent, size = model.manifest.latent, model.manifest.default_size
+    return {} if latent is None else {model.manifest.name: {"shape": [1, *latent.at(size)]}}
+
+
 _TENSORS: Mapping[str, Reply] = {"tensor": _TENSOR_REPLY}
 _PICTURES: Mapping[str, Reply] = {name: PICTURE_REPLIES[name] for name in _FORMATS.values()}
 
@@ -250,7 +256,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             replies={**_PICTURES, **_TENSORS},
             summary="Decode latents for diffusers' remote_decode",
             description="The body is raw bytes in C order.",
-            examples=lambda model: {},
+            examples=_one_latent,
             headers=_HEADERS,
         ),
     ),

@@ -4,23 +4,17 @@ import argparse
 from pathlib import Path
 
 from export.sign import sign
-from runtime.artifact.reading import find_artifact
-from runtime.artifact.signing import SIGNATURE
-from runtime.errors import ExportError
 from runtime.terminal import conclude
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
     parser.add_argument("--key", type=Path, required=True, help="PEM file of the private key")
-    parser.add_argument("--force", action="store_true", help="replace a signature that is there")
+    parser.add_argument("--force", action="store_true", help="replace the signature by another key")
 
 
 def run(args: argparse.Namespace) -> None:
-    there = find_artifact(args.artifact) / SIGNATURE
-    if there.exists() and not args.force:
-        raise ExportError(f"{there}: exists already: --force replaces it")
-    signature = sign(args.artifact, args.key)
+    signature = sign(args.artifact, args.key, force=args.force)
     print(signature)
     verify = "latentserve", "verify", args.artifact, "--key", args.key.with_suffix(".pub.pem")
     conclude(f"{signature.parent}: signed", *verify)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.client.replies import read_array, read_encoded, read_models
 from runtime.errors import InputError
-from runtime.images import UInt8Array
+from runtime.images import Float32Array, UInt8Array
 from runtime.images.encoding import MEDIA_TYPES, encode_image, encode_npy
 from runtime.requests.checks import Labels
 from runtime.requests.encode import Encoded
@@ -79,6 +79,22 @@ def sample(
         **more,
     }
     return _asked("sample", options)
+
+
+def latents(
+    model: str | None = None,
+    n: int | None = None,
+    *,
+    seed: int | None = None,
+    offset: int = 0,
+    seeds: Sequence[int] | None = None,
+    truncation: float | None = None,
+    **more: Any,
+) -> Call[Float32Array]:
+    """The latents float32 [n, *latent] that `sample` decodes for the same arguments."""
+    same = {"seed": seed, "offset": offset, "seeds": seeds, "truncation": truncation}
+    asked = sample(model, n, **same, **more)
+    return Call("POST", "/latents", read_array, content=asked.content, content_type=_JSON)
 
 
 def decode(

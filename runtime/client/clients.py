@@ -97,6 +97,7 @@ class Client:
         self._http = httpx.Client(base_url=url, headers=_headers(api_key), timeout=timeout)
 
     sample = _sending(calls.sample)
+    latents = _sending(calls.latents)
     decode = _sending(calls.decode)
     encode = _sending(calls.encode)
     reconstruct = _sending(calls.reconstruct)
@@ -153,6 +154,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key), timeout=timeout)
 
     sample = _sending_async(calls.sample)
+    latents = _sending_async(calls.latents)
     decode = _sending_async(calls.decode)
     encode = _sending_async(calls.encode)
     reconstruct = _sending_async(calls.reconstruct)

@@ -20,8 +20,8 @@ _TRY_AGAIN = (429, 503)
 _MAX_HEADER_BYTES = 1 << 20
 
 
-def read_array(body: bytes) -> UInt8Array:
-    """Images uint8 [n, H, W, C]."""
+def read_array(body: bytes) -> NDArray[Any]:
+    """The array of an `.npy`: images, or latents."""
     try:
         return decode_npy(body).copy()  # one's own, to write into
     except InputError as error:

@@ -15,7 +15,7 @@ from runtime.images.files import save_images, writable
 from runtime.images.layout import Layout
 from runtime.model import Model
 from runtime.requests import answered
-from runtime.terminal import conclude
+from runtime.terminal import conclude, in_words
 
 T = TypeVar("T", bound=Sized)
 
@@ -71,9 +71,9 @@ def conclude_output(
     args: argparse.Namespace, model: Model, count: int, *command: object, what: str = "image"
 ) -> None:
     """The last line of a command: what is in `args.out`, and the command to go on with."""
-    manifest, many = model.manifest, what if count == 1 else f"{what}s"
-    made = f"{args.out.path}: {count} {many}, by {manifest.name}@{manifest.version}"
-    conclude(made, *command)
+    manifest = model.manifest
+    made_by = f"by {manifest.name}@{manifest.version}"
+    conclude(f"{args.out.path}: {in_words(count, what)}, {made_by}", *command)
 
 
 def first_command(artifact: object, manifest: Manifest) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,8 +38,11 @@ def run(args: argparse.Namespace) -> None:
 def _read(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     """Latents [n, *latent], and the names of the pictures that they are of, where they have any."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = dict(loaded) if isinstance(loaded, NpzFile) else {_ARRAYS[0]: loaded}
+        loaded: Any = np.load(path, allow_pickle=False)
+        is_npz = isinstance(loaded, NpzFile)
+        arrays: dict[str, NDArray[Any]] = (
+            dict(cast(Any, loaded)) if is_npz else {_ARRAYS[0]: loaded}
+        )
     except (OSError, ValueError, BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) else "something else"
         expected = "a readable .npy or .npz of numbers"

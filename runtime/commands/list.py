@@ -9,10 +9,9 @@ from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import artifact_folders, artifacts_root, find_artifact, read_artifact
 from runtime.errors import ArtifactError, InputError
 from runtime.requests import answered
-from runtime.terminal import SERVE, conclude
+from runtime.terminal import SERVE, conclude, in_words
 
 _HEADS = ("ARTIFACT", "KIND", "IMAGE", "LATENT", "LABELS", "ANSWERS", "LICENCE")
-_LICENCE_CHARACTERS = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +45,11 @@ def run(args: argparse.Namespace) -> None:
     for line in damaged:
         print(line)
     broken = f", {len(damaged)} damaged" if damaged else ""
-    conclude(f"{root}: {len(folders)} artifacts{broken}", *SERVE, root)
+    conclude(f"{root}: {in_words(len(folders), 'artifact')}{broken}", *SERVE, root)
 
 
 def _row(manifest: Manifest) -> tuple[str, ...]:
-    latent, licence = manifest.latent, manifest.licence.splitlines()[0]
-    if len(licence) > _LICENCE_CHARACTERS:
-        licence = f"{licence[: _LICENCE_CHARACTERS - 3]}..."
+    latent = manifest.latent
     return (
         f"{manifest.name}@{manifest.version}",
         manifest.kind,
@@ -60,7 +57,7 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
         "-" if latent is None else _product(latent.shape),
         str(len(manifest.labels)) if manifest.labels else "-",
         ",".join(answered(manifest)),
-        licence,
+        manifest.licence.splitlines()[0],
     )
 
 

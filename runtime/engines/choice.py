@@ -99,6 +99,8 @@ def choose_anew(
     """Measure again, thoroughly, and remember the choice for every later `load`."""
     variants = candidates(artifact, request, cache)
     setting = settings(variants[0].device)
+    name = artifact.manifest.name
+    logger.info("measuring %d ways to run %s over %d latents", len(variants), name, latents)
     with _opened(artifact, variants, setting, cache) as backends:
         measured = measure(artifact, variants, backends, setting, latents=latents, seconds=1.0)
     subject = choice_subject(artifact, request, settings, cache)

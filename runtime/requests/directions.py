@@ -14,7 +14,7 @@ from runtime.sampling.directions import PrincipalDirections, principal_direction
 
 _SEED = 0
 _PIXELS = 1 << 21
-_FEWEST, _MOST = 96, 1024
+_FEWEST, _MOST = 96, 512
 
 
 def answered_by(manifest: Manifest) -> bool:

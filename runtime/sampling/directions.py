@@ -33,6 +33,12 @@ class PrincipalDirections:
     samples: int
     """The number of images that they were found from."""
 
+    @property
+    def scaled(self) -> Float32Array:
+        """[k, *latent]: each as long as one standard deviation along it."""
+        lengths = self.deviations.reshape(-1, *[1] * self.mean.ndim)
+        return self.directions * lengths
+
     def first(self, count: int) -> "PrincipalDirections":
         """At most so many of them."""
         kept = self.directions[:count], self.deviations[:count]

@@ -9,8 +9,15 @@ import pytest
 import runtime
 from benchmarks.quality import distances, quality, served, verdicts
 from benchmarks.quality.judge import load_classifier
+from runtime.artifact.figures import explained
 from tests import tiny
 from train.data import Dataset
+
+
+def test_every_figure_is_explained_to_people() -> None:
+    figures = explained(dict.fromkeys(quality.ROWS, 1.0))
+    assert [figure.name for figure in figures] == list(quality.ROWS)
+    assert all(figure.meaning and figure.unit for figure in figures)
 
 
 def test_recognised_counts_confidence_and_classes() -> None:

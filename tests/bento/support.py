@@ -61,13 +61,20 @@ def listening(models: Models, **settings: Any) -> Iterator[str]:
     config = uvicorn.Config(
         build_app(own, models), http=bounded(own), lifespan="off", log_level="critical"
     )
+    with on_loopback(config) as url:
+        yield url
+
+
+@contextmanager
+def on_loopback(config: uvicorn.Config) -> Iterator[str]:
+    """An app in a thread, on a free port."""
     server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        wait_until(lambda: server.started)
         try:
+            wait_until(lambda: server.started)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.servers import Running, ours, running
+from bento.bentoml_client import client_schema
 from bento.models import Models
 from bento.settings import Settings
 from runtime import InputError, Model, Posterior, PosteriorDraw, Sample
 from runtime.client import AsyncClient, Client
-from runtime.client.replies import ArrayReader, error_of
+from runtime.client.replies import ArrayReader, Turns, error_of
 from runtime.errors import ServiceError
 from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import FP32, WAIT, listening, loaded, wait_until
@@ -83,6 +84,7 @@ def test_samples_are_the_library_s(asks: Asks, url: str, models: Models) -> None
 
 def test_latents_are_the_library_s(asks: Asks, url: str, vae: Model) -> None:
     images, latents = vae.sample(3, seed=1), vae.latents(3, seed=1)
+    np.testing.assert_array_equal(asks(url, "latents", "tiny-vae", 3, seed=1), latents)
     same(asks(url, "decode", "tiny-vae", latents), vae.decode(latents))
     posterior = asks(url, "encode", "tiny-vae", images)
     assert isinstance(posterior, Posterior)
@@ -247,6 +249,21 @@ def test_a_proxy_s_error_is_told_as_it_is() -> None:
     error = error_of(502, b"<h1>Bad gateway</h1>")
     assert isinstance(error, ServiceError)
     assert (error.status, str(error)) == (502, "502: <h1>Bad gateway</h1>")
+
+
+def test_waiting_is_bounded() -> None:
+    turns, busy_now = Turns(patience=2.5), b'{"error": "not ready: mnist-vae is being loaded"}'
+    assert [turns.pause(503, {"retry-after": "1"}, busy_now) for _ in range(2)] == [1.0, 1.0]
+    with pytest.raises(ServiceError, match="503: not ready"):
+        turns.pause(503, {"retry-after": "1"}, busy_now)
+    for status, headers in ((503, {}), (500, {"retry-after": "1"})):
+        with pytest.raises(ServiceError, match=f"{status}: "):
+            Turns(patience=60).pause(status, headers, busy_now)
+
+
+def test_what_bentoml_s_client_is_told() -> None:
+    names = {route["name"] for route in client_schema()["routes"]}
+    assert names == {"sample", "decode", "interpolate", "manifold", "latents", "directions"}
 
 
 THEIRS = """

@@ -16,7 +16,7 @@ def test_they_are_those_of_the_runtime(ask: Ask, models: Models) -> None:
     reply = ask("POST", "/directions", json={"model": "tiny-conditional", "count": 3, "labels": 2})
     told = reply.json()
     assert reply.headers["x-model"] == told["model"] == "tiny-conditional@1"
-    assert (told["label"], told["size"], told["samples"]) == ("two", None, 1024)
+    assert (told["label"], told["size"], told["samples"]) == ("two", None, 512)
     np.testing.assert_allclose(told["directions"], expected.directions, atol=1e-6)
     np.testing.assert_allclose(told["deviations"], expected.deviations, atol=1e-6)
     np.testing.assert_allclose(told["mean"], expected.mean, atol=1e-6)

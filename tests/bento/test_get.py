@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from benchmarks.speed.servers import Running
 from bento.models import Models
 from runtime import Model
 from tests.bento.support import Ask, ask_async
@@ -132,6 +134,17 @@ def test_what_a_client_has_is_not_made_again(
         assert name in reply.headers
     other = ask("GET", path, headers={"if-none-match": tag.replace('"', '"x', 1)})
     assert (other.status_code, runs()) == (200, before + 1)
+
+
+def test_one_connection_carries_replies_with_and_without_a_body(server: Running) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        first = client.get(ASKED)
+        known = client.get(ASKED, headers={"if-none-match": first.headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
+        head = client.head(ASKED)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(first.content))
+        assert client.get(ASKED).content == first.content
 
 
 def test_a_refused_request_is_not_known_either(models: Models) -> None:

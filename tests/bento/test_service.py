@@ -60,13 +60,13 @@ def test_what_bentoml_answers_itself(server: Running) -> None:
     assert set(wrong.json()) == {"error", "field", "expected", "found"}
     assert httpx.get(f"{server.url}/livez").status_code == 200
     assert "request_total" in httpx.get(f"{server.url}/metrics").text
-    # The page is ours, and loads nothing from elsewhere; its files are BentoML's.
-    page = httpx.get(f"{server.url}/")
-    assert page.status_code == 200
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert len(loaded) == 2
-    for path in loaded:
-        assert httpx.get(f"{server.url}/{path}").status_code == 200, path
+    # The pages are ours, and load nothing from elsewhere; Swagger UI's files are BentoML's.
+    for page, count in (("", 4), ("docs", 3)):
+        text = httpx.get(f"{server.url}/{page}").raise_for_status().text
+        loaded = [p for p in re.findall(r'(?:src|href)="([^"]+)"', text) if p != "data:,"]
+        assert len(loaded) == count
+        for path in loaded:
+            assert httpx.get(f"{server.url}/{path}").status_code == 200, path
     assert "/sample" in httpx.get(f"{server.url}/docs.json").json()["paths"]
 
 
@@ -189,8 +189,12 @@ def test_with_a_key_and_cors(artifacts: Path) -> None:
         "LATENTSERVE_CORS_ORIGINS": "https://a.test,https://b.test",
     }
     with running(ours(artifacts, settings)) as own:
-        for path in ("/models", "/metrics", "/", "/nowhere"):
+        for path in ("/models", "/metrics", "/openapi.json", "/nowhere"):
             assert httpx.get(f"{own.url}{path}").status_code == 401, path
+        # The page asks for the key itself, and says nothing of what is served.
+        page = httpx.get(f"{own.url}/")
+        assert page.status_code == 200
+        assert "tiny-vae" not in page.text
         with httpx.Client(base_url=own.url, headers={"authorization": f"Bearer {key}"}) as client:
             reply = client.post("/sample", json={"model": "tiny-vae", "n": 2, "seed": 1})
             assert reply.status_code == 200

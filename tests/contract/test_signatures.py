@@ -82,6 +82,22 @@ def test_every_flipped_bit_of_a_signature_counts(signed: Path, keys: tuple[Path,
                 read_artifact(signed, signed_by=keys[1])
 
 
+def test_a_signature_by_another_key_is_replaced_when_asked(
+    signed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export_main(["keys", str(tmp_path / "other.pem")]) == 0
+    before = (signed / SIGNATURE).read_bytes()
+    again = ["sign", str(signed), "--key", str(tmp_path / "other.pem")]
+    assert export_main(again) == 2
+    assert "exists, by another key: --force to replace it" in capsys.readouterr().err
+    assert (signed / SIGNATURE).read_bytes() == before
+    assert export_main([*again, "--force"]) == 0
+    told = capsys.readouterr()
+    verify = f"next: latentserve verify {signed} --key {tmp_path / 'other.pub.pem'}\n"
+    assert told.err.endswith(verify)
+    read_artifact(signed, signed_by=tmp_path / "other.pub.pem")
+
+
 def test_an_unsigned_artifact_says_what_to_do(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     folder = write_artifact(tmp_path / "artifacts", "plain")
     with pytest.raises(ArtifactError, match=r"expected a signature \(`python -m export sign`\)"):

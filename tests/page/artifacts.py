@@ -11,11 +11,13 @@ from tests import tiny
 from tests.bento.support import ROOT
 from tests.sized import write_sized
 
+SHIPPED = ROOT / "artifacts"
+
 
 def write_served(folder: Path) -> None:
-    """Put into `folder`: the shipped artifacts, `tiny-sized` (translates with a mask), `tiny-larger`
-    (without), `tiny-flow` (its encoder takes noise) and `tiny-codes` (it has a codebook)."""
-    for artifact in (ROOT / "artifacts").iterdir():
+    """Put into `folder`: the shipped artifacts, `tiny-sized` (translates with a mask),
+    `tiny-larger` (without), `tiny-flow` (its encoder takes noise), `tiny-codes` (a codebook)."""
+    for artifact in SHIPPED.iterdir():
         if artifact.is_dir():
             (folder / artifact.name).symlink_to(artifact)
     write_sized(folder)

@@ -5,13 +5,13 @@ import io
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -59,10 +59,12 @@ class Browser:
         return self.until(lambda: next(iter(self.all(css)), None), css)
 
     def button(self, text: str) -> WebElement:
-        """The button or link of that text, once it is there and can be pressed."""
+        """The button or link of a tab or dialog, once it is there and can be pressed."""
 
         def found() -> WebElement | None:
-            there = (e for e in self.all("button, a") if e.text.strip() == text)
+            there = (
+                e for e in self.all(":is(main, dialog) :is(button, a)") if e.text.strip() == text
+            )
             return next((e for e in there if e.is_enabled() and e.is_displayed()), None)
 
         return self.until(found, text)
@@ -76,21 +78,11 @@ class Browser:
         """Wait until something holds, and return it."""
         # An element may be replaced while one looks at it.
         wait = WebDriverWait(self.driver, WAIT, 0.05, [StaleElementReferenceException])
-        return wait.until(lambda _: holds(), what)
-
-    def pixels(self, css: str) -> NDArray[np.uint8]:
-        """What an image or a canvas shows, in its own size: RGB [H, W, 3]."""
-        self.one(css)
-        height, width, *values = self.run(
-            "const from = document.querySelector(arguments[0]);"
-            "const c = document.createElement('canvas');"
-            "c.width = from.naturalWidth ?? from.width;"
-            "c.height = from.naturalHeight ?? from.height;"
-            "const d = c.getContext('2d'); d.drawImage(from, 0, 0);"
-            "return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data]",
-            css,
-        )
-        return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+        try:
+            return cast(T, wait.until(lambda _: holds(), what))
+        except TimeoutException:
+            said = self.run("return document.getElementById('status')?.textContent")
+            raise AssertionError(f"never: {what or holds}; the page says {said!r}") from None
 
     def press(self, *keys: str) -> None:
         """Press keys, as they go to what has the focus."""
@@ -106,7 +98,8 @@ class Browser:
 
     def saved(self, folder: Path, name: str) -> bytes:
         """The file of that name that the page gives to be saved, once it is complete."""
-        return self.until(lambda: (folder / name).is_file() and (folder / name).read_bytes(), name)
+        file = folder / name
+        return self.until(lambda: file.read_bytes() if file.is_file() else None, name)
 
     def saves_to(self, folder: Path) -> None:
         """Put what the page saves into a folder."""
@@ -120,8 +113,13 @@ class Browser:
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
 
-    def pixels(self, css: str) -> list[NDArray[np.uint8]]:
-        """The RGB pixels [H, W, 3] of canvases and images, all of one moment."""
+    def pixels(self, css: str) -> NDArray[np.uint8]:
+        """What the first image or canvas shows, in its own size, once it is there: [H, W, 3]."""
+        self.one(css)
+        return self.all_pixels(css)[0]
+
+    def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:
+        """The same of all that there are, as they are at one moment."""
         urls: list[str] = self.run(_PIXELS, css)
         files = (io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls)
         return [np.asarray(Image.open(file))[..., :3] for file in files]
@@ -149,16 +147,14 @@ class Browser:
         """Choose a picture by the page's file input."""
         self.one("input[type=file]").send_keys(str(picture))
 
-    def narrow(self) -> None:
-        """A telephone's window, 360 pixels wide."""
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
-        )
-
     def problems(self) -> list[str]:
         """What the browser's console complains of: errors, failed requests, broken policies."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def errors(self) -> list[str]:
+        """Those of them that are more than warnings: of code that is not ours."""
+        log = self.driver.get_log("browser")
+        return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
     def requests(self) -> list[str]:
         """The addresses of all that the page has loaded."""

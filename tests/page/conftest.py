@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -27,6 +29,9 @@ _FLAGS = (
     "--disable-sync",
 )
 
+SETTINGS = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0"}
+"""Loaded without trials: these artifacts are known to be good."""
+
 Open = Callable[..., Browser]
 
 
@@ -35,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service over the artifacts of this repository, and tiny ones of other kinds."""
     folder = tmp_path_factory.mktemp("served")
     write_served(folder)
-    with running(ours(folder, FP32)) as started:
+    with running(ours(folder, SETTINGS)) as started:
         yield started
 
 
@@ -45,7 +50,7 @@ def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
     opened: list[Browser] = []
 
     def open_page(tab: str = "", *, width: int = 1280, url: str | None = None) -> Browser:
-        browser = Browser(_chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
+        browser = Browser(chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
         opened.append(browser)
         browser.go(tab)
         return browser
@@ -55,7 +60,18 @@ def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
         browser.driver.quit()
 
 
-def _chromium(profile: Path, width: int) -> webdriver.Chrome:
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture of 32 x 48 pixels."""
+    y, x = np.mgrid[0:32, 0:48]
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.stack([5 * x, 7 * y, 3 * (x + y)], -1).astype(np.uint8)).save(path)
+    return path
+
+
+def chromium(profile: Path, width: int) -> webdriver.Chrome:
+    """A browser, its window so wide. Where none is installed the test is skipped, or fails where
+    LATENTSERVE_NEEDS_BROWSER is set."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         if os.environ.get("LATENTSERVE_NEEDS_BROWSER"):

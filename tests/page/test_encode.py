@@ -20,7 +20,7 @@ SEVEN = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))
 def figures(page: Browser) -> list[NDArray[np.uint8]]:
     """What the model sees, and its reconstruction."""
     page.until(lambda: len(page.all(".report .tile")) > 0)
-    return page.pixels(".report figure canvas")
+    return page.all_pixels(".report figure canvas")
 
 
 def asked(page: Browser, request: str, model: str, image: NDArray[np.uint8]) -> httpx.Response:
@@ -119,7 +119,7 @@ def test_the_neighbourhood_grows_and_one_can_go_there(open_page: Open) -> None:
 
     def spread() -> float:
         again = figures(page)[1].astype(float)
-        tiles = page.pixels(".tile canvas")
+        tiles = page.all_pixels(".tile canvas")
         return float(np.mean([np.abs(tile - again).mean() for tile in tiles]))
 
     usual = spread()
@@ -128,7 +128,7 @@ def test_the_neighbourhood_grows_and_one_can_go_there(open_page: Open) -> None:
     page.until(lambda: spread() < usual / 2)
     page.slide(slider, 2)
     page.until(lambda: spread() > usual)
-    there = page.pixels(".tile canvas")[5]
+    there = page.all_pixels(".tile canvas")[5]
     page.all(".tile")[5].click()
     page.until(lambda: np.array_equal(figures(page)[0], there))
     assert page.problems() == []
@@ -155,34 +155,30 @@ def _codes(page: Browser) -> str:
 def test_with_the_keyboard_alone(open_page: Open) -> None:
     page = open_page("encode?model=mnist-vae")
     canvas = page.one(".easel canvas")
-
-    def press(*keys: str) -> None:
-        ActionChains(page.driver).send_keys(*keys).perform()
-
     for _ in range(20):
         if page.run("return document.activeElement") == canvas:
             break
-        press(Keys.TAB)
+        page.press(Keys.TAB)
     else:
         raise AssertionError("the canvas is not reached by Tab")
-    press(Keys.ARROW_UP, Keys.ARROW_UP)
+    page.press(Keys.ARROW_UP, Keys.ARROW_UP)
     ActionChains(page.driver).key_down(Keys.SPACE).send_keys(Keys.ARROW_DOWN * 4).key_up(
         Keys.SPACE
     ).perform()
     page.until(lambda: figures(page)[0].max() == 255)
-    press(Keys.TAB)  # the brush
+    page.press(Keys.TAB)  # the brush
     before = page.run("return document.activeElement.value")
-    press(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_RIGHT)
     assert page.run("return document.activeElement.value") != before
-    press(Keys.TAB, Keys.ENTER)  # Clear
+    page.press(Keys.TAB, Keys.ENTER)  # Clear
     page.until(lambda: "Draw, or choose" in page.one(".report").text)
 
 
 def test_it_fits_a_telephone(open_page: Open) -> None:
     page = open_page("encode?model=mnist-vae", width=500)
-    page.narrow()
+    assert page.fits(360)
     page.draw(page.one(".easel canvas"), SEVEN)
     figures(page)
-    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.fits(360)
     assert page.barriers() == []
     assert page.problems() == []

@@ -97,24 +97,31 @@ def to(page: Browser, focused: str) -> None:
     pytest.fail(f"the focus never comes to: {focused}")
 
 
+def moved(page: Browser, model: str, place: float, **options: object) -> NDArray[np.float32]:
+    """The image of a sample that is moved along the first direction to a place on it."""
+    found = httpx.get(f"{page.url}/directions", params={"model": model}).json()
+    of_size = {} if found["size"] is None else {"size": found["size"]}
+    latent = asked(page, "latents", model=model, **options, **of_size)[0]
+    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
+    start = np.vdot(latent - found["mean"], along) / deviation
+    shown = float(page.one("input[aria-label='Direction 1']").get_attribute("value") or "nan")
+    assert shown == pytest.approx(np.clip(start, -3, 3), abs=0.06)
+    latents = (latent + (place - start) * deviation * along)[None].tolist()
+    return asked(page, "decode", model=model, latents=latents)[0]
+
+
 def test_sliders_start_from_a_sample_and_change_it(open_page: Open) -> None:
     page = open_page("explore?model=mnist-vae&seed=7&offset=3")
     sample = asked(page, "sample", model="mnist-vae", seed=7, offset=3, n=1)[0]
     until_shown(page, sample)
     first = page.one("input[aria-label='Direction 1']")
-    found = httpx.get(f"{page.url}/directions?model=mnist-vae&count=8").json()
-    latent = asked(page, "latents", model="mnist-vae", seed=7, offset=3)[0]
-    along, deviation = np.array(found["directions"][0]), found["deviations"][0]
-    place = (latent - found["mean"]) @ along / deviation
-    assert float(first.get_attribute("value") or "nan") == pytest.approx(place, abs=0.06)
-
+    expected = moved(page, "mnist-vae", 3, seed=7, offset=3)
     first.send_keys(Keys.END)
     assert first.get_attribute("aria-valuetext") == "+3.0 \N{GREEK SMALL LETTER SIGMA}"
-    moved = (latent + (3 - place) * deviation * along)[None].tolist()
-    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    until_shown(page, expected, within=2)
     page.until(lambda: "by=3%2C" in page.driver.current_url)
     page.driver.refresh()
-    until_shown(page, asked(page, "decode", model="mnist-vae", latents=moved)[0], within=2)
+    until_shown(page, expected, within=2)
     page.button("Reset").click()
     until_shown(page, sample)
     page.one("button[title='Another start']").click()
@@ -180,15 +187,12 @@ def test_explore_fits_a_telephone(open_page: Open, view: str) -> None:
     assert page.problems() == []
 
 
-def test_latents_of_any_shape_are_explored(open_page: Open) -> None:
+def test_images_of_several_sizes_are_explored(open_page: Open) -> None:
     page = open_page("explore?model=tiny-sized&seed=7")
-    until_shown(
-        page,
-        asked(
-            page,
-            "decode",
-            model="tiny-sized",
-            latents=asked(page, "latents", model="tiny-sized", seed=7).tolist(),
-        )[0],
-    )
+    first = page.one("input[aria-label='Direction 1']")
+    expected = moved(page, "tiny-sized", -3, seed=7)
+    first.send_keys(Keys.HOME)
+    until_shown(page, expected, within=2)
+    page.until(lambda: "by=-3" in page.driver.current_url)
+    assert page.status() == ""
     assert page.problems() == []

@@ -5,20 +5,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from tests.page.conftest import Open
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    """A picture of 32 x 48 pixels."""
-    y, x = np.mgrid[0:32, 0:48]
-    path = tmp_path / "picture.png"
-    Image.fromarray(np.stack([5 * x, 7 * y, 3 * (x + y)], -1).astype(np.uint8)).save(path)
-    return path
 
 
 def test_a_mask_is_painted_and_the_result_compared(open_page: Open, picture: Path) -> None:
@@ -27,7 +17,7 @@ def test_a_mask_is_painted_and_the_result_compared(open_page: Open, picture: Pat
     canvas = page.one(".mask canvas")
     assert not page.one("button.primary").is_enabled()
     page.draw(canvas, [(0.3, 0.3), (0.7, 0.3), (0.5, 0.8)])
-    (painted,) = page.pixels(".mask canvas")
+    painted = page.pixels(".mask canvas")
     page.button("Translate").click()
     page.until(lambda: page.all(".compare .after"))
 
@@ -40,7 +30,7 @@ def test_a_mask_is_painted_and_the_result_compared(open_page: Open, picture: Pat
         files={"files": picture.read_bytes(), "mask": sent.getvalue()},
     ).raise_for_status()
     expected = np.asarray(Image.open(io.BytesIO(made.content)).convert("RGB"))
-    (after,) = page.pixels(".compare .after")
+    after = page.pixels(".compare .after")
     assert after.shape == (64, 96, 3)
     # The rim of the brush is softer in the page's mask.
     assert (np.abs(after.astype(int) - expected).max(-1) <= 1).mean() > 0.9
@@ -62,16 +52,14 @@ def test_without_a_mask_a_picture_is_translated_at_once(open_page: Open, picture
     page = open_page("translate?model=tiny-larger")
     page.bring("drop", picture)
     page.until(lambda: page.all(".compare .after"))
-    assert page.pixels(".compare .after")[0].shape == (64, 96, 3)
+    assert page.pixels(".compare .after").shape == (64, 96, 3)
     page.labelled("Height").send_keys("16")
     page.button("Translate").click()
     # Half a size is none: what the service says of it is shown.
-    page.until(
-        lambda: "size" in page.status() and "error" in page.one("#status").get_attribute("class")
-    )
+    page.until(lambda: "size" in page.status() and page.all("#status.error"))
     page.labelled("Width").send_keys("24")
     page.button("Translate").click()
-    page.until(lambda: page.pixels(".compare .after")[0].shape == (32, 48, 3))
+    page.until(lambda: page.pixels(".compare .after").shape == (32, 48, 3))
     assert "size=16%2C24" in page.driver.current_url
     refused = [problem for problem in page.problems() if "422" not in problem]
     assert refused == []
@@ -79,9 +67,9 @@ def test_without_a_mask_a_picture_is_translated_at_once(open_page: Open, picture
 
 def test_it_fits_a_telephone(open_page: Open, picture: Path) -> None:
     page = open_page("translate?model=tiny-larger", width=500)
-    page.narrow()
+    assert page.fits(360)
     page.choose(picture)
     page.until(lambda: page.all(".compare .after"))
-    assert page.run("return document.documentElement.scrollWidth") <= 360
+    assert page.fits(360)
     assert page.barriers() == []
     assert page.problems() == []

@@ -40,6 +40,23 @@ def test_resume_keeps_the_run_s_number_of_steps(tmp_path: Path) -> None:
     assert main([*command, "--resume", "--steps", "1"]) == 1
 
 
+def test_a_run_is_replaced_by_force_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["digits_vae", "--out", str(tmp_path), "--device", "cpu"]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main([*command, "--steps", "2"]) == 0
+    assert main([*command, "--steps", "1"]) == 1
+    assert "--force to delete it" in capsys.readouterr().err
+    assert load_run(tmp_path).provenance["steps"] == 2
+    assert main([*command, "--steps", "1", "--force"]) == 0
+    assert load_run(tmp_path).provenance["steps"] == 1
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--resume", "--force"])
+
+
 def test_an_interrupt_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ import logging
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ from train.errors import DataError, OptionError
 from train.loop import train
 from train.options import Options, build
 from train.progress import duration, summary
-from train.recipes import RECIPES
+from train.recipes import RECIPES, Recipe
 from train.recipes.images import FEW, SIZES, images_gan, images_vae
 from train.runs import load_run
-from train.sheet import save_sheet, side
+from train.sheet import grid, save_sheet
 
 TINY = ["--image-size", "32", "--width", "2", "--batch-size", "4", "--device", "cpu"]
 
@@ -38,6 +39,11 @@ def folder_of(path: Path, names: list[str]) -> Path:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((40 + number, 30), 60 + number).convert("RGB").save(path / name)
     return path
+
+
+def objective_of(recipe: Recipe) -> Any:
+    """An objective whose family the test knows."""
+    return recipe.objective
 
 
 @pytest.fixture
@@ -84,8 +90,11 @@ class TestSizes:
             make(image_size=size)
 
     def test_large_pictures_give_fewer_to_a_sheet(self, tmp_path: Path) -> None:
-        assert [side(size) for size in (8, 64, 128, 256, 512)] == [10, 10, 8, 4, 4]
-        sheet = save_sheet(tmp_path / "a.png", np.zeros((16, 256, 256, 3), np.uint8))
+        assert [grid(size)[0] for size in (8, 64, 128, 256, 512)] == [10, 10, 8, 4, 4]
+        assert [grid(64, classes) for classes in (0, 3, 10, 11)] == [
+            *((10, 10), (10, 3), (10, 10), (10, 10))
+        ]
+        sheet = save_sheet(tmp_path / "a.png", np.zeros((16, 256, 256, 3), np.uint8), 4)
         assert sheet.shape == (1024, 1024, 3)
         with Image.open(tmp_path / "a.png") as picture:
             assert picture.size == (1024, 1024)
@@ -108,15 +117,15 @@ class TestOptions:
         assert (recipe.steps, recipe.batch_size, recipe.precision) == (7, 12, "fp32")
         assert (recipe.seed, recipe.shards) == (3, 2)
         assert recipe.image == ImageSpec(height=128, width=128, channels=3)
-        objective = recipe.objective
+        objective = objective_of(recipe)
         assert objective.network.generator_width == objective.network.discriminator_width == 24
         assert objective.generator.learning_rate == objective.discriminator.learning_rate == 0.01
         assert objective.augmentation[0] == "flip"
         vae = build("images_vae", Options(learning_rate=0.02))
-        assert vae.objective.optimizer.learning_rate == 0.02
+        assert objective_of(vae).optimizer.learning_rate == 0.02
 
     def test_rates_keep_their_proportion(self) -> None:
-        objective = build("cifar10_frogs_dcgan", Options(learning_rate=0.001)).objective
+        objective = objective_of(build("cifar10_frogs_dcgan", Options(learning_rate=0.001)))
         assert objective.generator.learning_rate == 0.001
         assert objective.discriminator.learning_rate == pytest.approx(0.002)
 
@@ -126,8 +135,8 @@ class TestOptions:
 
     def test_large_sets_are_not_augmented(self) -> None:
         few, many = images_gan(pictures=FEW), images_gan(pictures=FEW + 1, mirror=True)
-        assert few.objective.augmentation == ("colour", "shift", "cutout")
-        assert many.objective.augmentation == ("flip",)
+        assert objective_of(few).augmentation == ("colour", "shift", "cutout")
+        assert objective_of(many).augmentation == ("flip",)
 
     @pytest.mark.parametrize(
         ("name", "options", "text"),
@@ -253,24 +262,54 @@ class TestPrecision:
     def test_by_the_processor_s_flags(self, flags: str, found: bool) -> None:
         assert cpu_has_bf16(flags.split()) == found
 
-    def test_a_device_without_it_trains_in_fp32(self, caplog: pytest.LogCaptureFixture) -> None:
-        recipe = images_gan()
-        assert precision.available(recipe, bf16=True) == recipe
+    @pytest.mark.parametrize(
+        ("flags", "seconds", "expected"),
+        [
+            ("avx2", {}, "fp32"),
+            ("avx2 avx512_bf16", {"fp32": 2.0, "bf16": 1.0}, "bf16"),
+            ("avx2 avx512_bf16", {"fp32": 1.0, "bf16": 2.0}, "fp32"),
+        ],
+    )
+    def test_the_faster_is_taken(
+        self,
+        flags: str,
+        seconds: dict[str, float],
+        expected: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
+        monkeypatch.setattr(precision, "_seconds", lambda made, *_: seconds[made.precision])
+        recipe = images_gan(image_size=32, width=2)
+        data, cpu = random_splits(recipe.image), torch.device("cpu")
         with caplog.at_level(logging.INFO):
-            assert precision.available(recipe, bf16=False) == replace(recipe, precision="fp32")
-        assert "precision: fp32, because this device has no bf16" in caplog.text
-        assert precision.available(tiny_vae(), bf16=True).precision == "fp32"
+            assert precision.faster(recipe, data, cpu) == replace(recipe, precision=expected)
+        assert f"precision: {expected}, " in caplog.text
+        assert ("has no bf16" in caplog.text) == (not seconds)
+        plain = replace(recipe, precision="fp32")
+        assert precision.faster(plain, data, cpu) == plain
 
     @pytest.mark.parametrize("flags", ["avx2", "avx2 avx512_bf16"])
-    def test_the_command_chooses(
-        self, flags: str, loose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_command_chooses_and_a_resumed_run_keeps_it(
+        self,
+        flags: str,
+        loose: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
         out = tmp_path / "run"
-        arguments = ["images_gan", "--data", str(loose), "--out", str(out), *TINY, "--steps", "1"]
-        assert main(arguments) == 0
-        expected = "bf16" if "bf16" in flags else "fp32"
-        assert load_run(out).recipe.precision == expected
+        arguments = ["images_gan", "--data", str(loose), "--out", str(out), *TINY]
+        with caplog.at_level(logging.INFO):
+            assert main([*arguments, "--steps", "1"]) == 0
+        chosen = load_run(out).recipe.precision
+        assert f"precision: {chosen}, " in caplog.text
+        assert ("s in bf16 (timed now)" in caplog.text) == ("bf16" in flags)
+        caplog.clear()
+        assert main([*arguments, "--steps", "2", "--resume"]) == 0
+        assert load_run(out).recipe.precision == chosen
+        assert "faster here" not in caplog.text
 
     def test_bf16_asked_for_without_it_is_measured_and_warned_of(
         self,

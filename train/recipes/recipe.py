@@ -32,7 +32,7 @@ class Recipe:
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of the networks; losses, augmentation and weights stay fp32. `python -m train`
-    takes fp32 where the device has no bf16 (`train.precision`)."""
+    takes fp32 where that is faster, as it is where the device has no bf16 (`train.precision`)."""
     ema_decay: float = 0.0
     """Decay, each step (a critic's count), of the averaged weights that are kept for the artifact;
     0 keeps the last weights."""

@@ -26,8 +26,9 @@ export default async function arithmetic({ panel, model, labels, state, signal }
     const t = Number(amount.value);
     text.textContent = t.toFixed(2);
     live.show(plus(a, [[-t, b.values], [t, c.values]]));
-    state.set({ terms: terms.map(textOf).join(","), amount: t === 1 ? null : t });
   }
+  // Not while the slider moves: browsers allow few changes of the address a second.
+  const remember = () => state.set({ terms: terms.map(textOf).join(","), amount: amount.value === "1" ? null : amount.value });
   function put(i, sample) {
     terms[i] = sample;
     slots[i].replaceChildren(again(sample.canvas), el("small", {}, `${NAMES[i]} · ${textOf(sample)}`));
@@ -35,6 +36,7 @@ export default async function arithmetic({ panel, model, labels, state, signal }
   }
   terms.forEach((sample, i) => put(i, sample));
   amount.addEventListener("input", update);
+  amount.addEventListener("change", remember);
   choose(0);
   panel.append(
     el("div", { class: "sum" },
@@ -48,6 +50,8 @@ export default async function arithmetic({ panel, model, labels, state, signal }
       put(chosen, sample);
       choose((chosen + 1) % 3);
       update();
+      remember();
     }));
   update();
+  remember();
 }

@@ -9,9 +9,10 @@ export function rowsOf({ data, shape }) {
   return Array.from({ length: n }, (_, i) => ({ values: data.slice(i * size, (i + 1) * size), shape: rest }));
 }
 
-/** The latents that the images `offset` .. `offset + n - 1` of a seed are made of. */
-export async function latentsOf(model, { seed, offset = 0, n = 1 }, signal) {
-  const json = { model: fullName(model), seed, offset, n, format: "npy" };
+/** The latents that the images `offset` .. `offset + n - 1` of a seed are made of; `size`: [height,
+ * width] where that is not the model's usual one. */
+export async function latentsOf(model, { seed, offset = 0, n = 1, size }, signal) {
+  const json = { model: fullName(model), seed, offset, n, size, format: "npy" };
   const response = await call("latents", { json, signal });
   return rowsOf(parseNpy(await response.arrayBuffer()));
 }

@@ -22,7 +22,7 @@ export default async function map({ panel, model, labels, state, signal }) {
   const live = liveImage({ model, labels, signal, size: 336, name: "The image at the point" });
   const where = el("p", { id: "where", class: "where", "aria-live": "polite" });
   const hint = el("p", { class: "quiet" });
-  const usual = matchMedia("(hover: hover)").matches ? "Move over the map. A click holds the point." : "Draw a finger over the map.";
+  const usual = matchMedia("(pointer: coarse)").matches ? "Draw a finger over the map." : "Move over the map. A click holds the point.";
 
   let at;
   let rest;

@@ -19,6 +19,10 @@ export default async function sliders({ panel, model, labels, state, signal }) {
   const hint = el("p", { class: "quiet", role: "status" }, "Looking for what changes the images most\u2026");
   const group = el("div", { class: "controls", role: "group", "aria-label": "Directions" }, hint);
   const given = (state.get("by") ?? "").split(",");
+  const finding = directionsOf(model, labels, signal);
+  finding.catch(() => {}); // awaited below
+  // Where images have several sizes, directions are those of one.
+  const size = Object.keys(model.axes ?? {}).length ? (await finding).size : undefined;
   let rows = [];
   let start;
   let rest;
@@ -39,7 +43,7 @@ export default async function sliders({ panel, model, labels, state, signal }) {
     if (made) rows.forEach((row, i) => row.paint(made, 2 * i));
   }
   async function restart() {
-    const asked = { seed: Number(seed.value), offset: Number(offset.value) };
+    const asked = { seed: Number(seed.value), offset: Number(offset.value), size };
     const found = await attempt(() => latentsOf(model, asked, signal));
     if (!found) return;
     [start] = found;
@@ -67,8 +71,8 @@ export default async function sliders({ panel, model, labels, state, signal }) {
     group));
   await restart();
   // Found once for a model, which may take a while.
-  const found = await directionsOf(model, labels, signal);
-  rows = found.map((direction, i) => slider(i, direction, model, update));
+  const { directions } = await finding;
+  rows = directions.map((direction, i) => slider(i, direction, model, update));
   rows.forEach((row, i) => {
     if (start) row.start(start);
     if (given[i]) row.set(Number(given[i]));
@@ -78,15 +82,16 @@ export default async function sliders({ panel, model, labels, state, signal }) {
   update();
 }
 
-/** Directions of length 1: {along, deviation, middle}. */
+/** Directions of length 1, {along, deviation, middle}, of images of a size [height, width]. */
 async function directionsOf(model, labels, signal) {
   const response = await call("directions", { json: { model: fullName(model), count: DIRECTIONS, labels }, signal });
-  const { directions, deviations, mean } = await response.json();
+  const { directions, deviations, mean, size } = await response.json();
   const middle = Float32Array.from(mean.flat(Infinity));
-  return directions.map((direction, i) => {
+  const all = directions.map((direction, i) => {
     const along = Float32Array.from(direction.flat(Infinity));
     return { along, deviation: deviations[i], middle: dot(middle, along) };
   });
+  return { directions: all, size };
 }
 
 /** A slider between the images at its ends. Until it is moved it stands where the start does. */

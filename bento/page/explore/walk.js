@@ -1,6 +1,6 @@
 // A walk through the latent space from one picked sample to the next: played, scrubbed, saved.
 
-import { call, fullName } from "../api.js";
+import { call, fullName, labelIn } from "../api.js";
 import { attempt, choice, copy, el, enlargement, field, frame, number, paint, save } from "../ui.js";
 import { decode, slerp, stacked } from "./latents.js";
 import { again, nameOf, picked, textOf, tray } from "./tray.js";
@@ -31,6 +31,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
     making.abort();
     making = new AbortController();
     path = pathThrough(picks.map(({ latent }) => latent), Math.max(2, Number(steps.value)), round.value !== "");
+    player.wait(path.length);
     const frames = await attempt(() => decode(model, path, labels, making.signal));
     if (frames) player.load(frames);
   }
@@ -46,7 +47,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
     return button;
   };
   const animations = ANIMATIONS.map(([title, format, suffix]) => saving(title, async () => {
-    const query = { model: fullName(model), labels, format, fps: FPS, scale: times };
+    const query = { model: fullName(model), labels: labelIn(model, labels), format, fps: FPS, scale: times };
     const response = await call("decode", { npy: stacked(path), query, signal });
     return { blob: await response.blob(), suffix };
   }));
@@ -58,7 +59,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
       player.element,
       el("div", { class: "beside" },
         el("div", {}, el("h3", {}, "The way"), strip, el("small", {}, "Press one to take it out.")),
-        el("div", { class: "row" }, field("Images a step", steps), field("Ends at", round)),
+        el("div", { class: "row" }, field("Steps", steps), field("Ends at", round)),
         el("div", { class: "field" }, el("span", {}, "Save as"), el("div", { class: "row" }, ...animations, ...videos)),
         el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"))),
     tray({ model, labels, state, signal }, "Add to the way", (sample) => {
@@ -116,6 +117,9 @@ function playerOf(model, signal) {
   return {
     element: el("div", { class: "player" }, canvas, el("div", { class: "row" }, button, time, text)),
     frames: () => frames,
+    wait(n) {
+      text.textContent = `making ${n}\u2026`;
+    },
     load(made) {
       frames = made;
       time.max = made.shape[0] - 1;

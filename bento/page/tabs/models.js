@@ -81,7 +81,7 @@ function table(rows) {
     ...rows.map(lines));
 }
 
-const TERMS = { frechet: "Fréchet distance", kl: "KL divergence" };
+const TERMS = { frechet: "Fréchet", kl: "KL divergence" };
 
 const named = ({ name, unit }) =>
   `${capital(name.split("_").map((word) => TERMS[word] ?? word).join(" "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;

@@ -274,6 +274,21 @@ def test_another_job_is_refused(
     assert contents(tmp_path) == before
 
 
+def test_a_job_is_begun_anew_by_force_alone(
+    sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, fresh, some = tmp_path / "out", tmp_path / "fresh", pictures / "cat's é"
+    assert encode(sized_artifact, pictures, out, "--group", 20) == 0
+    (out / "notes.txt").write_text("mine")
+    before = contents(out)
+    assert encode(sized_artifact, some, out) == 2
+    assert "or --continue to go on with it" in capsys.readouterr().err
+    assert contents(out) == before
+    assert encode(sized_artifact, some, out, "--force") == 0
+    assert encode(sized_artifact, some, fresh) == 0
+    assert contents(out) == contents(fresh) | {"notes.txt": b"mine"}
+
+
 def test_options_of_shards_need_them(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:
     given = ["encode", sized_artifact, pictures, "-o", tmp_path / "a.npz", "--buckets", "24"]
     assert main([str(each) for each in given]) == 2

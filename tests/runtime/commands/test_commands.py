@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from runtime.images import fit, open_image
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.images.files import save_images
 from tests.sized import write_sized
+from tests.tiny import write_artifact
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +116,21 @@ def test_a_path_as_a_gif(tmp_path: Path) -> None:
         assert animation.info["duration"] == 100
 
 
+def test_directions_are_drawn_around_a_start(tmp_path: Path, vae: runtime.Model) -> None:
+    options = ["--count", 2, "--steps", 3, "--seed", 5, "-o"]
+    assert run("directions", "tiny-vae", *options, tmp_path / "a.npz") == 0
+    with np.load(tmp_path / "a.npz") as arrays:
+        found = vae.directions(2)
+        np.testing.assert_allclose(arrays["directions"], found.directions, atol=1e-5)
+        images = arrays["images"].astype(int)
+    start = vae.latents(1, seed=5)
+    assert np.abs(images[[1, 4]] - vae.decode(start)).max() <= 1
+    last = vae.decode(start + 3 * found.scaled[1])
+    assert np.abs(images[5] - last[0]).max() <= 1
+    assert run("directions", "tiny-vae", *options, tmp_path / "a.png") == 0
+    assert opened(tmp_path / "a.png").shape == (16, 24)
+
+
 def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     images = vae.sample(3, seed=1)
     (tmp_path / "in").mkdir()
@@ -121,7 +138,7 @@ def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
         Image.fromarray(image[..., 0]).save(tmp_path / "in" / f"{i}.png")
     (tmp_path / "in.npy").write_bytes(encode_npy(images))
     for source in (tmp_path / "in", tmp_path / "in.npy"):
-        assert run("encode", "tiny-vae", source, "-o", tmp_path / "z.npz") == 0
+        assert run("encode", "tiny-vae", source, "-o", tmp_path / "z.npz", "--force") == 0
         with np.load(tmp_path / "z.npz") as arrays:
             np.testing.assert_allclose(arrays["mean"], vae.encode(images).mean, atol=1e-5)
     options = ["--side-by-side", "--columns", 1, "-o", tmp_path / "pairs.png"]
@@ -175,7 +192,7 @@ def test_the_limit_of_pixels_is_an_option(
     picture, out = tmp_path / "a.png", tmp_path / "z.npz"
     Image.new("L", (30, 20)).save(picture)
     assert run(command, "tiny-vae", picture, "--max-pixels", 600, "-o", out) == 0
-    assert run(command, "tiny-vae", picture, "--max-pixels", 599, "-o", out) == 2
+    assert run(command, "tiny-vae", picture, "--max-pixels", 599, "-o", out, "--force") == 2
     assert "image: expected at most 599 pixels, found 30 x 20 = 600" in capsys.readouterr().err
 
 
@@ -203,6 +220,161 @@ def test_a_name_with_a_slash_is_a_folder(
     assert run("sample", "tiny-plain", *options) == 0
     assert len(list((tmp_path / name).glob("*.png"))) == 2
     assert run("sample", "tiny-plain", *options, "--continue") == 0
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.npz", "a.zip", "a"])
+def test_what_exists_is_overwritten_by_force_alone(
+    tmp_path: Path, name: str, plain: runtime.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
+    command = ["sample", "tiny-plain", "-n", 4, "-o", out]
+    assert run(*command, "--seed", 1) == 0
+    before = {path: path.read_bytes() for path in [out, *out.glob("*")] if path.is_file()}
+    capsys.readouterr()
+    assert run(*command, "--seed", 2) == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"out: expected a new name, or --force .*, found {out}, which exists", error)
+    assert ("--continue" in error) == (name == "a")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert run(*command, "--seed", 2, "--force") == 0
+    assert any(
+        path.read_bytes() != before.get(path) for path in [out, *out.glob("*")] if path.is_file()
+    )
+
+
+def test_images_of_an_earlier_request_are_not_taken_for_finished(
+    tmp_path: Path, plain: runtime.Model
+) -> None:
+    command = ["sample", "tiny-plain", "-o", tmp_path]
+    assert run(*command, "-n", 4) == 0
+    assert run(*command, "-n", 2, "--truncation", 0.5, "--force") == 0
+    (tmp_path / "seed0_000001.png").unlink()
+    assert run(*command, "-n", 2, "--truncation", 0.5, "--continue") == 0
+    expected = plain.sample(2, seed=0, truncation=0.5)
+    np.testing.assert_array_equal(opened(tmp_path / "seed0_000001.png"), expected[1])
+    assert run(*command, "--force", "--continue") == 2
+
+
+def test_decode_undoes_encode(tmp_path: Path, vae: runtime.Model) -> None:
+    images = vae.sample(3, seed=1)
+    (tmp_path / "in").mkdir()
+    for i, image in enumerate(images):
+        (tmp_path / "in" / f"{i}.png").write_bytes(encode_image(image))
+    z, folder = tmp_path / "z.npz", tmp_path / "out"
+    assert run("encode", "tiny-vae", tmp_path / "in", "-o", z) == 0
+    assert run("decode", "tiny-vae", z, "-o", folder) == 0
+    found = np.stack([opened(folder / f"{i}.png") for i in range(3)])
+    assert np.abs(found.astype(int) - vae.reconstruct(images)[..., 0]).max() <= 1
+    np.save(tmp_path / "z.npy", vae.latents(2, seed=4))
+    assert run("decode", "tiny-vae", tmp_path / "z.npy", "-o", tmp_path / "d.npy") == 0
+    assert np.abs(np.load(tmp_path / "d.npy").astype(int) - vae.sample(2, seed=4)).max() <= 1
+
+
+SHEET = "latentserve sample {} -n 64 --seed 7 -o sheet.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made", "following"),
+    [
+        (
+            ["sample", "tiny-conditional", "-n", 3, "--seed", 7, "--labels", "two"],
+            "3 images, by tiny-conditional@1",
+            "latentserve sample tiny-conditional --labels two -n 3 --seed 7 --offset 3 -o more.png",
+        ),
+        (
+            ["sample", "tiny-vae", "--seeds", "4-6"],
+            "3 images, by tiny-vae@1",
+            "latentserve interpolate tiny-vae --seeds 4,5 -o path.png",
+        ),
+        (["sample", "tiny-plain", "--seeds", "4"], "1 image, by ", SHEET.format("tiny-plain")),
+        (
+            ["interpolate", "tiny-vae", "--seeds", "1,2", "--steps", 5],
+            "5 images, by tiny-vae@1",
+            "latentserve sample tiny-vae --seeds 1,2 -o ends.png",
+        ),
+        (["manifold", "tiny-vae", "--steps", 2], "4 images, by ", SHEET.format("tiny-vae")),
+        (
+            ["directions", "tiny-vae", "--count", 2, "--steps", 3],
+            "6 images, by tiny-vae@1",
+            SHEET.format("tiny-vae"),
+        ),
+    ],
+)
+def test_the_last_line_says_what_was_made_and_what_comes_next(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[object],
+    made: str,
+    following: str,
+) -> None:
+    out = tmp_path / "a.png"
+    assert run(*arguments, "-o", out) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith(f"{out}: {made}")
+    assert line.endswith(f"; next: {following}")
+
+
+def test_the_next_command_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["sample", "tiny-vae", "--seeds", "4,5", "-o", "a.png"]
+    for made in ("a.png", "path.png", "ends.png"):
+        assert run(*command) == 0
+        assert Path(made).exists()
+        program, *command = shlex.split(capsys.readouterr().err.partition("next: ")[2])
+        assert program == "latentserve"
+
+
+def test_tune_marks_its_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LATENTSERVE_CACHE", str(tmp_path))
+    options = ["--backend", "onnxruntime", "--precision", "fp32", "-n", 20]
+    assert run("tune", "tiny-plain", *options) == 0
+    told = capsys.readouterr()
+    (chosen,) = [line for line in told.out.splitlines() if line.startswith("* ")]
+    variant = chosen[2:32].strip()
+    assert f"tiny-plain: {variant} (marked *) is chosen" in told.err
+    with runtime.load("tiny-plain", backend="onnxruntime", precision="fp32") as model:
+        assert str(model.variant) == variant
+
+
+def test_list_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("conditional", "vae"):
+        write_artifact(tmp_path, kind)
+    write_artifact(tmp_path, "plain", version=12)
+    damaged = write_artifact(tmp_path, "plain", name="damaged") / "decode.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    write_sized(tmp_path)
+    assert run("list", tmp_path) == 0
+    told = capsys.readouterr()
+    heads, *rows = [re.split(r"  +", line) for line in told.out.splitlines()]
+    assert heads == ["ARTIFACT", "KIND", "IMAGE", "LATENT", "LABELS", "ANSWERS", "LICENCE"]
+    table = {row[0]: row[1:] for row in rows}
+    kind, image, latent, labels, answers, licence = table["tiny-conditional@1"]
+    assert (kind, image, latent, labels, licence) == ("gan", "8x8x3", "6", "3", "MIT")
+    assert {"decode", "sample"} <= set(answers.split(","))
+    assert table["tiny-plain@12"][2:4] == ["4", "-"]
+    assert "encode" in table["tiny-vae@1"][4]
+    assert rows[-1][0].startswith("damaged@1 is damaged: ")
+    assert "expected SHA-256" in rows[-1][0]
+    assert told.err.endswith(
+        f"{tmp_path}: 5 artifacts, 1 damaged; next: latentserve serve --artifacts {tmp_path}\n"
+    )
+    assert run("list", tmp_path / "none") == 2
+    assert "folder: expected a folder with artifacts" in capsys.readouterr().err
+
+
+def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("recontruct", "tiny-vae")
+    assert "no command 'recontruct': did you mean reconstruct?" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("xyz")
+    assert "no command 'xyz': expected one of decode, " in capsys.readouterr().err
 
 
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
@@ -237,7 +409,7 @@ def test_interpolate_and_manifold(tmp_path: Path) -> None:
 def test_info_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", "tiny-conditional") == 0
     assert "zero, one, two" in capsys.readouterr().out
-    assert run("verify", "tiny-vae@1") == 0
+    assert run("verify", "tiny-vae@1", "--backend", "onnxruntime") == 0
     told = capsys.readouterr().out
     assert "tiny-vae@1 is whole" in told
     assert "golden outputs reproduced by onnxruntime" in told
@@ -293,5 +465,5 @@ def test_large_pictures_in_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run("encode", folder, picture, "--tile", 16, "-o", tmp_path / "e.npz") == 0
     with np.load(tmp_path / "e.npz") as arrays:
         np.testing.assert_allclose(arrays["mean"], mean, atol=1e-4)
-    assert run(*command, "--tile", 15) == 2
+    assert run(*command, "--tile", 15, "--force") == 2
     assert "tile: expected a multiple of 2 from 4 to 64, found 15" in capsys.readouterr().err

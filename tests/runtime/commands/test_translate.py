@@ -65,7 +65,7 @@ def test_what_is_there_is_left_alone(artifact: Path, pictures: Path, tmp_path: P
     assert translate(artifact, pictures, "-o", out, "--format", "webp", "--continue") == 0
     assert np.array_equal(opened(out / "sub" / "c.webp"), whole)
     assert (out / "a.webp").read_bytes() == b"an earlier result"
-    assert translate(artifact, pictures, "-o", out, "--format", "webp") == 0
+    assert translate(artifact, pictures, "-o", out, "--format", "webp", "--force") == 0
     assert np.array_equal(opened(out / "a.webp"), whole)
 
 
@@ -75,7 +75,7 @@ def test_one_picture_into_a_file_keeps_its_size(
     out = tmp_path / "larger.png"
     assert translate(artifact, pictures / "a.png", "-o", out) == 0
     assert opened(out).shape == (12, 18, 3)
-    assert translate(artifact, pictures / "a.png", "-o", out, "--size", "8x8") == 0
+    assert translate(artifact, pictures / "a.png", "-o", out, "--size", "8x8", "--force") == 0
     assert opened(out).shape == (16, 16, 3)
     assert translate(artifact, pictures / "a.png", "-o", out, "--continue") == 2
     assert "--continue: expected a folder" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_a_mask_has_the_size_of_the_picture(
         Image.fromarray(np.full(size, 255, np.uint8)).save(tmp_path / name)
     given = (pictures / "a.png", "-o", tmp_path / out)
     assert translate(artifact, *given, "--mask", tmp_path / "mask.png") == 0
-    assert translate(artifact, *given, "--mask", tmp_path / "other.png") == 2
+    assert translate(artifact, *given, "--mask", tmp_path / "other.png", "--force") == 2
     said = capsys.readouterr().err
     assert "mask: expected height and width of a" in said
     assert "6 x 9, found 8 x 9" in said

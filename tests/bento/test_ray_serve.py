@@ -1,0 +1,62 @@
+"""The service on Ray Serve gives what it gives elsewhere. Needs the extra `ray`."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bento.models import Models
+from runtime.images.encoding import decode_npy
+from tests.bento.support import FP32, ROOT
+from tests.tiny import write_artifact
+
+pytest.importorskip("ray.serve", reason="no Ray Serve: install the extra `ray`")
+
+KEY = "a-key-of-sixteen-or-more"
+# A network and processes of its own: Ray listens on all addresses, and leaves none of them behind.
+APART = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def can_be_apart() -> bool:
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*APART, "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_be_apart(), reason="no network namespace (unshare) for Ray here")
+def test_ray_serve_gives_the_same_images(models: Models, tmp_path: Path) -> None:
+    write_artifact(tmp_path / "artifacts", "plain", version=2)
+    environment = {
+        **{name: value for name, value in os.environ.items() if "LATENTSERVE" not in name},
+        **FP32,
+        "LATENTSERVE_ARTIFACTS": str(tmp_path / "artifacts"),
+        "LATENTSERVE_CACHE": str(tmp_path / "cache"),
+        "LATENTSERVE_API_KEY": KEY,
+        "HOME": str(tmp_path),  # Ray keeps a token there
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    done = subprocess.run(
+        [*APART, sys.executable, "-m", "tests.bento.ray_local", KEY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=220,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"npy')))
+    for name, count in (("npy", 4), ("streamed", 300)):
+        images = decode_npy(base64.b64decode(told[name])).astype(int)
+        expected = models.get("tiny-plain").sample(count, seed=7)
+        assert np.abs(images - expected).max() <= 1
+    assert told["model"] == "tiny-plain@2"
+    assert told["readyz"] == {"status": "ready"}
+    assert told["refused"]["field"] == "n"
+    assert told["unknown"] == 401

@@ -1,0 +1,124 @@
+"""`latentserve serve` and `bundle`: from any folder, whatever lies in it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from benchmarks.speed.servers import Running, Server, running
+from bento.serve import main
+from tests.bento.support import FP32, ROOT, WAIT
+from tests.tiny import write_artifact
+
+KEY = "a key of 22 characters"
+SCRIPT = "import sys; from runtime.console import main; sys.exit(main())"
+COMMAND = (sys.executable, "-P", "-c", SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: artifacts, a key, and packages whose names are ours."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    write_artifact(folder / "mine", "vae")
+    (folder / "key.txt").write_text(f"{KEY}\n")
+    for name in ("runtime", "bento", "bentoml"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('their {name}.py was imported')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(elsewhere: Path) -> Iterator[Running]:
+    options = ("--artifacts", "mine", "--api-key-file", "key.txt", "--port", "{port}")
+    environment = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0", "PYTHONPATH": str(ROOT)}
+    command = (*COMMAND, "serve", *options)
+    with running(Server(command, environment=environment, folder=elsewhere)) as server:
+        yield server
+
+
+def test_it_serves_the_folder_behind_the_key(served: Running) -> None:
+    assert httpx.get(f"{served.url}/models").status_code == 401
+    reply = httpx.get(f"{served.url}/models", headers={"Authorization": f"Bearer {KEY}"})
+    assert [model["name"] for model in reply.json()["models"]] == ["tiny-vae"]
+
+
+def test_it_listens_on_the_loopback_alone(served: Running) -> None:
+    processes = psutil.Process(served.process.pid)
+    family = [processes, *processes.children(recursive=True)]
+    sockets = [c for each in family for c in each.net_connections("tcp") if c.status == "LISTEN"]
+    addresses = {c.laddr.ip for c in sockets if c.laddr.port == served.port}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_a_signal_to_the_command_ends_the_server(elsewhere: Path) -> None:
+    environment = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0", "PYTHONPATH": str(ROOT)}
+    command = (*COMMAND, "serve", "--artifacts", "mine", "--port", "{port}")
+    with running(Server(command, environment=environment, folder=elsewhere)) as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(WAIT)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/livez")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--artifacts", "none"], "--artifacts: expected a folder of artifacts, found none at no"),
+        (["--artifacts", "mine", "--api-key-file", "none.txt"], "No such file or directory: 'none"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    arguments: list[str],
+    expected: str,
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(elsewhere)
+    assert main(arguments, "latentserve serve") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("latentserve serve: ")
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+def test_a_bundle_of_another_folder(elsewhere: Path, tmp_path: Path) -> None:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LATENTSERVE_")}
+    done = subprocess.run(
+        [*COMMAND, "bundle", "--artifacts", "mine"],
+        cwd=elsewhere,
+        env={**inherited, "BENTOML_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    tag = done.stdout.strip()
+    name, _, version = tag.partition(":")
+    source = tmp_path / "bentos" / name / version / "src"
+    assert [folder.name for folder in (source / "artifacts").iterdir()] == ["tiny-vae"]
+    assert (source / "artifacts/tiny-vae/1/manifest.json").is_file()
+    for needed in ("bento/page/index.html", "runtime/engines/nvidia/normals.cu", "README.md"):
+        assert (source / needed).is_file(), needed
+    assert not list(source.rglob("__pycache__"))
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"{tag}: the service and 1 artifact of {elsewhere / 'mine'}; next: ")
+    assert last.endswith(f"bentoml serve {tag}")
+
+
+def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "bundle", "--artifacts", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "--artifacts: expected <name>/<version>/ in it, found none" in done.stderr

@@ -1,0 +1,103 @@
+"""docs/sizing.md: its figures are those of the records, and what it computes of them is right."""
+
+import json
+import re
+
+import pytest
+
+from bento.settings import Settings
+from runtime import limits
+from tests.benchmarks.test_networks import FIXED
+from tests.docs.blocks import ROOT
+
+PAGE = (ROOT / "docs" / "sizing.md").read_text("utf-8")
+SPEED, NETWORKS = (ROOT / "benchmarks" / name / "records" for name in ("speed", "networks"))
+IMAGES = 1e8
+
+PUBLISHED = {
+    "StyleGAN2 128, decode": "stylegan2-128-stylegan2-pytorch",
+    "BigGAN-deep 128, decode": "biggan-deep-128-pytorch-pretrained-biggan",
+    "LaMa, translate 256x256": "lama",
+    "AutoencoderTiny, decode 512x512": "autoencodertiny",
+    "AutoencoderKL (SD 1.5), encode 512x512": "autoencoderkl-sd-1-5",
+    "AutoencoderKL (SD 1.5), decode 512x512": "autoencoderkl-sd-1-5",
+}
+
+
+def row(name: str) -> list[float]:
+    """The numbers of a table's row."""
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+    return [float(re.findall(r"[\d.]+", cell.replace(",", ""))[0]) for cell in cells]
+
+
+def figures(record: str) -> dict[str, dict[str, float]]:
+    return json.loads((SPEED / f"{record}.json").read_text("utf-8"))["figures"]
+
+
+@pytest.mark.parametrize("name", sorted(FIXED))
+def test_what_a_core_makes(name: str) -> None:
+    flops, both, one, hours = row(name)
+    measured = figures("engines")[f"{name} x64, ours, fp32"]["value"]
+    assert flops == pytest.approx(FIXED[name][1] / 1e6, rel=0.02)
+    assert both == measured
+    assert one == pytest.approx(measured / 2, rel=1e-3)
+    assert hours == pytest.approx(IMAGES / (measured / 2) / 3600, rel=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_networks(name: str) -> None:
+    record = json.loads((NETWORKS / f"{PUBLISHED[name]}.json").read_text("utf-8"))["trial"]
+    graph, size = re.findall(r"(\w+)(?: (\d+x\d+))?$", name.partition(", ")[2])[0]
+    measured = record["images/s"][f"{graph} {size}"]
+    (threads,) = re.findall(r"(\d+) threads? a run", record["engine"])
+    speed, cores, memory, hours = row(name)
+    assert speed == pytest.approx(measured, rel=0.01)
+    assert cores == int(threads)
+    assert memory == pytest.approx(record["bytes"] / 1e9, abs=0.06)
+    assert hours == pytest.approx(IMAGES * cores / measured / 3600, rel=0.001)
+
+
+def test_shares_over_http_and_the_memory_of_the_service() -> None:
+    ratios = [
+        figures("serving")[f"{subject}, ours"]["ratio"]
+        for subject in (
+            "dcgan64 n=64 npy, 8 connections",
+            "dcgan64 n=1 PNG, 128 connections",
+            "dcgan64 n=1 PNG, 32 connections",
+            "vae32 encode of 64, 8 connections",
+        )
+    ]
+    many, least, most, encoding = (f"{ratio:.2f}" for ratio in ratios)
+    assert f"{many} for many images a request" in PAGE
+    assert f"{least} to {most} for one 64x64 PNG" in PAGE
+    assert f"{encoding} for encoding 64 pictures" in PAGE
+    ready = figures("startup")["resident memory when ready, megabytes"]["value"]
+    assert f"ready | {ready:.0f} MB |" in PAGE
+    start = figures("startup")["start to ready, seconds"]["value"]
+    assert start == pytest.approx(3.5, abs=0.1)
+
+
+def test_what_it_says_of_limits_is_so() -> None:
+    settings = Settings()
+    assert limits.RUN_BYTES == 128 << 20
+    assert settings.memory_bytes == 1 << 30
+    assert settings.load_bytes == 8 << 30
+    assert 22 * settings.max_pixels == pytest.approx(1.5e9, rel=0.02)
+    for name in re.findall(r"LATENTSERVE_(\w+)", PAGE):
+        assert name.lower() in Settings.model_fields
+
+
+def test_its_examples_are_computed_right() -> None:
+    _, _, one, hours = row("dcgan64 decode")
+    assert "2000 / (324 x 0.68 x 0.7) = 13 cores" in PAGE
+    assert 12.5 < 2000 / (one * 0.68 * 0.7) < 13.5
+    assert hours / 64 * 60 == pytest.approx(81, abs=1)
+    assert 64 / one == pytest.approx(0.2, abs=0.01)
+    encoding = {
+        name: figures("encoding")[f"{name}, ours, png"]["value"]
+        for name in ("32x32 RGB (frogs)", "64x64 RGB (dcgan64)")
+    }
+    for microseconds, said in zip(encoding.values(), ("49", "65"), strict=True):
+        assert f"{microseconds:.0f}" == said
+    assert [round(IMAGES * us / 1e6 / 3600, 1) for us in encoding.values()] == [1.4, 1.8]
