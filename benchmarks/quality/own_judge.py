@@ -32,6 +32,9 @@ _SMALLEST_MAP = 4
 _SHIFTED = 64
 """The largest side of images that are shifted: it takes as long as a step of the network."""
 _STEPS = 800
+_BATCH = 64
+_PASSES = 30
+"""Over what is taught, at most: few pictures are known by heart after that."""
 _SEED = 0
 _QUARTERS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 _MIRRORS = ("as it was", "mirrored", "upside down", "both")
@@ -44,7 +47,7 @@ def judge_of(pictures: Dataset, others: Dataset) -> Classifier:
     its record says under `test` what it knows of `others`. Its classes are those of the pictures,
     or the turns."""
     by_class = teaches_classes(pictures)
-    recipe = _recipe(pictures)
+    recipe = _recipe(pictures, examples=len(pictures.images) * (1 if by_class else 4))
     subject = {
         "pictures": pictures.checksum,
         "classes": pictures.classes if by_class else None,
@@ -103,7 +106,7 @@ def turned(pictures: Dataset) -> Dataset:
     )
 
 
-def _recipe(pictures: Dataset) -> ClassifierRecipe:
+def _recipe(pictures: Dataset, examples: int) -> ClassifierRecipe:
     """Fewer features for fewer pictures: a Fréchet distance wants several pictures a feature."""
     count, height, width, channels = pictures.images.shape
     features = 32 if count < 500 else 64 if count < 2000 else 128
@@ -117,8 +120,8 @@ def _recipe(pictures: Dataset) -> ClassifierRecipe:
         width=width,
         channels=channels,
         widths=tuple(max(16, features >> (halvings - i)) for i in range(halvings + 1)),
-        steps=_STEPS,
-        batch=64,
+        steps=min(_STEPS, _PASSES * examples // _BATCH),
+        batch=_BATCH,
         learning_rate=5e-3,
         flip=False,
         shift=side // 16 if side <= _SHIFTED else 0,
