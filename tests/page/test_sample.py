@@ -23,6 +23,7 @@ def test_a_grid_fills_and_an_image_can_be_enlarged(open_page: Open) -> None:
     large = page.one("dialog canvas")
     assert large.size["height"] >= 400
     page.button("Close").click()
+    assert page.all("body > #status")
     assert page.barriers() == []
     assert page.problems() == []
     assert all(address.startswith(page.url) for address in page.requests())
@@ -55,6 +56,7 @@ def test_a_link_makes_the_image_again(open_page: Open) -> None:
     page.run("navigator.clipboard.writeText = () => Promise.reject(new Error())")
     page.button("Copy link").click()
     page.until(lambda: page.status().startswith(f"{page.url}/sample?"))
+    assert page.all("dialog #status")
     again = httpx.get(page.status()).raise_for_status()
     assert "immutable" in again.headers["cache-control"]
     picture = np.asarray(Image.open(io.BytesIO(again.content)).convert("RGB")).astype(int)
