@@ -31,6 +31,12 @@ export function choice(choices, value) {
 /** Say something to the user, also to one who does not see the page. */
 export function say(text, isError = false) {
   const status = document.getElementById("status");
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog && !dialog.contains(status)) {
+    // What lies behind a dialog is dimmed, and not read out.
+    dialog.append(status);
+    dialog.addEventListener("close", () => document.body.append(status), { once: true });
+  }
   status.textContent = text;
   status.classList.toggle("error", isError);
 }

@@ -83,6 +83,8 @@ async def infer(x: Exchange) -> Response:
     text, behind = _split(x)
     asked = await read_options(x.request, Body(JSON, text), InferRequest, x.settings.max_images)
     given = given_tensors(asked.inputs, signature.inputs, behind)
+    for name, array in given.items():
+        x.check_count(name, len(array))  # before anything is made of so many
     chosen = chosen_outputs(asked, signature.outputs)
     size = sum(array.nbytes for array in given.values())
     x.call.holding.take(size)  # once more, as the engine takes them

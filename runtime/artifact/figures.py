@@ -89,6 +89,12 @@ _KNOWN: dict[str, tuple[str, Better | None, str]] = {
         "Distance to the nearest training image over that to the nearest unseen one: 1 where "
         "nothing is copied, lower by the share of copies.",
     ),
+    "judge_accuracy": (
+        _SHARE,
+        "higher",
+        "How often the classifier is right of pictures that it has not seen: the other figures say "
+        "little where it is not.",
+    ),
     "reconstruction": (_LEVELS, "lower", "How far encoded and decoded test images are off."),
     "kl": (
         _NATS,
@@ -101,11 +107,14 @@ _KNOWN: dict[str, tuple[str, Better | None, str]] = {
     "test_kl": (_NATS, None, "The part of that loss that the latents cost."),
 }
 
-CONDITIONS = frozenset({"n", "seed", "set_size"})
+CONDITIONS = frozenset({"n", "seed", "set_size", "taught", "held"})
 """How was measured: these are no figures."""
 
 _BY_CLASS = "as_asked_"
 _REAL = "_real"
+_REBUILT = "_reconstructed"
+_BESIDE = (_REAL, "_deviation")
+"""Endings of what stands beside a figure: the same of real images, and how far it varies."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +134,18 @@ def explained(figures: Mapping[str, float]) -> list[Figure]:
     """The figures of a manifest in their order; those that are not known here, unexplained."""
     found: list[Figure] = []
     for name, value in figures.items():
-        is_real = name.endswith(_REAL) and name.removesuffix(_REAL) in figures
-        if name in CONDITIONS or is_real or not math.isfinite(value):
+        beside = any(name.endswith(e) and name.removesuffix(e) in figures for e in _BESIDE)
+        if name in CONDITIONS or beside or not math.isfinite(value):
             continue
-        unit, better, meaning = _KNOWN.get(name, (None, None, None))
-        if name not in _KNOWN and name.startswith(_BY_CLASS):
+        base = name.removesuffix(_REBUILT)
+        unit, better, meaning = _KNOWN.get(base, (None, None, None))
+        if base != name and meaning is not None:
+            meaning = f"Of test images, encoded and decoded. {meaning}"
+        elif name not in _KNOWN and name.startswith(_BY_CLASS):
             label = name.removeprefix(_BY_CLASS)
             unit, better = _SHARE, "higher"
             meaning = f"Samples asked for as {label} that a classifier takes for it."
-        real = figures.get(name + _REAL, math.nan)
+        real = figures.get(base + _REAL, math.nan)
         found.append(
             Figure(name, value, unit, meaning, better, real if math.isfinite(real) else None)
         )

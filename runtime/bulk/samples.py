@@ -133,11 +133,13 @@ class Samples:
 
         def describe(start: int, stop: int) -> list[dict[str, Any]]:
             seeds, numbers = (array.tolist() for array in counter.slice(start, stop).numbers())
-            made = [{"seed": s, "index": i} for s, i in zip(seeds, numbers, strict=True)]
-            if labels is not None:
-                chosen = (classes[label] for label in labels[start:stop].tolist())
-                made = [{**m, "label": label} for m, label in zip(made, chosen, strict=True)]
-            return [{**m, "model": name} for m in made]
+            made: list[dict[str, Any]] = []
+            for row in range(stop - start):
+                about: dict[str, Any] = {"seed": seeds[row], "index": numbers[row]}
+                if labels is not None:
+                    about["label"] = classes[int(labels[start + row])]
+                made.append(about | {"model": name})
+            return made
 
         return describe
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from runtime.commands._arguments import add_output, add_scale, load_model, positive
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.requests.decode import Decode
+from runtime.requests.directions import Directions
 from runtime.sampling.directions import MAX_DIRECTIONS
 
 _FAR = 3.0
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> None:
         def arrays() -> dict[str, NDArray[Any]]:
             return {name: getattr(found, name) for name in ("directions", "deviations", "mean")}
 
-        save(args, model.batches(Decode(latents, args.labels)), len(latents), arrays=arrays)
-        following = first_command(args.artifact, model.manifest)
-        conclude_output(args, model, len(latents), *following)
+        # That which the directions are of: the first, where none was asked for.
+        label = Directions(args.labels).label(model.manifest)
+        save(args, model.batches(Decode(latents, label)), len(latents), arrays=arrays)
+        next_command = first_command(args.artifact, model.manifest)
+        conclude_output(args, model, len(latents), *next_command)

@@ -82,6 +82,23 @@ def test_numbers_that_json_does_not_have_are_left_out() -> None:
     assert [(figure.name, figure.real) for figure in found] == [("kl", None), ("sure", None)]
 
 
+def test_what_stands_beside_a_figure_is_no_figure() -> None:
+    measured = {
+        "n": 50.0,
+        "held": 100.0,
+        "judge_accuracy": 0.8,
+        "frechet": 1.0,
+        "frechet_real": 0.4,
+        "frechet_reconstructed": 0.7,
+        "frechet_deviation": 0.1,
+        "frechet_real_deviation": 0.1,
+    }
+    found = {figure.name: figure for figure in explained(measured)}
+    assert list(found) == ["judge_accuracy", "frechet", "frechet_reconstructed"]
+    assert found["frechet_reconstructed"].real == 0.4
+    assert all(figure.meaning for figure in found.values())
+
+
 @pytest.mark.parametrize("manifest", sorted((ROOT / "artifacts").glob("*/*/manifest.json")))
 def test_every_figure_that_ships_is_explained(manifest: Path) -> None:
     figures = explained(json.loads(manifest.read_text("utf-8"))["provenance"]["figures"])

@@ -261,6 +261,7 @@ LATENTS = random_latents(2, 4)
         ("tiny-plain.decode", "", {}, 422, r"latents: expected an input of FP32 \[-1, 4\]"),
         ("tiny-plain.decode", "", {"z": LATENTS}, 422, r"inputs\[0\]: expected one of \['latents"),
         ("tiny-conditional.decode", "", {"latents": random_latents(1, 6)}, 422, "labels"),
+        ("tiny-plain", "", {"seed": [1] * 5000}, 422, "seed: expected at most 4096 images"),
         ("tiny-plain", "", {"seed": [-1]}, 422, "seed: expected an integer"),
         ("tiny-plain", "", {"seed": [1, 2**53]}, 422, r"seed\[1\]: expected an integer"),
         ("tiny-plain", "", {"seed": [1], "count": [0]}, 422, "count: expected an integer from 1"),

@@ -309,6 +309,21 @@ def test_a_full_queue_is_a_rate_limit(models: Models) -> None:
         stream.close()
 
 
+def test_a_failing_engine_is_a_server_error(
+    client: openai.OpenAI, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("the card fell off the bus")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.get("tiny-vae")._backend, "run", fail)
+        with pytest.raises(openai.InternalServerError, match="the engine failed") as caught:
+            client.images.generate(model="tiny-vae", prompt="any")
+    assert (caught.value.status_code, caught.value.type) == (500, "server_error")
+    assert "bus" not in caught.value.message
+    assert client.images.generate(model="tiny-vae", prompt="any").data
+
+
 def test_without_a_model_it_is_a_server_error(tmp_path: Path) -> None:
     empty = Models(Settings(artifacts=tmp_path))
     empty.load()

@@ -175,7 +175,11 @@ def test_with_the_keyboard_alone(open_page: Open) -> None:
 
 
 def test_it_fits_a_telephone(open_page: Open) -> None:
-    page = open_page("encode?model=mnist-vae", width=500)
+    page = open_page(width=500)
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    page.go("encode?model=mnist-vae")
+    page.driver.refresh()
+    assert page.one("input[capture]").get_attribute("capture") == "environment"
     assert page.fits(360)
     page.draw(page.one(".easel canvas"), SEVEN)
     figures(page)

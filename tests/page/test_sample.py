@@ -1,5 +1,12 @@
 """The Sample tab."""
 
+import io
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
 from tests.page.conftest import Open
 
 
@@ -16,6 +23,7 @@ def test_a_grid_fills_and_an_image_can_be_enlarged(open_page: Open) -> None:
     large = page.one("dialog canvas")
     assert large.size["height"] >= 400
     page.button("Close").click()
+    assert page.all("body > #status")
     assert page.barriers() == []
     assert page.problems() == []
     assert all(address.startswith(page.url) for address in page.requests())
@@ -37,4 +45,31 @@ def test_the_page_fits_a_telephone(open_page: Open) -> None:
     page = open_page("sample?model=mnist-vae&n=4", width=500)
     page.until(lambda: len(page.all(".tile")) == 4)
     assert page.fits(360)
+    assert page.problems() == []
+
+
+def test_a_link_makes_the_image_again(open_page: Open) -> None:
+    page = open_page("sample?model=mnist-cgan&n=12&seed=3&truncation=0.5")
+    page.until(lambda: len(page.all(".tile")) == 12)
+    page.all(".tile")[11].click()
+    # Without a clipboard the page shows what it would have copied.
+    page.run("navigator.clipboard.writeText = () => Promise.reject(new Error())")
+    page.button("Copy link").click()
+    page.until(lambda: page.status().startswith(f"{page.url}/sample?"))
+    assert page.all("dialog #status")
+    again = httpx.get(page.status()).raise_for_status()
+    assert "immutable" in again.headers["cache-control"]
+    picture = np.asarray(Image.open(io.BytesIO(again.content)).convert("RGB")).astype(int)
+    assert np.abs(picture - page.all_pixels(".tile canvas")[11]).max() <= 1
+
+
+def test_all_images_are_saved(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("sample?model=mnist-vae&n=20&seed=3")
+    page.until(lambda: len(page.all(".tile")) == 20)
+    page.saves_to(tmp_path)
+    page.button("npy").click()
+    saved = np.load(io.BytesIO(page.saved(tmp_path, "mnist-vae-3.npy")), allow_pickle=False)
+    assert saved.shape == (20, 28, 28, 1)
+    shown = np.stack(page.all_pixels(".tile canvas")).astype(int)
+    assert np.abs(shown - saved).max() <= 1
     assert page.problems() == []

@@ -294,9 +294,9 @@ SHEET = "latentserve sample {} -n 64 --seed 7 -o sheet.png"
         ),
         (["manifold", "tiny-vae", "--steps", 2], "4 images, by ", SHEET.format("tiny-vae")),
         (
-            ["directions", "tiny-vae", "--count", 2, "--steps", 3],
-            "6 images, by tiny-vae@1",
-            SHEET.format("tiny-vae"),
+            ["directions", "tiny-conditional", "--count", 2, "--steps", 3],
+            "6 images, by ",
+            SHEET.format("tiny-conditional"),
         ),
     ],
 )
@@ -374,7 +374,7 @@ def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "no command 'recontruct': did you mean reconstruct?" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         run("xyz")
-    assert "no command 'xyz': expected one of decode, " in capsys.readouterr().err
+    assert "no command 'xyz': expected one of decode, directions" in capsys.readouterr().err
 
 
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
