@@ -168,6 +168,16 @@ class TestLabels:
         assert "images of 3 folders (cat, dog, fox) are taken together" in caplog.text
         assert "--conditional would make the folders labels" in caplog.text
 
+    def test_a_recipe_of_one_class_takes_nothing_together(
+        self, classes: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (classes / "fox").rename(classes / "frog")
+        with caplog.at_level(logging.INFO):
+            spec = ImageSpec(height=8, width=8, channels=3)
+            data = load("cifar10-frogs", classes, spec, labels=False).train
+        assert data.classes == ("frog",)
+        assert "together" not in caplog.text
+
     def test_mixed_folders_are_taken_together_without_labels(
         self, classes: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -52,12 +52,7 @@ def load_images(
     """
     try:
         with open_tree(path) as tree:
-            by_class = _by_class(path, tree, labels)
-            if only is not None:
-                if only not in by_class:
-                    found = ", ".join(by_class) or "nothing"
-                    raise DataError(f"{path}: expected a folder {only!r}, found {found}")
-                by_class = {only: by_class[only]}
+            by_class = _by_class(path, tree, labels, only)
             if tree.empty:
                 logger.warning("%s: left out empty folders: %s", path, first_few(tree.empty))
             for file, reason in tree.left_out:
@@ -132,8 +127,11 @@ def _picture(
         return error
 
 
-def _by_class(path: Path, tree: Tree, labels: bool) -> dict[str, list[PurePosixPath]]:
-    """Files by class name. One folder around everything is a wrapper if it holds folders."""
+def _by_class(
+    path: Path, tree: Tree, labels: bool, only: str | None
+) -> dict[str, list[PurePosixPath]]:
+    """Files by class name, or those of the class `only`. One folder around everything is a wrapper
+    if it holds folders."""
     pictures = [file for file in tree.files if _is_picture(tree, file)] or tree.files
     depth = 0
     while (
@@ -160,7 +158,7 @@ def _by_class(path: Path, tree: Tree, labels: bool) -> dict[str, list[PurePosixP
     others = [file for name in beside for file in grouped[name]]
     if classes:
         others += [file for file in grouped[""] if file not in known]
-        if not labels:
+        if not labels and only is None:
             _tell_unlabelled(path, list(classes), len(loose))
         if loose:
             classes["image"] = classes.get("image", []) + loose
@@ -168,7 +166,12 @@ def _by_class(path: Path, tree: Tree, labels: bool) -> dict[str, list[PurePosixP
         classes = {"image": grouped[""]}
     if others:
         logger.warning("%s: left out beside the images: %s", path, first_few(sorted(others)))
-    return classes
+    if only is None:
+        return classes
+    if only not in classes:
+        found = ", ".join(classes) or "nothing"
+        raise DataError(f"{path}: expected a folder {only!r}, found {found}")
+    return {only: classes[only]}
 
 
 def _is_picture(tree: Tree, file: PurePosixPath) -> bool:
