@@ -26,6 +26,7 @@ from bento.uploads import Upload, read_upload
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
+from runtime.machine import installed_version
 from runtime.requests.checks import check_labels
 from runtime.requests.pictures import image_shape
 
@@ -185,10 +186,10 @@ class Exchange:
             return None
         effective = options.model_dump(mode="json", exclude={"model", "format"}, exclude_none=True)
         # Engines may differ by a grey level.
-        made_by = (full_name(model), model.digest, model.engine)
+        made_by = (full_name(model), model.digest, model.engine, installed_version("latentserve"))
         headers["ETag"] = tag = entity_tag(self.name, reply.name, effective, *made_by)
         headers["Cache-Control"] = cache_control(
-            pinned="@" in (options.model or ""), private=self.settings.api_key is not None
+            pinned=options.model == full_name(model), private=self.settings.api_key is not None
         )
         sent = self.request.headers.get("if-none-match")
         return Response(None, 304, headers) if is_known(tag, sent) else None

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bento.calls import Calls, refusal
 from bento.errors import ErrorShape, RequestError
 from bento.page import page_files
+from bento.protocols.open_inference import JSON_LENGTH
 from bento.settings import Settings
 
 _PROBES = ("/livez", "/healthz")
@@ -79,8 +80,21 @@ def with_cors(app: ASGIApp, origins: str) -> ASGIApp:
         app,
         allow_origins=[origin.strip() for origin in origins.split(",")],
         allow_methods=("GET", "POST"),
-        allow_headers=("Authorization", "Content-Type", "X-Request-ID"),
-        expose_headers=("X-Seed", "X-Model", "X-Request-ID", "Retry-After"),
+        allow_headers=(
+            "Authorization",
+            "Content-Type",
+            "If-None-Match",
+            "X-Request-ID",
+            JSON_LENGTH,
+        ),
+        expose_headers=(
+            "ETag",
+            "X-Seed",
+            "X-Model",
+            "X-Request-ID",
+            "Retry-After",
+            JSON_LENGTH,
+        ),
     )
 
 

@@ -57,7 +57,7 @@ class Listing:
         if model.sheet is None:
             raise RequestError(404, f"{full_name(model)} has no sheet of samples")
         tag = f'"{model.manifest.files[SHEET]}"'
-        pinned = "@" in _name(request)
+        pinned = _name(request) == full_name(model)
         headers = {
             "X-Model": full_name(model),
             "X-Content-Type-Options": "nosniff",

@@ -6,6 +6,7 @@ service makes for one request. What depends on a model (its labels, the shape of
 checked by `runtime`; how many images a request may have depends on the reply's format.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -229,11 +230,21 @@ def from_json(schema: type[OptionsT], values: object, max_images: int) -> Option
 
 
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
-    """Check a query string or form; lists are separated by commas. Raises InputError."""
-    # No more items than are needed to see that there are too many.
+    """Check a query string or form; lists are separated by commas, or JSON where an item holds one.
+    Raises InputError."""
     lists = lists_of(schema)
-    split = {name: v.split(",", max_images) if name in lists else v for name, v in values.items()}
+    split = {n: _items(n, v, max_images) if n in lists else v for n, v in values.items()}
     return _validated(schema, split, max_images, strict=False)
+
+
+def _items(field: str, text: str, most: int) -> Any:
+    """The items of a list; no more than are needed to see that there are too many."""
+    if not text.startswith("["):
+        return text.split(",", most)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(field, "items separated by commas, or a JSON list", short(text)) from None
 
 
 @cache  # pydantic looks it up anew each time

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from runtime.terminal import SERVE
 from train.sheet import save_sheet
 from train.training import Training
 
@@ -80,6 +81,6 @@ def summary(out: Path, metrics: Mapping[str, float]) -> str:
     # Own pictures get a name of their own: that of the folder.
     own = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-")
     name = ["--name", own] if own and recipe["source"] == "images" else []
-    export = ["python", "-m", "export", "run", str(out), *name, "--out", "mine"]
-    lines.append(f"next: {shlex.join(export)} && make serve ARTIFACTS=mine")
+    export = ["latentserve", "export", "run", str(out), *name, "--out", "mine"]
+    lines.append(f"next: {shlex.join(export)} && {shlex.join([*SERVE, 'mine'])}")
     return "\n".join(lines)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from starlette.responses import Response
 
+from bento.caching import is_known
+
 _FOLDER = Path(__file__).parent
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _FROM_HERE = (
@@ -35,11 +37,14 @@ class PageFile:
     def response(self, if_none_match: str | None) -> Response:
         """The file, or 304 for a browser that has it."""
         # Asked for each time: a new version of the service has other files of the same names.
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache"}
-        if if_none_match == self.etag:
+        headers = {
+            "ETag": self.etag,
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": self.policy,
+            "X-Content-Type-Options": "nosniff",
+        }
+        if is_known(self.etag, if_none_match):
             return Response(status_code=304, headers=headers)
-        headers["Content-Security-Policy"] = self.policy
-        headers["X-Content-Type-Options"] = "nosniff"
         return Response(self.body, 200, headers, self.media_type)
 
 

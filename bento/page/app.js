@@ -24,7 +24,7 @@ let shown = new AbortController();
 
 function address() {
   const [tab, query] = location.hash.slice(1).split("?");
-  return { tab: TABS[tab] ? tab : "sample", query: new URLSearchParams(query ?? "") };
+  return { tab: Object.hasOwn(TABS, tab) ? tab : "sample", query: new URLSearchParams(query ?? "") };
 }
 
 function stateOf(tab, query) {

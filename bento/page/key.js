@@ -22,7 +22,7 @@ export async function askForKey(sent) {
   asking ??= answer(sent.Authorization !== undefined).finally(() => { asking = null; });
   const given = await asking;
   if (given === null) {
-    throw new Error("This service needs an API key, and none was given. Reload the page to enter it.");
+    throw new Error("This service needs an API key, and none was given.");
   }
   key = given;
 }

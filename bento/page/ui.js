@@ -88,9 +88,15 @@ export async function copy(text) {
  * `signal` is aborted. */
 export async function picture(response, alt, signal) {
   const url = URL.createObjectURL(await response.blob());
-  signal.addEventListener("abort", () => URL.revokeObjectURL(url));
   const image = el("img", { src: url, alt });
-  await image.decode();
+  try {
+    await image.decode();
+    signal.throwIfAborted();
+  } catch (error) {
+    URL.revokeObjectURL(url);
+    throw error;
+  }
+  signal.addEventListener("abort", () => URL.revokeObjectURL(url));
   return image;
 }
 

@@ -127,8 +127,8 @@ class JobQueue:
     def begin(self, job: Job[Any]) -> Batch | None:
         """The batch of a job of one row, where nothing runs and nothing waits: its caller may run
         it, and then calls `end`. None: it belongs into the queue."""
-        if job.count > 1:
-            return None  # rows that several runners may share
+        if job.count > 1 or job.then is not None:
+            return None  # what several runners may share, or one has to go on with
         entry = Entry(job, Future(), self._capacity.needs(job.graph, job.size))
         with self._lock:
             if self._closed or self._running_images or self._queue or self._line:

@@ -31,7 +31,7 @@ from runtime.requests.sample import Sample
 
 _BATCH = "batch"
 """What the ledger calls the images of one run of the engine."""
-_TAR = re.compile(r"\d{6}\.tar")
+_TAR = re.compile(r"\d{6,}\.tar")
 
 _File = tuple[str, bytes]
 

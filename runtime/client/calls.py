@@ -226,7 +226,7 @@ def _files(given: Pictures) -> Iterable[File]:
         for i, image in enumerate(given):
             yield "files", (f"{i}.png", encode_image(image), _ANY_PICTURE)
         return
-    for place in map(Path, given):
+    for place in map(Path, [given] if isinstance(given, str | Path) else given):
         try:
             yield "files", (place.name, place.read_bytes(), _ANY_PICTURE)
         except OSError as error:
@@ -234,12 +234,15 @@ def _files(given: Pictures) -> Iterable[File]:
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, str]:
-    """Options as a query string has them: lists are separated by commas."""
+    """Options as a query string has them: lists are separated by commas, or JSON where an item
+    holds one."""
     plain = {key: _plain(value) for key, value in options.items() if value is not None}
-    return {
-        key: ",".join(map(str, cast(list[Any], value))) if isinstance(value, list) else str(value)
-        for key, value in plain.items()
-    }
+    return {key: _text(value) for key, value in plain.items()}
+
+
+def _text(value: Any) -> str:
+    items = [str(each) for each in cast(list[Any], value if isinstance(value, list) else [value])]
+    return json.dumps(items) if any("," in item for item in items) else ",".join(items)
 
 
 def _plain(value: Any) -> Any:

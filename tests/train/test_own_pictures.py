@@ -377,7 +377,7 @@ class TestProgress:
             *("python", "-m", "export", "run", str(out)),
             *("--name", "my-cats", "--out", "mine"),
         ]
-        assert serve == "make serve ARTIFACTS=mine"
+        assert serve == "latentserve serve --artifacts mine"
 
     def test_a_shipped_recipe_keeps_its_name(self, tmp_path: Path) -> None:
         train(tiny_vae(), random_splits(tiny_vae().image), tmp_path, device="cpu")

@@ -10,7 +10,7 @@ const SIGNS = ["", "\u2212", "+"];
 const USUAL = "7.0,7.1,7.2";
 
 export default async function arithmetic({ panel, model, labels, state, signal }) {
-  const terms = (await picked({ model, labels, signal }, state.get("terms"), USUAL)).slice(0, 3);
+  const terms = await picked({ model, labels, signal }, state.get("terms"), USUAL, { least: 3, most: 3 });
   const live = liveImage({ model, labels, signal, size: 196, name: "a minus b plus c" });
   const amount = el("input", { type: "range", min: 0, max: 1.5, step: 0.05, value: state.get("amount") ?? 1 });
   const text = el("output", { class: "number" });

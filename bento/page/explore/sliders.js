@@ -1,6 +1,7 @@
 // Sliders over the directions in which the images of a model change most.
 
 import { call, fullName } from "../api.js";
+import { latest } from "../latest.js";
 import { attempt, copy, dots, el, field, number, paint, savePng } from "../ui.js";
 import { decode, dot, latentsOf, plus } from "./latents.js";
 import { liveImage } from "./live.js";
@@ -34,22 +35,25 @@ export default async function sliders({ panel, model, labels, state, signal }) {
     clearTimeout(rest);
     rest = setTimeout(settle, PAUSE);
   }
-  async function settle() {
+  function settle() {
     const by = rows.length ? rows.map((row) => row.value() ?? "") : given;
     state.set({ seed: seed.value, offset: offset.value, by: by.some((v) => v !== "") ? by.join(",") : null });
     if (!rows.length || model.image[0] * model.image[1] > SMALL) return;
+    drawEnds();
+  }
+  const drawEnds = latest(async () => {
     const ends = rows.flatMap((row) => [latent(row, -FAR), latent(row, FAR)]);
     const made = await attempt(() => decode(model, ends, labels, signal));
     if (made) rows.forEach((row, i) => row.paint(made, 2 * i));
-  }
-  async function restart() {
+  });
+  const restart = latest(async () => {
     const asked = { seed: Number(seed.value), offset: Number(offset.value), size };
     const found = await attempt(() => latentsOf(model, asked, signal));
     if (!found) return;
     [start] = found;
     rows.forEach((row) => row.start(start));
     update();
-  }
+  });
   const clear = () => {
     rows.forEach((row) => row.set(null));
     update();

@@ -1,5 +1,6 @@
 // A tray of samples to pick from, and what was picked: {seed, offset, latent, canvas}.
 
+import { latest } from "../latest.js";
 import { attempt, dots, el, field, number, paint } from "../ui.js";
 import { decode, latentsOf } from "./latents.js";
 
@@ -10,9 +11,12 @@ export const textOf = ({ seed, offset }) => `${seed}.${offset}`;
 
 export const nameOf = ({ seed, offset }) => `seed ${seed}, image ${offset}`;
 
-/** The samples that a text of the address names, `7.3,7.5`; `usual` where it names none. */
-export function picked({ model, labels, signal }, text, usual) {
-  const pairs = (text || usual).split(",").map((each) => each.split(".").map(Number));
+/** The samples that a text of the address names, `7.3,7.5`, `most` of them; those of `usual` where
+ * it names fewer than `least`, or something else. */
+export function picked({ model, labels, signal }, text, usual, { least, most }) {
+  const named = (text || usual).split(",").slice(0, most);
+  const isRight = named.length >= least && named.every((each) => /^[0-9]{1,15}(\.[0-9]{1,15})?$/.test(each));
+  const pairs = (isRight ? named : usual.split(",")).map((each) => each.split(".").map(Number));
   return Promise.all(pairs.map(async ([seed, offset = 0]) => {
     const latents = await latentsOf(model, { seed, offset }, signal);
     const [canvas] = await painted(model, latents, labels, signal);
@@ -38,7 +42,7 @@ export function tray({ model, labels, state, signal }, title, pick) {
   const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1 });
   const dice = el("button", { type: "button", class: "square", title: "Other samples", "aria-label": "Other samples" }, dots());
   const grid = el("div", { class: "grid" });
-  const fill = () => attempt(async () => {
+  const fill = latest(() => attempt(async () => {
     const chosen = Number(seed.value);
     state.set({ seed: chosen });
     const latents = await latentsOf(model, { seed: chosen, n: SHOWN }, signal);
@@ -47,7 +51,7 @@ export function tray({ model, labels, state, signal }, title, pick) {
       const sample = { seed: chosen, offset, latent, canvas: canvases[offset] };
       return el("button", { type: "button", class: "tile", "aria-label": `Pick ${nameOf(sample)}`, onclick: () => pick(sample) }, sample.canvas);
     }));
-  });
+  }));
   seed.addEventListener("change", fill);
   dice.addEventListener("click", () => {
     seed.value = Math.floor(Math.random() * 2 ** 32);

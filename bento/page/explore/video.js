@@ -27,8 +27,11 @@ export async function record(frames, type, fps, times, signal) {
     context.drawImage(paint(small, frames, i), 0, 0, width * times, height * times);
     await new Promise((resolve) => setTimeout(resolve, 1000 / fps));
   }
-  recorder.stop();
-  await stopped;
+  if (recorder.state !== "inactive") {
+    recorder.stop();
+    await stopped;
+  }
+  recorder.stream.getTracks().forEach((track) => track.stop());
   signal.throwIfAborted();
   return new Blob(parts, { type });
 }

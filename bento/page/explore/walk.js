@@ -12,7 +12,7 @@ const MOST_PICKS = 12;
 const ANIMATIONS = [["WebP", "animated-webp", "webp"], ["GIF", "gif", "gif"]];
 
 export default async function walk({ panel, model, labels, state, signal }) {
-  const picks = (await picked({ model, labels, signal }, state.get("picks"), USUAL)).slice(0, MOST_PICKS);
+  const picks = await picked({ model, labels, signal }, state.get("picks"), USUAL, { least: 2, most: MOST_PICKS });
   const steps = number(state.get("steps") ?? 24, { min: 2, max: 120, step: 1 });
   const round = choice([["", "the last"], ["1", "the first again"]], state.get("round") ?? "");
   const strip = el("ol", { class: "strip" });

@@ -41,6 +41,7 @@ function show({ root, model, state, signal }) {
       setUp();
     }
     put(picture);
+    picture.close();
   };
   const sample = () => attempt(async () => {
     const seed = Math.floor(Math.random() * 2 ** 32);

@@ -99,22 +99,22 @@ async function fillGrid(grid, model, options, signal) {
     signal.throwIfAborted(); // the grid is another's
     for (let i = 0; i < part; i++) {
       const label = Array.isArray(labels) ? labels[i] : labels;
-      grid.append(tile(made, i, model, { ...rest, offset: start + i, labels: label }));
+      grid.append(tile(made, i, model, { ...rest, offset: start + i, labels: label }, signal));
     }
   }
 }
 
-function tile(made, i, model, one) {
+function tile(made, i, model, one, signal) {
   const canvas = paint(el("canvas"), made, i);
   const name = `seed ${one.seed}, image ${one.offset}${one.labels === undefined ? "" : `, ${one.labels}`}`;
   const button = el("button", { type: "button", class: "tile", "aria-label": name },
     canvas, el("small", {}, `${one.seed} · ${one.offset}${one.labels === undefined ? "" : ` · ${one.labels}`}`));
-  button.addEventListener("click", () => enlarge(button, canvas, name, model, one));
+  button.addEventListener("click", () => enlarge(button, canvas, name, model, one, signal));
   return button;
 }
 
 /** The image large, with what can be done with it; arrow keys go to its neighbours. */
-function enlarge(button, canvas, name, model, one) {
+function enlarge(button, canvas, name, model, one, signal) {
   const times = enlargement(canvas.height, 448);
   const large = enlarged(canvas, times);
   large.setAttribute("role", "img");
@@ -141,6 +141,7 @@ function enlarge(button, canvas, name, model, one) {
     dialog.close();
     next.click();
   });
+  signal.addEventListener("abort", () => dialog.close(), { once: true });
   document.body.append(dialog);
   dialog.showModal();
 }

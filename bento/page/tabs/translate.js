@@ -22,6 +22,8 @@ function show({ root, model, state, signal }) {
   let file = null;
   let mask = null;
   let result = null;
+  let making = new AbortController();
+  signal.addEventListener("abort", () => making.abort());
 
   const ready = () => {
     start.disabled = file === null || (mask?.isEmpty() ?? false);
@@ -29,6 +31,7 @@ function show({ root, model, state, signal }) {
   };
   const take = async (picture) => {
     const image = await imageOf(picture);
+    making.abort(); // a translation of the picture before
     [file, result] = [picture, null];
     made.replaceChildren();
     if (takesMask) {
@@ -43,19 +46,27 @@ function show({ root, model, state, signal }) {
     if (!takesMask) translate();
   };
   const translate = () => attempt(async () => {
+    making.abort();
+    making = new AbortController();
+    const { signal: own } = making;
+    const picture = file;
     made.setAttribute("aria-busy", "true");
     start.disabled = true;
     try {
       const options = controls.options();
       const query = { ...options, labels: labelIn(model, options.labels), model: fullName(model), format: "png" };
-      const response = await call("translate", { form: { files: file, mask: await mask?.file() }, query, signal });
-      result = await response.blob();
-      const [before, after] = await Promise.all([imageOf(file), imageOf(result)]);
+      const response = await call("translate", { form: { files: picture, mask: await mask?.file() }, query, signal: own });
+      const blob = await response.blob();
+      const [before, after] = await Promise.all([imageOf(picture), imageOf(blob)]);
+      own.throwIfAborted();
+      result = blob;
       made.replaceChildren(compared(before, after, widthOf(after)));
       if (!takesMask) given.replaceChildren();
     } finally {
-      made.removeAttribute("aria-busy");
-      ready();
+      if (!own.aborted) {
+        made.removeAttribute("aria-busy");
+        ready();
+      }
     }
   });
   controls.onchange(() => state.set({ model: model.name, ...controls.options() }));

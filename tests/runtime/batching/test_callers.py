@@ -55,6 +55,13 @@ def test_an_idle_model_runs_one_row_at_once(
     assert all("runner" in name for name in backend.threads[1:])
 
 
+def test_what_another_job_follows_is_queued(batcher: Batcher, backend: Watched) -> None:
+    # Else closing would end the runners before they are given the job that follows.
+    followed = job(3, 1).followed_by(lambda result, start: job(float(result[0, 0]), 1))
+    assert batcher.run(followed).tolist() == [[12]]
+    assert all("runner" in name for name in backend.threads)
+
+
 def test_a_busy_model_queues_it(batcher: Batcher, backend: Watched) -> None:
     backend.gate.clear()
     first = batcher.submit(job(1, 1))
