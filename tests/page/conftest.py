@@ -71,10 +71,10 @@ def picture(tmp_path: Path) -> Path:
 
 def chromium(profile: Path, width: int) -> webdriver.Chrome:
     """A browser, its window so wide. Where none is installed the test is skipped, or fails where
-    LATENTSERVE_NEEDS_BROWSER is set."""
+    NEEDS_BROWSER is set."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        if os.environ.get("LATENTSERVE_NEEDS_BROWSER"):
+        if os.environ.get("NEEDS_BROWSER"):
             pytest.fail("no Chromium here: install Debian's chromium and chromium-driver")
         pytest.skip("no Chromium here: install Debian's chromium and chromium-driver")
     options = Options()

@@ -58,7 +58,7 @@ def artifact(tmp_path: Path) -> Path:
 def test_a_full_disk_leaves_the_file_that_was_there(artifact: Path, tmp_path: Path) -> None:
     out = tmp_path / "images.npy"
     np.save(out, np.arange(3))
-    options = ["sample", artifact, "-n", 1000, "--precision", "fp32", "-o", out]
+    options = ["sample", artifact, "-n", 1000, "--precision", "fp32", "-o", out, "--force"]
     done = limited("RLIMIT_FSIZE", 100_000, "runtime", *options)
     assert done.returncode == 2, done.stderr
     assert "InputError: out: expected room for all images (free some there" in done.stderr
