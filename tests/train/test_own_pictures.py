@@ -374,7 +374,7 @@ class TestProgress:
         assert made.startswith(f"{out}: images_vae, 1 steps of 4 images in ")
         command, serve = following.removeprefix("next: ").split(" && ")
         assert shlex.split(command) == [
-            *("python", "-m", "export", "run", str(out)),
+            *("latentserve", "export", "run", str(out)),
             *("--name", "my-cats", "--out", "mine"),
         ]
         assert serve == "latentserve serve --artifacts mine"
