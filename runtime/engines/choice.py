@@ -15,6 +15,7 @@ from typing import Any, get_args
 from runtime.artifact.golden import REDUCED_IMAGES
 from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import Precision
+from runtime.engines import measuring
 from runtime.engines.backend import (
     REFERENCE,
     Backend,
@@ -167,6 +168,7 @@ def choice_subject(
         "machine": machine() | {"gpus": [f"{gpu.name} {gpu.capability}" for gpu in there]},
         "versions": {e.name: e.version(artifact, cache) for e in requested(request)},
         "rewrites": REVISION,
+        "measuring": measuring.REVISION,
     }
 
 

@@ -25,6 +25,9 @@ from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
+REVISION = 2
+"""Counts changes of how variants are measured: what was chosen before is measured again."""
+
 _ROUNDS = 3
 _SEED = 3
 # What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
