@@ -129,8 +129,21 @@ export function frame(name, [height, width], wanted) {
 /** How many times larger a small image is shown: crisp, in whole steps. */
 export const enlargement = (pixels, wanted) => Math.max(1, Math.round(wanted / pixels));
 
+/** A seed that nobody chose; a user may type any below 2^53. */
+export const anySeed = () => Math.floor(Math.random() * 2 ** 32);
+
+/** A button with a die on it. */
+export const dice = (title, onclick) =>
+  el("button", { type: "button", class: "square", title, "aria-label": title, onclick }, dots());
+
+/** A die that gives a seed's input another seed, which then has changed as if it were typed. */
+export const seedDice = (title, seed) => dice(title, () => {
+  seed.value = anySeed();
+  seed.dispatchEvent(new Event("change"));
+});
+
 /** The five of a die. */
-export function dots() {
+function dots() {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("class", "icon");

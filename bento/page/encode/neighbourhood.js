@@ -2,7 +2,7 @@
 
 import { decode } from "../explore/latents.js";
 import { latest } from "../latest.js";
-import { attempt, dots, el, field, paint } from "../ui.js";
+import { attempt, dice, el, field, paint } from "../ui.js";
 import { near, unitOf } from "./latent.js";
 
 const MANY = 24; // images, where they are small
@@ -35,13 +35,12 @@ export function neighbourhood(model, { pick, signal }) {
     said.value = far.value;
     update();
   });
-  const dice = el("button", { type: "button", class: "square", title: "Other directions", "aria-label": "Other directions",
-    onclick: () => {
-      seed += 1;
-      update();
-    } }, dots());
+  const others = dice("Other directions", () => {
+    seed += 1;
+    update();
+  });
   const element = el("section", {}, el("h3", {}, "Its neighbourhood"),
-    el("div", { class: "row near" }, field("How far, in standard deviations", far), said, dice), grid);
+    el("div", { class: "row near" }, field("How far, in standard deviations", far), said, others), grid);
   return {
     element,
     around(latent, labels) {

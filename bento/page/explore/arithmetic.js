@@ -1,9 +1,9 @@
 // Arithmetic with latents: a - b + c of picked samples.
 
-import { copy, el, savePng } from "../ui.js";
+import { copy, el, enlarged, savePng } from "../ui.js";
 import { plus } from "./latents.js";
 import { liveImage } from "./live.js";
-import { again, nameOf, picked, textOf, tray } from "./tray.js";
+import { nameOf, picked, textOf, tray } from "./tray.js";
 
 const NAMES = ["a", "b", "c"];
 const SIGNS = ["", "\u2212", "+"];
@@ -31,7 +31,7 @@ export default async function arithmetic({ panel, model, labels, state, signal }
   const remember = () => state.set({ terms: terms.map(textOf).join(","), amount: amount.value === "1" ? null : amount.value });
   function put(i, sample) {
     terms[i] = sample;
-    slots[i].replaceChildren(again(sample.canvas), el("small", {}, `${NAMES[i]} · ${textOf(sample)}`));
+    slots[i].replaceChildren(enlarged(sample.canvas, 1), el("small", {}, `${NAMES[i]} · ${textOf(sample)}`));
     slots[i].setAttribute("aria-label", `${NAMES[i]}: ${nameOf(sample)}; press to choose another`);
   }
   terms.forEach((sample, i) => put(i, sample));

@@ -2,7 +2,7 @@
 
 import { call, fullName } from "../api.js";
 import { latest } from "../latest.js";
-import { attempt, copy, dots, el, field, number, paint, savePng } from "../ui.js";
+import { anySeed, attempt, copy, dice, el, field, number, paint, savePng } from "../ui.js";
 import { decode, dot, latentsOf, plus } from "./latents.js";
 import { liveImage } from "./live.js";
 
@@ -16,7 +16,6 @@ export default async function sliders({ panel, model, labels, state, signal }) {
   const live = liveImage({ model, labels, signal, size: 392, name: "The image of the sliders" });
   const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1 });
   const offset = number(state.get("offset") ?? 0, { min: 0, step: 1 });
-  const dice = el("button", { type: "button", class: "square", title: "Another start", "aria-label": "Another start" }, dots());
   const hint = el("p", { class: "quiet", role: "status" }, "Looking for what changes the images most\u2026");
   const group = el("div", { class: "controls", role: "group", "aria-label": "Directions" }, hint);
   const given = (state.get("by") ?? "").split(",");
@@ -59,15 +58,15 @@ export default async function sliders({ panel, model, labels, state, signal }) {
     update();
   };
   for (const input of [seed, offset]) input.addEventListener("change", restart);
-  dice.addEventListener("click", () => {
-    seed.value = Math.floor(Math.random() * 2 ** 32);
+  const another = dice("Another start", () => {
+    seed.value = anySeed();
     offset.value = 0;
     restart();
   });
   signal.addEventListener("abort", () => clearTimeout(rest));
   panel.append(el("div", { class: "directions" },
     el("div", { class: "beside" }, live.element,
-      el("div", { class: "row" }, field("Start: seed", seed), field("Image", offset), dice),
+      el("div", { class: "row" }, field("Start: seed", seed), field("Image", offset), another),
       el("div", { class: "row" },
         el("button", { type: "button", onclick: clear }, "Reset"),
         el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"),

@@ -1,7 +1,7 @@
 // A tray of samples to pick from, and what was picked: {seed, offset, latent, canvas}.
 
 import { latest } from "../latest.js";
-import { attempt, dots, el, field, number, paint } from "../ui.js";
+import { attempt, el, field, number, paint, seedDice } from "../ui.js";
 import { decode, latentsOf } from "./latents.js";
 
 const SHOWN = 24; // samples in the tray
@@ -29,18 +29,9 @@ async function painted(model, latents, labels, signal) {
   return latents.map((_, i) => paint(el("canvas"), made, i));
 }
 
-/** A copy of a canvas: an element stands in one place. */
-export function again(canvas) {
-  const copy = el("canvas");
-  Object.assign(copy, { width: canvas.width, height: canvas.height });
-  copy.getContext("2d").drawImage(canvas, 0, 0);
-  return copy;
-}
-
 /** The tray; `pick(sample)` is called with each that is pressed. */
 export function tray({ model, labels, state, signal }, title, pick) {
   const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1 });
-  const dice = el("button", { type: "button", class: "square", title: "Other samples", "aria-label": "Other samples" }, dots());
   const grid = el("div", { class: "grid" });
   const fill = latest(() => attempt(async () => {
     const chosen = Number(seed.value);
@@ -53,11 +44,7 @@ export function tray({ model, labels, state, signal }, title, pick) {
     }));
   }));
   seed.addEventListener("change", fill);
-  dice.addEventListener("click", () => {
-    seed.value = Math.floor(Math.random() * 2 ** 32);
-    fill();
-  });
   fill();
   return el("section", { class: "tray" },
-    el("div", { class: "row" }, el("h3", {}, title), field("Seed", seed), dice), grid);
+    el("div", { class: "row" }, el("h3", {}, title), field("Seed", seed), seedDice("Other samples", seed)), grid);
 }

@@ -1,9 +1,9 @@
 // A walk through the latent space from one picked sample to the next: played, scrubbed, saved.
 
 import { call, fullName, labelIn } from "../api.js";
-import { attempt, choice, copy, el, enlargement, field, frame, number, paint, save } from "../ui.js";
+import { attempt, choice, copy, el, enlarged, enlargement, field, frame, number, paint, save } from "../ui.js";
 import { decode, slerp, stacked } from "./latents.js";
-import { again, nameOf, picked, textOf, tray } from "./tray.js";
+import { nameOf, picked, textOf, tray } from "./tray.js";
 import { record, videoTypes } from "./video.js";
 
 const USUAL = "7.0,7.1,7.2";
@@ -27,7 +27,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
       type: "button", class: "tile", "aria-label": `Take out ${nameOf(sample)}`, disabled: picks.length <= 2, onclick: () => {
         picks.splice(i, 1);
         update();
-      } }, again(sample.canvas), el("small", {}, textOf(sample))))));
+      } }, enlarged(sample.canvas, 1), el("small", {}, textOf(sample))))));
     making.abort();
     making = new AbortController();
     path = pathThrough(picks.map(({ latent }) => latent), Math.max(2, Number(steps.value)), round.value !== "");

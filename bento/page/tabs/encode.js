@@ -6,7 +6,7 @@ import { chart, latentOf, text } from "../encode/latent.js";
 import { neighbourhood } from "../encode/neighbourhood.js";
 import { latest } from "../latest.js";
 import { chooser, nearest, opened, pngOf, sizeAxes } from "../pictures.js";
-import { attempt, choice, el, enlargement, field, number, paint, save } from "../ui.js";
+import { anySeed, attempt, choice, el, enlargement, field, number, paint, save } from "../ui.js";
 
 const NUMBERS = 8; // latents of up to so many values are told in numbers, too
 const CODES = 64; // codes that are told
@@ -44,7 +44,7 @@ function show({ root, model, state, signal }) {
     picture.close();
   };
   const sample = () => attempt(async () => {
-    const seed = Math.floor(Math.random() * 2 ** 32);
+    const seed = anySeed();
     const json = { model: fullName(model), seed, labels: labels?.value, size: axes.length ? lengths() : undefined };
     put(paint(el("canvas"), await images("sample", { json, signal })));
   });

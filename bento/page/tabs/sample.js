@@ -1,9 +1,8 @@
 // Sample: images of a seed, in a grid that fills as they arrive.
 
 import { call, fullName, given, images, labelIn, link } from "../api.js";
-import { attempt, choice, copy, dots, el, enlarged, enlargement, field, number, paint, save } from "../ui.js";
+import { attempt, choice, copy, el, enlarged, enlargement, field, number, paint, save, seedDice } from "../ui.js";
 
-const SEEDS = 2 ** 32; // the dice's; a user may type any below 2^53
 const MOST = 1024; // more canvases than that make a browser slow
 const FIRST_PART = 16; // images of the first request; each further one asks for twice as many
 
@@ -49,9 +48,8 @@ function controlsOf(model, state) {
   const sizes = Object.entries(model.axes ?? {}).filter(([name]) => name === "height" || name === "width");
   const size = sizes.map(([name, axis]) => [name, number(state.get(name) ?? axis.default,
     { min: axis.min, max: axis.max, step: axis.multiple_of })]);
-  const dice = el("button", { type: "button", class: "square", title: "Another seed", "aria-label": "Another seed" }, dots());
   const fields = [
-    el("div", { class: "row" }, field("Images", count), field("Seed", seed), dice),
+    el("div", { class: "row" }, field("Images", count), field("Seed", seed), seedDice("Another seed", seed)),
     labels && field("Label", labels),
     field("Truncation", truncation, "Smaller: more typical images, less varied"),
     size.length ? el("div", { class: "row" }, ...size.map(([name, input]) => field(name, input))) : null,
@@ -79,10 +77,6 @@ function controlsOf(model, state) {
       for (const input of [seed, count, labels, truncation, ...size.map(([, i]) => i)]) {
         input?.addEventListener("change", act);
       }
-      dice.addEventListener("click", () => {
-        seed.value = Math.floor(Math.random() * SEEDS);
-        act();
-      });
     },
   };
 }

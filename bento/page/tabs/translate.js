@@ -4,7 +4,7 @@ import { call, fullName, labelIn } from "../api.js";
 import { chooser, sizeAxes, unreadable } from "../pictures.js";
 import { compared } from "../translate/compare.js";
 import { maskOf } from "../translate/mask.js";
-import { attempt, choice, dots, el, enlargement, field, number, save } from "../ui.js";
+import { attempt, choice, el, enlargement, field, number, save, seedDice } from "../ui.js";
 
 const WIDE = 560; // pixels of a picture on the page, about
 const SMOOTH = 128; // pixels of a side from which on a picture is no pixel art
@@ -101,12 +101,7 @@ function controlsOf(model, state) {
   }
   if (takes.includes("noise")) {
     inputs.seed = number(state.get("seed") ?? 0, { min: 0, step: 1 });
-    const dice = el("button", { type: "button", class: "square", title: "Another seed", "aria-label": "Another seed",
-      onclick: () => {
-        inputs.seed.value = Math.floor(Math.random() * 2 ** 32);
-        inputs.seed.dispatchEvent(new Event("change"));
-      } }, dots());
-    fields.push(el("div", { class: "row" }, field("Seed", inputs.seed), dice));
+    fields.push(el("div", { class: "row" }, field("Seed", inputs.seed), seedDice("Another seed", inputs.seed)));
   }
   return {
     fields,
