@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,7 @@ def encode_shards(args: argparse.Namespace) -> None:
             encoder.chunk_size(spec)
         if args.force:
             discard(out)
-        # Nothing to resume is no error: a scheduler starts the same command again and again.
-        begin_folder(out, _request(args, model, specs), resume=(out / LEDGER).exists())
+        begin_shards(out, _request(args, model, specs))
         bulk = Bulk(
             out,
             specs,
@@ -94,8 +94,19 @@ def encode_shards(args: argparse.Namespace) -> None:
             ledger = bulk.run(encoder, found.items, bar.update)
         busy = meter.busy(model.runners)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
+    conclude_shards(out, f"{ledger.rows} pictures, {skipped}", busy)
+
+
+def begin_shards(out: Path, same: Mapping[str, Any]) -> None:
+    """Begin a folder of shards, or go on with the one that the same request (`same`) began."""
+    # Nothing to resume is no error: a scheduler starts the same command again and again.
+    begin_folder(out, same, resume=(out / LEDGER).exists())
+
+
+def conclude_shards(out: Path, made: str, busy: float) -> None:
+    """The last line: what was made, and the share of the time for which the engine was busy."""
     print(
-        f"{out}: {ledger.rows} pictures, {skipped}; the engine was busy {busy:.1%} of the time; "
+        f"{out}: {made}; the engine was busy {busy:.1%} of the time; "
         "next: read them as docs/bulk.md says",
         file=sys.stderr,
     )

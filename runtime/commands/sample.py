@@ -8,12 +8,11 @@ from typing import Any
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.bulk.ledger import LEDGER
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.samples import Samples, discard
 from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._shards import GROUP, shards_folder
+from runtime.commands._shards import GROUP, begin_shards, conclude_shards, shards_folder
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
@@ -91,18 +90,13 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
         }
         if args.force:
             discard(out)
-        # Nothing to resume is no error: a scheduler starts the same command again and again.
-        begin_folder(out, same, resume=(out / LEDGER).exists())
+        begin_shards(out, same)
         samples = Samples(out, request, group, args.scale)
         meter.begin()
         with tqdm(total=n, unit="img", disable=None) as bar:
             samples.run(model, bar.update)
         busy = meter.busy(model.runners)
-    print(
-        f"{out}: {n} images, by {same['artifact']}; the engine was busy {busy:.1%} of the time; "
-        "next: read them as docs/bulk.md says",
-        file=sys.stderr,
-    )
+    conclude_shards(out, f"{n} images, by {same['artifact']}", busy)
 
 
 def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ...]:
