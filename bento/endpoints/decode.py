@@ -6,11 +6,11 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
-from bento.bodies import BYTES, JSON, NPY, in_thread, read_array
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import NetworkOptions, Numbers, check_length
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import BYTES, JSON, NPY, in_thread, read_array
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import NetworkOptions, Numbers, check_length
 from runtime import Decode, Model
 
 # Larger latents would make the description unreadable.

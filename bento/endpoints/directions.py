@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON, in_thread
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.models import full_name
-from bento.replies import JSON_REPLY, to_json
-from bento.schemas import Options
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import JSON, in_thread
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import JSON_REPLY, to_json
+from bento.exchange.schemas import Options
+from bento.repository.models import full_name
 from runtime import Directions, Model, PrincipalDirections
 from runtime.requests.directions import size_of
 from runtime.sampling.directions import MAX_DIRECTIONS
@@ -50,7 +50,7 @@ async def answer(x: Exchange) -> Response:
     size = (options.count + 1) * values * _NUMBER_BYTES
     x.hold_reply("count", size)
     headers = {"X-Model": full_name(model)}
-    unchanged = x.known(headers, options, model, reply)
+    unchanged = x.not_modified(headers, options, model, reply)
     if unchanged is not None:
         return unchanged
     known, label = _known.setdefault(model, {}), request.label(model.manifest)

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import Count, Numbers, PictureOptions, Seeds, Truncation
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import Count, Numbers, PictureOptions, Seeds, Truncation
 from runtime import InputError, Interpolate, Model
 from runtime.requests.request import graph_of
 

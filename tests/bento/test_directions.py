@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime import Model
 from tests.bento.support import Ask
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
-from bento import serve
-from bento.front import OPEN_PATHS
+from bento.commands import serve
+from bento.server.front import OPEN_PATHS
 from runtime.artifact.reading import ARTIFACTS_VARIABLE, artifact_folders
 from runtime.engines.cache import CACHE_VARIABLE
 from tests.bento.support import FP32, ROOT

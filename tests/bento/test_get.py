@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from benchmarks.speed.servers import Running
-from bento.models import Models
+from bento.repository.models import Models
 from runtime import Model
 from tests.bento.support import Ask, ask_async
 

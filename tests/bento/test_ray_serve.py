@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images.encoding import decode_npy
 from tests.bento.support import FP32, ROOT
 from tests.tiny import write_artifact

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.speed.servers import Running, Server, running
-from bento.serve import main
+from bento.commands.serve import main
 from tests.bento.support import FP32, ROOT, WAIT
 from tests.tiny import write_artifact
 

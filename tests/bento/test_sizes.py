@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import decode_npy, encode_npy

@@ -23,10 +23,10 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from bento.budget import Tally
-from bento.calls import count_refused, network
 from bento.errors import RequestError
 from bento.settings import Settings
+from bento.traffic.budget import Tally
+from bento.traffic.calls import count_refused, network
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bento.bodies import JSON
-from bento.endpoint import API_VERSION, Endpoint
-from bento.endpoints import endpoints
+from bento.description.fields import form_fields, query_fields
+from bento.description.listing import ListOptions
+from bento.endpoints import API_VERSION, Endpoint, endpoints
 from bento.errors import ErrorShape, error_body
-from bento.fields import form_fields, query_fields
-from bento.listing import ListOptions
-from bento.models import Models
+from bento.exchange.bodies import JSON
+from bento.exchange.uploads import MULTIPART
 from bento.protocols import Protocol, lookups, protocols
+from bento.repository.models import Models
 from bento.settings import Settings
-from bento.uploads import MULTIPART
 from runtime import Model
 from runtime.artifact.manifest import SHEET
 from runtime.requests import answers

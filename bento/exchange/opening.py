@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from bento.budget import Tally
 from bento.errors import try_again
+from bento.traffic.budget import Tally
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from bento.bodies import (
+from bento.exchange.bodies import (
     BYTES,
     NPY,
     Body,
@@ -25,11 +25,11 @@ from bento.bodies import (
     unknown_media_type,
     unparseable,
 )
-from bento.budget import Holding
-from bento.calls import call_of
-from bento.opening import Opening
-from bento.schemas import from_strings
+from bento.exchange.opening import Opening
+from bento.exchange.schemas import from_strings
 from bento.settings import Settings
+from bento.traffic.budget import Holding
+from bento.traffic.calls import call_of
 from runtime import ImageSpec, InputError, Manifest
 from runtime.images import fit, open_image, upright_size
 from runtime.requests.pictures import picture_spec
@@ -51,7 +51,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
-class Room:
+class Opener:
     """Where one request's pictures are opened: in whose turn, and within which limits."""
 
     settings: Settings
@@ -79,7 +79,7 @@ class Upload:
     mask for all of them, where one was sent: white where the network is to act, or, with
     `mask_by_alpha`, transparent there."""
 
-    room: Room
+    opener: Opener
     files: tuple[tuple[str, bytes], ...]
     array: NDArray[Any] | None = None
     mask: bytes | None = None
@@ -106,12 +106,12 @@ class Upload:
             return self._canvas(spec, self.array, ())
         first: tuple[ImageFile, ...] = ()
         if size is None and manifest.axes:
-            first = (await self.room.open(*self.files[0]),)
+            first = (await self.opener.open(*self.files[0]),)
         given = upright_size(first[0]) if first else (1, 1)
         spec = picture_spec(manifest, graph, size, given, tile)
         count = len(self.files) + (self.mask is not None)
-        self.room.check_pixels("files", count * spec.height * spec.width, " in the model's size")
-        self.room.holding.take(len(self.files) * prod(spec.shape))
+        self.opener.check_pixels("files", count * spec.height * spec.width, " in the model's size")
+        self.opener.holding.take(len(self.files) * prod(spec.shape))
         return self._canvas(spec, np.empty((len(self.files), *spec.shape), np.uint8), first)
 
     async def apart(self, manifest: Manifest, graph: str) -> "list[Upload]":
@@ -121,8 +121,8 @@ class Upload:
             return [self]
         sizes: list[tuple[int, int]] = []
         for field, data in self.files:
-            sizes.append(upright_size(await self.room.open(field, data)))
-            self.room.check_pixels(field, sum(map(prod, sizes)))
+            sizes.append(upright_size(await self.opener.open(field, data)))
+            self.opener.check_pixels(field, sum(map(prod, sizes)))
         first, *others = (picture_spec(manifest, graph, None, size) for size in sizes)
         if all(spec == first for spec in others):
             return [self]
@@ -151,7 +151,7 @@ class Canvas:
 
         One at a time: requests take turns, and one that is over opens no further picture.
         """
-        room, files = self.upload.room, list(self.upload.files)
+        opener, files = self.upload.opener, list(self.upload.files)
         places = [(self.spec, image) for image in self.images] if files else []
         by_alpha = self.upload.mask_by_alpha
         shown = self.spec.model_copy(update={"channels": 2 if by_alpha else 1})
@@ -162,17 +162,17 @@ class Canvas:
         opened, costs, pixels = list(self.opened), list[int](), 0
         for i, (field, data) in enumerate(files):
             if i == len(opened):
-                opened.append(await room.open(field, data))
+                opened.append(await opener.open(field, data))
             pixels += opened[i].width * opened[i].height
-            room.check_pixels(field, pixels)
+            opener.check_pixels(field, pixels)
             costs.append(_cost(opened[i], data))
         if self.mask is not None:
             self._check_mask(opened)
-        with room.opening.admitted(room.client, sum(costs)):
+        with opener.opening.admitted(opener.client, sum(costs)):
             work = zip(files, opened, costs, places, strict=True)
             for (field, _), picture, cost, (spec, image) in work:
                 with naming(field):
-                    image[:] = await room.opening.run(cost, fit, picture, spec)
+                    image[:] = await opener.opening.run(cost, fit, picture, spec)
         if self.mask is not None:
             self.mask[0] = 255 - mask[..., 1:] if by_alpha else mask
 
@@ -218,7 +218,7 @@ async def read_upload(
     multipart form, in its plain fields. The files of a form have any name, or one of `named`."""
     options = query_options(request)
     call = call_of(request.scope)
-    room = Room(settings, opening, call.holding, call.client)
+    opener = Opener(settings, opening, call.holding, call.client)
     if body.kind == MULTIPART:
         call.holding.take(len(body.content))  # the parts are copies
         form = await _parsed(request, body.content, settings.max_files)
@@ -227,11 +227,11 @@ async def read_upload(
         if twice:
             raise InputError(twice[0], "one value, in the query or in the form", "both")
         checked = from_strings(schema, options | fields, settings.max_images)
-        return checked, Upload(room, files, None, mask)
+        return checked, Upload(opener, files, None, mask)
     checked = from_strings(schema, options, settings.max_images)
     if body.kind == NPY or (body.kind == BYTES and body.content.startswith(_NPY_MAGIC)):
-        return checked, Upload(room, (), read_array(body))
-    return checked, Upload(room, (("body", body.content),))
+        return checked, Upload(opener, (), read_array(body))
+    return checked, Upload(opener, (("body", body.content),))
 
 
 class _InMemory(MultiPartParser):

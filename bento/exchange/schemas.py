@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from bento.replies import PICTURE_REPLIES
+from bento.exchange.replies import PICTURE_REPLIES
 from runtime import InputError
 from runtime.images.layout import DEFAULT_FPS, MAX_FPS, MAX_SCALE, Layout
 from runtime.requests.checks import MAX_TRUNCATION, short

@@ -11,18 +11,18 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bento.accept import FormatT, choose_format
-from bento.bodies import Body, in_thread, query_options, read_options
-from bento.budget import Shares
-from bento.caching import cache_control, entity_tag, is_known
-from bento.calls import Call, call_of
-from bento.models import Models, full_name
-from bento.opening import Opening
-from bento.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
-from bento.schemas import Options, PictureOptions, from_strings
+from bento.exchange.accept import FormatT, choose_format
+from bento.exchange.bodies import Body, in_thread, query_options, read_options
+from bento.exchange.caching import cache_control, entity_tag, is_known
+from bento.exchange.opening import Opening
+from bento.exchange.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
+from bento.exchange.schemas import Options, PictureOptions, from_strings
+from bento.exchange.streaming import ArrayStream, Lifetime, Streams
+from bento.exchange.uploads import Upload, read_upload
+from bento.repository.models import Models, full_name
 from bento.settings import LONGEST_SECONDS, Settings
-from bento.streaming import ArrayStream, Lifetime, Streams
-from bento.uploads import Upload, read_upload
+from bento.traffic.budget import Shares
+from bento.traffic.calls import Call, call_of
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
@@ -146,9 +146,9 @@ class Exchange:
         are numbered, and have the labels of the options. `repeatable`: the same request gives them
         again."""
         sent = {"X-Model": full_name(model), **(headers or {})}
-        known = self.known(sent, options, model, reply, repeatable=repeatable)
-        if known is not None:
-            return known
+        unchanged = self.not_modified(sent, options, model, reply, repeatable=repeatable)
+        if unchanged is not None:
+            return unchanged
         self.call.images = job.count
         if is_streamed(reply, model, job):
             return await self._streamed(model, job, sent)
@@ -165,7 +165,7 @@ class Exchange:
         size = options.scale**2 * images.nbytes
         return await self.reply(size, reply, body, sent)
 
-    def known(
+    def not_modified(
         self,
         headers: dict[str, str],
         options: Options,

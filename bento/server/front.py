@@ -13,11 +13,11 @@ from pathlib import Path
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.calls import Calls, refusal
 from bento.errors import ErrorShape, RequestError
 from bento.page import page_files
 from bento.protocols.open_inference import JSON_LENGTH
 from bento.settings import Settings
+from bento.traffic.calls import Calls, refusal
 
 _PROBES = ("/livez", "/healthz")
 OPEN_PATHS = frozenset({*_PROBES, "/readyz", "/v2/health/live", "/v2/health/ready"})

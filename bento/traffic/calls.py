@@ -17,11 +17,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento.budget import Budget, Holding, Tally
 from bento.errors import ErrorShape, RequestError, error_response, try_again
-from bento.metrics import series
 from bento.settings import Settings
-from bento.tracing import Trace
+from bento.traffic.budget import Budget, Holding, Tally
+from bento.traffic.metrics import series
+from bento.traffic.tracing import Trace
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from bento.schemas import lists_of
+from bento.exchange.schemas import lists_of
 
 Json = dict[str, Any]
 

@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 SERVICE = "bento.service:LatentServe"
-PACKAGES = Path(__file__).resolve().parent.parent
+PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
 _FOLDER, _KEY = "LATENTSERVE_ARTIFACTS", "LATENTSERVE_API_KEY"
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python -m bento.serve") -> int:
+def main(
+    arguments: Sequence[str] | None = None, prog: str = "python -m bento.commands.serve"
+) -> int:
     """Become the server; returns 2, with one line, where it cannot be started."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address (default %(default)s)")

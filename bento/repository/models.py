@@ -4,7 +4,8 @@ The folder is looked at again while the service runs. A new version is loaded be
 verified, and takes its place; requests that have begun with the old one end with it. A version
 that fails is told and changes nothing.
 
-Loading goes on beside serving: in threads, and what is unknown yet in processes (`bento.loader`).
+Loading goes on beside serving: in threads, and what is unknown yet in processes
+(`bento.repository.loader`).
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from bento.errors import RequestError
-from bento.loader import Loader
+from bento.repository.loader import Loader
 from bento.settings import Settings
 from runtime import InputError, LatentServeError, Model, Observer
 from runtime.artifact.reading import artifact_folders, numbered_versions

@@ -1,11 +1,4 @@
-"""What OpenAI's clients send for images (`images.generate`, `images.edit`, `models`).
-
-A prompt is the name of a class here, or its index; empty, or "any", where it does not matter. What
-their API has beside that is accepted and ignored where it would not change what is promised
-(`quality`, `user`), and refused where it would (`stream`, `response_format="url"`).
-
-Their masks are transparent where the picture is to be changed; ours are white there.
-"""
+"""The endpoints that OpenAI's clients ask."""
 
 import base64
 import secrets
@@ -16,16 +9,22 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json
+from bento.endpoints import Endpoint, Json
 from bento.endpoints.translate import prepare, translated
-from bento.exchange import Exchange
-from bento.models import Models, full_name
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import JSON_REPLY, PICTURE_REPLIES, to_json
+from bento.exchange.schemas import NetworkOptions
+from bento.exchange.uploads import MULTIPART, Upload
 from bento.protocols import Lookup, Protocol
-from bento.protocols._openai import ANY, ERRORS, ImageEdit, ImageGeneration, ImageOptions
-from bento.replies import JSON_REPLY, PICTURE_REPLIES, to_json
-from bento.schemas import NetworkOptions
-from bento.uploads import MULTIPART, Upload
+from bento.protocols.openai_images.messages import (
+    ANY,
+    ERRORS,
+    ImageEdit,
+    ImageGeneration,
+    ImageOptions,
+)
+from bento.repository.models import Models, full_name
 from runtime import InputError, Manifest, Model, Sample
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bento.serve import PACKAGES, add_artifacts, artifacts_folder
+from bento.commands.serve import PACKAGES, add_artifacts, artifacts_folder
 from runtime.artifact.reading import artifact_folders
 from runtime.terminal import conclude, in_words
 
@@ -21,7 +21,9 @@ _PACKED = ("bento", "runtime")
 _BESIDE = ("pyproject.toml", "README.md")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python -m bento.bundle") -> int:
+def main(
+    arguments: Sequence[str] | None = None, prog: str = "python -m bento.commands.bundle"
+) -> int:
     """Build the Bento; returns the exit status (2, with one line, where nothing can be packed)."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add_artifacts(parser)

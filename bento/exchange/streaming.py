@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bento.calls import call_of
+from bento.traffic.calls import call_of
 from runtime import Model, OverloadedError
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
@@ -129,7 +129,7 @@ class ArrayStream(Response):
             self.rest.close()
 
     async def _send(self, send: Send, life: Lifetime, data: bytes) -> None:
-        # How long a client may take nothing is the server's to watch (`bento.connections`).
+        # How long a client may take nothing is the server's to watch (`bento.server.connections`).
         life.suspend()
         await send({"type": "http.response.body", "body": data, "more_body": True})
         life.renew()

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bento.bodies import query_options
-from bento.caching import cache_control, is_known
 from bento.errors import RequestError
-from bento.models import Models, full_name
-from bento.schemas import from_strings
+from bento.exchange.bodies import query_options
+from bento.exchange.caching import cache_control, is_known
+from bento.exchange.schemas import from_strings
+from bento.exchange.streaming import Lifetime
+from bento.repository.models import Models, full_name
 from bento.settings import Settings
-from bento.streaming import Lifetime
 from runtime import Model
 from runtime.artifact.figures import explained
 from runtime.artifact.manifest import SHEET

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bento.repository.trials import Order, Trials
 from bento.settings import Settings
-from bento.trials import Order, Trials
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant

@@ -2,7 +2,7 @@
 
 What a graph takes, in time and in memory, is known only once it has run, and a call of an engine
 cannot be stopped from within its process. A process can: it may take so many seconds and so many
-bytes, and is ended with its service. `python -m bento.trials` is that process.
+bytes, and is ended with its service. `python -m bento.repository.trials` is that process.
 """
 
 import json
@@ -59,7 +59,7 @@ class Trials:
 
     def __init__(self) -> None:
         # The service may be started from any folder, as a Bento is.
-        places = (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))
+        places = (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             (sys.executable, "-P", "-m", __name__, str(os.getpid())),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from bento.errors import ErrorBody, ErrorShape
-from bento.schemas import Seed, Truncation
+from bento.exchange.schemas import Seed, Truncation
 from runtime import InputError
 from runtime.requests.checks import MAX_COUNT, short
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from bento.protocols._signatures import DTYPES, Datatype, Tensor, Tensors
-from bento.replies import to_json
-from bento.schemas import Numbers
+from bento.exchange.replies import to_json
+from bento.exchange.schemas import Numbers
+from bento.protocols.open_inference.signatures import DTYPES, Datatype, Tensor, Tensors
 from runtime import InputError
 
 _CHARACTERS: Mapping[Datatype, int] = {"FP32": 25, "INT64": 21, "UINT8": 4}

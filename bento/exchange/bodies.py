@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from bento.calls import call_of
 from bento.errors import RequestError
-from bento.schemas import from_json, from_strings
+from bento.exchange.schemas import from_json, from_strings
 from bento.settings import Settings
+from bento.traffic.calls import call_of
 from runtime import InputError
 from runtime.images.encoding import decode_npy
 

@@ -1,13 +1,4 @@
-"""What diffusers' `remote_decode` and `remote_encode` send (`diffusers/utils/remote_utils.py`).
-
-A body of raw bytes in C order, its shape and type in the query string; the replies are pictures, or
-raw bytes again, their shape and type in headers of these names.
-
-The latents of an artifact are those that diffusion models exchange: z = (v - shift) * factor, where
-v are the autoencoder's own, and factor and shift stand in the manifest's provenance, one of each or
-one a channel. A client that names a factor sends, and is sent, latents scaled by it; one that names
-none, the autoencoder's own.
-"""
+"""The endpoints that diffusers' remote VAE asks."""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +9,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from bento.bodies import BYTES, in_thread
-from bento.endpoint import Endpoint, Json
-from bento.exchange import Exchange
-from bento.models import full_name
+from bento.endpoints import Endpoint, Json
+from bento.exchange.bodies import BYTES, in_thread
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES, PlainReply, Reply
+from bento.exchange.schemas import Seed, Tile
+from bento.exchange.uploads import Opener, Upload
 from bento.protocols import Protocol
-from bento.protocols._tensors import ITEM_BYTES, Dtype, check_shape, read_tensor, write_tensor
-from bento.replies import PICTURE_REPLIES, PlainReply, Reply
-from bento.schemas import Seed, Tile
-from bento.uploads import Room, Upload
+from bento.protocols.remote_vae.tensors import (
+    ITEM_BYTES,
+    Dtype,
+    check_shape,
+    read_tensor,
+    write_tensor,
+)
+from bento.repository.models import full_name
 from runtime import Decode, Encode, InputError, Manifest, Model
 from runtime.batching.jobs import AUTOMATIC
 from runtime.images import Float32Array, UInt8Array
@@ -133,9 +130,9 @@ async def decode(x: Exchange) -> Response:
 async def encode(x: Exchange) -> Response:
     options = x.query(RemoteEncodeOptions, repeated=("shape",))
     model, size = _model(x), len(x.body.content)
-    room = Room(x.settings, x.opening, x.call.holding, x.call.client)
+    opener = Opener(x.settings, x.opening, x.call.holding, x.call.client)
     if options.shape is None:
-        upload = Upload(room, (("body", x.body.content),))
+        upload = Upload(opener, (("body", x.body.content),))
         canvas = await upload.canvas(model.manifest, "encode", None, AUTOMATIC)
         await canvas.fill()
         images = canvas.images

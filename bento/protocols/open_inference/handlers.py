@@ -1,10 +1,4 @@
-"""The Open Inference Protocol, version 2 (KServe, Triton), over HTTP.
-
-Its models are what artifacts can be asked for. `mnist-vae.decode`, `.encode` and `.translate` are
-an artifact's graphs, by the names of their own tensors; `mnist-vae.sample` draws images by a seed;
-`mnist-vae` is `sample`, or the main graph of an artifact that cannot be sampled from. An artifact
-whose own name ends in such a way comes before another one's graph.
-"""
+"""The endpoints of the Open Inference Protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,20 +8,20 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bento.bodies import BYTES, JSON, Body, in_thread, read_options, too_large
-from bento.endpoint import API_VERSION, Endpoint, Json
+from bento.endpoints import API_VERSION, Endpoint, Json
 from bento.errors import ErrorBody, ErrorShape, RequestError
-from bento.exchange import Exchange
-from bento.models import Models, full_name, works
+from bento.exchange.bodies import BYTES, JSON, Body, in_thread, read_options, too_large
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import JSON_REPLY, PlainReply, Reply
 from bento.protocols import Lookup, Protocol
-from bento.protocols._inference import (
+from bento.protocols.open_inference.messages import (
     InferRequest,
     chosen_outputs,
     given_tensors,
     reply_bytes,
     written,
 )
-from bento.protocols._signatures import (
+from bento.protocols.open_inference.signatures import (
     NAMES,
     Signature,
     Tensor,
@@ -35,7 +29,7 @@ from bento.protocols._signatures import (
     row_shapes,
     signature_of,
 )
-from bento.replies import JSON_REPLY, PlainReply, Reply
+from bento.repository.models import Models, full_name, works
 from runtime import InputError, Model
 
 JSON_LENGTH = "Inference-Header-Content-Length"
