@@ -128,6 +128,6 @@ def test_what_it_installs_serves_with_its_page(installed: Path, tmp_path: Path) 
         assert loaded
         for file in loaded:
             assert httpx.get(f"{started.url}/{file}").status_code == 200, file
-        names = {path.name for path in (Path(page.__file__).parent).rglob("*.js")}
+        names = {path.name for path in Path(page.__file__).parent.rglob("*.js")}
         assert names == {path.name for path in (installed / "bento" / "page").rglob("*.js")}
         assert httpx.post(f"{started.url}/sample", json={"seed": 1}).status_code == 200
