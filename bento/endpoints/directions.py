@@ -1,7 +1,8 @@
 """The principal directions of a latent space."""
 
+import asyncio
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ _COPIES = 5
 _known: WeakKeyDictionary[Model, dict[int | None, PrincipalDirections]] = WeakKeyDictionary()
 """What was found of a model, by the index of the class."""
 
+_finding: WeakValueDictionary[tuple[Model, int | None], asyncio.Lock] = WeakValueDictionary()
+"""What is being found: further requests for it wait, and the next goes on where one is cut."""
+
 
 class DirectionsRequest(Options):
     """The directions in a latent space that change images most."""
@@ -50,14 +54,16 @@ async def answer(x: Exchange) -> Response:
     size = (options.count + 1) * values * _NUMBER_BYTES
     x.hold_reply("count", size)
     headers = {"X-Model": full_name(model)}
-    unchanged = x.not_modified(headers, options, model, reply)
-    if unchanged is not None:
-        return unchanged
+    bodiless = x.without_body(headers, options, model, reply)
+    if bodiless is not None:
+        return bodiless
     known, label = _known.setdefault(model, {}), request.label(model.manifest)
-    if label not in known:
-        images = np.concatenate(await x.run_in_parts(model, job))
-        with x.call.holding.meanwhile(_COPIES * images.nbytes):
-            known[label] = await in_thread(images.nbytes, request.found, model, images)
+    x.extend(model, job)
+    async with _finding.setdefault((model, label), asyncio.Lock()):
+        if label not in known:
+            images = np.concatenate(await x.run_in_parts(model, job))
+            with x.call.holding.meanwhile(_COPIES * images.nbytes):
+                known[label] = await in_thread(images.nbytes, request.found, model, images)
     found = known[label].first(options.count)
     return await x.reply(size, reply, lambda: _body(model, label, found), headers)
 

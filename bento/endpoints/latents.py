@@ -82,9 +82,9 @@ async def _reply(
     size = values * reply.value_bytes
     x.hold_reply("n" if options.grid is None else "grid", size)
     headers = {"X-Model": name} | ({} if seed is None else {"X-Seed": str(seed)})
-    unchanged = x.not_modified(headers, options, model, reply, repeatable=seed == options.seed)
-    if unchanged is not None:
-        return unchanged
+    bodiless = x.without_body(headers, options, model, reply, repeatable=seed == options.seed)
+    if bodiless is not None:
+        return bodiless
     return await x.reply(size, reply, lambda: reply.encode(Encoding(latents()), name), headers)
 
 

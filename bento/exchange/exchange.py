@@ -114,17 +114,21 @@ class Exchange:
             self.hold_reply(field, size)
         return reply
 
+    def extend(self, model: Model, job: Job[Any]) -> None:
+        """Give the request the time that a job takes."""
+        self.life.extend(self._seconds(model, job))
+
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
         places = min(job.count, model.window(job))
-        self.life.extend(self._seconds(model, job))
+        self.extend(model, job)
         with self.shares.taken(model.manifest.name, self.call.client, places):
             return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
 
     async def run_in_parts(self, model: Model, job: Job[T]) -> list[T]:
         """As `run`, for what a job gives part by part: no more is held at a time than an engine
         run makes."""
-        self.life.extend(self._seconds(model, job))
+        self.extend(model, job)
         places = min(job.count, model.window(job))
         with (
             self.shares.taken(model.manifest.name, self.call.client, places),
@@ -146,9 +150,9 @@ class Exchange:
         are numbered, and have the labels of the options. `repeatable`: the same request gives them
         again."""
         sent = {"X-Model": full_name(model), **(headers or {})}
-        unchanged = self.not_modified(sent, options, model, reply, repeatable=repeatable)
-        if unchanged is not None:
-            return unchanged
+        bodiless = self.without_body(sent, options, model, reply, repeatable=repeatable)
+        if bodiless is not None:
+            return bodiless
         self.call.images = job.count
         if is_streamed(reply, model, job):
             return await self._streamed(model, job, sent)
@@ -165,7 +169,7 @@ class Exchange:
         size = options.scale**2 * images.nbytes
         return await self.reply(size, reply, body, sent)
 
-    def not_modified(
+    def without_body(
         self,
         headers: dict[str, str],
         options: Options,
@@ -174,16 +178,34 @@ class Exchange:
         *,
         repeatable: bool = True,
     ) -> Response | None:
-        """304 for a GET whose client has the reply already. To the headers of any other reply to a
-        GET it adds what may be kept of it; the options and the model determine it where it is
-        `repeatable`."""
+        """The reply for which nothing is run: the headers alone for HEAD, and 304 for a GET whose
+        client has the reply already; None where a body is made. To the `headers` it adds what may
+        be kept of the reply; the options and the model determine it where it is `repeatable`."""
         if self.request.method == "POST":
             return None
+        if self._is_kept(headers, options, model, reply, repeatable=repeatable):
+            return Response(None, 304, headers)
+        if self.request.method != "HEAD":
+            return None
+        response = Response(None, 200, headers, reply.media_type)
+        del response.headers["Content-Length"]  # known only of a body that is made
+        return response
+
+    def _is_kept(
+        self,
+        headers: dict[str, str],
+        options: Options,
+        model: Model,
+        reply: Reply,
+        *,
+        repeatable: bool,
+    ) -> bool:
+        """Whether the client has the reply; says in the headers what may be kept of it."""
         if getattr(options, "format", None) is None:  # not every endpoint has several
             headers["Vary"] = "Accept"
         if not repeatable:
             headers["Cache-Control"] = "no-store"
-            return None
+            return False
         effective = options.model_dump(mode="json", exclude={"model", "format"}, exclude_none=True)
         # Engines may differ by a grey level.
         made_by = (full_name(model), model.digest, model.engine, installed_version("latentserve"))
@@ -191,8 +213,7 @@ class Exchange:
         headers["Cache-Control"] = cache_control(
             pinned=options.model == full_name(model), private=self.settings.api_key is not None
         )
-        sent = self.request.headers.get("if-none-match")
-        return Response(None, 304, headers) if is_known(tag, sent) else None
+        return is_known(tag, self.request.headers.get("if-none-match"))
 
     async def reply(
         self,
