@@ -12,13 +12,15 @@ from runtime.bulk.formats import IMAGE_FORMATS, check_format
 from runtime.bulk.ledger import discard
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.samples import Samples
-from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
+from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.commands._shards import (
     GROUP,
+    add_shards,
     begin_shards,
     check_no_shards,
     conclude_shards,
+    same_model,
     shards_folder,
 )
 from runtime.errors import InputError
@@ -47,17 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="into a folder that an earlier run of the same command left unfinished",
     )
-    parser.add_argument(
-        "--shards",
-        action="store_true",
-        help="shards in the folder --out, in flat memory (docs/bulk.md)",
-    )
-    parser.add_argument(
-        "--format", choices=IMAGE_FORMATS, help="with --shards: of the shards (default tar)"
-    )
-    parser.add_argument(
-        "--group", type=positive, help=f"with --shards: images of a shard (default {GROUP})"
-    )
+    add_shards(parser, "images into", IMAGE_FORMATS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -94,13 +86,7 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
     check_format(kind)
     with load_model(args, observer=meter) as model:
         group, n = args.group or GROUP, request.job(model).count
-        same = _same(args, model) | {
-            "n": n,
-            "format": kind,
-            "group": group,
-            "files": model.manifest.files,
-            "engine": str(model.variant),
-        }
+        same = _same(args, model) | same_model(model) | {"n": n, "format": kind, "group": group}
         if args.force:
             discard(out)
         begin_shards(out, same)
