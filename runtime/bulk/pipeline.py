@@ -4,7 +4,6 @@ The calling thread keeps everything in order: it takes prepared pictures, submit
 the rows of finished ones on the disk. A complete group is written as shards by a thread beside it.
 """
 
-import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,19 +15,14 @@ from typing import Any
 from runtime.bulk.buckets import Bucket
 from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
 from runtime.bulk.encoder import Encoder
-from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
+from runtime.bulk.formats import TENSOR_FORMATS, write_tensors
+from runtime.bulk.ledger import OPEN, Ledger, Put, stay
 from runtime.bulk.pictures import Known, Picture, Skipped, prepared
-from runtime.bulk.shards import FORMATS, Format, write_shard
 from runtime.bulk.sources import Item
 from runtime.bulk.spool import Spool
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec
-from runtime.images.files import writable
 from runtime.machine import cores
-
-OPEN = ".open"
-"""The folder of groups that are not complete."""
-_SHARD = re.compile(rf"\d{{6}}-\d+x\d+\.({'|'.join(FORMATS)})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +36,14 @@ class Bulk:
 
     out: Path
     specs: Mapping[Bucket, ImageSpec]
-    format: Format = "safetensors"
+    format: str = TENSOR_FORMATS[0]
     group_size: int = 4096
     strict: bool = False
     max_pixels: int = MAX_PIXELS
     readers: int = field(default_factory=cores)
     """Threads that open pictures."""
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+    put: Put = stay
 
     def run(
         self,
@@ -61,22 +56,13 @@ class Bulk:
 
         InputError where the pictures are not those of an earlier run, or cannot be written.
         """
-        ledger = Ledger(self.out)
+        ledger = Ledger(self.out, self.put)
         with ThreadPoolExecutor(self.readers, "bulk-reader") as readers:
             _Run(self, encoder, ledger, readers, progress or (lambda _: None)).all(items)
         unfinished = self.out / OPEN
         if unfinished.exists():
             unfinished.rmdir()
         return ledger
-
-
-def discard(out: Path) -> None:
-    """Delete the shards in a folder and all that is noted of them, so that a job begins anew."""
-    with writable(out):
-        for file in out.glob("*"):
-            if _SHARD.fullmatch(file.name) or file.name in (LEDGER, SKIPPED):
-                file.unlink()
-        shutil.rmtree(out / OPEN, ignore_errors=True)
 
 
 class _Run:
@@ -231,7 +217,9 @@ class _Run:
         for bucket, shelf in sorted(spool.shelves.items()):
             name = f"{end.group:06d}-{_tag(bucket)}.{self._bulk.format}"
             keys = [row.key for row in shelf.rows]
-            write_shard(self._bulk.out / name, list(spool.columns(bucket)), keys, self._bulk.about)
+            columns = list(spool.columns(bucket))
+            write_tensors(self._bulk.out / name, columns, keys, self._bulk.about)
+            self._bulk.put(name)
             height, width = bucket
             shards.append({"file": name, "rows": len(keys), "height": height, "width": width})
         self._ledger.add(

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bulk.buckets import Bucket
+from runtime.bulk.formats.columns import Column
 from runtime.bulk.pictures import Row, Skipped
-from runtime.bulk.shards import Column
 from runtime.errors import InputError
 from runtime.images.files import writable
 

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from runtime.bulk.buckets import Bucket, buckets
 from runtime.bulk.encoder import DTYPES, Encoder
-from runtime.bulk.ledger import LEDGER, SKIPPED
+from runtime.bulk.formats import TENSOR_FORMATS, check_format
+from runtime.bulk.ledger import LEDGER, SKIPPED, discard
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.pipeline import Bulk, discard
-from runtime.bulk.shards import FORMATS
+from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
 from runtime.commands._arguments import load_model, positive
 from runtime.errors import InputError
@@ -40,7 +40,9 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
         metavar="BASE",
         help="each picture to one of the sizes of about BASE x BASE pixels, the nearest in shape",
     )
-    group.add_argument("--format", choices=FORMATS, help="of the shards (default safetensors)")
+    group.add_argument(
+        "--format", choices=TENSOR_FORMATS, help="of the shards (default safetensors)"
+    )
     group.add_argument("--dtype", choices=DTYPES, help="of their values (default float32)")
     group.add_argument(
         "--group", type=positive, help=f"pictures of a group of shards (default {GROUP})"
@@ -56,9 +58,9 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_no_shards(args: argparse.Namespace) -> None:
-    """InputError for options that are for shards alone."""
-    for name in ("buckets", "format", "dtype", "group", "resume", "strict"):
+def check_no_shards(args: argparse.Namespace, *given: str) -> None:
+    """InputError for options that are for shards alone: those of these names."""
+    for name in given:
         if getattr(args, name):
             option = "--continue" if name == "resume" else f"--{name}"
             raise InputError(option, "--shards with it", "none")
@@ -69,6 +71,8 @@ def encode_shards(args: argparse.Namespace) -> None:
     out = shards_folder(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    kind = args.format or TENSOR_FORMATS[0]
+    check_format(kind)
     found = find(args.images)
     meter = EngineMeter()
     with load_model(args, observer=meter) as model:
@@ -83,7 +87,7 @@ def encode_shards(args: argparse.Namespace) -> None:
         bulk = Bulk(
             out,
             specs,
-            args.format or "safetensors",
+            kind,
             args.group or GROUP,
             args.strict,
             args.max_pixels,
@@ -146,7 +150,7 @@ def _request(
         "files": model.manifest.files,
         "engine": str(model.variant),
         "sizes": [f"{height}x{width}" for height, width in specs],
-        "format": args.format or "safetensors",
+        "format": args.format or TENSOR_FORMATS[0],
         "dtype": args.dtype or "float32",
         "group": args.group or GROUP,
         "tile": args.tile,

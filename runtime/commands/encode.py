@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     if args.shards:
         encode_shards(args)
         return
-    check_no_shards(args)
+    check_no_shards(args, "buckets", "format", "dtype", "group", "resume", "strict")
     args.out.check_arrays()
     with load_model(args) as model:
         images, names = read_pictures(model, "encode", args)

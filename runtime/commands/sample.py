@@ -8,11 +8,19 @@ from typing import Any
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from runtime.bulk.formats import IMAGE_FORMATS, check_format
+from runtime.bulk.ledger import discard
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.samples import Samples, discard
+from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._shards import GROUP, begin_shards, conclude_shards, shards_folder
+from runtime.commands._shards import (
+    GROUP,
+    begin_shards,
+    check_no_shards,
+    conclude_shards,
+    shards_folder,
+)
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
@@ -42,10 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shards",
         action="store_true",
-        help="WebDataset tars in the folder --out, in flat memory (docs/bulk.md)",
+        help="shards in the folder --out, in flat memory (docs/bulk.md)",
     )
     parser.add_argument(
-        "--group", type=positive, help=f"with --shards: images of a tar (default {GROUP})"
+        "--format", choices=IMAGE_FORMATS, help="with --shards: of the shards (default tar)"
+    )
+    parser.add_argument(
+        "--group", type=positive, help=f"with --shards: images of a shard (default {GROUP})"
     )
 
 
@@ -67,8 +78,7 @@ def run(args: argparse.Namespace) -> None:
     if args.shards:
         _sample_shards(args, request)
         return
-    if args.group is not None:
-        raise InputError("--group", "--shards with it", "none")
+    check_no_shards(args, "format", "group")
     with load_model(args) as model:
         job, n = request.job(model), request.counter.count
         done = _begin(args, model, request)
@@ -78,12 +88,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
-    """Draw images into tars in the folder `args.out`."""
+    """Draw images into shards in the folder `args.out`."""
     out, meter = shards_folder(args), EngineMeter()
+    kind = args.format or IMAGE_FORMATS[0]
+    check_format(kind)
     with load_model(args, observer=meter) as model:
         group, n = args.group or GROUP, request.job(model).count
         same = _same(args, model) | {
             "n": n,
+            "format": kind,
             "group": group,
             "files": model.manifest.files,
             "engine": str(model.variant),
@@ -91,7 +104,7 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
         if args.force:
             discard(out)
         begin_shards(out, same)
-        samples = Samples(out, request, group, args.scale)
+        samples = Samples(out, request, group, args.scale, kind)
         meter.begin()
         with tqdm(total=n, unit="img", disable=None) as bar:
             samples.run(model, bar.update)
