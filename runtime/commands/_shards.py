@@ -15,6 +15,7 @@ from runtime.bulk.ledger import LEDGER, SKIPPED, discard
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
+from runtime.bulk.workers import forget_workers
 from runtime.commands._arguments import load_model, positive
 from runtime.errors import InputError
 from runtime.images import ImageSpec
@@ -105,6 +106,7 @@ def begin_shards(out: Path, same: Mapping[str, Any]) -> None:
     """Begin a folder of shards, or go on with the one that the same request (`same`) began."""
     # Nothing to resume is no error: a scheduler starts the same command again and again.
     begin_folder(out, same, resume=(out / LEDGER).exists())
+    forget_workers(out)
 
 
 def conclude_shards(out: Path, made: str, busy: float) -> None:
