@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from runtime.errors import InputError
 
@@ -9,6 +10,11 @@ from runtime.errors import InputError
 def pyarrow(module: str = "") -> ModuleType:
     """pyarrow, or a module of it."""
     return _package("pyarrow", module, "parquet", "Parquet")
+
+
+def ray(module: str = "") -> Any:
+    """Ray, or a module of it."""
+    return _package("ray", module, "ray", "--ray")
 
 
 def _package(name: str, module: str, extra: str, purpose: str) -> ModuleType:

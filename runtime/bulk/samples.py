@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime.batching.jobs import Job
 from runtime.bulk.formats import IMAGE_FORMATS, write_images
@@ -23,8 +24,16 @@ from runtime.machine import cores
 from runtime.model import Model
 from runtime.requests.sample import Sample
 
-_BATCH = "batch"
+BATCH = "batch"
 """What the ledger calls the images of one run of the engine."""
+
+
+class Group(NamedTuple):
+    """The images `first`..`end` of a job, which are the shard of this number."""
+
+    number: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,35 +53,60 @@ class Samples:
         """Write the shards that the folder's ledger does not have yet. `progress` is called with
         numbers of images that are done, those of earlier runs first. InputError where the folder
         cannot be written."""
-        ledger, job = Ledger(self.out, self.put), self.request.job(model)
-        size = ledger.chunk_sizes.get(_BATCH) or model.run_rows(job)
+        ledger = Ledger(self.out, self.put)
+        size = ledger.chunk_sizes.get(BATCH) or model.run_rows(self.request.job(model))
         progress(ledger.pictures)
-        groups = range(ledger.pictures, job.count, self.group_size)
-        ends = [(first, min(first + self.group_size, job.count)) for first in groups]
         finishing: Future[None] | None = None
-        with (
-            ThreadPoolExecutor(self.writers, "bulk-writer") as pool,
-            ThreadPoolExecutor(1, "bulk-finisher") as finisher,
-            closing(self._made(model, job, _batches(ends, size), pool)) as made,
-        ):
-            for number, (first, end) in enumerate(ends, ledger.groups):
-                name = f"{number:06d}.{self.format}"
-                write_images(self.out / name, _until(made, end - first, progress))
+        with ThreadPoolExecutor(1, "bulk-finisher") as finisher:
+            for group in self.written(model, self.groups(ledger), size, progress):
                 if finishing is not None:
                     finishing.result()
-                finishing = finisher.submit(self._finish, ledger, name, first, end, size)
+                finishing = finisher.submit(self.finish, ledger, group, size)
             if finishing is not None:
                 finishing.result()
         return ledger
 
-    def _finish(self, ledger: Ledger, name: str, first: int, end: int, size: int) -> None:
-        self.put(name)
+    def groups(self, ledger: Ledger) -> list[Group]:
+        """The shards that a ledger does not have."""
+        count = self.request.counter.count
+        firsts = range(ledger.pictures, count, self.group_size)
+        return [
+            Group(number, first, min(first + self.group_size, count))
+            for number, first in enumerate(firsts, ledger.groups)
+        ]
+
+    def written(
+        self,
+        model: Model,
+        groups: Sequence[Group],
+        size: int,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Iterator[Group]:
+        """Write shards, `size` images in a run of the engine; each group once its shard is
+        whole."""
+        job = self.request.job(model)
+        with (
+            ThreadPoolExecutor(self.writers, "bulk-writer") as pool,
+            closing(self._made(model, job, _batches(groups, size), pool)) as made,
+        ):
+            for group in groups:
+                count = group.end - group.first
+                write_images(self.out / self.name(group), _until(made, count, progress))
+                yield group
+
+    def name(self, group: Group) -> str:
+        """Of a group's shard."""
+        return f"{group.number:06d}.{self.format}"
+
+    def finish(self, ledger: Ledger, group: Group, size: int) -> None:
+        """Note a group whose shard is there."""
+        self.put(self.name(group))
         ledger.add(
-            pictures=end - first,
-            last_key=_key(end - 1),
+            pictures=group.end - group.first,
+            last_key=_key(group.end - 1),
             skipped=(),
-            shards=[{"file": name, "rows": end - first}],
-            chunk_sizes={_BATCH: size},
+            shards=[{"file": self.name(group), "rows": group.end - group.first}],
+            chunk_sizes={BATCH: size},
         )
 
     def _made(
@@ -144,8 +178,8 @@ def _key(number: int) -> str:
     return f"{number:09d}"
 
 
-def _batches(groups: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+def _batches(groups: Sequence[Group], size: int) -> Iterator[tuple[int, int]]:
     """No batch is of two groups."""
-    for first, end in groups:
+    for _, first, end in groups:
         for start in range(first, end, size):
             yield start, min(start + size, end)

@@ -8,16 +8,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from runtime.artifact.manifest import Manifest
 from runtime.bulk.buckets import SpecOf
 from runtime.bulk.ledger import LEDGER, SKIPPED, discard
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.network import Network
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
+from runtime.bulk.workers import forget_workers
 from runtime.commands._arguments import positive
+from runtime.engines.backend import Variant
 from runtime.errors import InputError
 from runtime.images.files import begin_folder
-from runtime.model import Model
 
 GROUP = 4096
 
@@ -75,7 +77,7 @@ def work_through(
     found = find(args.images, args.column)
     if args.force:
         discard(out)
-    begin_shards(out, same_model(model) | dict(same) | {"group": group})
+    begin_shards(out, same_model(model.manifest, model.variant) | dict(same) | {"group": group})
     bulk = Bulk(out, spec_of, group, args.strict, args.max_pixels)
     meter.begin()
     with tqdm(total=found.total, unit="img", disable=None) as bar:
@@ -85,13 +87,12 @@ def work_through(
     conclude_shards(out, f"{ledger.rows} pictures, {skipped}", busy)
 
 
-def same_model(model: Model) -> dict[str, Any]:
+def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
     """What of a model changes bytes."""
-    manifest = model.manifest
     return {
         "artifact": f"{manifest.name}@{manifest.version}",
         "files": manifest.files,
-        "engine": str(model.variant),
+        "engine": str(variant),
     }
 
 
@@ -99,6 +100,7 @@ def begin_shards(out: Path, same: Mapping[str, Any]) -> None:
     """Begin a folder of shards, or go on with the one that the same request (`same`) began."""
     # Nothing to resume is no error: a scheduler starts the same command again and again.
     begin_folder(out, same, resume=(out / LEDGER).exists())
+    forget_workers(out)
 
 
 def conclude_shards(out: Path, made: str, busy: float) -> None:

@@ -25,8 +25,8 @@ def answered_by(manifest: Manifest) -> bool:
 class Decode:
     """Images of given latents [n, *latent] (and labels, for a conditional model).
 
-    Where the decoder takes noise, image i is given that of (`seed`, i). `size` ([height, width])
-    is needed only where the latents' own shape does not say it.
+    Where the decoder takes noise, image i is given that of (`seed`, `offset` + i). `size`
+    ([height, width]) is needed only where the latents' own shape does not say it.
 
     `tile`: the edge, in pixels of height and width, of the overlapping tiles that the images are
     made in (the manifest's `tiling` says how near they come to whole ones); without it they are
@@ -39,6 +39,7 @@ class Decode:
     truncation: float | None = None
     size: Sequence[int] | None = None
     tile: int | None = None
+    offset: int = 0
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
@@ -54,7 +55,9 @@ class Decode:
             size,
             labels=self.labels,
             truncation=self.truncation,
-            noise_of=Counter(check_seed("seed", self.seed), 0, len(latents)),
+            noise_of=Counter(
+                check_seed("seed", self.seed), check_seed("offset", self.offset), len(latents)
+            ),
         )
         return replace(job, tile=tile)
 
