@@ -24,6 +24,12 @@ class EngineMeter:
         with self._lock:
             return self._seconds / (runners * max(1e-9, time.monotonic() - self._began))
 
+    def take(self) -> float:
+        """The seconds in the engine since `begin`, or since this was called last."""
+        with self._lock:
+            seconds, self._seconds = self._seconds, 0.0
+            return seconds
+
     def run(self, graph: str, images: int, seconds: float) -> None:
         with self._lock:
             self._seconds += seconds
