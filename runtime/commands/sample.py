@@ -13,14 +13,16 @@ from runtime.bulk.formats import IMAGE_FORMATS, check_format
 from runtime.bulk.ledger import discard
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.samples import Samples
-from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
+from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.commands._ray import add_ray, sample_by_ray
 from runtime.commands._shards import (
     GROUP,
+    add_shards,
     begin_shards,
     check_no_shards,
     conclude_shards,
+    same_model,
     shards_folder,
 )
 from runtime.engines.backend import Variant
@@ -50,17 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="into a folder that an earlier run of the same command left unfinished",
     )
-    parser.add_argument(
-        "--shards",
-        action="store_true",
-        help="shards in the folder --out, in flat memory (docs/bulk.md)",
-    )
-    parser.add_argument(
-        "--format", choices=IMAGE_FORMATS, help="with --shards: of the shards (default tar)"
-    )
-    parser.add_argument(
-        "--group", type=positive, help=f"with --shards: images of a shard (default {GROUP})"
-    )
+    add_shards(parser, "images into", IMAGE_FORMATS)
     add_ray(parser)
 
 
@@ -98,13 +90,8 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
     samples = Samples(out, request, args.group or GROUP, args.scale, kind)
 
     def begin(manifest: Manifest, variant: Variant) -> None:
-        same = _same(args, manifest) | {
-            "n": n,
-            "format": kind,
-            "group": samples.group_size,
-            "files": manifest.files,
-            "engine": str(variant),
-        }
+        rest = {"n": n, "format": kind, "group": samples.group_size}
+        same = _same(args, manifest) | same_model(manifest, variant) | rest
         if args.force:
             discard(out)
         begin_shards(out, same)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import runtime
 from runtime.__main__ import main
-from runtime.bulk.buckets import buckets, nearest
+from runtime.bulk.buckets import buckets, nearest, nearest_of
 from runtime.bulk.encoder import Encoder, seed_of
 from runtime.bulk.ledger import Ledger
 from runtime.bulk.pictures import Picture
@@ -192,7 +192,7 @@ class StoppedError(Exception):
 def bulk(model: runtime.Model, out: Path, **options: Any) -> Bulk:
     sizes = buckets(model.manifest, 24)
     specs = {size: picture_spec(model.manifest, "encode", size, size) for size in sizes}
-    return Bulk(out, specs, group_size=options.pop("group_size", 25), **options)
+    return Bulk(out, nearest_of(specs), group_size=options.pop("group_size", 25), **options)
 
 
 def counting(model: runtime.Model) -> Counting:
