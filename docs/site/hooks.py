@@ -21,6 +21,7 @@ from docs.site.operations import operations_page
 ROOT = Path(__file__).parents[2]
 COPIES = "repository"
 
+_SHIM = "https://unpkg.com/iframe-worker/shim"
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)(?=[)#])")
 
 
@@ -48,6 +49,16 @@ def on_page_markdown(markdown: str, /, *, page: Page, **_: Any) -> str:
         return match[1] if target is None else _relative(_uri(target), page.file.src_uri)
 
     return _LINK.sub(moved, markdown)
+
+
+def on_post_page(output: str, /, *, page: Page, **_: Any) -> str:
+    """The one script that the theme would take from elsewhere, from here."""
+    return output.replace(_SHIM, _relative("site/worker.js", page.url))
+
+
+def on_post_template(output: str, /, **_: Any) -> str:
+    """The page for what is not found, which is always at the root."""
+    return output.replace(_SHIM, "site/worker.js")
 
 
 def _repository_path(file: File) -> str:

@@ -1,8 +1,9 @@
 """The page of all HTTP operations, from the description that the service gives of itself."""
 
+import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ _ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 _INTRODUCTION = """# HTTP operations
 
 Generated from the description that the service gives of itself at `/openapi.json`, with the models
-of this repository loaded. A running service has the same at `/docs`, to be tried. [Over HTTP](../http.md)
-explains the endpoints, and has the [errors](../http.md#errors) in common to all.
+of this repository loaded. A running service has the same at `/docs`, to be tried.
+[Over HTTP](../http.md) explains the endpoints, and has the [errors](../http.md#errors) of all.
 """
 
 
@@ -64,16 +65,25 @@ def _operation(operation: Json, schemas: Json) -> Iterator[str]:
     if about := operation.get("description"):
         yield _text(about)
         yield ""
-    yield from _table("in the address", map(_parameter, operation.get("parameters", ())))
-    for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
-        yield f"**Body**, `{media_type}`"
+    bodies: Json = operation.get("requestBody", {}).get("content", {})
+    written: dict[str, list[str]] = {}
+    for media_type, body in bodies.items():
+        fields = {row[0]: row for row in _fields(body.get("schema", {}), schemas)}
+        new = {name: row for name, row in fields.items() if name not in written}
+        yield f"Body: `{media_type}`" + (", with the fields above" if fields and not new else "")
         yield ""
-        yield from _table("field", _fields(body.get("schema", {}), schemas))
+        yield from _table("field", new.values())
         yield from _examples(body.get("examples", {}))
-    yield from _table("status", map(_response, *zip(*operation["responses"].items(), strict=True)))
+        written |= new
+    asked = [_parameter(parameter) for parameter in operation.get("parameters", ())]
+    if known := [row for row in asked if row[0] in written]:
+        yield f"In the query: {', '.join(row[0] for row in known)}."
+        yield ""
+    yield from _table("in the address", [row for row in asked if row[0] not in written])
+    yield from _table("status", itertools.starmap(_response, operation["responses"].items()))
 
 
-def _table(title: str, rows: Iterator[list[str]]) -> Iterator[str]:
+def _table(title: str, rows: Iterable[list[str]]) -> Iterator[str]:
     found = list(rows)
     if found:
         yield f"| {title} | " + ("reply |" if title == "status" else "type | meaning |")
@@ -123,7 +133,7 @@ def _examples(examples: Json) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 400 else f"{text[:400]} ..."
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _response(status: str, response: Json) -> list[str]:

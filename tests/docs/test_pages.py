@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
+from export.torchvision_operators import declare_operators
 from tests.bento.support import FP32
 from tests.docs.blocks import (
     BACKGROUND,
@@ -48,6 +49,12 @@ def server(clone: Path) -> Iterator[str]:
     )
     with running(made) as started:
         yield f"127.0.0.1:{started.port}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torchvision() -> None:
+    """diffusers, which blocks import, wants its operators, whatever torch it was built for."""
+    declare_operators()
 
 
 @pytest.fixture
