@@ -25,8 +25,9 @@ def answered_by(manifest: Manifest) -> bool:
 class Decode:
     """Images of given latents [n, *latent] (and labels, for a conditional model).
 
-    Where the decoder takes noise, image i is given that of (`seed`, i), or with `same_noise` each
-    that of (`seed`, 0), so that images differ by their latents alone: along a path, say.
+    Where the decoder takes noise, image i is given that of (`seed`, `offset` + i), or with
+    `same_noise` each that of (`seed`, 0), so that images differ by their latents alone: along a
+    path, say.
 
     `size` ([height, width]) is needed only where the latents' own shape does not say it.
 
@@ -41,6 +42,7 @@ class Decode:
     truncation: float | None = None
     size: Sequence[int] | None = None
     tile: int | None = None
+    offset: int = 0
     same_noise: bool = False
 
     def job(self, model: Described) -> Job[UInt8Array]:
@@ -58,7 +60,9 @@ class Decode:
             size,
             labels=self.labels,
             truncation=self.truncation,
-            noise_of=repeated(seed, count) if self.same_noise else Counter(seed, 0, count),
+            noise_of=repeated(seed, count)
+            if self.same_noise
+            else Counter(seed, check_seed("offset", self.offset), count),
         )
         return replace(job, tile=tile)
 
