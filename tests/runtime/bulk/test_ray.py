@@ -97,7 +97,7 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(command(artifact, tmp_path / "out", "-n", 5, "--ray", "local")) == 2
     said = capsys.readouterr().err
-    assert "--ray: expected the package ray (install latentserve[ray])" in said
+    assert "--ray: expected the package ray (run pip install '.[ray]' in" in said
     assert not (tmp_path / "out").exists()
 
 
