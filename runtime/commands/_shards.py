@@ -10,18 +10,22 @@ from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
 from runtime.bulk.buckets import SpecOf
-from runtime.bulk.ledger import LEDGER, SKIPPED, discard
+from runtime.bulk.ledger import LEDGER, SKIPPED
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.network import Network
 from runtime.bulk.pipeline import Bulk
+from runtime.bulk.places import Place, opened
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
 from runtime.commands._arguments import positive
 from runtime.engines.backend import Variant
 from runtime.errors import InputError
-from runtime.images.files import begin_folder
+from runtime.images.files import REQUEST, begin_folder
+from runtime.machine import cores
 
 GROUP = 4096
+_REMOTE_READERS = 16
+"""Threads that open pictures, where these wait for a network."""
 
 
 def add_shards(parser: argparse.ArgumentParser, taken: str, formats: Sequence[str] = ()) -> None:
@@ -73,18 +77,23 @@ def work_through(
 ) -> None:
     """The pictures of `args.images` through a network, into shards in the folder `args.out`.
     `same`: what must be the same when the job is continued: each of it changes bytes."""
-    out, model, group = shards_folder(args), network.model, args.group or GROUP
+    model, group = network.model, args.group or GROUP
     found = find(args.images, args.column)
-    if args.force:
-        discard(out)
-    begin_shards(out, same_model(model.manifest, model.variant) | dict(same) | {"group": group})
-    bulk = Bulk(out, spec_of, group, args.strict, args.max_pixels)
-    meter.begin()
-    with tqdm(total=found.total, unit="img", disable=None) as bar:
-        ledger = bulk.run(network, found.items, bar.update)
-    busy = meter.busy(model.runners)
+    readers = max(cores(), _REMOTE_READERS if _has_urls(args.images) else 0)
+    rest = dict(same) | {"group": group}
+    with opened(shards_folder(args)) as place:
+        begin_shards(place, same_model(model.manifest, model.variant) | rest, force=args.force)
+        bulk = Bulk(place.folder, spec_of, group, args.strict, args.max_pixels, readers, place.put)
+        meter.begin()
+        with tqdm(total=found.total, unit="img", disable=None) as bar:
+            ledger = bulk.run(network, found.items, bar.update)
+        busy = meter.busy(model.runners)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
-    conclude_shards(out, f"{ledger.rows} pictures, {skipped}", busy)
+    conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
+
+
+def _has_urls(places: Sequence[Path | str]) -> bool:
+    return any(isinstance(place, str) for place in places)
 
 
 def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
@@ -96,24 +105,31 @@ def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
     }
 
 
-def begin_shards(out: Path, same: Mapping[str, Any]) -> None:
-    """Begin a folder of shards, or go on with the one that the same request (`same`) began."""
+def begin_shards(place: Place, same: Mapping[str, Any], *, force: bool) -> None:
+    """Begin a folder of shards, or go on with the one that the same request (`same`) began. With
+    `force` always begin."""
+    if force:
+        place.discard()
+    out = place.folder
     # Nothing to resume is no error: a scheduler starts the same command again and again.
-    begin_folder(out, same, resume=(out / LEDGER).exists())
+    begin_folder(out, same, resume=(out / LEDGER).exists(), name=place.name)
+    place.put(REQUEST)
     forget_workers(out)
 
 
-def conclude_shards(out: Path, made: str, busy: float) -> None:
+def conclude_shards(place: Place, made: str, busy: float) -> None:
     """The last line: what was made, and the share of the time for which the engine was busy."""
     print(
-        f"{out}: {made}; the engine was busy {busy:.1%} of the time; "
+        f"{place.name}: {made}; the engine was busy {busy:.1%} of the time; "
         "next: read them as docs/bulk.md says",
         file=sys.stderr,
     )
 
 
-def shards_folder(args: argparse.Namespace) -> Path:
-    """Where shards go; InputError where --out is a file."""
+def shards_folder(args: argparse.Namespace) -> Path | str:
+    """Where shards go, a path or a URL; InputError where --out is a file."""
+    if isinstance(args.out, str):
+        return args.out
     if args.out.suffix != "":
         raise InputError("out", "a folder for the shards", f"{args.out.path}")
     folder: Path = args.out.path
