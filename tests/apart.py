@@ -12,6 +12,8 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -29,17 +31,24 @@ def can_be_apart() -> bool:
 
 
 def run_apart(
-    *module: str, environment: dict[str, str] | None = None, seconds: float
+    module: str, *arguments: str, environment: Mapping[str, str], home: Path, seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module with its arguments; what it printed. For Ray, $HOME must be the test's own."""
-    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
-    return subprocess.run(
-        [*APART, sys.executable, "-m", "tests.apart", *module],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
+    """Run a module; `home` is where Ray keeps a token."""
+    paths = filter(None, (str(ROOT), environment.get("PYTHONPATH")))
+    of_ray = {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: it holds sockets
+        return subprocess.run(
+            [*APART, sys.executable, "-m", "tests.apart", module, *arguments],
+            env={
+                **environment,
+                **of_ray,
+                "RAY_TMPDIR": folder,
+                "PYTHONPATH": os.pathsep.join(paths),
+            },
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
 
 
 def raise_loopback() -> None:

@@ -24,11 +24,14 @@ class EngineMeter:
         with self._lock:
             return self._seconds / (runners * max(1e-9, time.monotonic() - self._began))
 
-    def take(self) -> float:
-        """The seconds in the engine since `begin`, or since this was called last."""
+    def take(self) -> tuple[float, float]:
+        """The seconds in the engine, and all seconds, since `begin` or since this was called
+        last."""
         with self._lock:
-            seconds, self._seconds = self._seconds, 0.0
-            return seconds
+            now = time.monotonic()
+            taken = self._seconds, now - self._began
+            self._began, self._seconds = now, 0.0
+            return taken
 
     def run(self, graph: str, images: int, seconds: float) -> None:
         with self._lock:

@@ -39,11 +39,14 @@ class Engine:
 
     @cached_property
     def model(self) -> Model:
-        return load(self.artifact, backend=self.variant, limits=self.limits, observer=self.meter)
+        model = load(self.artifact, backend=self.variant, limits=self.limits, observer=self.meter)
+        self.meter.begin()
+        return model
 
     def used(self) -> dict[str, Any]:
-        """What says how busy it was since the last call."""
-        return {"seconds": self.meter.take(), "runners": self.model.runners}
+        """The seconds since the last call that its runners were busy, and that they had."""
+        busy, elapsed = self.meter.take()
+        return {"busy": busy, "had": elapsed * self.model.runners}
 
 
 @dataclass(frozen=True, eq=False)

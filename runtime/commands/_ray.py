@@ -1,7 +1,6 @@
 """`--ray`: the workers of a bulk job, on this machine or on a Ray cluster."""
 
 import argparse
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -52,37 +51,21 @@ def sample_by_ray(
         ledger = Ledger(samples.out)
         size = ledger.chunk_sizes.get(BATCH, rows)
         work = SampleGroups(
-            _shared(engine, args, share), replace(samples, writers=share.cores), size
+            _shared(engine, args, share),
+            replace(samples, out=samples.out.resolve(), writers=share.cores),
+            size,
         )
         groups = samples.groups(ledger)
-        used = _Used()
+        busy, had = 0.0, 1e-9
         with tqdm(total=samples.request.counter.count, unit="img", disable=None) as bar:
             bar.update(ledger.pictures)
             told = cluster.made(share, work, [group._asdict() for group in groups])
             for group, each in zip(groups, told, strict=True):
                 samples.finish(ledger, group, size)
                 bar.update(group.end - group.first)
-                used.add(each)
+                busy, had = busy + each["busy"], had + each["had"]
     forget_workers(samples.out)
-    return artifact.manifest, used.share(min(share.workers, len(groups)))
-
-
-class _Used:
-    """How busy the engines of workers are, from now on."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._seconds, self._runners = 0.0, 1
-
-    def add(self, told: Mapping[str, Any]) -> None:
-        """What a worker says with each group."""
-        self._seconds += told["seconds"]
-        self._runners = told["runners"]
-
-    def share(self, workers: int) -> float:
-        """Of the time that all runners of all workers had."""
-        there = workers * self._runners * (time.monotonic() - self._began)
-        return self._seconds / max(1e-9, there)
+    return artifact.manifest, busy / had
 
 
 def _shared(engine: Engine, args: argparse.Namespace, share: Share) -> Engine:
