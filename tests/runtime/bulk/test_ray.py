@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs a module apart; what it printed."""
     pytest.importorskip("ray.data", reason="no Ray Data: install the extra `ray`")
     if not can_be_apart():
@@ -44,7 +43,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
 
-    yield run
+    return run
 
 
 def test_workers_and_functions_on_ray(apart: Any, artifact: Path, tmp_path: Path) -> None:
