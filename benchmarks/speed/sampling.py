@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> None:
     group = min(4096, max(1, count // 4))
     figures: list[Figure] = []
     for kind in IMAGE_FORMATS:
-        # Not /tmp, which may be memory: a million images are gigabytes.
-        with tempfile.TemporaryDirectory(prefix="samples-", dir=Path.cwd()) as folder:
+        # A million images are gigabytes: where /tmp is memory, TMPDIR names another place.
+        with tempfile.TemporaryDirectory(prefix="latentserve-benchmark-") as folder:
             given = chosen.artifact, count, group, Path(folder), kind
             found = in_fresh_process(measure, *given)
         subject = f"{chosen.artifact.name}, {count} images, {kind}"

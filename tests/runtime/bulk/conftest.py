@@ -16,9 +16,13 @@ DAMAGED = "cat's é/0007"
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("bulk") / "pictures", PICTURES)
+
+
+def write_pictures(root: Path, count: int) -> Path:
     """A folder of seeded pictures of many shapes, in folders of odd names, with captions."""
-    root, rng = tmp_path_factory.mktemp("bulk") / "pictures", np.random.default_rng(0)
-    for i in range(PICTURES):
+    rng = np.random.default_rng(0)
+    for i in range(count):
         folder = root / ("cat's é", 'dog "1"', "x y")[i % 3 if i != 7 else 0]
         folder.mkdir(parents=True, exist_ok=True)
         height, width = rng.integers(20, 80, 2)

@@ -117,6 +117,7 @@ def test_pyarrow_reads_images_as_data_sets_have_them(tmp_path: Path) -> None:
     assert found == expected
     features = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == file.schema_arrow.names
+    assert all(field.nullable for field in file.schema_arrow)  # else `datasets` passes them over
     assert features["image"] == {"_type": "Image"}
     assert features["seed"] == {"dtype": "int64", "_type": "Value"}
 
