@@ -69,12 +69,12 @@ def killed(
             made = contents(cut)
             unfinished.append(sum(made.get(name) == data for name, data in expected.items()))
             continue
-        assert status == 0
-        assert contents(cut) == expected
+        assert status == 0, status
+        check(contents(cut), expected)
         shutil.rmtree(cut)
         ended += 1
     assert run(job, cut) == 0
-    assert contents(cut) == expected
+    check(contents(cut), expected)
     return {
         "kills": done,
         "begun anew": ended,
@@ -83,6 +83,12 @@ def killed(
         "uninterrupted, seconds": round(seconds, 1),
         "bytes": "equal",
     }
+
+
+def check(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+    names = found.keys() | expected.keys()
+    differing = sorted(name for name in names if found.get(name) != expected.get(name))
+    assert not differing, differing
 
 
 def run(job: Sequence[object], out: Path, seconds: float | None = None) -> int:
