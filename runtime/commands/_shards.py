@@ -2,24 +2,25 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
-from runtime.bulk.buckets import SpecOf
-from runtime.bulk.ledger import LEDGER, SKIPPED, discard
+from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger, discard
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.network import Network
+from runtime.bulk.network import Prepared
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
-from runtime.commands._arguments import positive
+from runtime.commands._arguments import load_model, positive
+from runtime.commands._ray import add_ray, work_by_ray
 from runtime.engines.backend import Variant
 from runtime.errors import InputError
 from runtime.images.files import begin_folder
+from runtime.model import Model
 
 GROUP = 4096
 
@@ -37,6 +38,7 @@ def add_shards(parser: argparse.ArgumentParser, taken: str, formats: Sequence[st
     group.add_argument(
         "--group", type=positive, help=f"pictures of a group of shards (default {GROUP})"
     )
+    add_ray(group)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -59,32 +61,41 @@ def check_no_shards(args: argparse.Namespace, *given: str) -> None:
             raise InputError(option, "--shards with it", "none")
 
 
-def one_label(args: argparse.Namespace) -> None:
+def work_through(
+    args: argparse.Namespace, prepare: Callable[[argparse.Namespace, Model], Prepared]
+) -> None:
+    """The pictures of `args.images` through a network, into shards in the folder `args.out`."""
+    out, group = shards_folder(args), args.group or GROUP
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
 
+    def begin(manifest: Manifest, variant: Variant, same: Mapping[str, Any]) -> None:
+        if args.force:
+            discard(out)
+        begin_shards(out, same_model(manifest, variant) | dict(same) | {"group": group})
 
-def work_through(
-    args: argparse.Namespace,
-    network: Network,
-    spec_of: SpecOf,
-    same: Mapping[str, Any],
-    meter: EngineMeter,
-) -> None:
-    """The pictures of `args.images` through a network, into shards in the folder `args.out`.
-    `same`: what must be the same when the job is continued: each of it changes bytes."""
-    out, model, group = shards_folder(args), network.model, args.group or GROUP
-    found = find(args.images, args.column)
-    if args.force:
-        discard(out)
-    begin_shards(out, same_model(model.manifest, model.variant) | dict(same) | {"group": group})
-    bulk = Bulk(out, spec_of, group, args.strict, args.max_pixels)
-    meter.begin()
-    with tqdm(total=found.total, unit="img", disable=None) as bar:
-        ledger = bulk.run(network, found.items, bar.update)
-    busy = meter.busy(model.runners)
+    work = _work_here if args.ray is None else work_by_ray
+    ledger, busy = work(args, prepare, group, begin)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
     conclude_shards(out, f"{ledger.rows} pictures, {skipped}", busy)
+
+
+def _work_here(
+    args: argparse.Namespace,
+    prepare: Callable[[argparse.Namespace, Model], Prepared],
+    group: int,
+    begin: Callable[[Manifest, Variant, Mapping[str, Any]], None],
+) -> tuple[Ledger, float]:
+    """Write the shards in this process; what is done, and how busy the engine was."""
+    found, meter = find(args.images, args.column), EngineMeter()
+    with load_model(args, observer=meter) as model:
+        prepared = prepare(args, model)
+        begin(model.manifest, model.variant, prepared.same)
+        bulk = Bulk(args.out.path, prepared.spec_of, group, args.strict, args.max_pixels)
+        meter.begin()
+        with tqdm(total=found.total, unit="img", disable=None) as bar:
+            ledger = bulk.run(prepared.network, found.items, bar.update)
+        return ledger, meter.busy(model.runners)
 
 
 def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:

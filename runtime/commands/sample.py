@@ -15,7 +15,7 @@ from runtime.bulk.meter import EngineMeter
 from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._ray import add_ray, sample_by_ray
+from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
     GROUP,
     add_shards,
@@ -53,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="into a folder that an earlier run of the same command left unfinished",
     )
     add_shards(parser, "images into", IMAGE_FORMATS)
-    add_ray(parser)
 
 
 def run(args: argparse.Namespace) -> None:
