@@ -2,26 +2,27 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
-from runtime.bulk.buckets import SpecOf
-from runtime.bulk.ledger import LEDGER, SKIPPED
+from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.network import Network
+from runtime.bulk.network import Prepared
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.places import Place, opened
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
-from runtime.commands._arguments import positive
+from runtime.commands._arguments import load_model, positive
+from runtime.commands._ray import add_ray, work_by_ray
 from runtime.engines.backend import Variant
 from runtime.errors import InputError
 from runtime.images.files import REQUEST, begin_folder
 from runtime.machine import cores
+from runtime.model import Model
 
 GROUP = 4096
 _REMOTE_READERS = 16
@@ -41,6 +42,7 @@ def add_shards(parser: argparse.ArgumentParser, taken: str, formats: Sequence[st
     group.add_argument(
         "--group", type=positive, help=f"pictures of a group of shards (default {GROUP})"
     )
+    add_ray(group)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -63,37 +65,52 @@ def check_no_shards(args: argparse.Namespace, *given: str) -> None:
             raise InputError(option, "--shards with it", "none")
 
 
-def one_label(args: argparse.Namespace) -> None:
+def work_through(
+    args: argparse.Namespace, prepare: Callable[[argparse.Namespace, Model], Prepared]
+) -> None:
+    """The pictures of `args.images` through a network, into shards in the folder `args.out`."""
+    out, group = shards_folder(args), args.group or GROUP
+    check_shared(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    work = _work_here if args.ray is None else work_by_ray
+    with opened(out) as place:
 
+        def begin(manifest: Manifest, variant: Variant, same: Mapping[str, Any]) -> None:
+            rest = dict(same) | {"group": group}
+            begin_shards(place, same_model(manifest, variant) | rest, force=args.force)
 
-def work_through(
-    args: argparse.Namespace,
-    network: Network,
-    spec_of: SpecOf,
-    same: Mapping[str, Any],
-    meter: EngineMeter,
-) -> None:
-    """The pictures of `args.images` through a network, into shards in the folder `args.out`.
-    `same`: what must be the same when the job is continued: each of it changes bytes."""
-    model, group = network.model, args.group or GROUP
-    found = find(args.images, args.column)
-    readers = max(cores(), _REMOTE_READERS if _has_urls(args.images) else 0)
-    rest = dict(same) | {"group": group}
-    with opened(shards_folder(args)) as place:
-        begin_shards(place, same_model(model.manifest, model.variant) | rest, force=args.force)
-        bulk = Bulk(place.folder, spec_of, group, args.strict, args.max_pixels, readers, place.put)
-        meter.begin()
-        with tqdm(total=found.total, unit="img", disable=None) as bar:
-            ledger = bulk.run(network, found.items, bar.update)
-        busy = meter.busy(model.runners)
+        ledger, busy = work(args, place, prepare, group, begin)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
     conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
 
 
-def _has_urls(places: Sequence[Path | str]) -> bool:
-    return any(isinstance(place, str) for place in places)
+def _work_here(
+    args: argparse.Namespace,
+    place: Place,
+    prepare: Callable[[argparse.Namespace, Model], Prepared],
+    group: int,
+    begin: Callable[[Manifest, Variant, Mapping[str, Any]], None],
+) -> tuple[Ledger, float]:
+    """Write the shards in this process; what is done, and how busy the engine was."""
+    found, meter = find(args.images, args.column), EngineMeter()
+    readers = _REMOTE_READERS if any(isinstance(each, str) for each in args.images) else 0
+    with load_model(args, observer=meter) as model:
+        prepared = prepare(args, model)
+        begin(model.manifest, model.variant, prepared.same)
+        bulk = Bulk(
+            place.folder,
+            prepared.spec_of,
+            group,
+            args.strict,
+            args.max_pixels,
+            max(cores(), readers),
+            put=place.put,
+        )
+        meter.begin()
+        with tqdm(total=found.total, unit="img", disable=None) as bar:
+            ledger = bulk.run(prepared.network, found.items, bar.update)
+        return ledger, meter.busy(model.runners)
 
 
 def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
@@ -134,3 +151,9 @@ def shards_folder(args: argparse.Namespace) -> Path | str:
         raise InputError("out", "a folder for the shards", f"{args.out.path}")
     folder: Path = args.out.path
     return folder
+
+
+def check_shared(args: argparse.Namespace) -> None:
+    """InputError where workers cannot write to --out."""
+    if args.ray is not None and isinstance(args.out, str):
+        raise InputError("--ray", "an --out that is a folder which all workers share", args.out)

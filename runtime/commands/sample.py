@@ -15,12 +15,13 @@ from runtime.bulk.places import opened
 from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._ray import add_ray, sample_by_ray
+from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
     GROUP,
     add_shards,
     begin_shards,
     check_no_shards,
+    check_shared,
     conclude_shards,
     same_model,
     shards_folder,
@@ -53,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="into a folder that an earlier run of the same command left unfinished",
     )
     add_shards(parser, "images into", IMAGE_FORMATS)
-    add_ray(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -87,8 +87,7 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
     """Draw images into shards in the folder `args.out`."""
     out, kind, n = shards_folder(args), args.format or IMAGE_FORMATS[0], request.counter.count
     check_format(kind)
-    if args.ray is not None and isinstance(out, str):
-        raise InputError("--ray", "an --out that is a folder which all workers share", out)
+    check_shared(args)
     draw = _sample_here if args.ray is None else sample_by_ray
     with opened(out) as place:
         group = args.group or GROUP
