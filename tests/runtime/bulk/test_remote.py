@@ -113,13 +113,14 @@ def test_a_stopped_job_goes_on(
 
 
 def test_pictures_of_urls(
-    sized_artifact: Path, pictures: Path, tar: Path, tmp_path: Path, root: str
+    sized_artifact: Path, pictures: Path, tar: Path, table: Path, tmp_path: Path, root: str
 ) -> None:
     upload(pictures, f"{root}/pictures")
     upload(tar.parent, f"{root}/tars")
+    upload(table.parent, f"{root}/tables")
     given = ("--size", "16", "--group", 25)
     assert run("encode", sized_artifact, pictures, *given, "-o", f"{tmp_path}/here/") == 0
-    for source in ("pictures", "tars/pictures.tar", "tars/*.tar"):
+    for source in ("pictures", "tars/pictures.tar", "tars/*.tar", "tables/*.parquet"):
         out = f"{root}/{len(source)}"
         assert run("encode", sized_artifact, f"{root}/{source}", *given, "-o", out) == 0
         assert at(out) == contents(tmp_path / "here")
