@@ -102,9 +102,11 @@ class Cluster:
         try:
             yield
         except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, LatentServeError):
-                raise error.cause from None
-            raise
+            if not isinstance(error.cause, LatentServeError):
+                raise
+            # Ray Data writes behind the message how often it tried.
+            error.cause.args = (str(error.cause).partition("\nFailed to apply")[0],)
+            raise error.cause from None
 
 
 class _Worker:
