@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,27 @@ def test_without_ray_the_extra_is_named(
     said = capsys.readouterr().err
     assert "--ray: expected the package ray (run pip install '.[ray]' in" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b""])
+def test_a_listener_that_is_not_ray(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], reply: bytes
+) -> None:
+    pytest.importorskip("ray", reason="no Ray: install the extra `ray`")
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(reply)
+
+        answered = pool.submit(answer)
+        assert main(command(artifact, tmp_path / "out", "-n", 5, "--ray", address)) == 2
+        answered.result(10)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"found '{address}' (something else listens there)" in said
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "nowhere", "127.0.0.1:99999999"])
