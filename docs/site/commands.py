@@ -22,10 +22,11 @@ What `--help` says of each command of `latentserve`. `latentserve train` is `pyt
 
 def commands_page() -> str:
     """It as Markdown."""
-    return "\n".join([_INTRODUCTION, *map(_section, _names())])
+    return "\n".join([_INTRODUCTION, *map(_section, command_names())])
 
 
-def _names() -> Iterator[Sequence[str]]:
+def command_names() -> Iterator[Sequence[str]]:
+    """The words of each command behind `latentserve`."""
     yield ["serve"]
     yield ["bundle"]
     yield from ([name] for name in commands())
