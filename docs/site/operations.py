@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bento.models import Models
-from bento.openapi import openapi_document
+from bento.description.openapi import openapi_document
+from bento.repository.models import Models
 from bento.settings import Settings
 
 Json = Mapping[str, Any]

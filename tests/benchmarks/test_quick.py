@@ -100,3 +100,15 @@ def test_bulk(tmp_path: Path) -> None:
     assert figures["mnist-vae, 80 pictures: core time, ours"]["ratio"] > 0
     assert 0 < figures["mnist-vae, 80 pictures: engine busy, ours"]["value"] <= 100
     assert figures["mnist-vae, 80 pictures: memory, ours"]["details"]["after 1%"] > 0
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="the page needs Chromium")
+def test_page(tmp_path: Path) -> None:
+    figures = quick("page", tmp_path)["figures"]
+    followed = figures["pointer to image, the page"]
+    assert len(followed["rounds"]) == 10
+    assert 0 < followed["details"]["min"] <= followed["value"] <= followed["details"]["max"]
+    assert figures["load: files, the page"]["details"]["files"] > 10
+    assert figures["load: files, the page"]["verdict"] == "at most 300: met"
+    assert figures["load: other servers, the page"]["verdict"] == "at most 0: met"
+    assert figures["load: first picture, the page"]["value"] > 0

@@ -26,7 +26,7 @@ from tests.docs.blocks import (
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 UNRUN = [block for block in BLOCKS if block.reason is not None]
-OURS = ("train", "export", "runtime", "benchmarks", "bento.serve", "bento.bundle")
+OURS = ("train", "export", "runtime", "benchmarks", "bento.commands.serve", "bento.commands.bundle")
 
 COMMAND = re.compile(
     r"^\s*(?:python|pip|latentserve|curl|make|docker|kubectl|serve) ", re.MULTILINE
