@@ -14,6 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import export
 import runtime
+import runtime.bulk
 import runtime.client
 from docs.site.commands import command_names
 from docs.site.operations import description, render
@@ -72,7 +73,9 @@ def test_resources_from_elsewhere_would_be_found() -> None:
     assert _Resources(page).found == ["//b/c.js", "https://d/e.css"]
 
 
-@pytest.mark.parametrize("package", [runtime, runtime.client, export], ids=lambda p: p.__name__)
+@pytest.mark.parametrize(
+    "package", [runtime, runtime.bulk, runtime.client, export], ids=lambda p: p.__name__
+)
 def test_every_public_name_is_in_the_reference(site: Path, package: object) -> None:
     name = getattr(package, "__name__", "")
     page = (site / "reference" / f"{name.rpartition('.')[2]}.html").read_text("utf-8")
@@ -147,7 +150,7 @@ def test_search_works_from_the_disk(site: Path, browser: webdriver.Chrome) -> No
             element.get_attribute("src") or element.get_attribute("href") or ""
             for element in browser.find_elements(By.CSS_SELECTOR, "script, link, img")
         ]
-        assert any(address.endswith("search_index.js") for address in loaded)
+        assert any(address.endswith("worker.js") for address in loaded)
         assert [a for a in loaded if not re.match(r"file:|data:|$", a)] == []
         assert browser.get_log("browser") == []
     finally:
