@@ -29,8 +29,10 @@ class _Program:
 
 
 _PROGRAMS = {
-    "serve": _Program("bento.serve", "serve", "Serve a folder of artifacts over HTTP."),
-    "bundle": _Program("bento.bundle", "serve", "Pack the service and its artifacts as a Bento."),
+    "serve": _Program("bento.commands.serve", "serve", "Serve a folder of artifacts over HTTP."),
+    "bundle": _Program(
+        "bento.commands.bundle", "serve", "Pack the service and its artifacts as a Bento."
+    ),
     "train": _Program("train.__main__", "train", "Train a recipe into a run folder."),
     "export": _Program(
         "export.__main__", "export", "Make an artifact of a network; sign it, build engines.", True

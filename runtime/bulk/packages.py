@@ -17,6 +17,11 @@ def ray(module: str = "") -> Any:
     return _package("ray", module, "ray", "--ray")
 
 
+def fsspec(module: str = "") -> Any:
+    """fsspec, or a module of it."""
+    return _package("fsspec", module, "remote", "URLs")
+
+
 def _package(name: str, module: str, extra: str, purpose: str) -> ModuleType:
     try:
         return import_module(f"{name}.{module}" if module else name)

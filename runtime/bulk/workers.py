@@ -81,7 +81,7 @@ class PictureGroups:
 
     engine: Engine
     prepare: Callable[[Model], Prepared]
-    images: Sequence[Path]
+    images: Sequence[Path | str]
     column: str | None
     out: Path
     strict: bool
@@ -130,7 +130,7 @@ class PictureGroups:
 class _Pictures:
     """A job's pictures, of which groups are taken, most often a later one after another."""
 
-    def __init__(self, images: Sequence[Path], column: str | None) -> None:
+    def __init__(self, images: Sequence[Path | str], column: str | None) -> None:
         self._images, self._column = images, column
         self._items: Iterator[Item] = iter(())
         self._next: int | None = None

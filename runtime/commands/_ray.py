@@ -16,6 +16,7 @@ from runtime.bulk.ledger import OPEN, Ledger
 from runtime.bulk.network import Prepared
 from runtime.bulk.pictures import Skipped
 from runtime.bulk.pipeline import remaining
+from runtime.bulk.places import Place
 from runtime.bulk.ray_data import LOCAL, Share, connected
 from runtime.bulk.samples import BATCH, Samples, groups_of
 from runtime.bulk.sources import find
@@ -75,13 +76,14 @@ def sample_by_ray(
 
 def work_by_ray(
     args: argparse.Namespace,
+    place: Place,
     prepare: Callable[[argparse.Namespace, Model], Prepared],
     group_size: int,
     begin: Callable[[Manifest, Variant, Mapping[str, Any]], None],
 ) -> tuple[Ledger, float]:
     """Work on pictures by workers; what is done, and how busy their engines were."""
-    artifact, out = read_artifact(args.artifact), args.out.path
-    images = [path.resolve() for path in args.images]
+    artifact, out = read_artifact(args.artifact), place.folder
+    images = [each if isinstance(each, str) else each.resolve() for each in args.images]
     found = find(images, args.column)
     with connected(args.ray) as cluster:
         share = cluster.share(args.workers, args.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images.encoding import decode_npy
 from tests.apart import can_be_apart, run_apart
 from tests.bento.support import FP32

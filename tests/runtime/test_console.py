@@ -88,7 +88,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 def test_a_missing_server_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bento.serve.find_spec", lambda name: None)
+    monkeypatch.setattr("bento.commands.serve.find_spec", lambda name: None)
     assert main([name]) == 2
     expected = f"latentserve {name}: No module named 'bentoml': install latentserve[serve]\n"
     assert capsys.readouterr().err == expected
