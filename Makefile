@@ -79,7 +79,7 @@ $(SERVE)/.ready: pyproject.toml constraints.txt
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,parquet,train,export,diffusers,spandrel,benchmarks,docs,dev,tensorrt-rtx]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,parquet,remote,train,export,diffusers,spandrel,benchmarks,docs,dev,tensorrt-rtx]'
 	touch $@
 
 $(GPU)/.ready: pyproject.toml constraints.txt
