@@ -45,6 +45,7 @@ REASONS = (
     "needs a GPU",
     "needs a container engine",
     "needs a cluster",
+    "needs an object store",
     "needs a download",
     "needs another model",  # one that this repository does not ship
     "needs your files",  # pictures or weights
