@@ -14,10 +14,12 @@ import pytest
 
 from benchmarks.speed.servers import Server, running
 from export.torchvision_operators import declare_operators
+from tests.apart import can_be_apart, run_apart
 from tests.bento.support import FP32
 from tests.docs.blocks import (
     BACKGROUND,
     PAGES,
+    RAY,
     ROOT,
     Block,
     copy_repository,
@@ -137,6 +139,18 @@ def test_every_code_block_runs(page: str, folder: Path, request: pytest.FixtureR
                 made, port = _server(block, folder)
                 started = servers.enter_context(running(made))
                 addresses[f"127.0.0.1:{port}"] = f"127.0.0.1:{started.port}"
+
+
+def test_blocks_for_ray_run(folder: Path) -> None:
+    pytest.importorskip("ray.data", reason="no Ray Data: install the extra `ray`")
+    if not can_be_apart():
+        pytest.skip("no network namespace (unshare) for Ray here")
+    for block in (block for block in BLOCKS if block.reason == RAY):
+        program = ("python", "-c") if block.language == "python" else ("bash", "-euc")
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        given = *program, block.code
+        done = run_apart(*given, environment=environment, home=folder, seconds=300, folder=folder)
+        assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"
 
 
 def _server(block: Block, folder: Path) -> tuple[Server, str]:
