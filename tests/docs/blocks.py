@@ -112,7 +112,8 @@ def commands(code: str) -> list[list[str]] | None:
 
 
 def run_block(block: Block, folder: Path, replacements: Mapping[str, str], seconds: float) -> None:
-    """Run one block in `folder`; raises AssertionError where it fails.
+    """Run one block in `folder`; raises AssertionError where it fails, and where what takes a shell
+    takes more than so many seconds.
 
     Python and our own commands run in this process, which spares each of them the seconds in which
     a new one imports torch.
