@@ -81,7 +81,8 @@ class Settings(BaseModel):
         default=8 << 30,
         ge=256 << 20,
         description="Bytes of memory that this trial may take (on Linux); beyond it, the artifact "
-        "is not served. As many trials as there are cores take place at once, and two at least.",
+        "is not served. In each worker as many trials as it has cores take place at once, and two "
+        "at least.",
     )
     reload_seconds: float = Field(
         default=5.0,

@@ -22,8 +22,9 @@ from bento.server.workers import Workers, check_workers, devices_of
 from bento.settings import Settings, share
 from bento.traffic.metrics import forget_ended
 from runtime.machine import cores
-from tests.bento.support import FP32
+from tests.bento.support import FP32, ROOT
 from tests.bento.test_processes import SECONDS, eventually, refusal
+from tests.bento.test_serve import COMMAND
 from tests.tiny import write_artifact
 
 needs_two_cores = pytest.mark.skipif(cores() < 2, reason="one core is not divided")
@@ -153,7 +154,15 @@ def two(artifacts: Path, **settings: str) -> Server:
 
 @pytest.fixture(scope="module")
 def service(artifacts: Path) -> Iterator[Running]:
-    with running(two(artifacts, load_seconds="0")) as started:
+    """Started as users start it."""
+    options = ("--artifacts", str(artifacts), "--workers", "2", "--port", "{port}")
+    environment = {
+        **FP32,
+        "LATENTSERVE_BACKEND": "onnxruntime",
+        "LATENTSERVE_LOAD_SECONDS": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    with running(Server((*COMMAND, "serve", *options), environment=environment)) as started:
         yield started
 
 
