@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 from runtime.terminal import check_command
 
 
@@ -63,7 +63,7 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         module = import_module(program.module)
     except ModuleNotFoundError as error:
-        print(f"latentserve {name}: {error}: install latentserve[{program.extra}]", file=sys.stderr)
+        print(f"latentserve {name}: {error}: {to_install(program.extra)}", file=sys.stderr)
         return 2
     if program.imports_theirs:
         # Behind all others, unlike what `python -m` does: a file train.py there is not ours.

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_PARTS = "_LATENTSERVE_PARTS"
+"""Environment variable: so many processes like this one share what the machine gives, equally."""
+
 
 def installed_version(*distributions: str) -> str | None:
     """The version of the first of these that is installed, without importing anything."""
@@ -23,8 +26,11 @@ def installed_version(*distributions: str) -> str | None:
     return None
 
 
-_PARTS = "_LATENTSERVE_PARTS"
-"""Environment variable: so many processes like this one share what the machine gives, equally."""
+def to_install(*extras: str) -> str:
+    """How to get what is missing, which one of these extras of ours brings: in words that stand at
+    the end of an error. No package index has latentserve."""
+    choices = " or ".join(f"'.[{extra}]'" for extra in extras)
+    return f"run pip install {choices} in a checkout of latentserve"
 
 
 def cores() -> int:

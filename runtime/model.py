@@ -217,7 +217,9 @@ class Model:
         same_noise: bool = False,
     ) -> UInt8Array:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
-        return self.run(Decode(latents, labels, seed, truncation, size, tile, same_noise))
+        return self.run(
+            Decode(latents, labels, seed, truncation, size, tile, same_noise=same_noise)
+        )
 
     # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
     @overload

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from runtime.machine import to_install
+
 SERVICE = "bento.service:LatentServe"
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
@@ -66,7 +68,7 @@ def artifacts_folder(chosen: Path | None) -> Path:
     """The folder that was chosen, absolute. Raises ValueError where there is none, and where what
     serves it is not installed."""
     if find_spec("bentoml") is None:
-        raise ValueError("No module named 'bentoml': install latentserve[serve]")
+        raise ValueError(f"No module named 'bentoml': {to_install('serve')}")
     named = chosen or os.environ.get(_FOLDER)
     places = [Path(named)] if named else [Path("artifacts"), PACKAGES / "artifacts"]
     folder = next((place for place in places if place.is_dir()), None)

@@ -50,7 +50,7 @@ async def answer(x: Exchange) -> Response:
         options.truncation,
         options.size,
         options.tile,
-        options.same_noise,
+        same_noise=options.same_noise,
     )
     x.call.holding.take(4 * latents.size)  # as float32
     with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large

@@ -3,8 +3,9 @@
 import io
 import os
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
+from functools import cache
 from unittest.mock import patch
 
 import export.commands
@@ -22,20 +23,27 @@ What `--help` says of each command of `latentserve`. `latentserve train` is `pyt
 
 def commands_page() -> str:
     """It as Markdown."""
-    return "\n".join([_INTRODUCTION, *map(_section, _names())])
+    return "\n".join([_INTRODUCTION, *map(_section, command_names())])
 
 
-def _names() -> Iterator[Sequence[str]]:
-    yield ["serve"]
-    yield ["bundle"]
-    yield from ([name] for name in commands())
-    yield ["train"]
+def command_names() -> Iterator[tuple[str, ...]]:
+    """The words of each command behind `latentserve`."""
+    yield ("serve",)
+    yield ("bundle",)
+    yield from ((name,) for name in commands())
+    yield ("train",)
     for package in (export.importers, export.commands):
-        yield from (["export", found.name] for found in pkgutil.iter_modules(package.__path__))
+        yield from (("export", found.name) for found in pkgutil.iter_modules(package.__path__))
 
 
-def _section(name: Sequence[str]) -> str:
+@cache
+def help_of(name: tuple[str, ...]) -> str:
+    """What a command says of itself with `--help`."""
     said = io.StringIO()
     with patch.dict(os.environ, COLUMNS="92"), redirect_stdout(said), suppress(SystemExit):
         main([*name, "--help"])
-    return f"## latentserve {' '.join(name)}\n\n```text\n{said.getvalue().strip()}\n```\n"
+    return said.getvalue().strip()
+
+
+def _section(name: tuple[str, ...]) -> str:
+    return f"## latentserve {' '.join(name)}\n\n```text\n{help_of(name)}\n```\n"

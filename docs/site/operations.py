@@ -1,6 +1,5 @@
 """The page of all HTTP operations, from the description that the service gives of itself."""
 
-import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,14 +79,20 @@ def _operation(operation: Json, schemas: Json) -> Iterator[str]:
         yield f"In the query: {', '.join(row[0] for row in known)}."
         yield ""
     yield from _table("in the address", [row for row in asked if row[0] not in written])
-    yield from _table("status", itertools.starmap(_response, operation["responses"].items()))
+    errors = {s: r for s, r in operation["responses"].items() if s >= "400"}
+    for status, response in operation["responses"].items():
+        if status not in errors:
+            yield f"- **{status}**: {_response(response)}"
+    if errors:
+        yield f"- errors: {', '.join(errors)}"
+    yield ""
 
 
 def _table(title: str, rows: Iterable[list[str]]) -> Iterator[str]:
     found = list(rows)
     if found:
-        yield f"| {title} | " + ("reply |" if title == "status" else "type | meaning |")
-        yield "| --- " * len(found[0]) + "|"
+        yield f"| {title} | type | meaning |"
+        yield "| --- | --- | --- |"
         for row in found:
             yield f"| {' | '.join(_cell(value) for value in row)} |"
         yield ""
@@ -136,14 +141,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
-def _response(status: str, response: Json) -> list[str]:
+def _response(response: Json) -> str:
     types = ", ".join(f"`{each}`" for each in response.get("content", {}))
     headers = ", ".join(f"`{each}`" for each in response.get("headers", {}))
-    about = response["description"]
-    return [
-        status,
-        f"{about} {types if status == '200' else ''} {f'Headers: {headers}.' if headers else ''}",
-    ]
+    parts = [response["description"], f"{types}." if types else ""]
+    return " ".join(filter(None, [*parts, f"Headers: {headers}." if headers else ""]))
 
 
 def _cell(value: str) -> str:

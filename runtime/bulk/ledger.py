@@ -65,6 +65,7 @@ class Ledger:
                 with (out / name).open("ab"):
                     # Never longer: a file that was cut or taken away would be filled up.
                     os.truncate(out / name, min(length, (out / name).stat().st_size))
+        put(SKIPPED)
 
     def add(
         self,

@@ -1,6 +1,6 @@
 """What a bulk job needs of a network: runs for pictures of one size, and their shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from runtime.bulk.buckets import SpecOf
 from runtime.bulk.pictures import Picture, Row, Skipped
 from runtime.bulk.spool import Spool
 from runtime.images import ImageSpec
@@ -54,3 +55,13 @@ class Network(Protocol):
         """Write the shards of a complete group, and describe each when it is there: `file`, `rows`,
         ..."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A network, what pictures are brought to, and what must be the same when a job is continued,
+    because it changes bytes."""
+
+    network: Network
+    spec_of: SpecOf
+    same: Mapping[str, Any]

@@ -6,7 +6,7 @@ the rows of finished ones on the disk. A complete group is written as shards by 
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,8 @@ class Bulk:
     readers: int = field(default_factory=cores)
     """Threads that open pictures."""
     put: Put = stay
+    chunk_sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of sizes that the folder's ledger does not know."""
 
     def run(
         self,
@@ -77,7 +79,7 @@ class _Run:
         self._first_group, self._first_number = ledger.groups, ledger.pictures
         self._last_key = ledger.last_key
         self._spools: dict[int, Spool] = {}
-        self._chunk_sizes = dict(ledger.chunk_sizes)
+        self._chunk_sizes = {**bulk.chunk_sizes, **ledger.chunk_sizes}
         for left in sorted((bulk.out / OPEN).glob("*")):
             if int(left.name) < ledger.groups:  # finished, and then killed
                 shutil.rmtree(left)
@@ -123,7 +125,8 @@ class _Run:
         """Pictures in order, a bounded number of them opened ahead."""
         ahead: deque[Future[Picture | Skipped] | Known] = deque()
         try:
-            for item in self._new(items):
+            self._progress(self._first_number)
+            for item in remaining(items, self._first_number, self._last_key):
                 key = self._spool(self._group(item.number)).known.get(item.number)
                 if key is None:
                     given = item, self._bulk.spec_of, self._bulk.max_pixels
@@ -140,20 +143,6 @@ class _Run:
             for each in ahead:
                 if isinstance(each, Future):
                     each.cancel()
-
-    def _new(self, items: Iterable[Item]) -> Iterator[Item]:
-        """What comes after the finished groups."""
-        found = 0
-        for item in items:
-            found += 1
-            if found == self._first_number:
-                _check_key(self._last_key, item.key)
-                self._progress(found)
-            elif found > self._first_number:
-                yield item
-        if found < self._first_number:
-            expected = f"the {self._first_number} pictures of earlier runs"
-            raise InputError("images", expected, f"{found}")
 
     def _check_end(self, group: int, pictures: int, spool: Spool) -> None:
         """All pictures of a group came that an earlier run has rows of."""
@@ -222,6 +211,20 @@ class _Run:
             chunk_sizes={tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
         )
         spool.remove()
+
+
+def remaining(items: Iterable[Item], done: int, last_key: str) -> Iterator[Item]:
+    """The pictures that come after the `done` ones of earlier runs, of which the last one has this
+    key. InputError where others come."""
+    found = 0
+    for item in items:
+        found += 1
+        if found == done:
+            _check_key(last_key, item.key)
+        elif found > done:
+            yield item
+    if found < done:
+        raise InputError("images", f"the {done} pictures of earlier runs", f"{found}")
 
 
 def _check_key(expected: str, found: str) -> None:

@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 LOCAL = "local"
 _CONNECT_SECONDS = 5.0
+_SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""The frame of HTTP/2 (RFC 9113, section 6.5) that both sides begin with; its fourth byte is the
+kind. Ray speaks gRPC, which stands on HTTP/2."""
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 _STORE_BYTES = 100_000_000
 """Of the memory that local workers share: only numbers of groups go through it."""
 _BLOCKS = 10_000
@@ -102,9 +106,11 @@ class Cluster:
         try:
             yield
         except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, LatentServeError):
-                raise error.cause from None
-            raise
+            if not isinstance(error.cause, LatentServeError):
+                raise
+            # Ray Data writes behind the message how often it tried.
+            error.cause.args = (str(error.cause).partition("\nFailed to apply")[0],)
+            raise error.cause from None
 
 
 class _Worker:
@@ -123,11 +129,11 @@ def connected(address: str) -> Generator[Cluster]:
     """The Ray cluster at `host:port` (or `auto`: the one that this machine belongs to), or one that
     is started here and ends afterwards (`local`). InputError where Ray is missing or none is
     there."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = packages.ray()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address=LOCAL,
             num_cpus=cores(),
@@ -141,7 +147,9 @@ def connected(address: str) -> Generator[Cluster]:
         try:
             ray.init(address=address, **quiet)
         except (OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(address, str(error).partition("\n")[0]) from error
+            reason = f"{error}".partition("\n")[0]
+            hint = "; with tokens, it needs RAY_AUTH_MODE=token here too"
+            raise _unreachable(address, f"{reason}{hint}") from error
     try:
         yield Cluster(ray)
     finally:
@@ -171,16 +179,21 @@ def shared(nodes: Sequence[Mapping[str, float]], workers: int | None, device: De
 
 
 def _reach(address: str) -> None:
-    """InputError where nobody listens at an address: Ray would try for minutes."""
+    """InputError where nobody listens at an address, or nobody like Ray: it would try for
+    minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
     if not colon or not port.isdecimal():
         raise _unreachable(address, "no such address")
     try:
-        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), _CONNECT_SECONDS) as connection:
+            connection.sendall(_HELLO)
+            answer = connection.recv(len(_SETTINGS), socket.MSG_WAITALL)
     except (OSError, OverflowError) as error:
         raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from error
+    if answer[3:4] != _SETTINGS[3:4]:
+        raise _unreachable(address, "something else listens there")
 
 
 def _unreachable(address: str, reason: str) -> InputError:

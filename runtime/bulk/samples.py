@@ -68,12 +68,7 @@ class Samples:
 
     def groups(self, ledger: Ledger) -> list[Group]:
         """The shards that a ledger does not have."""
-        count = self.request.counter.count
-        firsts = range(ledger.pictures, count, self.group_size)
-        return [
-            Group(number, first, min(first + self.group_size, count))
-            for number, first in enumerate(firsts, ledger.groups)
-        ]
+        return groups_of(ledger, self.request.counter.count, self.group_size)
 
     def written(
         self,
@@ -161,6 +156,13 @@ class Samples:
 
 
 _Describe = Callable[[int, int], list[dict[str, int | str]]]
+
+
+def groups_of(ledger: Ledger, count: int, size: int) -> list[Group]:
+    """The groups of `size` of a job of `count` images that a ledger does not have."""
+    firsts = range(ledger.pictures, count, size)
+    numbered = enumerate(firsts, ledger.groups)
+    return [Group(number, first, min(first + size, count)) for number, first in numbered]
 
 
 def _until(

@@ -20,11 +20,12 @@ from runtime.client.calls import Call
 from runtime.client.replies import ArrayReader, Retries
 from runtime.errors import ServiceError
 from runtime.images import UInt8Array
+from runtime.machine import to_install
 
 try:
     import httpx
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"{error}: install latentserve[client]", name="httpx") from error
+    raise ModuleNotFoundError(f"{error}: {to_install('client')}", name="httpx") from error
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -2,26 +2,31 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
-from runtime.bulk.buckets import SpecOf
-from runtime.bulk.ledger import LEDGER, SKIPPED, discard
+from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.network import Network
+from runtime.bulk.network import Prepared
 from runtime.bulk.pipeline import Bulk
+from runtime.bulk.places import Place, opened
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
-from runtime.commands._arguments import positive
+from runtime.commands._arguments import load_model, positive
+from runtime.commands._ray import add_ray, work_by_ray
 from runtime.engines.backend import Variant
 from runtime.errors import InputError
-from runtime.images.files import begin_folder
+from runtime.images.files import REQUEST, begin_folder
+from runtime.machine import cores
+from runtime.model import Model
 
 GROUP = 4096
+_REMOTE_READERS = 16
+"""Threads that open pictures, where these wait for a network."""
 
 
 def add_shards(parser: argparse.ArgumentParser, taken: str, formats: Sequence[str] = ()) -> None:
@@ -37,6 +42,7 @@ def add_shards(parser: argparse.ArgumentParser, taken: str, formats: Sequence[st
     group.add_argument(
         "--group", type=positive, help=f"pictures of a group of shards (default {GROUP})"
     )
+    add_ray(group)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -59,32 +65,52 @@ def check_no_shards(args: argparse.Namespace, *given: str) -> None:
             raise InputError(option, "--shards with it", "none")
 
 
-def one_label(args: argparse.Namespace) -> None:
+def work_through(
+    args: argparse.Namespace, prepare: Callable[[argparse.Namespace, Model], Prepared]
+) -> None:
+    """The pictures of `args.images` through a network, into shards in the folder `args.out`."""
+    out, group = shards_folder(args), args.group or GROUP
+    check_shared(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    work = _work_here if args.ray is None else work_by_ray
+    with opened(out) as place:
 
+        def begin(manifest: Manifest, variant: Variant, same: Mapping[str, Any]) -> None:
+            rest = dict(same) | {"group": group}
+            begin_shards(place, same_model(manifest, variant) | rest, force=args.force)
 
-def work_through(
-    args: argparse.Namespace,
-    network: Network,
-    spec_of: SpecOf,
-    same: Mapping[str, Any],
-    meter: EngineMeter,
-) -> None:
-    """The pictures of `args.images` through a network, into shards in the folder `args.out`.
-    `same`: what must be the same when the job is continued: each of it changes bytes."""
-    out, model, group = shards_folder(args), network.model, args.group or GROUP
-    found = find(args.images, args.column)
-    if args.force:
-        discard(out)
-    begin_shards(out, same_model(model.manifest, model.variant) | dict(same) | {"group": group})
-    bulk = Bulk(out, spec_of, group, args.strict, args.max_pixels)
-    meter.begin()
-    with tqdm(total=found.total, unit="img", disable=None) as bar:
-        ledger = bulk.run(network, found.items, bar.update)
-    busy = meter.busy(model.runners)
+        ledger, busy = work(args, place, prepare, group, begin)
     skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
-    conclude_shards(out, f"{ledger.rows} pictures, {skipped}", busy)
+    conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
+
+
+def _work_here(
+    args: argparse.Namespace,
+    place: Place,
+    prepare: Callable[[argparse.Namespace, Model], Prepared],
+    group: int,
+    begin: Callable[[Manifest, Variant, Mapping[str, Any]], None],
+) -> tuple[Ledger, float]:
+    """Write the shards in this process; what is done, and how busy the engine was."""
+    found, meter = find(args.images, args.column), EngineMeter()
+    readers = _REMOTE_READERS if any(isinstance(each, str) for each in args.images) else 0
+    with load_model(args, observer=meter) as model:
+        prepared = prepare(args, model)
+        begin(model.manifest, model.variant, prepared.same)
+        bulk = Bulk(
+            place.folder,
+            prepared.spec_of,
+            group,
+            args.strict,
+            args.max_pixels,
+            max(cores(), readers),
+            put=place.put,
+        )
+        meter.begin()
+        with tqdm(total=found.total, unit="img", disable=None) as bar:
+            ledger = bulk.run(prepared.network, found.items, bar.update)
+        return ledger, meter.busy(model.runners)
 
 
 def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
@@ -96,25 +122,38 @@ def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
     }
 
 
-def begin_shards(out: Path, same: Mapping[str, Any]) -> None:
-    """Begin a folder of shards, or go on with the one that the same request (`same`) began."""
+def begin_shards(place: Place, same: Mapping[str, Any], *, force: bool) -> None:
+    """Begin a folder of shards, or go on with the one that the same request (`same`) began. With
+    `force` always begin."""
+    if force:
+        place.discard()
+    out = place.folder
     # Nothing to resume is no error: a scheduler starts the same command again and again.
-    begin_folder(out, same, resume=(out / LEDGER).exists())
+    begin_folder(out, same, resume=(out / LEDGER).exists(), name=place.name)
+    place.put(REQUEST)
     forget_workers(out)
 
 
-def conclude_shards(out: Path, made: str, busy: float) -> None:
+def conclude_shards(place: Place, made: str, busy: float) -> None:
     """The last line: what was made, and the share of the time for which the engine was busy."""
     print(
-        f"{out}: {made}; the engine was busy {busy:.1%} of the time; "
+        f"{place.name}: {made}; the engine was busy {busy:.1%} of the time; "
         "next: read them as docs/bulk.md says",
         file=sys.stderr,
     )
 
 
-def shards_folder(args: argparse.Namespace) -> Path:
-    """Where shards go; InputError where --out is a file."""
+def shards_folder(args: argparse.Namespace) -> Path | str:
+    """Where shards go, a path or a URL; InputError where --out is a file."""
+    if isinstance(args.out, str):
+        return args.out
     if args.out.suffix != "":
         raise InputError("out", "a folder for the shards", f"{args.out.path}")
     folder: Path = args.out.path
     return folder
+
+
+def check_shared(args: argparse.Namespace) -> None:
+    """InputError where workers cannot write to --out."""
+    if args.ray is not None and isinstance(args.out, str):
+        raise InputError("--ray", "an --out that is a folder which all workers share", args.out)

@@ -31,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     latents, names = _read(args.latents)
     request = Decode(
-        latents, args.labels, args.seed, args.truncation, args.size, args.tile, args.same_noise
+        latents,
+        args.labels,
+        args.seed,
+        args.truncation,
+        args.size,
+        args.tile,
+        same_noise=args.same_noise,
     )
     with load_model(args) as model:
         save(args, model.batches(request), len(latents), names)

@@ -7,7 +7,7 @@ import numpy as np
 from runtime.bulk.buckets import Bucket, buckets, nearest_of
 from runtime.bulk.encoder import DTYPES, Encoder
 from runtime.bulk.formats import TENSOR_FORMATS, check_format
-from runtime.bulk.meter import EngineMeter
+from runtime.bulk.network import Prepared
 from runtime.commands._arguments import (
     add_output,
     add_pictures,
@@ -21,8 +21,6 @@ from runtime.commands._shards import (
     add_shards,
     add_sources,
     check_no_shards,
-    one_label,
-    shards_folder,
     work_through,
 )
 from runtime.errors import InputError
@@ -63,9 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.shards:
-        _encode_shards(args)
+        check_format(args.format or TENSOR_FORMATS[0])
+        work_through(args, _prepared)
         return
-    check_no_shards(args, "buckets", "format", "dtype", "group", "resume", "strict", "column")
+    check_no_shards(
+        args, "buckets", "format", "dtype", "group", "resume", "strict", "column", "ray"
+    )
+    check_no_shards(args, "workers")
     args.out.check_arrays()
     with load_model(args) as model:
         images, names = read_pictures(model, "encode", args)
@@ -77,28 +79,23 @@ def run(args: argparse.Namespace) -> None:
         conclude_output(args, model, len(images), *decoding, what="latent")
 
 
-def _encode_shards(args: argparse.Namespace) -> None:
-    """Encode the pictures of `args.images` into shards in the folder `args.out`."""
-    shards_folder(args)
-    one_label(args)
+def _prepared(args: argparse.Namespace, model: Model) -> Prepared:
+    """The encoder of a model, as the arguments have it."""
+    seed = None if args.seed is None else check_seed("seed", args.seed)
     kind = args.format or TENSOR_FORMATS[0]
-    check_format(kind)
-    meter = EngineMeter()
-    with load_model(args, observer=meter) as model:
-        seed = None if args.seed is None else check_seed("seed", args.seed)
-        encoder = Encoder(model, args.dtype or "float32", args.labels, seed, args.tile, kind)
-        specs = _sizes(model, args.size, args.buckets, tiled=args.tile is not None)
-        for spec in specs.values():  # a size that does not fit, labels or a seed that are wrong
-            encoder.chunk_size(spec)
-        same = {
-            "sizes": [f"{height}x{width}" for height, width in specs],
-            "format": kind,
-            "dtype": encoder.dtype,
-            "tile": args.tile,
-            "labels": args.labels,
-            "seed": args.seed,
-        }
-        work_through(args, encoder, nearest_of(specs), same, meter)
+    encoder = Encoder(model, args.dtype or "float32", args.labels, seed, args.tile, kind)
+    specs = _sizes(model, args.size, args.buckets, tiled=args.tile is not None)
+    for spec in specs.values():  # a size that does not fit, labels or a seed that are wrong
+        encoder.chunk_size(spec)
+    same = {
+        "sizes": [f"{height}x{width}" for height, width in specs],
+        "format": kind,
+        "dtype": encoder.dtype,
+        "tile": args.tile,
+        "labels": args.labels,
+        "seed": args.seed,
+    }
+    return Prepared(encoder, nearest_of(specs), same)
 
 
 def _sizes(

@@ -10,17 +10,18 @@ from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
 from runtime.bulk.formats import IMAGE_FORMATS, check_format
-from runtime.bulk.ledger import discard
 from runtime.bulk.meter import EngineMeter
+from runtime.bulk.places import opened
 from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._ray import add_ray, sample_by_ray
+from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
     GROUP,
     add_shards,
     begin_shards,
     check_no_shards,
+    check_shared,
     conclude_shards,
     same_model,
     shards_folder,
@@ -53,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="into a folder that an earlier run of the same command left unfinished",
     )
     add_shards(parser, "images into", IMAGE_FORMATS)
-    add_ray(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -87,18 +87,19 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
     """Draw images into shards in the folder `args.out`."""
     out, kind, n = shards_folder(args), args.format or IMAGE_FORMATS[0], request.counter.count
     check_format(kind)
-    samples = Samples(out, request, args.group or GROUP, args.scale, kind)
-
-    def begin(manifest: Manifest, variant: Variant) -> None:
-        rest = {"n": n, "format": kind, "group": samples.group_size}
-        same = _same(args, manifest) | same_model(manifest, variant) | rest
-        if args.force:
-            discard(out)
-        begin_shards(out, same)
-
+    check_shared(args)
     draw = _sample_here if args.ray is None else sample_by_ray
-    made, busy = draw(args, samples, begin)
-    conclude_shards(out, f"{n} images, by {made.name}@{made.version}", busy)
+    with opened(out) as place:
+        group = args.group or GROUP
+        samples = Samples(place.folder, request, group, args.scale, kind, place.put)
+
+        def begin(manifest: Manifest, variant: Variant) -> None:
+            rest = {"n": n, "format": kind, "group": group}
+            same = _same(args, manifest) | same_model(manifest, variant) | rest
+            begin_shards(place, same, force=args.force)
+
+        made, busy = draw(args, samples, begin)
+    conclude_shards(place, f"{n} images, by {made.name}@{made.version}", busy)
 
 
 def _sample_here(

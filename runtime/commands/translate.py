@@ -16,7 +16,7 @@ from PIL import Image
 
 from runtime.artifact.reading import artifacts_of
 from runtime.bulk.formats import IMAGE_FORMATS, check_format
-from runtime.bulk.meter import EngineMeter
+from runtime.bulk.network import Prepared
 from runtime.bulk.translator import Translator
 from runtime.commands._arguments import (
     add_pictures,
@@ -30,8 +30,6 @@ from runtime.commands._shards import (
     add_shards,
     add_sources,
     check_no_shards,
-    one_label,
-    shards_folder,
     work_through,
 )
 from runtime.errors import InputError
@@ -72,9 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.shards:
-        _translate_shards(args)
+        if args.mask is not None:
+            raise InputError("--mask", "none with --shards, whose pictures differ", f"{args.mask}")
+        check_format(_chosen(args, IMAGE_FORMATS, "shards"))
+        work_through(args, _prepared)
         return
-    check_no_shards(args, "group", "strict", "column")
+    check_no_shards(args, "group", "strict", "column", "ray", "workers")
     with load_model(args) as model:
         if args.out.suffix == "" and not is_array(args.images):
             folder = _Folder(args, model)
@@ -90,31 +91,20 @@ def run(args: argparse.Namespace) -> None:
         _conclude(args, model, len(images))
 
 
-def _translate_shards(args: argparse.Namespace) -> None:
-    """Translate the pictures of `args.images` into shards in the folder `args.out`."""
-    shards_folder(args)
-    one_label(args)
-    if args.mask is not None:
-        raise InputError("--mask", "none with --shards, whose pictures differ", f"{args.mask}")
-    kind = _chosen(args, IMAGE_FORMATS, "shards")
-    check_format(kind)
-    seed, meter = check_seed("seed", args.seed), EngineMeter()
-    with (
-        load_model(args, observer=meter) as model,
-        ThreadPoolExecutor(cores(), "bulk-writer") as writers,
-    ):
-        same: dict[str, Any] = {
-            "size": args.size,
-            "labels": args.labels,
-            "seed": seed,
-            "tile": args.tile,
-            "scale": args.scale,
-            "format": kind,
-        }
-        translator = Translator(model, writers, **same)
-        height, width, _ = model.manifest.image().shape
-        translator.spec_of((height, width))  # what is wrong for all pictures
-        work_through(args, translator, translator.spec_of, same, meter)
+def _prepared(args: argparse.Namespace, model: Model) -> Prepared:
+    """The translator of a model, as the arguments have it."""
+    same: dict[str, Any] = {
+        "size": args.size,
+        "labels": args.labels,
+        "seed": check_seed("seed", args.seed),
+        "tile": args.tile,
+        "scale": args.scale,
+        "format": _chosen(args, IMAGE_FORMATS, "shards"),
+    }
+    translator = Translator(model, ThreadPoolExecutor(cores(), "bulk-writer"), **same)
+    height, width, _ = model.manifest.image().shape
+    translator.spec_of((height, width))  # what is wrong for all pictures
+    return Prepared(translator, translator.spec_of, same)
 
 
 def _chosen(args: argparse.Namespace, formats: Sequence[str], of: str) -> str:

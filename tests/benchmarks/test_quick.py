@@ -106,6 +106,14 @@ def test_serving(tmp_path: Path) -> None:
     assert figures["dcgan32 n=1 PNG, 8 connections: against others, ours / LitServe"]["ratio"] > 0
 
 
+def test_sampling(tmp_path: Path) -> None:
+    figures = quick("sampling", tmp_path, "--artifact", str(DIGITS))["figures"]
+    for kind in ("tar", "parquet"):
+        assert figures[f"mnist-vae, 2000 images, {kind}, ours"]["ratio"] > 0
+        assert 0 < figures[f"mnist-vae, 2000 images, {kind}: engine busy, ours"]["value"] <= 100
+        assert figures[f"mnist-vae, 2000 images, {kind}: memory, ours"]["details"]["after 1%"] > 0
+
+
 def test_bulk(tmp_path: Path) -> None:
     options = ("--artifact", str(DIGITS), "--pictures", "80")
     figures = quick("bulk", tmp_path, *options)["figures"]

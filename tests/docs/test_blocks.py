@@ -6,11 +6,14 @@ import importlib
 import re
 import shlex
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import found as benchmarks
+from docs.site.commands import command_names, help_of
 from tests.docs.blocks import (
     BACKGROUND,
     PAGES,
@@ -98,10 +101,58 @@ def test_a_renamed_option_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         test_commands_that_are_not_run_are_understood(block, monkeypatch, tmp_path)
 
 
+_SPAN = re.compile(r"`(python -m|latentserve) ([^`]+)`")
+
+
+def test_commands_in_the_text_exist_and_have_these_options() -> None:
+    """`python -m export prior --images` and its like, in the middle of a sentence or a table."""
+    odd: list[str] = []
+    for page in PAGES:
+        text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+        for start, rest in _SPAN.findall(text):
+            found = _strange(start, rest.split())
+            odd += [f"{page.relative_to(ROOT)}: {start} {rest}: no {word}" for word in found]
+    assert not odd
+
+
+def _strange(start: str, words: list[str]) -> list[str]:
+    """What of a command does not exist: its name, or some of its options."""
+    if start == "python -m":
+        package, *words = words
+        if package not in ("runtime", "train", "export", "benchmarks"):
+            return [] if find_spec(package) else [package]
+        if package == "benchmarks":
+            return [word for word in words[:1] if word.islower() and word not in benchmarks()]
+        words = words if package == "runtime" else [package, *words]
+    if words in ([], ["export"]) or words[0].isupper():  # COMMAND, and the whole program
+        return []
+    for name in command_names():
+        if tuple(words[: len(name)]) == name:
+            said = help_of(name)
+            return [word for word in words if word.startswith("--") and word not in said]
+    return [" ".join(words[:2])]
+
+
+@pytest.mark.parametrize(
+    ("start", "rest", "found"),
+    [
+        ("python -m", "export prior --images PICTURES --no-such PATH", ["--no-such"]),
+        ("python -m", "runtime smaple", ["smaple"]),
+        ("latentserve", "export no-such", ["export no-such"]),
+        ("python -m", "benchmarks no-such", ["no-such"]),
+        ("python -m", "tests.no_such", ["tests.no_such"]),
+    ],
+)
+def test_a_misspelt_command_is_found(start: str, rest: str, found: list[str]) -> None:
+    assert _strange(start, rest.split()) == found
+
+
 def test_every_local_link_leads_somewhere() -> None:
+    # Those of docs/ are looked at where the site is built (test_site.py).
     broken: list[str] = []
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)} -> {target}")
+        if not page.is_relative_to(ROOT / "docs"):
+            for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+                if "://" not in target and not (page.parent / target).exists():
+                    broken.append(f"{page.relative_to(ROOT)} -> {target}")
     assert not broken

@@ -131,3 +131,13 @@ def _server(block: Block, folder: Path) -> tuple[Server, str]:
     free = ("{port}" if word == port else word for word in arguments)
     command = (sys.executable, "-m", module, *free)
     return Server(command, environment=SETTINGS, folder=folder), port
+
+
+def test_the_contents_of_the_longest_page_are_whole() -> None:
+    text = (ROOT / "docs" / "http.md").read_text("utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    (line,) = re.findall(r"^Contents: (.+)$", text, re.MULTILINE)
+    listed = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", line)
+    assert [title.lower() for title, _ in listed] == [heading.lower() for heading in headings]
+    plain = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert [anchor for _, anchor in listed] == plain

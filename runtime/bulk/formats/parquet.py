@@ -51,9 +51,10 @@ def write_images(file: IO[bytes], records: Iterable[Record]) -> None:
     first = next(records)
     kinds = {name: type(value) for name, value in first.about.items()}
     image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
-    fields = [arrow.field("key", arrow.string(), False), arrow.field("image", image, False)]
+    # All may be null, though none is: `datasets` takes the types of the metadata only then.
+    fields = [arrow.field("key", arrow.string()), arrow.field("image", image)]
     for name, kind in kinds.items():
-        fields.append(arrow.field(name, arrow.int64() if kind is int else arrow.string(), False))
+        fields.append(arrow.field(name, arrow.int64() if kind is int else arrow.string()))
     schema = arrow.schema(fields, {"huggingface": json.dumps({"info": _features(kinds)})})
     texts = [name for name, kind in kinds.items() if kind is str]
     with _writer(file, schema, ("key", "image.path", *kinds), texts) as writer:

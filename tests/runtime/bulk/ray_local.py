@@ -102,7 +102,8 @@ def main(artifact: str, folder: Path) -> None:
             "again": list(cluster.made(share, Dying(folder / "died"), numbered(6))),
             "listening": listening(),
         }
-        np.savez(folder / "images.npz", **pipeline(artifact))
+        for name, column in pipeline(artifact).items():
+            np.save(folder / f"{name}.npy", column)
     print(json.dumps(told), flush=True)
 
 

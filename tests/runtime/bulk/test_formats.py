@@ -1,6 +1,8 @@
 """Shard files: read by the packages of their formats, the same bytes for the same rows."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -115,5 +117,23 @@ def test_pyarrow_reads_images_as_data_sets_have_them(tmp_path: Path) -> None:
     assert found == expected
     features = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == file.schema_arrow.names
+    assert all(field.nullable for field in file.schema_arrow)  # else `datasets` passes them over
     assert features["image"] == {"_type": "Image"}
     assert features["seed"] == {"dtype": "int64", "_type": "Value"}
+
+
+def test_a_tar_is_what_tarfile_writes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    keys = ["000000001", "a/b.c", "é/é", "x" * 96, f"{'y' * 60}/{'z' * 60}", "50%", "b" * 300]
+    records = [Record(key, rng.bytes(i * 300), {"seed": i}) for i, key in enumerate(keys)]
+    write_images(tmp_path / "a.tar", iter(records))
+    expected = io.BytesIO()
+    names = [*keys[:1], "a/b%2Ec", *keys[2:5], "50%25", keys[6]]
+    with tarfile.open(fileobj=expected, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, record in zip(names, records, strict=True):
+            about = json.dumps(record.about).encode()
+            for suffix, data in (("png", record.png), ("json", about)):
+                member = tarfile.TarInfo(f"{name}.{suffix}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    assert (tmp_path / "a.tar").read_bytes() == expected.getvalue()

@@ -90,12 +90,13 @@ def test_rows_are_what_the_library_gives(
     assert sum(shard["rows"] for line in lines for shard in line["shards"]) == PICTURES - 1
 
 
-def test_a_tar_gives_the_same_bytes(
-    sized_artifact: Path, pictures: Path, tar: Path, tmp_path: Path
+def test_a_tar_and_a_table_give_the_same_bytes(
+    sized_artifact: Path, pictures: Path, tar: Path, table: Path, tmp_path: Path
 ) -> None:
-    for name, source in (("folder", pictures), ("tar", tar)):
+    for name, source in (("folder", pictures), ("tar", tar), ("table", table)):
         assert encode(sized_artifact, source, tmp_path / name, "--size", "24") == 0
-    assert contents(tmp_path / "folder") == contents(tmp_path / "tar")
+    expected = contents(tmp_path / "folder")
+    assert contents(tmp_path / "tar") == contents(tmp_path / "table") == expected
 
 
 def test_npz_in_halves(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:

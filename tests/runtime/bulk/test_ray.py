@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ import pytest
 
 from runtime import InputError, bulk
 from runtime.__main__ import main
-from runtime.bulk.ray_data import Share, connected, shared
+from runtime.bulk.ray_data import Share, shared
 from runtime.machine import cores
 from tests.apart import can_be_apart, run_apart
 from tests.runtime.bulk.ray_local import ENGINE
-from tests.runtime.bulk.test_jobs import contents
+from tests.runtime.bulk.test_jobs import OPTIONS, contents
 from tests.runtime.bulk.test_samples import command
 from tests.tiny import write_artifact
 
@@ -60,10 +62,10 @@ def test_workers_and_functions_on_ray(apart: Any, artifact: Path, tmp_path: Path
 
     sample = bulk.Sample(artifact, seed=7, **ENGINE)
     expected = sample({"index": np.arange(50)})
-    with np.load(tmp_path / "images.npz") as made:
-        assert made["index"].tolist() == list(range(50))
-        assert made["label"].tolist() == expected["label"].tolist()
-        assert np.abs(made["image"].astype(int) - expected["image"]).max() <= 1
+    made = {name: np.load(tmp_path / f"{name}.npy") for name in expected}
+    assert made["index"].tolist() == list(range(50))
+    assert made["label"].tolist() == expected["label"].tolist()
+    assert np.abs(made["image"].astype(int) - expected["image"]).max() <= 1
 
 
 def test_a_killed_job_goes_on_with_and_without_workers(
@@ -88,6 +90,27 @@ def test_a_killed_job_goes_on_with_and_without_workers(
     assert contents(cut) == contents(whole)
 
 
+def test_pictures_by_workers(
+    apart: Any, sized_artifact: Path, pictures: Path, tar: Path, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    shutil.copy(tar, tmp_path / "more.tar")
+    given = ["encode", str(sized_artifact), str(pictures), str(tmp_path / "more.tar"), *OPTIONS]
+    given += ["--shards", "--group", "7", "--buckets", "24", "--seed", "3"]
+    assert main([*given, "-o", f"{whole}/"]) == 0
+    shutil.copytree(whole, cut)
+    lines = (whole / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 18
+    (cut / "ledger.jsonl").write_bytes(b"".join(lines[:3]))
+    for line in lines[3:]:
+        for shard in json.loads(line)["shards"]:
+            (cut / shard["file"]).unlink()
+    (cut / ".open" / "000003").mkdir(parents=True)
+    ray = ("--continue", "--ray", "local", "--workers", "2")
+    apart("runtime", *given, "-o", f"{cut}/", *ray)
+    assert contents(cut) == contents(whole)
+
+
 def test_without_ray_the_extra_is_named(
     artifact: Path,
     tmp_path: Path,
@@ -97,8 +120,29 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(command(artifact, tmp_path / "out", "-n", 5, "--ray", "local")) == 2
     said = capsys.readouterr().err
-    assert "--ray: expected the package ray (install latentserve[ray])" in said
+    assert "--ray: expected the package ray (run pip install '.[ray]' in" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b""])
+def test_a_listener_that_is_not_ray(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], reply: bytes
+) -> None:
+    pytest.importorskip("ray", reason="no Ray: install the extra `ray`")
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(reply)
+
+        answered = pool.submit(answer)
+        assert main(command(artifact, tmp_path / "out", "-n", 5, "--ray", address)) == 2
+        answered.result(10)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"found '{address}' (something else listens there)" in said
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "nowhere", "127.0.0.1:99999999"])
@@ -148,8 +192,3 @@ def test_too_many_workers_are_refused() -> None:
         shared([{"CPU": 2, "GPU": 1}], 2, "cuda")
     with pytest.raises(InputError, match="device: expected a Ray cluster with GPUs"):
         shared([{"CPU": 2}], None, "cuda")
-
-
-def test_a_listener_that_is_not_ray(apart: Any) -> None:
-    """Ray itself asks for a while, and gives up."""
-    assert connected  # see below

@@ -111,7 +111,7 @@ def test_a_package_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert main(command(artifact, tmp_path / "out", "-n", 5, "--format", "parquet")) == 2
-    assert "install latentserve[parquet]" in capsys.readouterr().err
+    assert "pip install '.[parquet]' in" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
