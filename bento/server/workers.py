@@ -3,7 +3,9 @@ they tell one another, in files of the supervisor's folder."""
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -42,13 +44,16 @@ class Workers:
     def note_loaded(self) -> None:
         """All artifacts have been tried here."""
         if self.count > 1:
-            self._mark(self.index).touch()
+            with suppress(OSError):  # the service ends, and the folder is removed
+                self._mark(self.index).touch()
         self._loaded.set()
 
     def missing(self) -> str | None:
         """What is missing until each worker, or one before it, has tried all artifacts."""
+        if self.count == 1:
+            return None
         loaded = sum(self._mark(index).exists() for index in range(self.count))
-        if self.count == 1 or loaded == self.count:
+        if loaded == self.count:
             return None
         return f"artifacts are being loaded: {loaded} of {self.count} workers have them"
 
@@ -68,7 +73,8 @@ class Workers:
 
 
 def _every(seconds: float, call: Callable[[], None]) -> None:
-    while not threading.Event().wait(seconds):
+    while True:
+        time.sleep(seconds)
         call()
 
 
