@@ -38,11 +38,14 @@ RUN = ("bash", "python")
 SHOWN = ("text", "json", "toml")
 BACKGROUND = "in the background"
 DATA_SET = "needs a data set"
+RAY = "needs Ray"
 REASONS = (
     DATA_SET,  # it trains on MNIST or CIFAR-10: `make docs-check DATA=...` runs it
+    RAY,  # `test_pages.py` runs it, apart, where Ray is installed
     "needs a GPU",
     "needs a container engine",
     "needs a cluster",
+    "needs an object store",
     "needs a download",
     "needs another model",  # one that this repository does not ship
     "needs your files",  # pictures or weights

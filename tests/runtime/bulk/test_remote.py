@@ -190,7 +190,7 @@ def test_a_package_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     assert run("sample", artifact, "-n", 5, "-o", "memory://out") == 2
-    assert "install latentserve[remote]" in capsys.readouterr().err
+    assert "pip install '.[remote]' in" in capsys.readouterr().err
 
 
 def test_a_shard_leaves_the_disk_once_it_is_put(tmp_path: Path) -> None:
