@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runtime.machine import cores
 from tests.apart import can_be_apart, run_apart
 
 DIGITS = Path(__file__).parents[2] / "artifacts" / "mnist-vae"
@@ -61,6 +62,17 @@ def test_inprocess(tmp_path: Path) -> None:
     raw = [figure for name, figure in figures.items() if "raw loop" in name]
     # The fastest of the raw loops is what all are held against.
     assert sum(figure["ratio"] == 1 for figure in raw) == 2
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core is not divided")
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_workers(tmp_path: Path) -> None:
+    record = quick("workers", tmp_path, "--workers", "2")
+    assert record["subject"]["workers"] == 2
+    for load in ("n=1 PNG, 64 connections", "n=64 npy, 8 connections"):
+        figures = record["figures"]
+        assert figures[f"mnist-vae {load}, one worker"]["value"] > 0
+        assert figures[f"mnist-vae {load}, 2 workers"]["ratio"] > 0
 
 
 def test_memory(tmp_path: Path) -> None:
