@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.reading import Artifact
@@ -18,6 +19,7 @@ from runtime.engines.backend import (
     arrays,
     graph_bytes,
     graph_specs,
+    images_a_run,
     into,
     main_forms,
     precisions,
@@ -46,9 +48,11 @@ class OnnxRuntimeBackend:
         threads = setting.threads
         onnxruntime = import_onnxruntime()
         self._sessions: dict[str, Any] = {}
+        self._images: dict[str, int | None] = {}
         size = artifact.manifest.default_size
         for graph, spec in graph_specs(artifact.manifest, variant.precision).items():
             data = graph_bytes(artifact, spec, variant)
+            self._images[graph] = images_a_run(artifact, spec, variant)
             bounds = artifact.bounds.get(graph)
             large = bounds is not None and bounds.cost(1, size).bytes > _LARGE_BYTES
             self._sessions[graph] = open_session(
@@ -71,13 +75,19 @@ class OnnxRuntimeBackend:
     def run(
         self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
-        names = self._output_names[graph]
+        names, given, most = self._output_names[graph], arrays(inputs), self._images[graph]
+        rows = len(next(iter(given.values())))
+        most = most or rows
         try:
-            outputs = self._sessions[graph].run(names, arrays(inputs))
+            parts = [
+                self._sessions[graph].run(names, {n: a[at : at + most] for n, a in given.items()})
+                for at in range(0, rows, most)
+            ]
         except MemoryError:
             raise
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             raise EngineError(f"onnxruntime failed while running {graph}: {error}") from error
+        outputs = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return into(out, dict(zip(names, outputs, strict=True)))
 
     def close(self) -> None:

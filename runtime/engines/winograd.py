@@ -1,0 +1,185 @@
+"""Convolutions of many channels by Winograd's minimal filtering, in standard ONNX operators.
+
+F(4x4, 3x3): a tile of 4 x 4 output pixels comes from 6 x 6 input pixels d by 36 products instead
+of 144, for each pair of an input and an output channel:
+
+out = A^T [(G w G^T) * (B^T d B)] A
+
+Lavin and Gray 2016, "Fast algorithms for convolutional neural networks", arXiv:1509.09308. The
+products of one of the 36 places, summed over the channels, are a matrix product: [out, in] times
+[in, tiles]. Here B^T d B is a convolution with stride 4 that takes channels for images, and
+A^T m A a transposed convolution whose tiles do not overlap.
+
+A layer that doubles an image is four convolutions of 3 x 3, one for each parity of row and column,
+with zeros where a parity has no tap. So at 11 of the 36 places the kernel is zero, which leaves 25
+products.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.engines.editing import Graph, Known, Shapes, doubled_taps, doubling, has, weights_of
+from runtime.engines.winograd_layer import TILE, Layer
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+# The polynomials are interpolated at 0, 1, -1, 2, -2 and infinity.
+_INPUT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+    np.float64,
+)
+"""B^T."""
+_KERNEL = (
+    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float64)
+    / 24
+)
+"""G."""
+_OUTPUT = np.array(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    np.float64,
+)
+"""A^T."""
+
+# A layer by this estimate, in multiplications of a direct convolution: what a tile costs beside the
+# products for each channel that goes in and comes out; and each product, dearer where few columns
+# share the reading of the kernels. Measured on AVX2 and AVX-512, which agree.
+_INPUT_COST, _OUTPUT_COST = 5000, 2400
+_PRODUCT_COST, _READING_COST = 1.25, 40
+_GAIN = 1.1
+"""A layer must be so much faster by this estimate to be replaced."""
+_COLUMNS = 256
+"""Tiles of one product: more than these do not make it faster, and take memory."""
+_RUN_COLUMNS, _RUN_IMAGES = 512, 64
+"""Tiles of the largest layer, and images, that one run has at most."""
+_MAX_BYTES = 1 << 30
+"""Of kernels in one graph: an ONNX file holds 2 GiB."""
+
+
+def winograd(graph: Graph, node: "NodeProto") -> "list[NodeProto]":
+    """A 3x3 convolution, or a layer that doubles an image, where this is estimated to be faster."""
+    found = _found(graph, node)
+    if found is None:
+        return []
+    smallest, usual = graph.measured_sizes(found.source)
+    columns = graph.known.images * _tiles(usual)
+    layer_bytes = 4 * found.places * found.out * found.into
+    if found.gain(usual, columns) < _GAIN or graph.added_bytes + layer_bytes > _MAX_BYTES:
+        return []
+    strips = max(1, min(-(-smallest[0] // TILE), round(columns / _COLUMNS)))
+    layer = _layer(graph, found.kernels())
+    return layer.write(found.source, graph.sizes(found.source), strips, found.bias)
+
+
+def known_of(model: "ModelProto", smallest: Shapes, usual: Shapes) -> Known:
+    """The shapes, and how many images one run should have: more do not make small layers faster,
+    and the large ones then leave the processor's caches."""
+    graph = Graph(model, Known(_RUN_IMAGES, smallest, usual))
+    layers = [found for node in model.graph.node if (found := _found(graph, node))]
+    sizes = [(found, graph.measured_sizes(found.source)[1]) for found in layers]
+    tiles = [_tiles(size) for found, size in sizes if found.gain(size, _RUN_COLUMNS) >= _GAIN]
+    images = max(1, min(_RUN_IMAGES, _RUN_COLUMNS // max(tiles, default=1)))
+    return replace(graph.known, images=images)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A layer that can be replaced: a 3x3 convolution, or what doubles an image."""
+
+    source: str
+    kernel: NDArray[np.float32]
+    """[out, in, 3, 3]; of a transposed convolution [in, out, 4, 4]."""
+    bias: list[NDArray[np.float32]]
+    kind: Literal["plain", "doubled", "transposed"]
+
+    @property
+    def out(self) -> int:
+        return self.kernel.shape[1 if self.kind == "transposed" else 0]
+
+    @property
+    def into(self) -> int:
+        return self.kernel.shape[0 if self.kind == "transposed" else 1]
+
+    @property
+    def places(self) -> int:
+        """Products of a tile, for each pair of channels."""
+        return 36 if self.kind == "plain" else 4 * 25
+
+    def kernels(self) -> NDArray[np.float64]:
+        """[parities, out, in, 3, 3]"""
+        if self.kind == "plain":
+            return self.kernel.astype(np.float64)[None]
+        transposed = self.kind == "transposed"
+        return _parities(
+            self.kernel.astype(np.float64) if transposed else doubled_taps(self.kernel)
+        )
+
+    def gain(self, size: Sequence[int], columns: int) -> float:
+        """How much faster the layer is estimated to become; `size` has 0 for what is not known."""
+        pairs, scale = self.out * self.into, 1 if self.kind == "plain" else 4
+        direct = TILE * TILE * pairs * (9 if scale == 1 else 16)
+        filled = [side / (TILE * -(-side // TILE)) for side in size if side]
+        cost = self.places * pairs * max(_PRODUCT_COST, _READING_COST / max(1, columns))
+        # The transform of a doubled image has more outputs from the same pixels.
+        cost += _INPUT_COST * self.into * (1 if scale == 1 else 1.5)
+        cost += _OUTPUT_COST * self.out * scale
+        return direct * math.prod(filled) / cost
+
+
+def _found(graph: Graph, node: "NodeProto") -> _Found | None:
+    weights = weights_of(graph, node, "Conv")
+    if weights and has(node, weights[0], square=3, pads=1):
+        resize = doubling(graph, node)
+        if resize is None:
+            return _Found(node.input[0], weights[0], weights[1:], "plain")
+        return _Found(resize.input[0], weights[0], weights[1:], "doubled")
+    weights = weights_of(graph, node, "ConvTranspose")
+    if weights and has(node, weights[0], square=4, strides=2, pads=1):
+        return _Found(node.input[0], weights[0], weights[1:], "transposed")
+    return None
+
+
+def _tiles(size: Sequence[int]) -> int:
+    return math.prod(-(-side // TILE) for side in size if side)
+
+
+def _parities(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kernels [4, out, in, 3, 3] of a transposed convolution [in, out, 4, 4], stride 2, pads 1:
+
+    out[2i] = w[3] x[i-1] + w[1] x[i],  out[2i + 1] = w[2] x[i] + w[0] x[i+1]
+    """
+    taps = np.zeros((2, 3, 4))  # [parity, tap of 3, tap of 4]
+    taps[0, 0, 3] = taps[0, 1, 1] = taps[1, 1, 2] = taps[1, 2, 0] = 1
+    kernels = np.einsum("ayr,bxc,iorc->aboiyx", taps, taps, kernel, optimize=True)
+    return kernels.reshape(4, *kernels.shape[2:])
+
+
+def _layer(graph: Graph, kernels: NDArray[np.float64]) -> Layer:
+    """The layer of kernels [parities, out, in, 3, 3]."""
+    places = _KERNEL @ kernels @ _KERNEL.T
+    used = np.full((len(kernels), 6, 6), True)
+    if len(kernels) > 1:
+        # Without its last tap a kernel is zero at infinity, without its first one at 0.
+        used[:2, 5] = used[2:, 0] = used[::2, :, 5] = used[1::2, :, 0] = False
+    inputs = np.einsum("ia,jb->ijab", _INPUT, _INPUT)
+    outputs = np.einsum("pi,qj->ijpq", _OUTPUT, _OUTPUT)
+    weights = [one[..., there].transpose(2, 0, 1) for one, there in zip(places, used, strict=True)]
+    return Layer(
+        graph,
+        np.concatenate([inputs[there] for there in used]),
+        np.concatenate(weights),
+        np.concatenate([outputs[there] for there in used]),
+        len(kernels),
+    )
