@@ -113,18 +113,20 @@ def precisions(manifest: Manifest) -> list[Precision]:
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     """A verified graph in the variant's form, as an ONNX file in memory."""
-    data = artifact.files[spec.file]
+    return graph_and_images(artifact, spec, variant)[0]
+
+
+def graph_and_images(
+    artifact: Artifact, spec: GraphSpec, variant: Variant
+) -> tuple[bytes, int | None]:
+    """The same, and how many images one run of it should have at most; None: any."""
     if variant.form == "plain":
-        return data
+        return artifact.files[spec.file], None
     from runtime.engines.rewrites import rewrite
 
     model, known = _opened(artifact, spec)
-    return rewrite(model, variant.form, known).SerializeToString()
-
-
-def images_a_run(artifact: Artifact, spec: GraphSpec, variant: Variant) -> int | None:
-    """How many images one run of a graph should have at most; None: any."""
-    return _opened(artifact, spec)[1].images if variant.form == "winograd" else None
+    images = known.images if variant.form == "winograd" else None
+    return rewrite(model, variant.form, known).SerializeToString(), images
 
 
 def main_forms(artifact: Artifact) -> tuple[Form, ...]:

@@ -1,5 +1,6 @@
 """A graph while it is rewritten, and what passes ask of its nodes."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
+
+_SMALL = 1024
+"""Values of a constant that may be a shape."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes by tensor, of one image."""
@@ -50,10 +54,20 @@ class Graph:
         """Sizes by tensor, 0 where one is not known before the graph is run."""
         import onnx
 
-        # The file's own notes on shapes may be wrong; what follows from the weights is not.
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self._model)
-        del bare.graph.value_info[:]
+        # The file's own notes on shapes may be wrong; what follows from the weights is not. Of
+        # large weights their shapes are enough.
+        whole, bare = self._model.graph, onnx.ModelProto()
+        bare.ir_version = self._model.ir_version
+        bare.opset_import.extend(self._model.opset_import)
+        bare.graph.name = whole.name
+        for part in ("node", "input", "output"):
+            getattr(bare.graph, part).extend(getattr(whole, part))
+        for tensor in whole.initializer:
+            if math.prod(tensor.dims) <= _SMALL:
+                bare.graph.initializer.append(tensor)
+            elif tensor.name not in self._inputs:
+                kind = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+                bare.graph.input.append(onnx.helper.make_value_info(tensor.name, kind))
         graph = onnx.shape_inference.infer_shapes(bare).graph
         return {
             value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)

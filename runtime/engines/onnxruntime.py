@@ -17,9 +17,8 @@ from runtime.engines.backend import (
     Tensors,
     Variant,
     arrays,
-    graph_bytes,
+    graph_and_images,
     graph_specs,
-    images_a_run,
     into,
     main_forms,
     precisions,
@@ -51,8 +50,7 @@ class OnnxRuntimeBackend:
         self._images: dict[str, int | None] = {}
         size = artifact.manifest.default_size
         for graph, spec in graph_specs(artifact.manifest, variant.precision).items():
-            data = graph_bytes(artifact, spec, variant)
-            self._images[graph] = images_a_run(artifact, spec, variant)
+            data, self._images[graph] = graph_and_images(artifact, spec, variant)
             bounds = artifact.bounds.get(graph)
             large = bounds is not None and bounds.cost(1, size).bytes > _LARGE_BYTES
             self._sessions[graph] = open_session(

@@ -160,7 +160,8 @@ class OpenVino:
         fitting: list[Precision] = [
             p for p in get_args(Precision) if p in precisions() and request.precision in ("auto", p)
         ]
-        made = main_forms(artifact)
+        # Winograd's products are slower here than its own convolutions.
+        made = [form for form in main_forms(artifact) if form != "winograd"]
         # What folding makes of a graph is never slower here than the graph as it was.
         tried = made[1:] if "folded" in made else made
         found = [Variant(self.name, "fp32", form) for form in tried if "fp32" in fitting]

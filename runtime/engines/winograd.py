@@ -79,7 +79,7 @@ def winograd(graph: Graph, node: "NodeProto") -> "list[NodeProto]":
     if found.gain(usual, columns) < _GAIN or graph.added_bytes + layer_bytes > _MAX_BYTES:
         return []
     strips = max(1, min(-(-smallest[0] // TILE), round(columns / _COLUMNS)))
-    layer = _layer(graph, found.kernels())
+    layer = _layer(graph, found)
     return layer.write(found.source, graph.sizes(found.source), strips, found.bias)
 
 
@@ -118,13 +118,13 @@ class _Found:
         return 36 if self.kind == "plain" else 4 * 25
 
     def kernels(self) -> NDArray[np.float64]:
-        """[parities, out, in, 3, 3]"""
-        if self.kind == "plain":
-            return self.kernel.astype(np.float64)[None]
-        transposed = self.kind == "transposed"
-        return _parities(
-            self.kernel.astype(np.float64) if transposed else doubled_taps(self.kernel)
-        )
+        """One row for each tap, [9 or 16, out * in]."""
+        kernel = self.kernel.astype(np.float64)
+        if self.kind != "plain":
+            kernel = (doubled_taps(self.kernel) if self.kind == "doubled" else kernel).swapaxes(
+                0, 1
+            )
+        return kernel.reshape(self.out * self.into, -1).T
 
     def gain(self, size: Sequence[int], columns: int) -> float:
         """How much faster the layer is estimated to become; `size` has 0 for what is not known."""
@@ -155,31 +155,34 @@ def _tiles(size: Sequence[int]) -> int:
     return math.prod(-(-side // TILE) for side in size if side)
 
 
-def _parities(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Kernels [4, out, in, 3, 3] of a transposed convolution [in, out, 4, 4], stride 2, pads 1:
+def _layer(graph: Graph, found: _Found) -> Layer:
+    transform = np.kron(_KERNEL, _KERNEL)[None]  # [parities, places, taps]
+    used = np.full((1, 36), True)
+    if found.kind != "plain":
+        transform = transform @ _TAPS
+        # Without its last tap a kernel is zero at infinity, without its first one at 0.
+        used = np.any(transform, 2)
+    inputs, outputs = np.kron(_INPUT, _INPUT), np.kron(_OUTPUT, _OUTPUT).T
+    kernels = found.kernels()
+    weights = [one[there] @ kernels for one, there in zip(transform, used, strict=True)]
+    return Layer(
+        graph,
+        np.concatenate([inputs[there] for there in used]).reshape(-1, 6, 6),
+        np.concatenate(weights).reshape(-1, found.out, found.into),
+        np.concatenate([outputs[there] for there in used]).reshape(-1, TILE, TILE),
+        len(transform),
+    )
+
+
+def _parities() -> NDArray[np.float64]:
+    """The taps of the four kernels of 3 x 3 that are a transposed convolution of 4 x 4, stride 2,
+    pads 1, among its own: [parities, 9, 16].
 
     out[2i] = w[3] x[i-1] + w[1] x[i],  out[2i + 1] = w[2] x[i] + w[0] x[i+1]
     """
     taps = np.zeros((2, 3, 4))  # [parity, tap of 3, tap of 4]
     taps[0, 0, 3] = taps[0, 1, 1] = taps[1, 1, 2] = taps[1, 2, 0] = 1
-    kernels = np.einsum("ayr,bxc,iorc->aboiyx", taps, taps, kernel, optimize=True)
-    return kernels.reshape(4, *kernels.shape[2:])
+    return np.array([np.kron(rows, columns) for rows in taps for columns in taps])
 
 
-def _layer(graph: Graph, kernels: NDArray[np.float64]) -> Layer:
-    """The layer of kernels [parities, out, in, 3, 3]."""
-    places = _KERNEL @ kernels @ _KERNEL.T
-    used = np.full((len(kernels), 6, 6), True)
-    if len(kernels) > 1:
-        # Without its last tap a kernel is zero at infinity, without its first one at 0.
-        used[:2, 5] = used[2:, 0] = used[::2, :, 5] = used[1::2, :, 0] = False
-    inputs = np.einsum("ia,jb->ijab", _INPUT, _INPUT)
-    outputs = np.einsum("pi,qj->ijpq", _OUTPUT, _OUTPUT)
-    weights = [one[..., there].transpose(2, 0, 1) for one, there in zip(places, used, strict=True)]
-    return Layer(
-        graph,
-        np.concatenate([inputs[there] for there in used]),
-        np.concatenate(weights),
-        np.concatenate([outputs[there] for there in used]),
-        len(kernels),
-    )
+_TAPS = _parities()

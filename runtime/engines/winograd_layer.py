@@ -52,6 +52,7 @@ class Layer:
         self._outputs = graph.add(_interleaved(outputs, parities))
         self._scale = 2 if parities == 4 else 1
         self.nodes: list[NodeProto] = []
+        self._made: dict[tuple[str | _Dim, ...], str] = {}
 
     def write(
         self, source: str, size: Sequence[int], strips: int, bias: Sequence[NDArray[np.float32]]
@@ -126,13 +127,17 @@ class Layer:
         return self.nodes[-1].output[0]
 
     def _shape(self, *dims: _Dim) -> str:
-        """A one-dimensional tensor."""
+        """A one-dimensional tensor, made once."""
+        if dims not in self._made:
+            self._made[dims] = self._new_shape(*dims)
+        return self._made[dims]
+
+    def _new_shape(self, *dims: _Dim) -> str:
         if all(isinstance(dim, int) for dim in dims):
             return self._graph.add(np.array(dims, np.int64))
-        parts = [
-            self._graph.add(np.array([d], np.int64)) if isinstance(d, int) else d for d in dims
-        ]
-        return self._node("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        return (
+            self._node("Concat", *map(self._shape, dims), axis=0) if len(dims) > 1 else str(*dims)
+        )
 
     def _side(self, source: str, axis: int) -> str:
         return self._node("Shape", source, start=2 + axis, end=3 + axis)
@@ -144,7 +149,9 @@ class Layer:
     def _computed(self, op: str, dim: _Dim, other: _Dim) -> _Dim:
         if isinstance(dim, int) and isinstance(other, int):
             return _ARITHMETIC[op](dim, other)
-        return self._node(op, *(self._shape(one) for one in (dim, other)))
+        if (op, dim, other) not in self._made:
+            self._made[op, dim, other] = self._node(op, self._shape(dim), self._shape(other))
+        return self._made[op, dim, other]
 
     def _scaled(self, dim: _Dim, factor: int, divisor: int = 1) -> _Dim:
         """dim * factor / divisor, rounded down."""
