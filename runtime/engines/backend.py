@@ -113,20 +113,20 @@ def precisions(manifest: Manifest) -> list[Precision]:
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     """A verified graph in the variant's form, as an ONNX file in memory."""
-    return graph_and_images(artifact, spec, variant)[0]
+    return graph_and_known(artifact, spec, variant)[0]
 
 
-def graph_and_images(
+def graph_and_known(
     artifact: Artifact, spec: GraphSpec, variant: Variant
-) -> tuple[bytes, int | None]:
-    """The same, and how many images one run of it should have at most; None: any."""
+) -> tuple[bytes, Known | None]:
+    """The same, and what is known of its runs where that matters to the form."""
     if variant.form == "plain":
         return artifact.files[spec.file], None
     from runtime.engines.rewrites import rewrite
 
     model, known = _opened(artifact, spec)
-    images = known.images if variant.form == "winograd" else None
-    return rewrite(model, variant.form, known).SerializeToString(), images
+    data = rewrite(model, variant.form, known).SerializeToString()
+    return data, known if variant.form == "winograd" else None
 
 
 def main_forms(artifact: Artifact) -> tuple[Form, ...]:

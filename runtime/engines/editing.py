@@ -23,10 +23,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the runs to come: the images of one, and where the graph leaves sizes open,
-    shapes at the smallest size and at the usual one."""
+    """What is known of the runs to come: where the graph leaves sizes open, shapes at the smallest
+    size and at the usual one; and how many images a run has."""
 
     images: int = 64
+    """At most: more make nothing faster."""
+    fewest: int = 1
+    """With fewer, runs are faster without Winograd's products."""
     smallest: Shapes = field(default_factory=dict[str, tuple[int, ...]])
     usual: Shapes = field(default_factory=dict[str, tuple[int, ...]])
 

@@ -84,14 +84,23 @@ def winograd(graph: Graph, node: "NodeProto") -> "list[NodeProto]":
 
 
 def known_of(model: "ModelProto", smallest: Shapes, usual: Shapes) -> Known:
-    """The shapes, and how many images one run should have: more do not make small layers faster,
-    and the large ones then leave the processor's caches."""
-    graph = Graph(model, Known(_RUN_IMAGES, smallest, usual))
-    layers = [found for node in model.graph.node if (found := _found(graph, node))]
-    sizes = [(found, graph.measured_sizes(found.source)[1]) for found in layers]
-    tiles = [_tiles(size) for found, size in sizes if found.gain(size, _RUN_COLUMNS) >= _GAIN]
+    """The shapes, and how many images runs should have: with too many, large layers leave the
+    processor's caches; with too few, small ones read their kernels for few products."""
+    graph = Graph(model, Known(_RUN_IMAGES, smallest=smallest, usual=usual))
+    found = [layer for node in model.graph.node if (layer := _found(graph, node))]
+    layers = [(layer, graph.measured_sizes(layer.source)[1]) for layer in found]
+    tiles = [_tiles(size) for layer, size in layers if layer.gain(size, _RUN_COLUMNS) >= _GAIN]
     images = max(1, min(_RUN_IMAGES, _RUN_COLUMNS // max(tiles, default=1)))
-    return replace(graph.known, images=images)
+
+    def pays(rows: int) -> bool:
+        taken = [
+            each for each in layers if each[0].gain(each[1], images * _tiles(each[1])) >= _GAIN
+        ]
+        direct = sum(layer.direct(size) for layer, size in taken)
+        return direct > sum(layer.cost(size, rows * _tiles(size)) for layer, size in taken)
+
+    fewest = next((rows for rows in range(1, images) if pays(rows)), images)
+    return replace(graph.known, images=images, fewest=fewest)
 
 
 @dataclass(frozen=True)
@@ -126,16 +135,29 @@ class _Found:
             )
         return kernel.reshape(self.out * self.into, -1).T
 
-    def gain(self, size: Sequence[int], columns: int) -> float:
-        """How much faster the layer is estimated to become; `size` has 0 for what is not known."""
-        pairs, scale = self.out * self.into, 1 if self.kind == "plain" else 4
-        direct = TILE * TILE * pairs * (9 if scale == 1 else 16)
-        filled = [side / (TILE * -(-side // TILE)) for side in size if side]
-        cost = self.places * pairs * max(_PRODUCT_COST, _READING_COST / max(1, columns))
+    @property
+    def scale(self) -> int:
+        """Pixels that come out for each that goes in."""
+        return 1 if self.kind == "plain" else 4
+
+    def direct(self, size: Sequence[int]) -> float:
+        """Multiplications of the layer as it is; `size` has 0 for what is unknown."""
+        pixels = math.prod(side for side in size if side)
+        return pixels * self.out * self.into * (9 if self.kind == "plain" else 16)
+
+    def cost(self, size: Sequence[int], columns: int) -> float:
+        """What the layer costs as Winograd's products, as multiplications of a direct one."""
+        reading = max(_PRODUCT_COST, _READING_COST / max(1, columns))
+        products = reading * self.places * self.out * self.into
         # The transform of a doubled image has more outputs from the same pixels.
-        cost += _INPUT_COST * self.into * (1 if scale == 1 else 1.5)
-        cost += _OUTPUT_COST * self.out * scale
-        return direct * math.prod(filled) / cost
+        inputs = _INPUT_COST * self.into * (1 if self.kind == "plain" else 1.5)
+        return _tiles(size) * (products + inputs + _OUTPUT_COST * self.out * self.scale)
+
+    def gain(self, size: Sequence[int], columns: int) -> float:
+        """How much faster the layer is estimated to become."""
+        # Where nothing is known of the size, it is taken for whole tiles.
+        sides = [side or TILE for side in size]
+        return self.direct(sides) / self.cost(sides, columns)
 
 
 def _found(graph: Graph, node: "NodeProto") -> _Found | None:
