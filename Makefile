@@ -13,7 +13,7 @@ FULL := .venv
 GPU := .venv-$(FLAVOR)
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve bundle install test test-gpu check format docs-check fuzz reliability soak audit clean
+.PHONY: serve bundle install test test-gpu check format docs docs-check fuzz reliability soak audit clean
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
@@ -47,6 +47,10 @@ format: $(FULL)/.ready
 	$(FULL)/bin/ruff format .
 	$(FULL)/bin/ruff check --fix .
 
+# The documentation as a site: build/site/index.html. It needs no network, and warnings are errors.
+docs: $(FULL)/.ready
+	NO_MKDOCS_2_WARNING=1 $(FULL)/bin/python -m mkdocs build --strict
+
 # The documentation's code blocks that train, and so need the data sets: make docs-check DATA=data
 docs-check: $(FULL)/.ready
 	OMP_NUM_THREADS=2 $(FULL)/bin/python -m tests.docs $(DATA)
@@ -75,7 +79,7 @@ $(SERVE)/.ready: pyproject.toml constraints.txt
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,train,export,diffusers,spandrel,benchmarks,dev,tensorrt-rtx]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,parquet,remote,train,export,diffusers,spandrel,benchmarks,docs,dev,tensorrt-rtx]'
 	touch $@
 
 $(GPU)/.ready: pyproject.toml constraints.txt

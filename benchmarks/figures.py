@@ -28,7 +28,8 @@ class Bar:
         below = self.least is not None and not value >= self.least
         limit = self.least if below else self.most
         assert limit is not None  # noqa: S101 - a bar without limits is always met
-        return f"{self}: MISSED by {abs(value - limit) / limit:.1%}"
+        by = f"{abs(value - limit) / limit:.1%}" if limit else f"{abs(value):g}"
+        return f"{self}: MISSED by {by}"
 
     def __str__(self) -> str:
         limits = [

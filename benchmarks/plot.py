@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
-from runtime.machine import cpu_model
+from runtime.machine import cpu_model, to_install
 
 OURS, OTHERS, MISSING = "#1f6f8b", "#b9c2c9", "#7a7a7a"
 _ROW = 0.34  # inches a bar takes
@@ -97,7 +97,7 @@ def pyplot() -> Any:
         import matplotlib  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SystemExit(
-            f"--plot needs matplotlib ({error}): pip install 'latentserve[benchmarks]'"
+            f"--plot needs matplotlib ({error}): {to_install('benchmarks')}"
         ) from error
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt  # pyright: ignore[reportMissingImports]

@@ -6,7 +6,7 @@
 | 401 | the API key is missing or wrong |
 | 404, 405 | no such path, or not with this method |
 | 406 | `Accept` names only media types that the endpoint does not make |
-| 408, 414, 431 | the head is late, or its URL or headers are too large (`bento.connections`) |
+| 408, 414, 431 | the head is late, or its URL or headers too large (`bento.server.connections`) |
 | 413 | the body is too large |
 | 415 | the body's media type is not one the endpoint reads |
 | 422 | parsed, but a value is not acceptable |

@@ -16,11 +16,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.front import guarded
-from bento.metrics import ModelObserver, metrics
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
+from bento.server.front import guarded
 from bento.settings import Settings, read_settings
+from bento.traffic.metrics import ModelObserver, metrics
 
 serve: Any = import_module("ray.serve")  # of the extra `ray`, without which nobody needs this
 

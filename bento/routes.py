@@ -7,22 +7,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bento.bentoml_client import client_schema
-from bento.bodies import read_body
-from bento.budget import Shares
-from bento.calls import Calls, call_of, refusal
-from bento.endpoint import Endpoint
-from bento.endpoints import endpoints
+from bento.description.bentoml_client import client_schema
+from bento.description.listing import Listing
+from bento.description.openapi import openapi_document
+from bento.endpoints import Endpoint, endpoints
 from bento.errors import ErrorShape, RequestError
-from bento.exchange import Exchange
-from bento.listing import Listing
-from bento.models import Models
-from bento.openapi import openapi_document
-from bento.opening import Opening
+from bento.exchange.bodies import read_body
+from bento.exchange.exchange import Exchange
+from bento.exchange.opening import Opening
+from bento.exchange.streaming import Lifetime, Streams
 from bento.page import PageFile, page_files
 from bento.protocols import Lookup, lookups, protocols
+from bento.repository.models import Models
 from bento.settings import Settings
-from bento.streaming import Lifetime, Streams
+from bento.traffic.budget import Shares
+from bento.traffic.calls import Calls, call_of, refusal
 from runtime import InputError
 from runtime.artifact.manifest import SHEET
 
@@ -37,13 +36,11 @@ def build_app(
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
     shares, listing = Shares(settings.queue_images), Listing(settings, models)
-    streams, opening = (
-        Streams(settings.queue_images),
-        Opening(settings.opening_pixels, settings.max_pixels),
-    )
+    streams = Streams(settings.queue_images)
+    opening = Opening(settings.opening_pixels, settings.max_pixels)
 
-    def asking(name: str, endpoint: Endpoint) -> Handler:
-        async def ask(request: Request, life: Lifetime) -> Response:
+    def endpoint_handler(name: str, endpoint: Endpoint) -> Handler:
+        async def answer(request: Request, life: Lifetime) -> Response:
             body = await read_body(request, endpoint.reads, settings)
             if body.content and request.method != "POST":
                 # A cache would take it for the request without this body.
@@ -52,7 +49,7 @@ def build_app(
             x = Exchange(name, request, body, settings, models, streams, opening, shares, life)
             return await endpoint.answer(x)
 
-        return ask
+        return answer
 
     async def ready(request: Request, life: Lifetime) -> Response:
         missing = await models.missing()
@@ -66,23 +63,13 @@ def build_app(
     async def described(request: Request, life: Lifetime) -> Response:
         return JSONResponse(openapi_document(settings, models))
 
-    def showing(file: PageFile) -> Handler:
-        async def shown(request: Request, life: Lifetime) -> Response:
-            return file.response(request.headers.get("if-none-match"))
-
-        return shown
-
-    def looking(lookup: Lookup) -> Handler:
-        async def looked_up(request: Request, life: Lifetime) -> Response:
-            return await lookup.answer(request, models)
-
-        return looked_up
-
     async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
         return JSONResponse(client_schema())
 
-    posts = {f"/{name}": asking(name, endpoint) for name, endpoint in endpoints().items()}
-    posts |= {path: asking(each.request, each.endpoint) for path, each in protocols().items()}
+    posts = {f"/{name}": endpoint_handler(name, endpoint) for name, endpoint in endpoints().items()}
+    posts |= {
+        path: endpoint_handler(each.request, each.endpoint) for path, each in protocols().items()
+    }
     # BentoML's own description, at /docs.json, would know nothing of these.
     gets: dict[str, Handler] = {
         "/models": listing.all,
@@ -93,8 +80,8 @@ def build_app(
         "/docs.json": described,
         "/schema.json": listed_for_bentoml,
     }
-    gets |= {path: looking(each) for path, each in lookups().items()}
-    gets |= {path: showing(file) for path, file in page_files().items()}
+    gets |= {path: lookup_handler(each, models) for path, each in lookups().items()}
+    gets |= {path: page_handler(file) for path, file in page_files().items()}
     gets |= {f"/{name}": posts[f"/{name}"] for name, e in endpoints().items() if not e.needs_body}
     routes: dict[str, dict[str, ASGIApp]] = {}
     # The server leaves out the body of a reply to HEAD.
@@ -106,8 +93,22 @@ def build_app(
     return Calls(Routes(routes), settings, shapes, find_tracer)
 
 
+def lookup_handler(lookup: Lookup, models: Models) -> Handler:
+    async def answer(request: Request, life: Lifetime) -> Response:
+        return await lookup.answer(request, models)
+
+    return answer
+
+
+def page_handler(file: PageFile) -> Handler:
+    async def answer(request: Request, life: Lifetime) -> Response:
+        return file.response(request.headers.get("if-none-match"))
+
+    return answer
+
+
 class Routes:
-    """ASGI: by a request's endpoint (`bento.calls.endpoint_of`) and method, what answers it."""
+    """ASGI: what answers a request, by its endpoint (`bento.traffic.calls`) and method."""
 
     def __init__(self, routes: Mapping[str, Mapping[str, ASGIApp]]) -> None:
         self.routes = routes

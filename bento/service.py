@@ -9,20 +9,20 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp
 
-from bento.connections import install
 from bento.errors import JsonErrors
-from bento.front import Front, guarded
-from bento.metrics import ModelObserver, metrics
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
-from bento.settings import LONGEST_SECONDS, read_settings
-from bento.supervision import (
+from bento.server.connections import install
+from bento.server.front import Front, guarded
+from bento.server.supervision import (
     prepare_supervisor,
     prepare_worker,
     refuse_to_start,
     tidy_worker,
 )
-from bento.tracing import find_tracer
+from bento.settings import LONGEST_SECONDS, read_settings
+from bento.traffic.metrics import ModelObserver, metrics
+from bento.traffic.tracing import find_tracer
 
 logger = logging.getLogger(__name__)
 

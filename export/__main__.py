@@ -16,6 +16,7 @@ from export.arguments import add_precisions
 from export.options import Imported
 from export.report import report
 from runtime.errors import ExportError, LatentServeError
+from runtime.machine import to_install
 from runtime.terminal import check_command
 
 
@@ -65,7 +66,7 @@ def _import(load: Callable[[argparse.Namespace], Imported], args: argparse.Names
     try:
         imported = load(args)
     except ModuleNotFoundError as error:
-        raise ExportError(f"{error}: install latentserve[export]") from error
+        raise ExportError(f"{error}: {to_install('export')}") from error
     report(export_imported(imported))
 
 

@@ -9,6 +9,7 @@ from export.options import ExportOptions, Imported
 from export.sources import Source
 from export.write import write
 from runtime.errors import ExportError, LatentServeError
+from runtime.machine import to_install
 
 if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
     from torch import nn
@@ -59,7 +60,7 @@ def export_imported(imported: Imported) -> Path:
         sources = {name: _source(given) for name, given in imported.modules.items()}
         from export.freeze import freeze
     except ModuleNotFoundError as error:
-        raise ExportError(f"{error}: install latentserve[export]") from error
+        raise ExportError(f"{error}: {to_install('export')}") from error
     try:
         draft = make_draft(imported.options, sources)
         return write(imported.options.folder, freeze(draft, sources))

@@ -22,7 +22,7 @@ from runtime.engines.onnxruntime import open_reference
 from runtime.errors import ExportError
 from runtime.images import Float32Array
 from runtime.images.encoding import encode_npz
-from runtime.machine import cores, installed_version
+from runtime.machine import cores, installed_version, to_install
 from runtime.model import Model
 from runtime.requests import answers
 from runtime.requests.checks import Labels
@@ -107,7 +107,7 @@ def fit(latents: Float32Array, components: int, seed: int = 0) -> Mixture:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
     except ModuleNotFoundError as error:
-        raise ExportError(f"{error}: install latentserve[export]") from error
+        raise ExportError(f"{error}: {to_install('export')}") from error
 
     rows = latents.reshape(len(latents), -1).astype(np.float64)
     estimate = GaussianMixture(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 from runtime.terminal import check_command
 
 
@@ -29,8 +29,10 @@ class _Program:
 
 
 _PROGRAMS = {
-    "serve": _Program("bento.serve", "serve", "Serve a folder of artifacts over HTTP."),
-    "bundle": _Program("bento.bundle", "serve", "Pack the service and its artifacts as a Bento."),
+    "serve": _Program("bento.commands.serve", "serve", "Serve a folder of artifacts over HTTP."),
+    "bundle": _Program(
+        "bento.commands.bundle", "serve", "Pack the service and its artifacts as a Bento."
+    ),
     "train": _Program("train.__main__", "train", "Train a recipe into a run folder."),
     "export": _Program(
         "export.__main__", "export", "Make an artifact of a network; sign it, build engines.", True
@@ -61,7 +63,7 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         module = import_module(program.module)
     except ModuleNotFoundError as error:
-        print(f"latentserve {name}: {error}: install latentserve[{program.extra}]", file=sys.stderr)
+        print(f"latentserve {name}: {error}: {to_install(program.extra)}", file=sys.stderr)
         return 2
     if program.imports_theirs:
         # Behind all others, unlike what `python -m` does: a file train.py there is not ours.

@@ -13,11 +13,23 @@ LatentServeError
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 class LatentServeError(Exception):
-    """Base of every error that latentserve raises on purpose."""
+    """Base of every error that latentserve raises on purpose.
+
+    Each can be copied and sent to another process: one that breaks on its way takes a whole pool of
+    processes with it.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again from their message, which is not what these are made from.
+        return _again, (type(self), self.args), vars(self)
+
+
+def _again(kind: type[LatentServeError], args: tuple[Any, ...]) -> LatentServeError:
+    return kind.__new__(kind, *args)
 
 
 class ArtifactError(LatentServeError):

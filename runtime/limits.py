@@ -28,10 +28,11 @@ class Limits:
     `batch`: images in one engine run (None: the largest the artifact was verified at, or as many as
     take `RUN_BYTES`; on a GPU 256, or the former where that is more). `queue_images`: images
     waiting before callers wait or are refused. `runners`: engine runs in flight at once; `threads`:
-    cores each of them uses. None derives both from the cores this process may use: one thread a
-    run, a run for each core, up to 8; all cores for one run where an image takes one core long; on
-    GPUs, two runs for each. `memory`: bytes that the runs in flight, and the requests that wait,
-    may each hold together (None: half of the memory that is free when the model is loaded).
+    cores each of them uses. None derives both from `cores`: one thread a run, a run for each core,
+    up to 8; all cores for one run where an image takes one core long; on GPUs, two runs for each.
+    `cores`: the model's share (None: all that this process may use), of several processes on one
+    machine say. `memory`: bytes that the runs in flight, and the requests that wait, may each hold
+    together (None: half of the memory that is free when the model is loaded).
     """
 
     batch: int | None = None
@@ -39,6 +40,7 @@ class Limits:
     runners: int | None = None
     threads: int | None = None
     memory: int | None = None
+    cores: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -59,8 +61,9 @@ class Limits:
             runners = self.runners or LANES_PER_GPU * len(devices.gpus())
             return Setting(runners, 1, self.batch or max(_GPU_BATCH, manifest.max_batch))
         # On CPUs several one-thread runs beat one run on several threads.
-        runners = self.runners or (1 if _is_slow(artifact) else min(8, cores()))
-        threads = self.threads or max(1, cores() // runners)
+        share = self.cores or cores()
+        runners = self.runners or (1 if _is_slow(artifact) else min(8, share))
+        threads = self.threads or max(1, share // runners)
         batch = min(self.batch or _batch(artifact), manifest.max_batch)
         return Setting(runners, threads, batch)
 

@@ -20,6 +20,13 @@ def installed_version(*distributions: str) -> str | None:
     return None
 
 
+def to_install(*extras: str) -> str:
+    """How to get what is missing, which one of these extras of ours brings: in words that stand at
+    the end of an error. No package index has latentserve."""
+    choices = " or ".join(f"'.[{extra}]'" for extra in extras)
+    return f"run pip install {choices} in a checkout of latentserve"
+
+
 def cores() -> int:
     """Cores that this process may use: those of its affinity, and no more than the processor time
     that its control group gives it (a container's limit), rounded up."""

@@ -214,9 +214,12 @@ class Model:
         truncation: float | None = None,
         size: Sequence[int] | None = None,
         tile: int | None = None,
+        same_noise: bool = False,
     ) -> UInt8Array:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
-        return self.run(Decode(latents, labels, seed, truncation, size, tile))
+        return self.run(
+            Decode(latents, labels, seed, truncation, size, tile, same_noise=same_noise)
+        )
 
     # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
     @overload
@@ -264,11 +267,12 @@ class Model:
         kind: PathKind = "slerp",
         *,
         labels: Labels | None = None,
+        seed: int = 0,
         truncation: float | None = None,
     ) -> UInt8Array:
-        """`steps` images on the way from latent `a` to latent `b`, each [*latent]."""
-        request = Interpolate(a, b, steps, kind, labels, truncation=truncation)
-        return self.run(request)
+        """`steps` images on the way from latent `a` to latent `b`, each [*latent]; all with the
+        noise of image 0 of `seed`, where the decoder takes noise."""
+        return self.run(Interpolate(a, b, steps, kind, labels, seed, truncation))
 
     def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""

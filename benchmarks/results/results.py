@@ -82,7 +82,7 @@ def _section(row: Row) -> str:
         if not set(row.figures).isdisjoint(measurement.figures)
     )
     if commands:
-        lines += ["", "<details><summary>Measured by</summary>", ""]
+        lines += ["", '<details markdown="1"><summary>Measured by</summary>', ""]
         lines += [*(f"- `{command}`" for command in commands), "", "</details>"]
     for picture in row.pictures if found else ():
         lines += ["", f"![{Path(picture).stem}](results/{picture})"]

@@ -25,7 +25,7 @@ from benchmarks.speed.ceiling import in_fresh_process
 from benchmarks.speed.memory import Watch
 from benchmarks.speed.publishing import parser, publish
 from runtime.artifact.manifest import Axis
-from runtime.bulk.buckets import buckets
+from runtime.bulk.buckets import buckets, nearest_of
 from runtime.bulk.encoder import Encoder
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.pipeline import Bulk
@@ -112,7 +112,7 @@ def measure(artifact: Path, tar: Path, count: int, out: Path) -> Found:
         manifest = model.manifest
         sizes = buckets(manifest, SIDE) if manifest.axes else (manifest.image().shape[:2],)
         specs = {size: picture_spec(manifest, "encode", size, size) for size in sizes}
-        bulk = Bulk(out, specs, group_size=_group(count))
+        bulk = Bulk(out, nearest_of(specs), group_size=_group(count))
         meter.begin()
         began = perf_counter(), process_time()
         ledger = bulk.run(Encoder(model, "float16"), find([tar]).items, progress)

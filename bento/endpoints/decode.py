@@ -6,18 +6,28 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
-from bento.bodies import BYTES, JSON, NPY, in_thread, read_array
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import NetworkOptions, Numbers, check_length
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import BYTES, JSON, NPY, in_thread, read_array
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import NetworkOptions, Numbers, check_length
 from runtime import Decode, Model
 
 # Larger latents would make the description unreadable.
 _MAX_EXAMPLE_VALUES = 512
 
 
-class DecodeRequest(NetworkOptions):
+class DecodeOptions(NetworkOptions):
+    """What latents may be decoded with."""
+
+    same_noise: bool = Field(
+        default=False,
+        description="Each image with the noise of image 0 of the seed: they differ by their "
+        "latents alone, as along a path.",
+    )
+
+
+class DecodeRequest(DecodeOptions):
     """Images of given latents."""
 
     latents: Annotated[Numbers, BeforeValidator(check_length)] = Field(
@@ -30,11 +40,17 @@ async def answer(x: Exchange) -> Response:
         options = await x.options(DecodeRequest)
         latents: Any = options.latents
     else:
-        options = x.query(NetworkOptions)
+        options = x.query(DecodeOptions)
         latents = read_array(x.body)
     model = x.model(options.model)
     request = Decode(
-        latents, options.labels, options.seed or 0, options.truncation, options.size, options.tile
+        latents,
+        options.labels,
+        options.seed or 0,
+        options.truncation,
+        options.size,
+        options.tile,
+        same_noise=options.same_noise,
     )
     x.call.holding.take(4 * latents.size)  # as float32
     with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large
@@ -56,7 +72,7 @@ def examples(model: Model) -> dict[str, Json]:
 ENDPOINT = Endpoint(
     answer,
     reads=(JSON, NPY, BYTES),
-    options=NetworkOptions,
+    options=DecodeOptions,
     json=DecodeRequest,
     replies=PICTURE_REPLIES,
     summary="Decode latents",

@@ -1,19 +1,20 @@
 """The principal directions of a latent space."""
 
+import asyncio
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON, in_thread
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.models import full_name
-from bento.replies import JSON_REPLY, to_json
-from bento.schemas import Options
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import JSON, in_thread
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import JSON_REPLY, to_json
+from bento.exchange.schemas import Options
+from bento.repository.models import full_name
 from runtime import Directions, Model, PrincipalDirections
 from runtime.requests.directions import size_of
 from runtime.sampling.directions import MAX_DIRECTIONS
@@ -26,6 +27,9 @@ _COPIES = 5
 
 _known: WeakKeyDictionary[Model, dict[int | None, PrincipalDirections]] = WeakKeyDictionary()
 """What was found of a model, by the index of the class."""
+
+_finding: WeakValueDictionary[tuple[Model, int | None], asyncio.Lock] = WeakValueDictionary()
+"""What is being found: further requests for it wait, and the next goes on where one is cut."""
 
 
 class DirectionsRequest(Options):
@@ -50,14 +54,16 @@ async def answer(x: Exchange) -> Response:
     size = (options.count + 1) * values * _NUMBER_BYTES
     x.hold_reply("count", size)
     headers = {"X-Model": full_name(model)}
-    unchanged = x.known(headers, options, model, reply)
-    if unchanged is not None:
-        return unchanged
+    bodiless = x.without_body(headers, options, model, reply)
+    if bodiless is not None:
+        return bodiless
     known, label = _known.setdefault(model, {}), request.label(model.manifest)
-    if label not in known:
-        images = np.concatenate(await x.run_in_parts(model, job))
-        with x.call.holding.meanwhile(_COPIES * images.nbytes):
-            known[label] = await in_thread(images.nbytes, request.found, model, images)
+    x.extend(model, job)
+    async with _finding.setdefault((model, label), asyncio.Lock()):
+        if label not in known:
+            images = np.concatenate(await x.run_in_parts(model, job))
+            with x.call.holding.meanwhile(_COPIES * images.nbytes):
+                known[label] = await in_thread(images.nbytes, request.found, model, images)
     found = known[label].first(options.count)
     return await x.reply(size, reply, lambda: _body(model, label, found), headers)
 

@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.endpoint import Endpoint, Json, upload_example
-from bento.exchange import Exchange
-from bento.models import full_name
-from bento.replies import ARRAY_REPLIES
-from bento.schemas import OneOf, Options, Seed, SizePair, Tile
-from bento.uploads import UPLOADS
+from bento.endpoints import Endpoint, Json, upload_example
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import ARRAY_REPLIES
+from bento.exchange.schemas import OneOf, Options, Seed, SizePair, Tile
+from bento.exchange.uploads import UPLOADS
+from bento.repository.models import full_name
 from runtime import Encode, Model
 from runtime.requests.encode import takes_noise
 

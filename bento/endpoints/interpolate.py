@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import Count, Numbers, PictureOptions, Seeds, Truncation
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import Count, Numbers, PictureOptions, Seed, Seeds, Truncation
 from runtime import InputError, Interpolate, Model
 from runtime.requests.request import graph_of
 
@@ -22,6 +22,9 @@ class InterpolateOptions(PictureOptions):
     )
     steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
     kind: Literal["slerp", "lerp"] = "slerp"
+    seed: Seed | None = Field(
+        default=None, description="Of the network's noise, which all images are given; 0 without."
+    )
     truncation: Truncation | None = Field(
         default=None, description="With `seeds`, and for networks that take a truncation."
     )
@@ -49,7 +52,8 @@ async def answer(x: Exchange) -> Response:
     else:
         a, b = latents
     given = options.truncation if takes_truncation else None
-    request = Interpolate(a, b, options.steps, options.kind, options.labels, truncation=given)
+    seed = options.seed or 0
+    request = Interpolate(a, b, options.steps, options.kind, options.labels, seed, given)
     job = request.job(model)
     if options.columns is None:
         options = options.model_copy(update={"columns": options.steps})

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json
-from bento.exchange import Exchange
-from bento.models import full_name
-from bento.replies import ARRAY_REPLIES
-from bento.schemas import Count, OneOf, Options, Seed, Seeds, SizePair, Truncation
+from bento.endpoints import Endpoint, Json
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import ARRAY_REPLIES
+from bento.exchange.schemas import Count, OneOf, Options, Seed, Seeds, SizePair, Truncation
+from bento.repository.models import full_name
 from runtime import InputError, Model
 from runtime.images import Float32Array
 from runtime.requests.encode import Encoding
@@ -82,9 +82,9 @@ async def _reply(
     size = values * reply.value_bytes
     x.hold_reply("n" if options.grid is None else "grid", size)
     headers = {"X-Model": name} | ({} if seed is None else {"X-Seed": str(seed)})
-    known = x.known(headers, options, model, reply, repeatable=seed == options.seed)
-    if known is not None:
-        return known
+    bodiless = x.without_body(headers, options, model, reply, repeatable=seed == options.seed)
+    if bodiless is not None:
+        return bodiless
     return await x.reply(size, reply, lambda: reply.encode(Encoding(latents()), name), headers)
 
 

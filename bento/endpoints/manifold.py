@@ -3,11 +3,11 @@
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json, some_label
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import PictureOptions, Seed
+from bento.endpoints import Endpoint, Json, some_label
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import PictureOptions, Seed
 from runtime import Model
 from runtime.requests.manifold import MAX_STEPS, Manifold
 

@@ -2,11 +2,11 @@
 
 from starlette.responses import Response
 
-from bento.endpoint import Endpoint, Json, upload_example
-from bento.exchange import Exchange
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import SizedOptions
-from bento.uploads import UPLOADS
+from bento.endpoints import Endpoint, Json, upload_example
+from bento.exchange.exchange import Exchange
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import SizedOptions
+from bento.exchange.uploads import UPLOADS
 from runtime import Model, Reconstruct
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.bodies import JSON
-from bento.endpoint import Endpoint, Json
-from bento.exchange import Exchange, with_labels
-from bento.replies import PICTURE_REPLIES
-from bento.schemas import Seed, Seeds, SizedOptions, Truncation
+from bento.endpoints import Endpoint, Json
+from bento.exchange.bodies import JSON
+from bento.exchange.exchange import Exchange, with_labels
+from bento.exchange.replies import PICTURE_REPLIES
+from bento.exchange.schemas import Seed, Seeds, SizedOptions, Truncation
 from runtime import Model, Sample
 from runtime.requests.checks import MAX_COUNT
 from runtime.requests.sample import MAX_LAYERS, count_of

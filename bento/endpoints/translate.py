@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
-from bento.endpoint import Endpoint, Json, upload_example
-from bento.exchange import Exchange, with_labels
-from bento.models import full_name
-from bento.replies import PICTURE_REPLIES, Pictures
-from bento.schemas import NetworkOptions
-from bento.uploads import UPLOADS, Canvas, Upload
+from bento.endpoints import Endpoint, Json, upload_example
+from bento.exchange.exchange import Exchange, with_labels
+from bento.exchange.replies import PICTURE_REPLIES, Pictures
+from bento.exchange.schemas import NetworkOptions
+from bento.exchange.uploads import UPLOADS, Canvas, Upload
+from bento.repository.models import full_name
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-from bento.caching import is_known
+from bento.exchange.caching import is_known
 
 _FOLDER = Path(__file__).parent
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}

@@ -1,6 +1,7 @@
 // The shell: which tab shows which model, as the address says: `#sample?model=mnist-vae&seed=7`.
 
 import { models } from "./api.js";
+import { watch } from "./news.js";
 import { attempt, el, say } from "./ui.js";
 import encode from "./tabs/encode.js";
 import explore from "./tabs/explore.js";
@@ -96,5 +97,6 @@ nav.addEventListener("click", (event) => {
 await attempt(async () => {
   served = await models();
   show();
-  if (!served.length) say("No model is served yet: reload the page in a moment.");
+  if (!served.length) say("No model is served yet.");
+  watch(served);
 });

@@ -14,9 +14,9 @@ from types import ModuleType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bento.endpoint import Endpoint
+from bento.endpoints import Endpoint
 from bento.errors import ErrorShape
-from bento.models import Models
+from bento.repository.models import Models
 
 
 @dataclass(frozen=True)

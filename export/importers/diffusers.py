@@ -28,6 +28,7 @@ from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.artifact.size import Dim
 from runtime.errors import ExportError
+from runtime.machine import to_install
 
 if TYPE_CHECKING:
     from export.families.autoencoders import Autoencoder
@@ -59,7 +60,7 @@ def load(args: argparse.Namespace) -> Imported:
         declare_operators()
         from export.families.autoencoders import CLASSES, halves, latent_channels, scale_of
     except ModuleNotFoundError as error:
-        raise ExportError(f"{error}: install latentserve[diffusers]") from error
+        raise ExportError(f"{error}: {to_install('diffusers')}") from error
     folder = model_folder(args.path, args.subfolder, CLASSES)
     model = _build(folder, CLASSES[folder.kind])
     decoder, encoder, gives = halves(model)

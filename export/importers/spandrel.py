@@ -26,7 +26,7 @@ from export.options import ExportOptions, Imported
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 
 if TYPE_CHECKING:
     from spandrel import Architecture, ModelDescriptor
@@ -98,7 +98,7 @@ def load_descriptor(file: Path) -> "ModelDescriptor":
         declare_operators()
         from spandrel import MAIN_REGISTRY
     except ModuleNotFoundError as error:
-        raise ExportError(f"{error}: install latentserve[spandrel]") from error
+        raise ExportError(f"{error}: {to_install('spandrel')}") from error
     tensors = read_tensors(file)
     known = [support.architecture for support in MAIN_REGISTRY.architectures("detection")]
     for state in _states(tensors):

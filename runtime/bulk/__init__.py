@@ -5,4 +5,24 @@ into runs of the engine by their `buckets`, `encoder` runs these, `spool` keeps 
 until a group of pictures is complete, `shards` writes it, and `ledger` says which groups are done.
 `pipeline` ties them together. A shard's bytes depend on its pictures, the artifact, its engine and
 the options alone.
+
+For those who have a pipeline of their own, `mapping` has functions from batch to batch.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.bulk.mapping import Decode as Decode
+    from runtime.bulk.mapping import Encode as Encode
+    from runtime.bulk.mapping import Sample as Sample
+    from runtime.bulk.mapping import Translate as Translate
+
+__all__ = ["Decode", "Encode", "Sample", "Translate"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: whoever runs a bulk job does not need them.
+    if name not in __all__:
+        raise AttributeError(f"module 'runtime.bulk' has no attribute {name!r}")
+    return getattr(import_module("runtime.bulk.mapping"), name)

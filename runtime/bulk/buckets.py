@@ -5,13 +5,17 @@ Trainers of diffusion models crop a picture to the nearest of such sizes instead
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from runtime.artifact.manifest import Axis, Manifest
 from runtime.errors import InputError
+from runtime.images import ImageSpec
 
 Bucket = tuple[int, int]
 """(height, width) that a picture is brought to."""
+
+SpecOf = Callable[[Bucket], ImageSpec]
+"""What a picture (height, width) is brought to."""
 
 _STEP = 64
 """Sides differ by so much, or by an eighth of the base where that is less."""
@@ -58,3 +62,14 @@ def nearest(sizes: Sequence[Bucket], picture: tuple[int, int]) -> Bucket:
     return min(
         sizes, key=lambda size: (abs(math.log(size[0] / size[1]) - wanted), -math.prod(size))
     )
+
+
+def nearest_of(specs: Mapping[Bucket, ImageSpec]) -> SpecOf:
+    """The images of the bucket that is nearest to a picture."""
+    sizes = tuple(specs)
+    return lambda picture: specs[nearest(sizes, picture)]
+
+
+def tag(bucket: Bucket) -> str:
+    """A bucket in names: `512x768`."""
+    return f"{bucket[0]}x{bucket[1]}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from runtime.bulk.buckets import Bucket
 from runtime.bulk.pictures import Known, Picture, Skipped
+from runtime.images import ImageSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,26 +46,33 @@ def chunked(
     *,
     first_group: int,
     group_size: int,
-    chunk_size: Callable[[Bucket], int],
+    chunk_size: Callable[[ImageSpec], int],
+    sorts: bool = True,
 ) -> Iterator[Event]:
-    """Chunks of at most `chunk_size(bucket)` pictures that come in order; every `group_size`
-    pictures, skipped ones too, are a group, and no chunk is of two groups."""
+    """Chunks of at most `chunk_size(spec)` pictures that come in order; every `group_size`
+    pictures, skipped ones too, are a group, and no chunk is of two groups. Without `sorts`, only
+    pictures that follow each other are in one chunk, and at most one chunk waits for more."""
     group, count, last_key = first_group, 0, ""
     waiting: dict[Bucket, list[Picture]] = {}
 
-    def ended() -> Iterator[Event]:
+    def flushed() -> Iterator[Event]:
         for bucket in sorted(waiting):
             yield Chunk(group, bucket, waiting[bucket])
         waiting.clear()
+
+    def ended() -> Iterator[Event]:
+        yield from flushed()
         yield GroupEnd(group, count, last_key)
 
     for each in pictures:
         count += 1
+        if not sorts and not (isinstance(each, Picture) and each.bucket in waiting):
+            yield from flushed()
         if isinstance(each, Picture):
             last_key = each.row.key
             there = waiting.setdefault(each.bucket, [])
             there.append(each)
-            if len(there) == chunk_size(each.bucket):
+            if len(there) == chunk_size(each.spec):
                 yield Chunk(group, each.bucket, waiting.pop(each.bucket))
         else:
             last_key = each.key

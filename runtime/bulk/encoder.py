@@ -1,16 +1,21 @@
 """The engine's part of a bulk job: pictures of one size in, an encoder's outputs out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.batching.jobs import Job
+from runtime.bulk.buckets import tag
+from runtime.bulk.formats import TENSOR_FORMATS, write_tensors
+from runtime.bulk.network import CHUNK_BYTES, Encoded
 from runtime.bulk.pictures import Picture, Row, Skipped
+from runtime.bulk.spool import Spool
 from runtime.errors import NotFiniteError
 from runtime.images import ImageSpec
 from runtime.model import Model
@@ -20,19 +25,6 @@ from runtime.sampling.streams import MAX_SEED
 
 Dtype = Literal["float16", "float32"]
 DTYPES: tuple[Dtype, ...] = ("float16", "float32")
-
-CHUNK_BYTES = 8 << 20
-"""Pixels of one run, at most: pictures wait for others of their bucket, and there may be dozens of
-buckets. A picture that is larger runs alone."""
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """The rows that a chunk gave: arrays [len(rows), ...], and its pictures that gave none."""
-
-    rows: list[Row]
-    arrays: dict[str, NDArray[Any]]
-    skipped: list[Skipped]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +39,8 @@ class Encoder:
     labels: Labels | None = None
     seed: int | None = None
     tile: int | None = None
+    format: str = TENSOR_FORMATS[0]
+    sorts = True
 
     def chunk_size(self, spec: ImageSpec) -> int:
         """How many pictures of a size are in one run. InputError where none can be encoded."""
@@ -69,6 +63,17 @@ class Encoder:
             if len(pictures) == 1:
                 return Encoded([], {}, [Skipped(rows[0].number, rows[0].key, str(error))])
         return _joined([self.encoded([each], self.submit([each])) for each in pictures])
+
+    def write(self, out: Path, group: int, spool: Spool) -> Iterator[dict[str, Any]]:
+        """A shard for each size."""
+        manifest = self.model.manifest
+        about = {"artifact": f"{manifest.name}@{manifest.version}"}
+        for bucket, shelf in sorted(spool.shelves.items()):
+            name = f"{group:06d}-{tag(bucket)}.{self.format}"
+            keys = [row.key for row in shelf.rows]
+            write_tensors(out / name, list(spool.columns(bucket)), keys, about)
+            height, width = bucket
+            yield {"file": name, "rows": len(keys), "height": height, "width": width}
 
     def _job(self, images: NDArray[np.uint8], keys: Sequence[str]) -> Job[Any]:
         seeds = None if self.seed is None else [seed_of(self.seed, key) for key in keys]

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,17 @@ from runtime.errors import InputError
 from runtime.images.files import writable
 
 LEDGER, SKIPPED = "ledger.jsonl", "skipped.jsonl"
+OPEN = ".open"
+"""The folder of groups that are not complete."""
+_SHARD = re.compile(r"\d{6,}(-\d+x\d+)?\.(safetensors|npz|tar|parquet)")
+
+Put = Callable[[str], object]
+"""Is called with the name of a file in the folder that has become whole, or longer: each shard's
+before the ledger's, whose line says that the shard is there."""
+
+
+def stay(_: str) -> None:
+    """A `Put` that leaves files where they are."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,8 @@ class Group:
 class Ledger:
     """The finished groups of a folder, counted together. What a kill cut short is cut off."""
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
+    def __init__(self, out: Path, put: Put = stay) -> None:
+        self._out, self._put = out, put
         self.groups = self.pictures = self.rows = self.skipped = 0
         self.last_key = ""
         self.chunk_sizes: dict[str, int] = {}
@@ -52,6 +65,7 @@ class Ledger:
                 with (out / name).open("ab"):
                     # Never longer: a file that was cut or taken away would be filled up.
                     os.truncate(out / name, min(length, (out / name).stat().st_size))
+        put(SKIPPED)
 
     def add(
         self,
@@ -66,6 +80,8 @@ class Ledger:
         lines = [json.dumps({"key": each.key, "reason": each.reason}) + "\n" for each in skipped]
         with writable(self._out):
             _append(self._out / SKIPPED, "".join(lines))
+            if lines:
+                self._put(SKIPPED)
             group = Group(
                 pictures,
                 last_key,
@@ -76,6 +92,7 @@ class Ledger:
                 shards,
             )
             _append(self._out / LEDGER, json.dumps(asdict(group)) + "\n")
+            self._put(LEDGER)
         self._count(group)
 
     def _count(self, group: Group) -> None:
@@ -86,6 +103,20 @@ class Ledger:
         self.last_key = group.last_key
         self._skipped_end = group.skipped_end
         self.chunk_sizes |= group.chunk_sizes
+
+
+def discard(out: Path) -> None:
+    """Delete the shards in a folder and all that is noted of them, so that a job begins anew."""
+    with writable(out):
+        for file in out.glob("*"):
+            if belongs(file.name):
+                file.unlink()
+        shutil.rmtree(out / OPEN, ignore_errors=True)
+
+
+def belongs(name: str) -> bool:
+    """Whether a file is a job's."""
+    return _SHARD.fullmatch(name) is not None or name in (LEDGER, SKIPPED)
 
 
 def _group(path: Path, line: bytes) -> Group:

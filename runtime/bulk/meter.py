@@ -24,6 +24,15 @@ class EngineMeter:
         with self._lock:
             return self._seconds / (runners * max(1e-9, time.monotonic() - self._began))
 
+    def take(self) -> tuple[float, float]:
+        """The seconds in the engine, and all seconds, since `begin` or since this was called
+        last."""
+        with self._lock:
+            now = time.monotonic()
+            taken = self._seconds, now - self._began
+            self._began, self._seconds = now, 0.0
+            return taken
+
     def run(self, graph: str, images: int, seconds: float) -> None:
         with self._lock:
             self._seconds += seconds

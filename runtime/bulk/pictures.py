@@ -1,9 +1,8 @@
 """From a picture's file to the pixels that a network is given, and where they were in it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runtime.bulk.buckets import Bucket, nearest
+from runtime.bulk.buckets import Bucket, SpecOf
 from runtime.bulk.sources import Item
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
@@ -26,11 +25,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A picture that was brought to the size of its bucket: uint8 [H, W, C]."""
+    """A picture that was brought to a size: uint8 [H, W, C]."""
 
     row: Row
-    bucket: Bucket
+    spec: ImageSpec
     pixels: UInt8Array
+
+    @property
+    def bucket(self) -> Bucket:
+        return self.spec.height, self.spec.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,18 @@ class Known:
     key: str
 
 
-def prepared(item: Item, specs: Mapping[Bucket, ImageSpec], max_pixels: int) -> Picture | Skipped:
-    """Read a picture and bring it to the bucket whose shape is nearest to its own: resized to
-    cover it, and cropped in the middle (`runtime.images.fit`)."""
+def prepared(item: Item, spec_of: SpecOf, max_pixels: int) -> Picture | Skipped:
+    """Read a picture and bring it to what `spec_of` gives for its size: resized to cover it, and
+    cropped in the middle (`runtime.images.fit`)."""
     try:
         image = open_image(item.read(max_file_bytes(max_pixels)), max_pixels=max_pixels)
         size = upright_size(image)
-        bucket = nearest(tuple(specs), size)
-        pixels = fit(image, specs[bucket])
+        spec = spec_of(size)
+        pixels = fit(image, spec)
     except InputError as error:
         return Skipped(item.number, item.key, str(error))
-    return Picture(Row(item.number, item.key, size, _crop(size, bucket)), bucket, pixels)
+    crop = _crop(size, (spec.height, spec.width))
+    return Picture(Row(item.number, item.key, size, crop), spec, pixels)
 
 
 def _crop(size: tuple[int, int], bucket: Bucket) -> tuple[float, float, float, float, float]:

@@ -4,7 +4,6 @@ The calling thread keeps everything in order: it takes prepared pictures, submit
 the rows of finished ones on the disk. A complete group is written as shards by a thread beside it.
 """
 
-import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,70 +12,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.bulk.buckets import Bucket
+from runtime.bulk.buckets import SpecOf, tag
 from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
-from runtime.bulk.encoder import Encoder
-from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
+from runtime.bulk.ledger import OPEN, Ledger, Put, stay
+from runtime.bulk.network import Network
 from runtime.bulk.pictures import Known, Picture, Skipped, prepared
-from runtime.bulk.shards import FORMATS, Format, write_shard
 from runtime.bulk.sources import Item
 from runtime.bulk.spool import Spool
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec
-from runtime.images.files import writable
 from runtime.machine import cores
-
-OPEN = ".open"
-"""The folder of groups that are not complete."""
-_SHARD = re.compile(rf"\d{{6}}-\d+x\d+\.({'|'.join(FORMATS)})")
 
 
 @dataclass(frozen=True, eq=False)
 class Bulk:
     """Where a job's shards go and how it is cut.
 
-    `specs`: what pictures are brought to. `group_size`: pictures of a group, each bucket of which
-    is a shard. `strict`: a picture that cannot be encoded ends the job; without it, it is skipped.
-    `about`: text for every shard's metadata.
+    `spec_of`: what pictures are brought to. `group_size`: pictures whose shards appear together.
+    `strict`: a picture that cannot be worked on ends the job; without it, it is skipped.
     """
 
     out: Path
-    specs: Mapping[Bucket, ImageSpec]
-    format: Format = "safetensors"
+    spec_of: SpecOf
     group_size: int = 4096
     strict: bool = False
     max_pixels: int = MAX_PIXELS
     readers: int = field(default_factory=cores)
     """Threads that open pictures."""
-    about: Mapping[str, str] = field(default_factory=dict[str, str])
+    put: Put = stay
+    chunk_sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of sizes that the folder's ledger does not know."""
 
     def run(
         self,
-        encoder: Encoder,
+        network: Network,
         items: Iterable[Item],
         progress: Callable[[int], object] | None = None,
     ) -> Ledger:
-        """Encode what the folder's ledger does not have yet. `progress` is called with numbers of
+        """Work on what the folder's ledger does not have yet. `progress` is called with numbers of
         pictures that are done, those of earlier runs first.
 
         InputError where the pictures are not those of an earlier run, or cannot be written.
         """
-        ledger = Ledger(self.out)
+        ledger = Ledger(self.out, self.put)
         with ThreadPoolExecutor(self.readers, "bulk-reader") as readers:
-            _Run(self, encoder, ledger, readers, progress or (lambda _: None)).all(items)
+            _Run(self, network, ledger, readers, progress or (lambda _: None)).all(items)
         unfinished = self.out / OPEN
         if unfinished.exists():
             unfinished.rmdir()
         return ledger
-
-
-def discard(out: Path) -> None:
-    """Delete the shards in a folder and all that is noted of them, so that a job begins anew."""
-    with writable(out):
-        for file in out.glob("*"):
-            if _SHARD.fullmatch(file.name) or file.name in (LEDGER, SKIPPED):
-                file.unlink()
-        shutil.rmtree(out / OPEN, ignore_errors=True)
 
 
 class _Run:
@@ -85,23 +69,23 @@ class _Run:
     def __init__(
         self,
         bulk: Bulk,
-        encoder: Encoder,
+        network: Network,
         ledger: Ledger,
         readers: ThreadPoolExecutor,
         progress: Callable[[int], object],
     ) -> None:
-        self._bulk, self._encoder, self._ledger = bulk, encoder, ledger
+        self._bulk, self._network, self._ledger = bulk, network, ledger
         self._readers, self._progress = readers, progress
         self._first_group, self._first_number = ledger.groups, ledger.pictures
         self._last_key = ledger.last_key
         self._spools: dict[int, Spool] = {}
-        self._chunk_sizes = dict(ledger.chunk_sizes)
+        self._chunk_sizes = {**bulk.chunk_sizes, **ledger.chunk_sizes}
         for left in sorted((bulk.out / OPEN).glob("*")):
             if int(left.name) < ledger.groups:  # finished, and then killed
                 shutil.rmtree(left)
             else:
                 self._spool(int(left.name))
-        self._ahead = 2 * encoder.model.runners + 1
+        self._ahead = 2 * network.model.runners + 1
         self._flying: deque[tuple[Event, Future[Any] | None]] = deque()
         self._finishing: deque[Future[None]] = deque()
 
@@ -111,6 +95,7 @@ class _Run:
             first_group=self._first_group,
             group_size=self._bulk.group_size,
             chunk_size=self._chunk_size,
+            sorts=self._network.sorts,
         )
         with ThreadPoolExecutor(1, "bulk-finisher") as finisher:
             try:
@@ -118,7 +103,7 @@ class _Run:
                 for event in events:
                     future = None
                     if isinstance(event, Chunk):
-                        future = self._encoder.submit(event.pictures)
+                        future = self._network.submit(event.pictures)
                         chunks += 1
                     self._flying.append((event, future))
                     while self._flying and (chunks > self._ahead or self._flying[0][1] is None):
@@ -140,10 +125,11 @@ class _Run:
         """Pictures in order, a bounded number of them opened ahead."""
         ahead: deque[Future[Picture | Skipped] | Known] = deque()
         try:
-            for item in self._new(items):
+            self._progress(self._first_number)
+            for item in remaining(items, self._first_number, self._last_key):
                 key = self._spool(self._group(item.number)).known.get(item.number)
                 if key is None:
-                    given = item, self._bulk.specs, self._bulk.max_pixels
+                    given = item, self._bulk.spec_of, self._bulk.max_pixels
                     ahead.append(self._readers.submit(prepared, *given))
                 else:
                     _check_key(key, item.key)
@@ -157,20 +143,6 @@ class _Run:
             for each in ahead:
                 if isinstance(each, Future):
                     each.cancel()
-
-    def _new(self, items: Iterable[Item]) -> Iterator[Item]:
-        """What comes after the finished groups."""
-        found = 0
-        for item in items:
-            found += 1
-            if found == self._first_number:
-                _check_key(self._last_key, item.key)
-                self._progress(found)
-            elif found > self._first_number:
-                yield item
-        if found < self._first_number:
-            expected = f"the {self._first_number} pictures of earlier runs"
-            raise InputError("images", expected, f"{found}")
 
     def _check_end(self, group: int, pictures: int, spool: Spool) -> None:
         """All pictures of a group came that an earlier run has rows of."""
@@ -186,23 +158,23 @@ class _Run:
         if group not in self._spools:
             spool = self._spools[group] = Spool(self._bulk.out / OPEN / f"{group:06d}")
             for bucket, shelf in spool.shelves.items():
-                self._chunk_sizes.setdefault(_tag(bucket), shelf.chunk_size)
+                self._chunk_sizes.setdefault(tag(bucket), shelf.chunk_size)
         return self._spools[group]
 
-    def _chunk_size(self, bucket: Bucket) -> int:
-        if _tag(bucket) not in self._chunk_sizes:
-            size = self._encoder.chunk_size(self._bulk.specs[bucket])
-            self._chunk_sizes[_tag(bucket)] = size
-        return self._chunk_sizes[_tag(bucket)]
+    def _chunk_size(self, spec: ImageSpec) -> int:
+        name = tag((spec.height, spec.width))
+        if name not in self._chunk_sizes:
+            self._chunk_sizes[name] = self._network.chunk_size(spec)
+        return self._chunk_sizes[name]
 
     def _settle(self, finisher: ThreadPoolExecutor) -> bool:
         """Deal with the oldest event; whether it was a chunk."""
         event, future = self._flying.popleft()
         spool = self._spools[event.group]
         if isinstance(event, Chunk) and future is not None:
-            encoded = self._encoder.encoded(event.pictures, future)
+            encoded = self._network.encoded(event.pictures, future)
             self._refuse(encoded.skipped)
-            size = self._chunk_size(event.bucket)
+            size = self._chunk_sizes[tag(event.bucket)]
             spool.add(event.bucket, encoded.rows, encoded.arrays, encoded.skipped, size)
             self._progress(len(event.pictures))
             return True
@@ -221,27 +193,38 @@ class _Run:
     def _refuse(self, skipped: list[Skipped]) -> None:
         if skipped and self._bulk.strict:
             raise InputError(
-                f"images[{skipped[0].key!r}]", "one that can be encoded", skipped[0].reason
+                f"images[{skipped[0].key!r}]", "one that can be worked on", skipped[0].reason
             )
 
     def _finish(self, end: GroupEnd, spool: Spool) -> None:
         """Write a complete group: its shards, its line in the ledger."""
         spool.close()
         shards: list[dict[str, Any]] = []
-        for bucket, shelf in sorted(spool.shelves.items()):
-            name = f"{end.group:06d}-{_tag(bucket)}.{self._bulk.format}"
-            keys = [row.key for row in shelf.rows]
-            write_shard(self._bulk.out / name, list(spool.columns(bucket)), keys, self._bulk.about)
-            height, width = bucket
-            shards.append({"file": name, "rows": len(keys), "height": height, "width": width})
+        for shard in self._network.write(self._bulk.out, end.group, spool):
+            self._bulk.put(shard["file"])
+            shards.append(shard)
         self._ledger.add(
             pictures=end.pictures,
             last_key=end.last_key,
             skipped=sorted(spool.skipped, key=lambda each: each.number),
             shards=shards,
-            chunk_sizes={_tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
+            chunk_sizes={tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
         )
         spool.remove()
+
+
+def remaining(items: Iterable[Item], done: int, last_key: str) -> Iterator[Item]:
+    """The pictures that come after the `done` ones of earlier runs, of which the last one has this
+    key. InputError where others come."""
+    found = 0
+    for item in items:
+        found += 1
+        if found == done:
+            _check_key(last_key, item.key)
+        elif found > done:
+            yield item
+    if found < done:
+        raise InputError("images", f"the {done} pictures of earlier runs", f"{found}")
 
 
 def _check_key(expected: str, found: str) -> None:
@@ -251,7 +234,3 @@ def _check_key(expected: str, found: str) -> None:
 
 def _ready(each: Future[Picture | Skipped] | Known) -> Picture | Skipped | Known:
     return each if isinstance(each, Known) else each.result()
-
-
-def _tag(bucket: Bucket) -> str:
-    return f"{bucket[0]}x{bucket[1]}"

@@ -2,14 +2,15 @@
 
 A folder with one file a tensor and bucket, `512x768.mean`, to which every chunk adds its rows, and
 a journal, of which every line stands for a chunk whose rows are all there, or for a skipped
-picture.
+picture. Rows may be of various lengths: files, as arrays of `object` that hold bytes.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bulk.buckets import Bucket
+from runtime.bulk.formats.columns import Column
 from runtime.bulk.pictures import Row, Skipped
-from runtime.bulk.shards import Column
 from runtime.errors import InputError
 from runtime.images.files import writable
 
 _JOURNAL = "journal.jsonl"
+_FILES = "object"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Shelf:
     tensors: dict[str, Tensor]
     chunk_size: int
     rows: list[Row] = field(default_factory=list[Row])
+    lengths: list[int] = field(default_factory=list[int])
+    """Of each row's file, where there are files."""
+
+    def size(self, tensor: Tensor) -> int:
+        """The bytes of all rows."""
+        return sum(self.lengths) if tensor.dtype == _FILES else len(self.rows) * tensor.bytes
 
 
 class Spool:
@@ -85,7 +93,8 @@ class Spool:
         with writable(self._folder):
             for name, array in arrays.items():
                 with self._file(bucket, name).open("ab") as file:
-                    file.write(np.ascontiguousarray(array).data)
+                    is_files = array.dtype == object
+                    file.write(b"".join(array) if is_files else np.ascontiguousarray(array).data)
         line: dict[str, Any] = {"skipped": [_listed(each) for each in skipped]}
         if rows:
             line |= {
@@ -93,6 +102,7 @@ class Spool:
                 "chunk_size": chunk_size,
                 "rows": [_listed(row) for row in rows],
                 "tensors": {name: _listed(tensor) for name, tensor in tensors.items()},
+                "lengths": [len(f) for a in arrays.values() if a.dtype == object for f in a],
             }
         self._write(line)
 
@@ -110,6 +120,18 @@ class Spool:
             yield Column(name, np.dtype(tensor.dtype), shape, self._file(bucket, name))
         yield Column.of("size", np.array([row.size for row in shelf.rows], np.int32))
         yield Column.of("crop", np.array([row.crop for row in shelf.rows], np.float32))
+
+    def files(self, name: str) -> Iterator[tuple[Row, bytes]]:
+        """The rows of all buckets that have files of this name, in order, each with its file."""
+        found: list[tuple[Row, Bucket, int, int]] = []
+        for bucket, shelf in self.shelves.items():
+            ends = accumulate(shelf.lengths)
+            for row, length, end in zip(shelf.rows, shelf.lengths, ends, strict=True):
+                found.append((row, bucket, end - length, length))
+        for row, bucket, start, length in sorted(found, key=lambda each: each[0].number):
+            with self._file(bucket, name).open("rb") as file:
+                file.seek(start)
+                yield row, file.read(length)
 
     def remove(self) -> None:
         """Delete it: the group is in its shards."""
@@ -135,7 +157,7 @@ class Spool:
                     end += len(line)
             for bucket, shelf in self.shelves.items():
                 for name, tensor in shelf.tensors.items():
-                    file, wanted = self._file(bucket, name), len(shelf.rows) * tensor.bytes
+                    file, wanted = self._file(bucket, name), shelf.size(tensor)
                     if file.stat().st_size < wanted:
                         raise ValueError(f"{file} is cut short")
                     os.truncate(file, wanted)
@@ -159,6 +181,7 @@ class Spool:
             raise InputError("out", f"rows of {shelf.tensors}", f"{tensors} in {self._folder}")
         for number, key, size, crop in line["rows"]:
             shelf.rows.append(Row(number, key, tuple(size), tuple(crop)))
+        shelf.lengths += line["lengths"]
 
 
 def _listed(each: Row | Skipped | Tensor) -> list[Any]:

@@ -105,15 +105,18 @@ def decode(
     seed: int | None = None,
     truncation: float | None = None,
     size: Sequence[int] | None = None,
+    same_noise: bool | None = None,
     **more: Any,
 ) -> Call[UInt8Array]:
-    """Images of latents [n, *latent]."""
+    """Images of latents [n, *latent]; with `same_noise`, all with the noise of image 0 of `seed`,
+    where the network takes noise."""
     options = {
         "model": model,
         "labels": labels,
         "seed": seed,
         "truncation": truncation,
         "size": size,
+        "same_noise": same_noise,
         **more,
     }
     return _sent("decode", np.asarray(latents, np.float32), options, "npy", read_array)
@@ -164,10 +167,12 @@ def interpolate(
     kind: Literal["slerp", "lerp"] = "slerp",
     *,
     labels: Labels | None = None,
+    seed: int | None = None,
     truncation: float | None = None,
     **more: Any,
 ) -> Call[UInt8Array]:
-    """`steps` images on the way from a to b: two latents [*latent], or image 0 of two seeds."""
+    """`steps` images on the way from a to b: two latents [*latent], or image 0 of two seeds;
+    `seed` is that of the noise, the same in all."""
     seeds = [np.ndim(a), np.ndim(b)] == [0, 0]
     ends = {"seeds": [a, b]} if seeds else {"a": np.asarray(a), "b": np.asarray(b)}
     options = {
@@ -175,6 +180,7 @@ def interpolate(
         "steps": steps,
         "kind": kind,
         "labels": labels,
+        "seed": seed,
         "truncation": truncation,
         **ends,
         **more,

@@ -17,14 +17,15 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from runtime.client import calls
 from runtime.client.calls import Call
-from runtime.client.replies import ArrayReader, Turns
+from runtime.client.replies import ArrayReader, Retries
 from runtime.errors import ServiceError
 from runtime.images import UInt8Array
+from runtime.machine import to_install
 
 try:
     import httpx
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"{error}: install latentserve[client]", name="httpx") from error
+    raise ModuleNotFoundError(f"{error}: {to_install('client')}", name="httpx") from error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,13 +120,13 @@ class Client:
     @contextmanager
     def answered(self, call: Call[Any]) -> Generator[httpx.Response]:
         """The reply to a call, a success; its body is still to be read."""
-        turns = Turns(self._patience)
+        retries = Retries(self._patience)
         while True:
-            with _told(), self._http.stream(**_request(call)) as reply:
+            with _as_service_error(), self._http.stream(**_request(call)) as reply:
                 if reply.is_success:
                     yield reply
                     return
-                pause = turns.pause(reply.status_code, reply.headers, reply.read())
+                pause = retries.pause(reply.status_code, reply.headers, reply.read())
             time.sleep(pause)
 
     def close(self) -> None:
@@ -176,14 +177,14 @@ class AsyncClient:
     @asynccontextmanager
     async def answered(self, call: Call[Any]) -> AsyncGenerator[httpx.Response]:
         """The reply to a call, a success; its body is still to be read."""
-        turns = Turns(self._patience)
+        retries = Retries(self._patience)
         while True:
-            with _told():
+            with _as_service_error():
                 async with self._http.stream(**_request(call)) as reply:
                     if reply.is_success:
                         yield reply
                         return
-                    pause = turns.pause(reply.status_code, reply.headers, await reply.aread())
+                    pause = retries.pause(reply.status_code, reply.headers, await reply.aread())
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
@@ -215,7 +216,7 @@ def _request(call: Call[Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _told() -> Generator[None]:
+def _as_service_error() -> Generator[None]:
     """What httpx raises where no whole reply comes, as ServiceError."""
     try:
         yield

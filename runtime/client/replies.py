@@ -96,7 +96,7 @@ class ArrayReader:
         return True
 
 
-class Turns:
+class Retries:
     """How long to wait before a refused request is tried again: as long as `Retry-After` says, and
     `patience` seconds in all."""
 

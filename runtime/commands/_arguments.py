@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from runtime.bulk.remote import location
 from runtime.images import MAX_PIXELS, UInt8Array
 from runtime.images.files import OUTPUTS, Output
 from runtime.images.layout import MAX_SCALE
@@ -49,9 +50,15 @@ def load_model(
 def add_output(parser: argparse.ArgumentParser) -> None:
     """The artifact, how it runs, labels, and where the output goes."""
     add_engine(parser)
-    parser.add_argument("-o", "--out", type=Output.at, required=True, help=OUTPUTS)
+    parser.add_argument("-o", "--out", type=_output, required=True, help=OUTPUTS)
     parser.add_argument("--force", action="store_true", help="overwrite what --out names")
     parser.add_argument("--labels", type=_labels, help="one class for all, or one for each: 3,7,7")
+
+
+def _output(text: str) -> Output | str:
+    """Where files go; a URL as it is."""
+    place = location(text)
+    return place if isinstance(place, str) else Output.at(text)
 
 
 def add_sheet(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +77,10 @@ def add_scale(parser: argparse.ArgumentParser) -> None:
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """The pictures that `read_pictures` reads, and their size."""
     parser.add_argument(
-        "images", type=Path, nargs="+", help="picture files, folders or zips of them, or one .npy"
+        "images",
+        type=location,
+        nargs="+",
+        help="picture files, folders or zips of them, or one .npy",
     )
     parser.add_argument(
         "--max-pixels",

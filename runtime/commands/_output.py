@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
+from runtime.bulk.places import is_empty
 from runtime.errors import InputError
 from runtime.images import UInt8Array
 from runtime.images.files import save_images, writable
@@ -24,19 +26,34 @@ def check_output(args: argparse.Namespace) -> None:
     """InputError where `args.out` exists, and neither --force nor --continue was given; or both."""
     if "out" not in args:
         return
+    _check_urls(args)
     continues = "resume" in args
     if continues and args.resume:
         if args.force:
             raise InputError("--force", "--force or --continue", "both")
         return
-    path = args.out.path
-    with writable(path):
-        exists = any(path.iterdir()) if path.is_dir() else path.exists()
-    if exists and not args.force:
-        ways = "--force to write into it" if args.out.suffix == "" else "--force to overwrite it"
-        if continues and args.out.suffix == "":
+    place = args.out if isinstance(args.out, str) else args.out.path
+    is_folder = isinstance(args.out, str) or args.out.suffix == ""
+    if _exists(place) and not args.force:
+        ways = "--force to write into it" if is_folder else "--force to overwrite it"
+        if continues and is_folder:
             ways += ", or --continue to go on with it"
-        raise InputError("out", f"a new name, or {ways}", f"{path}, which exists")
+        raise InputError("out", f"a new name, or {ways}", f"{place}, which exists")
+
+
+def _check_urls(args: argparse.Namespace) -> None:
+    """InputError for URLs where they are not read or written."""
+    places = args.out, *getattr(args, "images", ())
+    urls = [place for place in places if isinstance(place, str)]
+    if urls and not getattr(args, "shards", False):
+        raise InputError("--shards", "it, with URLs", f"{urls[0]} alone")
+
+
+def _exists(place: Path | str) -> bool:
+    if isinstance(place, str):
+        return not is_empty(place)
+    with writable(place):
+        return any(place.iterdir()) if place.is_dir() else place.exists()
 
 
 def save(

@@ -24,12 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     add_tile(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
+    parser.add_argument("--same-noise", action="store_true", help="each image with that of image 0")
     parser.add_argument("--truncation", type=float, help="for networks that take one")
 
 
 def run(args: argparse.Namespace) -> None:
     latents, names = _read(args.latents)
-    request = Decode(latents, args.labels, args.seed, args.truncation, args.size, args.tile)
+    request = Decode(
+        latents,
+        args.labels,
+        args.seed,
+        args.truncation,
+        args.size,
+        args.tile,
+        same_noise=args.same_noise,
+    )
     with load_model(args) as model:
         save(args, model.batches(request), len(latents), names)
         conclude_output(args, model, len(latents), *first_command(args.artifact, model.manifest))

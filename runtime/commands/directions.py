@@ -39,6 +39,11 @@ def run(args: argparse.Namespace) -> None:
 
         # That which the directions are of: the first, where none was asked for.
         label = Directions(args.labels).label(model.manifest)
-        save(args, model.batches(Decode(latents, label)), len(latents), arrays=arrays)
+        save(
+            args,
+            model.batches(Decode(latents, label, same_noise=True)),
+            len(latents),
+            arrays=arrays,
+        )
         next_command = first_command(args.artifact, model.manifest)
         conclude_output(args, model, len(latents), *next_command)

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
     parser.add_argument("--seeds", type=seeds, required=True, help="two seeds: 3,8")
     parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
     parser.add_argument("--kind", default="slerp", choices=("slerp", "lerp"))
     speeds, text = range(1, MAX_FPS + 1), f"frames a second of a .gif (default {DEFAULT_FPS})"
     parser.add_argument("--fps", type=int, choices=speeds, metavar="FPS", help=text)
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     args.columns = args.columns or args.steps
     with load_model(args) as model:
         a, b = model.latents(seeds=args.seeds)
-        request = Interpolate(a, b, args.steps, args.kind, args.labels)
+        request = Interpolate(a, b, args.steps, args.kind, args.labels, args.seed)
         save(args, model.batches(request), args.steps)
         ends = ",".join(map(str, args.seeds))
         command = "latentserve", "sample", args.artifact, "--seeds", ends, "-o", "ends.png"

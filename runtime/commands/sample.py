@@ -2,17 +2,31 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from runtime.artifact.manifest import Manifest
+from runtime.bulk.formats import IMAGE_FORMATS, check_format
 from runtime.bulk.meter import EngineMeter
-from runtime.bulk.samples import Samples, discard
-from runtime.commands._arguments import add_sheet, add_size, load_model, positive, seeds
+from runtime.bulk.places import opened
+from runtime.bulk.samples import Samples
+from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
-from runtime.commands._shards import GROUP, begin_shards, conclude_shards, shards_folder
+from runtime.commands._ray import sample_by_ray
+from runtime.commands._shards import (
+    GROUP,
+    add_shards,
+    begin_shards,
+    check_no_shards,
+    check_shared,
+    conclude_shards,
+    same_model,
+    shards_folder,
+)
+from runtime.engines.backend import Variant
 from runtime.errors import InputError
 from runtime.images.files import begin_folder, count_finished, forget
 from runtime.model import Model
@@ -39,14 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="into a folder that an earlier run of the same command left unfinished",
     )
-    parser.add_argument(
-        "--shards",
-        action="store_true",
-        help="WebDataset tars in the folder --out, in flat memory (docs/bulk.md)",
-    )
-    parser.add_argument(
-        "--group", type=positive, help=f"with --shards: images of a tar (default {GROUP})"
-    )
+    add_shards(parser, "images into", IMAGE_FORMATS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,8 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if args.shards:
         _sample_shards(args, request)
         return
-    if args.group is not None:
-        raise InputError("--group", "--shards with it", "none")
+    check_no_shards(args, "format", "group", "ray", "workers")
     with load_model(args) as model:
         job, n = request.job(model), request.counter.count
         done = _begin(args, model, request)
@@ -78,25 +84,36 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
-    """Draw images into tars in the folder `args.out`."""
-    out, meter = shards_folder(args), EngineMeter()
+    """Draw images into shards in the folder `args.out`."""
+    out, kind, n = shards_folder(args), args.format or IMAGE_FORMATS[0], request.counter.count
+    check_format(kind)
+    check_shared(args)
+    draw = _sample_here if args.ray is None else sample_by_ray
+    with opened(out) as place:
+        group = args.group or GROUP
+        samples = Samples(place.folder, request, group, args.scale, kind, place.put)
+
+        def begin(manifest: Manifest, variant: Variant) -> None:
+            rest = {"n": n, "format": kind, "group": group}
+            same = _same(args, manifest) | same_model(manifest, variant) | rest
+            begin_shards(place, same, force=args.force)
+
+        made, busy = draw(args, samples, begin)
+    conclude_shards(place, f"{n} images, by {made.name}@{made.version}", busy)
+
+
+def _sample_here(
+    args: argparse.Namespace, samples: Samples, begin: Callable[[Manifest, Variant], None]
+) -> tuple[Manifest, float]:
+    """Write the shards in this process; whose they are, and how busy the engine was."""
+    meter = EngineMeter()
     with load_model(args, observer=meter) as model:
-        group, n = args.group or GROUP, request.job(model).count
-        same = _same(args, model) | {
-            "n": n,
-            "group": group,
-            "files": model.manifest.files,
-            "engine": str(model.variant),
-        }
-        if args.force:
-            discard(out)
-        begin_shards(out, same)
-        samples = Samples(out, request, group, args.scale)
+        samples.request.job(model)  # what is wrong with it, before anything is deleted
+        begin(model.manifest, model.variant)
         meter.begin()
-        with tqdm(total=n, unit="img", disable=None) as bar:
+        with tqdm(total=samples.request.counter.count, unit="img", disable=None) as bar:
             samples.run(model, bar.update)
-        busy = meter.busy(model.runners)
-    conclude_shards(out, f"{n} images, by {same['artifact']}", busy)
+        return model.manifest, meter.busy(model.runners)
 
 
 def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ...]:
@@ -122,7 +139,7 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
             expected = "a folder: only there single images are finished"
             raise InputError("--continue", expected, f"{args.out.path}")
         return 0
-    begin_folder(args.out.path, _same(args, model), resume=args.resume)
+    begin_folder(args.out.path, _same(args, model.manifest), resume=args.resume)
     if not args.resume:
         forget(args.out.path, _names(model, request))
         return 0
@@ -131,10 +148,10 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
     return done
 
 
-def _same(args: argparse.Namespace, model: Model) -> dict[str, Any]:
+def _same(args: argparse.Namespace, manifest: Manifest) -> dict[str, Any]:
     """What the runs that fill one folder have in common."""
     same = {name: getattr(args, name) for name in _SAME}
-    artifact = f"{model.manifest.name}@{model.manifest.version}"
+    artifact = f"{manifest.name}@{manifest.version}"
     return same | {"seed": args.seed, "artifact": artifact}
 
 

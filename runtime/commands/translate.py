@@ -6,8 +6,8 @@ zip get their own names.
 
 import argparse
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.artifact.reading import artifacts_of
+from runtime.bulk.formats import IMAGE_FORMATS, check_format
+from runtime.bulk.network import Prepared
+from runtime.bulk.translator import Translator
 from runtime.commands._arguments import (
     add_pictures,
     add_sheet,
@@ -23,13 +26,20 @@ from runtime.commands._arguments import (
     read_pictures,
 )
 from runtime.commands._output import conclude_output, counted, layout_of, save
+from runtime.commands._shards import (
+    add_shards,
+    add_sources,
+    check_no_shards,
+    work_through,
+)
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
 from runtime.images.files import Output, save_images
 from runtime.images.reading import count_files, is_array, prepared
+from runtime.machine import cores
 from runtime.model import Model
-from runtime.requests.checks import Labels
+from runtime.requests.checks import Labels, check_seed
 from runtime.requests.pictures import picture_spec
 from runtime.requests.translate import Translate
 from runtime.terminal import SERVE
@@ -45,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
     parser.add_argument(
         "--format",
-        choices=tuple(PICTURE_FORMATS),
-        default="png",
-        help="of the pictures in a folder (default png)",
+        choices=(*PICTURE_FORMATS, *IMAGE_FORMATS),
+        help="of the pictures in a folder (default png), or of shards (default tar)",
     )
     parser.add_argument(
         "--continue",
@@ -55,9 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out pictures whose results are in the folder",
     )
+    add_shards(parser, "folders, WebDataset tars and Parquet files into")
+    add_sources(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.shards:
+        if args.mask is not None:
+            raise InputError("--mask", "none with --shards, whose pictures differ", f"{args.mask}")
+        check_format(_chosen(args, IMAGE_FORMATS, "shards"))
+        work_through(args, _prepared)
+        return
+    check_no_shards(args, "group", "strict", "column", "ray", "workers")
     with load_model(args) as model:
         if args.out.suffix == "" and not is_array(args.images):
             folder = _Folder(args, model)
@@ -71,6 +89,28 @@ def run(args: argparse.Namespace) -> None:
         request = Translate(images, mask, args.labels, args.seed, tile=args.tile)
         save(args, model.batches(request), len(images), names)
         _conclude(args, model, len(images))
+
+
+def _prepared(args: argparse.Namespace, model: Model) -> Prepared:
+    """The translator of a model, as the arguments have it."""
+    same: dict[str, Any] = {
+        "size": args.size,
+        "labels": args.labels,
+        "seed": check_seed("seed", args.seed),
+        "tile": args.tile,
+        "scale": args.scale,
+        "format": _chosen(args, IMAGE_FORMATS, "shards"),
+    }
+    translator = Translator(model, ThreadPoolExecutor(cores(), "bulk-writer"), **same)
+    height, width, _ = model.manifest.image().shape
+    translator.spec_of((height, width))  # what is wrong for all pictures
+    return Prepared(translator, translator.spec_of, same)
+
+
+def _chosen(args: argparse.Namespace, formats: Sequence[str], of: str) -> str:
+    if args.format is not None and args.format not in formats:
+        raise InputError("--format", f"for {of} one of {', '.join(formats)}", args.format)
+    return args.format or formats[0]
 
 
 def _conclude(args: argparse.Namespace, model: Model, count: int) -> None:
@@ -102,7 +142,7 @@ class _Folder:
 
     def __init__(self, args: argparse.Namespace, model: Model) -> None:
         self.args, self.model = args, model
-        self.suffix = PICTURE_FORMATS[args.format].suffixes[0]
+        self.suffix = PICTURE_FORMATS[_chosen(args, tuple(PICTURE_FORMATS), "pictures")].suffixes[0]
         self.mask = None
         if args.mask is not None:
             self.mask = open_image(args.mask, max_pixels=args.max_pixels)

@@ -28,7 +28,7 @@ from runtime.engines.editing import Known
 from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.engines.sessions import CPU, has_cuda, import_onnxruntime, open_session
 from runtime.errors import EngineError
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 
 _LARGE_BYTES = 64 << 20
 """If a run of one image needs more, its memory is freed afterwards: an arena would keep the largest
@@ -143,8 +143,8 @@ class OnnxRuntime:
     def require_gpu(self) -> None:
         if not has_cuda():
             raise EngineError(
-                "device: 'cuda': this onnxruntime has no CUDA provider: install "
-                "latentserve[onnx-gpu] instead of latentserve[onnx]"
+                "device: 'cuda': this onnxruntime has no CUDA provider: run `pip uninstall "
+                f"onnxruntime`, then {to_install('onnx-gpu')}"
             )
 
     def candidates(

@@ -27,7 +27,7 @@ from runtime.engines.backend import (
 )
 from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.errors import EngineError
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 
 _FIRST_ARRAY = threading.Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -128,7 +128,7 @@ def _import_openvino() -> Any:
         import openvino  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise EngineError(
-            f"openvino cannot be imported ({error}): install latentserve[openvino]"
+            f"openvino cannot be imported ({error}): {to_install('openvino')}"
         ) from error
     # Two threads that hand it their first array at the same moment lock each other out for good:
     # one holds a guard of C++ and waits for Python's lock, the other the reverse (2026.4).

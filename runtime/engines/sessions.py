@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import Any
 
 from runtime.errors import EngineError
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -14,15 +14,13 @@ def import_onnxruntime() -> ModuleType:
     if len(installed) > 1:
         raise EngineError(
             "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
-            "`pip uninstall onnxruntime onnxruntime-gpu`, then install one of the extras "
-            "latentserve[onnx] (CPU) or latentserve[onnx-gpu]"
+            f"`pip uninstall onnxruntime onnxruntime-gpu`, then {to_install('onnx', 'onnx-gpu')}"
         )
     try:
         import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise EngineError(
-            f"onnxruntime cannot be imported ({error}): install latentserve[onnx] (CPU) or "
-            "latentserve[onnx-gpu], one of the two"
+            f"onnxruntime cannot be imported ({error}): {to_install('onnx', 'onnx-gpu')}"
         ) from error
     return onnxruntime
 
@@ -64,6 +62,6 @@ def open_session(
     if session.get_providers()[0] != name:
         raise EngineError(
             f"expected onnxruntime to run on {name}, found it on {session.get_providers()}: "
-            "check the CUDA and cuDNN libraries (latentserve[onnx-gpu] installs them)"
+            "check the CUDA and cuDNN libraries (the extra onnx-gpu brings them)"
         )
     return session

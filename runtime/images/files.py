@@ -30,7 +30,7 @@ from runtime.images.trees import is_folder
 
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _ARRAYS = (".npy", ".npz")
-_REQUEST = ".request.json"
+REQUEST = ".request.json"
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
     f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, or a folder "
@@ -109,10 +109,12 @@ def save_images(
             file.write(encode_image(sheet, _PICTURES[suffix]))
 
 
-def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
+def begin_folder(
+    out: Path, asked: Mapping[str, Any], *, resume: bool, name: str | None = None
+) -> None:
     """Write into a folder which request (as JSON) its images belong to. With `resume`, an existing
-    folder must belong to the same request, else InputError."""
-    path, request = out / _REQUEST, json.loads(json.dumps(asked))
+    folder must belong to the same request, else InputError, in which it has the `name`."""
+    path, request = out / REQUEST, json.loads(json.dumps(asked))
     if resume and out.exists():
         try:
             found = json.loads(path.read_bytes())
@@ -120,7 +122,7 @@ def begin_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
             found = None
         if found != request:
             expected = f"a folder of the same request, {request}"
-            raise InputError("out", expected, f"{out} of {found or 'an unknown one'}")
+            raise InputError("out", expected, f"{name or out} of {found or 'an unknown one'}")
     with renamed(path) as file:
         file.write(json.dumps(request, indent=2).encode())
 

@@ -14,7 +14,7 @@ from runtime.requests.checks import Labels, check_latents, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.large_jobs import checked_tile
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.sampling.streams import Counter
+from runtime.sampling.streams import Counter, repeated
 
 
 def answered_by(manifest: Manifest) -> bool:
@@ -25,8 +25,11 @@ def answered_by(manifest: Manifest) -> bool:
 class Decode:
     """Images of given latents [n, *latent] (and labels, for a conditional model).
 
-    Where the decoder takes noise, image i is given that of (`seed`, i). `size` ([height, width])
-    is needed only where the latents' own shape does not say it.
+    Where the decoder takes noise, image i is given that of (`seed`, `offset` + i), or with
+    `same_noise` each that of (`seed`, 0), so that images differ by their latents alone: along a
+    path, say.
+
+    `size` ([height, width]) is needed only where the latents' own shape does not say it.
 
     `tile`: the edge, in pixels of height and width, of the overlapping tiles that the images are
     made in (the manifest's `tiling` says how near they come to whole ones); without it they are
@@ -39,6 +42,8 @@ class Decode:
     truncation: float | None = None
     size: Sequence[int] | None = None
     tile: int | None = None
+    offset: int = 0
+    same_noise: bool = False
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
@@ -47,14 +52,17 @@ class Decode:
         latents, size = check_latents(
             "latents", self.latents, manifest, self.size, tiled=spec.tileable
         )
+        seed, count = check_seed("seed", self.seed), len(latents)
         job = decoding(
             manifest,
-            len(latents),
+            count,
             lambda start, stop: latents[start:stop],
             size,
             labels=self.labels,
             truncation=self.truncation,
-            noise_of=Counter(check_seed("seed", self.seed), 0, len(latents)),
+            noise_of=repeated(seed, count)
+            if self.same_noise
+            else Counter(seed, check_seed("offset", self.offset), count),
         )
         return replace(job, tile=tile)
 

@@ -20,7 +20,7 @@ from runtime.requests.checks import (
 from runtime.requests.decode import decoding
 from runtime.requests.request import Described, graph_of
 from runtime.sampling.paths import PathKind, interpolate
-from runtime.sampling.streams import Counter
+from runtime.sampling.streams import repeated
 
 
 def answered_by(manifest: Manifest) -> bool:
@@ -66,5 +66,5 @@ class Interpolate:
             size,
             labels=self.labels,
             truncation=self.truncation,
-            noise_of=Counter.of_seeds((check_seed("seed", self.seed),) * steps),
+            noise_of=repeated(check_seed("seed", self.seed), steps),
         )

@@ -10,7 +10,7 @@ from runtime.requests.checks import Labels, check_integer, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.request import Described
 from runtime.sampling.paths import manifold_grid
-from runtime.sampling.streams import Counter
+from runtime.sampling.streams import repeated
 
 MAX_STEPS = 1000
 
@@ -45,5 +45,5 @@ class Manifold:
             manifest.default_size,
             labels=self.labels,
             truncation=None,
-            noise_of=Counter.of_seeds((check_seed("seed", self.seed),) * len(grid)),
+            noise_of=repeated(check_seed("seed", self.seed), len(grid)),
         )

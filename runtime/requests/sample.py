@@ -35,7 +35,7 @@ from runtime.requests.inputs import (
     latent_draws,
 )
 from runtime.requests.request import Described, graph_of, images_of
-from runtime.sampling.streams import MAX_SEED, Counter, Draws
+from runtime.sampling.streams import MAX_SEED, Counter, Draws, repeated
 
 MAX_LAYERS = 100
 
@@ -152,7 +152,7 @@ class Sample:
         check_integer("mix_layer", self.mix_layer, 0, MAX_LAYERS)
         seed, counter = check_seed("mix_seed", self.mix_seed), self.counter
         if counter.seeds is not None:
-            return Counter.of_seeds((seed,) * counter.count)
+            return repeated(seed, counter.count)
         return replace(counter, seed=seed)
 
     def _draws(

@@ -69,6 +69,11 @@ class Counter:
         return first, np.arange(self.offset, self.offset + self.count, dtype=np.int64)
 
 
+def repeated(seed: int, count: int) -> Counter:
+    """Item 0 of a seed, `count` times."""
+    return Counter.of_seeds((seed,) * count)
+
+
 def uniforms(counter: Counter, stream: int, values: int) -> NDArray[np.float64]:
     """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
     return _uniforms(_bits(counter, stream, values))

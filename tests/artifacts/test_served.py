@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.images.encoding import encode_image
 from tests.bento.support import ROOT, ask_async

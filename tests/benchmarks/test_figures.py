@@ -40,6 +40,7 @@ def test_the_verdict_says_by_how_much_a_bar_is_missed() -> None:
     assert least(1.7).verdict(1.8) == "at least 1.7: met"
     assert least(0.8).verdict(0.72) == "at least 0.8: MISSED by 10.0%"
     assert most(30).verdict(33) == "at most 30: MISSED by 10.0%"
+    assert most(0).verdict(2) == "at most 0: MISSED by 2"
 
 
 def test_the_ratio_is_judged_where_there_is_one() -> None:

@@ -93,6 +93,14 @@ def test_serving(tmp_path: Path) -> None:
     assert figures["dcgan32 n=1 PNG, 8 connections: against others, ours / LitServe"]["ratio"] > 0
 
 
+def test_sampling(tmp_path: Path) -> None:
+    figures = quick("sampling", tmp_path, "--artifact", str(DIGITS))["figures"]
+    for kind in ("tar", "parquet"):
+        assert figures[f"mnist-vae, 2000 images, {kind}, ours"]["ratio"] > 0
+        assert 0 < figures[f"mnist-vae, 2000 images, {kind}: engine busy, ours"]["value"] <= 100
+        assert figures[f"mnist-vae, 2000 images, {kind}: memory, ours"]["details"]["after 1%"] > 0
+
+
 def test_bulk(tmp_path: Path) -> None:
     options = ("--artifact", str(DIGITS), "--pictures", "80")
     figures = quick("bulk", tmp_path, *options)["figures"]
@@ -100,3 +108,15 @@ def test_bulk(tmp_path: Path) -> None:
     assert figures["mnist-vae, 80 pictures: core time, ours"]["ratio"] > 0
     assert 0 < figures["mnist-vae, 80 pictures: engine busy, ours"]["value"] <= 100
     assert figures["mnist-vae, 80 pictures: memory, ours"]["details"]["after 1%"] > 0
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="the page needs Chromium")
+def test_page(tmp_path: Path) -> None:
+    figures = quick("page", tmp_path)["figures"]
+    followed = figures["pointer to image, the page"]
+    assert len(followed["rounds"]) == 10
+    assert 0 < followed["details"]["min"] <= followed["value"] <= followed["details"]["max"]
+    assert figures["load: files, the page"]["details"]["files"] > 10
+    assert figures["load: files, the page"]["verdict"] == "at most 300: met"
+    assert figures["load: other servers, the page"]["verdict"] == "at most 0: met"
+    assert figures["load: first picture, the page"]["value"] > 0

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Running, ours, running
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from tests.bento.support import FP32, Ask, ask_async
 from tests.tiny import write_artifact

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import uvicorn
 
-from bento.connections import bounded
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
+from bento.server.connections import bounded
 from bento.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

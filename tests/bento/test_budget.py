@@ -7,12 +7,12 @@ import time
 import httpx
 import pytest
 
-from bento.budget import Budget, Holding, Shares
 from bento.errors import RequestError
-from bento.models import Models
-from bento.opening import Opening
+from bento.exchange.opening import Opening
+from bento.repository.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
+from bento.traffic.budget import Budget, Holding, Shares
 from runtime import InputError
 
 MIB = 1 << 20

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from bento.calls import Calls, network
 from bento.errors import JsonErrors
-from bento.front import ApiKey
-from bento.metrics import ModelObserver, metrics
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
+from bento.server.front import ApiKey
 from bento.settings import Settings, read_settings
+from bento.traffic.calls import Calls, network
+from bento.traffic.metrics import ModelObserver, metrics
 from tests.bento.support import Ask, ask_async
 
 BODY = {"model": "tiny-plain", "n": 3, "seed": 5}
@@ -125,7 +125,7 @@ def test_one_address_has_half_of_the_places() -> None:
 
 
 def test_one_line_of_json_for_each_request(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "bento.calls")
+    caplog.set_level(logging.INFO, "bento.traffic.calls")
     ask("POST", "/sample", json=BODY)
     assert not caplog.records
     reply = ask("POST", "/sample", json=BODY, settings={"request_log": True})

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.servers import Running, ours, running
-from bento.bentoml_client import client_schema
-from bento.models import Models
+from bento.description.bentoml_client import client_schema
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import InputError, Model, Posterior, PosteriorDraw, Sample
 from runtime.client import AsyncClient, Client
-from runtime.client.replies import ArrayReader, Turns, error_of
+from runtime.client.replies import ArrayReader, Retries, error_of
 from runtime.errors import ServiceError
 from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import FP32, WAIT, listening, loaded, wait_until
@@ -252,13 +252,13 @@ def test_a_proxy_s_error_is_told_as_it_is() -> None:
 
 
 def test_waiting_is_bounded() -> None:
-    turns, busy_now = Turns(patience=2.5), b'{"error": "not ready: mnist-vae is being loaded"}'
-    assert [turns.pause(503, {"retry-after": "1"}, busy_now) for _ in range(2)] == [1.0, 1.0]
+    retries, busy_now = Retries(patience=2.5), b'{"error": "not ready: mnist-vae is being loaded"}'
+    assert [retries.pause(503, {"retry-after": "1"}, busy_now) for _ in range(2)] == [1.0, 1.0]
     with pytest.raises(ServiceError, match="503: not ready"):
-        turns.pause(503, {"retry-after": "1"}, busy_now)
+        retries.pause(503, {"retry-after": "1"}, busy_now)
     for status, headers in ((503, {}), (500, {"retry-after": "1"})):
         with pytest.raises(ServiceError, match=f"{status}: "):
-            Turns(patience=60).pause(status, headers, busy_now)
+            Retries(patience=60).pause(status, headers, busy_now)
 
 
 def test_what_bentoml_s_client_is_told() -> None:

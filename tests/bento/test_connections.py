@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from tests.bento.support import WAIT, listening, until_closed
 
 SMALL = b"GET /models HTTP/1.1\r\nhost: x\r\n"
@@ -198,7 +198,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
     """In a process of its own, for a limit can be lowered but not raised again."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500));"
-        "from bento.connections import allow_files; print(allow_files(400), allow_files(4000));"
+        "from bento.server.connections import allow_files;"
+        "print(allow_files(400), allow_files(4000));"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

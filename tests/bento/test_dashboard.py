@@ -5,8 +5,8 @@ import re
 
 from prometheus_client import REGISTRY
 
-from bento.metrics import ModelObserver, metrics
-from bento.models import Models
+from bento.repository.models import Models
+from bento.traffic.metrics import ModelObserver, metrics
 from tests.bento.support import ROOT, Ask
 
 

@@ -1,13 +1,25 @@
 """GET and POST /directions."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime import Model
-from tests.bento.support import Ask
+from tests.bento.support import Ask, ask_async, loaded
+from tests.tiny import write_artifact
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What models are given to find directions in, from now on."""
+    runs: list[Any] = []
+    parts = Model.parts
+    monkeypatch.setattr(Model, "parts", lambda *a, **k: (runs.append(a), parts(*a, **k))[1])
+    return runs
 
 
 def test_they_are_those_of_the_runtime(ask: Ask, models: Models) -> None:
@@ -26,12 +38,11 @@ def test_they_are_those_of_the_runtime(ask: Ask, models: Models) -> None:
 
 
 def test_they_are_found_once(ask: Ask, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[Any] = []
-    submit = Model.submit
-    monkeypatch.setattr(Model, "submit", lambda *a, **k: (runs.append(a), submit(*a, **k))[1])
+    runs = counted(monkeypatch)
     first = ask("GET", "/directions?model=tiny-plain&count=2")
     assert first.headers["cache-control"] == "public, no-cache"
     count = len(runs)
+    assert count <= 1  # none, where another test was the first
     four = ask("GET", "/directions?model=tiny-plain&count=4").json()
     assert four["directions"][:2] == first.json()["directions"]
     assert len(four["directions"]) == 4
@@ -43,6 +54,25 @@ def test_they_are_found_once(ask: Ask, models: Models, monkeypatch: pytest.Monke
     )
     assert known.status_code == 304
     assert len(runs) == count
+
+
+def test_requests_at_once_share_what_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = counted(monkeypatch)
+    write_artifact(tmp_path, "conditional")
+    with loaded(tmp_path) as models:
+
+        async def asked(label: int, times: int) -> list[httpx.Response]:
+            path = f"/directions?labels={label}"
+            return await asyncio.gather(*[ask_async(models, "GET", path) for _ in range(times)])
+
+        asyncio.run(asked(0, 1))
+        assert len(runs) == 1
+        replies = asyncio.run(asked(1, 3))
+        assert len(runs) == 2
+        assert [reply.status_code for reply in replies] == [200] * 3
+        assert len({reply.content for reply in replies}) == 1
 
 
 def test_what_is_refused(ask: Ask) -> None:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
-from bento import serve
-from bento.front import OPEN_PATHS
+from bento import page
+from bento.server.front import OPEN_PATHS
 from runtime.artifact.reading import ARTIFACTS_VARIABLE, artifact_folders
 from runtime.engines.cache import CACHE_VARIABLE
 from tests.bento.support import FP32, ROOT
@@ -128,6 +128,6 @@ def test_what_it_installs_serves_with_its_page(installed: Path, tmp_path: Path) 
         assert loaded
         for file in loaded:
             assert httpx.get(f"{started.url}/{file}").status_code == 200, file
-        names = {path.name for path in (Path(serve.__file__).parent / "page").rglob("*.js")}
+        names = {path.name for path in Path(page.__file__).parent.rglob("*.js")}
         assert names == {path.name for path in (installed / "bento" / "page").rglob("*.js")}
         assert httpx.post(f"{started.url}/sample", json={"seed": 1}).status_code == 200

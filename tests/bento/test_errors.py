@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import EngineError
 from runtime.images.encoding import encode_image, encode_npy

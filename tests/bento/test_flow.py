@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.images.encoding import encode_npy
 from tests.bento.support import ask_async

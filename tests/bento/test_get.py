@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from benchmarks.speed.servers import Running
-from bento.models import Models
+from bento.repository.models import Models
 from runtime import Model
 from tests.bento.support import Ask, ask_async
 
@@ -21,13 +21,18 @@ ASKED = "/sample?model=tiny-plain&seed=7&n=3"
 def runs(models: Models, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How often a model was given work."""
     given: list[Any] = []
-    submit = Model.submit
 
-    def counting(model: Model, *args: Any, **kwargs: Any) -> Any:
-        given.append(model)
-        return submit(model, *args, **kwargs)
+    def count(method: str) -> None:
+        work = getattr(Model, method)
 
-    monkeypatch.setattr(Model, "submit", counting)
+        def counting(model: Model, *args: Any, **kwargs: Any) -> Any:
+            given.append(model)
+            return work(model, *args, **kwargs)
+
+        monkeypatch.setattr(Model, method, counting)
+
+    count("submit")
+    count("parts")
     return lambda: len(given)
 
 
@@ -143,8 +148,31 @@ def test_one_connection_carries_replies_with_and_without_a_body(server: Running)
         assert (known.status_code, known.content) == (304, b"")
         head = client.head(ASKED)
         assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-length"] == str(len(first.content))
+        # How long the body would be is known only once it is made.
+        assert {"content-length", "transfer-encoding"}.isdisjoint(head.headers)
+        assert head.headers["content-type"] == first.headers["content-type"]
         assert client.get(ASKED).content == first.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ASKED,
+        "/sample?model=tiny-plain",
+        "/interpolate?model=tiny-plain&seeds=1,2&steps=3",
+        "/manifold?model=tiny-vae&steps=2",
+        "/latents?model=tiny-plain&seed=1&format=npy",
+        "/directions?model=tiny-vae",
+    ],
+)
+def test_head_runs_nothing(ask: Ask, runs: Callable[[], int], path: str) -> None:
+    head, before = ask("HEAD", path), runs()
+    assert (head.status_code, head.content, before) == (200, b"", 0)
+    given = ask("GET", path).headers
+    for name in ("content-type", "cache-control", "etag", "vary", "x-model"):
+        assert head.headers.get(name) == given.get(name)
+    refused = ask("HEAD", f"{path}&x=1")
+    assert refused.status_code == 422
 
 
 def test_a_refused_request_is_not_known_either(models: Models) -> None:

@@ -11,9 +11,9 @@ import yaml
 from prometheus_client import REGISTRY
 
 from benchmarks.speed.servers import Running
-from bento.metrics import metrics
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings, read_settings, variable
+from bento.traffic.metrics import metrics
 from runtime.engines.cache import CACHE_VARIABLE
 from runtime.limits import RUN_BYTES
 from tests.bento.support import ROOT

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images import fit
 from runtime.images.encoding import encode_image, encode_npy
 from tests.bento.support import Ask

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images import contact_sheet
 from runtime.images.layout import enlarged
 from tests.bento.support import Ask

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from bento.endpoints.sample import SampleRequest
-from bento.models import Models
-from bento.schemas import from_json
+from bento.exchange.schemas import from_json
+from bento.repository.models import Models
 from bento.settings import Settings, read_settings, settings_table
 from runtime import InputError
 from runtime.engines.registry import engines

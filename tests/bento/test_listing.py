@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.artifact.figures import explained
 from runtime.images.encoding import encode_image
 from tests.bento.support import ROOT, Ask, ask_async, loaded

@@ -14,11 +14,11 @@ import httpx
 import psutil
 import pytest
 
-import bento.loader
+import bento.repository.loader
 from benchmarks.speed.servers import Running, Server, family, ours, running
-from bento.models import Models, full_name
+from bento.repository.models import Models, full_name
+from bento.repository.trials import Order, Trials
 from bento.settings import Settings
-from bento.trials import Order, Trials
 from runtime.artifact.reading import read_head
 from tests.bento.hostile import write_large, write_slow
 from tests.bento.support import FP32
@@ -27,6 +27,8 @@ from tests.tiny import write_artifact
 EXACT = {"backend": "onnxruntime", "precision": "fp32"}
 PATIENCE = 60.0
 """Seconds until a test gives up."""
+TRIALS = "bento.repository.trials"
+"""In the command line of the process that tries artifacts."""
 
 
 def eventually(found: Callable[[], Any], what: str) -> Any:
@@ -111,7 +113,7 @@ def test_it_ends_while_it_loads(tmp_path: Path) -> None:
     with running(alive(tmp_path)) as server:
 
         def trial() -> list[psutil.Process]:
-            return [p for p in family(server.process) if "bento.trials" in p.cmdline()]
+            return [p for p in family(server.process) if TRIALS in p.cmdline()]
 
         begun = eventually(trial, "a trial to begin")
         server.process.send_signal(signal.SIGTERM)
@@ -157,7 +159,7 @@ def test_what_passed_its_trial_needs_no_other(
             super().__init__()
             started.append(self)
 
-    monkeypatch.setattr(bento.loader, "Trials", Counted)
+    monkeypatch.setattr(bento.repository.loader, "Trials", Counted)
 
     def load(**settings: Any) -> int:
         before = len(started)
@@ -191,7 +193,7 @@ def test_several_artifacts_are_tried_by_the_same_processes(
         models.load()
         assert served(models) == [f"number-{number}@1" for number in (0, 1, 2, 4, 5)]
         assert [failed.name for failed in models.failed] == ["number-3"]
-    assert not [p for p in psutil.Process().children() if "bento.trials" in p.cmdline()]
+    assert not [p for p in psutil.Process().children() if TRIALS in p.cmdline()]
 
 
 def test_a_trial_that_is_killed_is_a_failure_with_a_reason(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_a_trial_that_is_killed_is_a_failure_with_a_reason(tmp_path: Path) -> No
 
         def trials() -> list[psutil.Process]:
             children = psutil.Process().children()
-            return [p for p in children if "bento.trials" in p.cmdline() and p.cpu_times().user > 3]
+            return [p for p in children if TRIALS in p.cmdline() and p.cpu_times().user > 3]
 
         (process,) = eventually(trials, "a trial to work")
         process.kill()

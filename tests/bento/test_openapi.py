@@ -13,8 +13,8 @@ import pytest
 
 import bento.errors
 from benchmarks.speed.servers import Running
-from bento.models import Models
 from bento.page import page_files
+from bento.repository.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime.images.encoding import encode_image

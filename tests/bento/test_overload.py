@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 
 from bento.errors import JsonErrors
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
 from runtime import Model, Sample

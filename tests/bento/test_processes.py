@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from benchmarks.speed.servers import Running, Server, ours, running
-from bento.front import ApiKey
+from bento.server.front import ApiKey
 from export.__main__ import main as export_main
 from tests.bento.support import FP32, ROOT
 from tests.reliability.scenarios import serving_process

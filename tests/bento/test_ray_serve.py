@@ -3,31 +3,20 @@
 import base64
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images.encoding import decode_npy
-from tests.bento.support import FP32, ROOT
+from tests.apart import can_be_apart, run_apart
+from tests.bento.support import FP32
 from tests.tiny import write_artifact
 
 pytest.importorskip("ray.serve", reason="no Ray Serve: install the extra `ray`")
 
 KEY = "a-key-of-sixteen-or-more"
-# A network and processes of its own: Ray listens on all addresses, and leaves none of them behind.
-APART = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-
-
-def can_be_apart() -> bool:
-    return (
-        shutil.which("unshare") is not None
-        and subprocess.run([*APART, "true"], capture_output=True).returncode == 0
-    )
 
 
 @pytest.mark.skipif(not can_be_apart(), reason="no network namespace (unshare) for Ray here")
@@ -39,17 +28,9 @@ def test_ray_serve_gives_the_same_images(models: Models, tmp_path: Path) -> None
         "LATENTSERVE_ARTIFACTS": str(tmp_path / "artifacts"),
         "LATENTSERVE_CACHE": str(tmp_path / "cache"),
         "LATENTSERVE_API_KEY": KEY,
-        "HOME": str(tmp_path),  # Ray keeps a token there
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
-    done = subprocess.run(
-        [*APART, sys.executable, "-m", "tests.bento.ray_local", KEY],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=220,
-    )
+    module = "tests.bento.ray_local"
+    done = run_apart(module, KEY, environment=environment, home=tmp_path, seconds=220)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"npy')))
     for name, count in (("npy", 4), ("streamed", 300)):

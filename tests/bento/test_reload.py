@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bento.models import Models, full_name
+from bento.repository.models import Models, full_name
 from bento.settings import Settings
 from tests.bento.support import ask_async
 from tests.tiny import write_artifact

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bento.models import Models
-from bento.protocols._tensors import read_tensor, write_tensor
+from bento.protocols.remote_vae.tensors import read_tensor, write_tensor
+from bento.repository.models import Models
 from bento.settings import Settings
 from export.torchvision_operators import declare_operators
 from runtime import Model
@@ -253,7 +253,7 @@ def test_png_without_a_media_type_reaches_the_engine_once(url: str) -> None:
 
 
 def test_paths_of_the_service_do_not_grow_with_names(tmp_path: Path) -> None:
-    from bento.calls import endpoint_of
+    from bento.traffic.calls import endpoint_of
 
     paths = {"/sample", "/remote_vae/{model}/decode"}
     assert endpoint_of("/remote_vae/any@3/decode", paths) == "/remote_vae/{model}/decode"

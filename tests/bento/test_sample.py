@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime import Sample
 from runtime.images import contact_sheet
 from runtime.images.encoding import MEDIA_TYPES

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from benchmarks.speed.servers import Running, Server, running
-from bento.serve import main
+from bento.commands.serve import main
 from tests.bento.support import FP32, ROOT, WAIT
 from tests.tiny import write_artifact
 
@@ -70,6 +71,15 @@ def test_a_signal_to_the_command_ends_the_server(elsewhere: Path) -> None:
     [
         (["--artifacts", "none"], "--artifacts: expected a folder of artifacts, found none at no"),
         (["--artifacts", "mine", "--api-key-file", "none.txt"], "No such file or directory: 'none"),
+        (["--artifacts", "mine", "--port", "0"], "--port: expected 1 to 65535, found 0"),
+        (["--artifacts", "mine", "--port", "70000"], "--port: expected 1 to 65535, found 70000"),
+        (
+            ["--artifacts", "mine", "--host", "nowhere.invalid"],
+            "--host: expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all, "
+            "found 'nowhere.invalid'",
+        ),
+        # Of a network for documentation (RFC 5737): it is nobody's.
+        (["--artifacts", "mine", "--host", "192.0.2.1"], "found '192.0.2.1'"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(
@@ -85,6 +95,24 @@ def test_what_cannot_be_served_is_one_line(
     assert error.startswith("latentserve serve: ")
     assert expected in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken_is_one_line(host: str, elsewhere: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [*COMMAND, "serve", "--artifacts", "mine", "--host", host, "--port", str(port)],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"latentserve serve: --port: {port} is taken")
+    assert "choose another: --port " in line
 
 
 def test_a_bundle_of_another_folder(elsewhere: Path, tmp_path: Path) -> None:

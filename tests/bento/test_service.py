@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.servers import Running, ours, running
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import EngineError, Model
 from tests.bento.support import FP32, ROOT

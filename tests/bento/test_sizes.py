@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.artifact.reading import read_artifact
 from runtime.images.encoding import decode_npy, encode_npy
@@ -86,6 +87,30 @@ def test_decode_takes_size_and_noise_from_the_request(ask: Ask, models: Models) 
     )
     found = decode_npy(reply.content)
     assert np.abs(found.astype(int) - model.sample(2, seed=3, size=(6, 8))).max() <= 1
+
+
+def test_along_a_path_the_noise_stays_the_same(ask: Ask, models: Models) -> None:
+    model = models.get(None)
+    (latent,) = model.latents(1, seed=3)
+    still = np.stack([latent] * 4)
+
+    def interpolated(**options: Any) -> NDArray[np.uint8]:
+        body = {"a": latent.tolist(), "b": latent.tolist(), "steps": 4, "format": "npy", **options}
+        return decode_npy(ask("POST", "/interpolate", json=body).content)
+
+    def decoded(query: str) -> NDArray[np.uint8]:
+        headers = {"content-type": "application/x-npy"}
+        path = f"/decode?format=npy&{query}"
+        return decode_npy(ask("POST", path, content=encode_npy(still), headers=headers).content)
+
+    for images in (interpolated(), interpolated(seed=5), decoded("seed=5&same_noise=true")):
+        assert (images == images[0]).all()
+    assert np.array_equal(interpolated(seed=5), decoded("seed=5&same_noise=true"))
+    assert np.array_equal(interpolated(seed=5), model.interpolate(latent, latent, 4, seed=5))
+    assert not np.array_equal(interpolated(), interpolated(seed=5))
+    # Unless it is asked for, latents have each its own: those of the images of a seed.
+    images = decoded("seed=5")
+    assert all((image != images[0]).any() for image in images[1:])
 
 
 def test_pictures_keep_their_size_unless_one_is_named(ask: Ask) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import EngineError
 from tests.bento.support import WAIT, Ask, ask_async, listening, wait_until

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.routes import build_app
 from bento.settings import Settings
 from tests.bento.support import ROOT
@@ -96,7 +96,7 @@ def test_a_refusal_has_a_span_and_is_no_failure_of_the_server(
 def test_bentomls_configuration_decides(rate: float, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"version: 1\ntracing:\n  sample_rate: {rate}\n")
-    code = "from bento.tracing import find_tracer; print(find_tracer() is not None)"
+    code = "from bento.traffic.tracing import find_tracer; print(find_tracer() is not None)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

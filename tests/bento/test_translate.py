@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from runtime.images.encoding import decode_npy
 from tests.bento.support import Ask, ask_async, loaded
 from tests.sized import write_sized

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bento.models import Models
+from bento.repository.models import Models
 from export import export, export_stylegan
 from export.families.stylegan import StyleGAN, StyleOptions
 from runtime import InputError, Model

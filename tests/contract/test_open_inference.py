@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bento.models import Models
+from bento.repository.models import Models
 from tests.bento.support import listening, loaded
 from tests.sized import write_sized
 from tests.tiny import write_artifact

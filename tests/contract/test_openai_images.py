@@ -16,7 +16,7 @@ from openai.types import Image as OpenAIImage
 from openai.types import ImagesResponse
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.images.encoding import encode_image
 from tests.bento.support import FP32, listening, loaded

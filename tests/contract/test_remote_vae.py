@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from tests.bento.support import listening
 from tests.export.test_diffusers import (

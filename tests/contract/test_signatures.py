@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from export.__main__ import main as export_main
 from runtime import ArtifactError, load

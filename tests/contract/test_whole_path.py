@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import runtime
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from export.__main__ import main as export
 from runtime.__main__ import main as sample

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.docs.blocks import PAGES, copy_repository, read_blocks, run_block
+from tests.docs.blocks import DATA_SET, PAGES, copy_repository, read_blocks, run_block
 
 HOURS = 3600.0
 
@@ -14,7 +14,7 @@ def main(data: str) -> int:
     if not folder.is_dir():
         print(f"expected the folder of the data sets, found no folder at {data}", file=sys.stderr)
         return 2
-    blocks = [block for page in PAGES for block in read_blocks(page) if block.needs == "data"]
+    blocks = [block for page in PAGES for block in read_blocks(page) if block.reason == DATA_SET]
     with tempfile.TemporaryDirectory() as scratch:
         clone = copy_repository(Path(scratch))
         (clone / "data").symlink_to(folder)

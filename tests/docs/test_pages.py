@@ -2,26 +2,33 @@
 
 import os
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
+from export.torchvision_operators import declare_operators
+from tests.bento.support import FP32
 from tests.docs.blocks import (
-    NEEDS,
+    BACKGROUND,
     PAGES,
     ROOT,
-    RUN,
+    Block,
     copy_repository,
+    program,
     read_blocks,
     run_block,
 )
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 INSTALL_SECONDS = 400.0  # a generous bound for pip on a slow line, never a measurement
+SETTINGS = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0"}
 
 pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.timeout(600)]
 
@@ -42,6 +49,20 @@ def server(clone: Path) -> Iterator[str]:
     )
     with running(made) as started:
         yield f"127.0.0.1:{started.port}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torchvision() -> None:
+    """diffusers, which blocks import, wants its operators, whatever torch it was built for."""
+    declare_operators()
+
+
+@pytest.fixture
+def folder(clone: Path, tmp_path: Path) -> Path:
+    """A page's own copy of the repository, so that no page finds what another one made."""
+    for entry in clone.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path
 
 
 def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> None:
@@ -86,26 +107,37 @@ def test_make_serve_passes_the_folder(
     assert f"--artifacts '{folder}'" in printed
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
-def test_every_code_block_runs(page: str, server: str, clone: Path) -> None:
+@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.reason is None}))
+def test_every_code_block_runs(page: str, server: str, folder: Path) -> None:
     # A page at a time, in one folder: its blocks build on one another, whichever tests are chosen
     # and whichever process runs them. Those that need a data set: make docs-check DATA=...
-    for block in BLOCKS:
-        if block.page == page and block.needs == "serve":
-            assert "make serve" in block.code  # what the fixture `server` did
-        elif block.page == page and block.needs == "":
-            run_block(block, clone, {"127.0.0.1:3000": server}, 300)
+    addresses = {"127.0.0.1:3000": server, "localhost:3000": server}
+    with ExitStack() as servers:
+        for block in BLOCKS:
+            if block.page != page or block.reason is not None:
+                continue
+            if block.mark != BACKGROUND:
+                run_block(block, folder, addresses, 300)
+            elif "make serve" not in block.code:  # which the fixture `server` did
+                made, port = _server(block, folder)
+                started = servers.enter_context(running(made))
+                addresses[f"127.0.0.1:{port}"] = f"127.0.0.1:{started.port}"
 
 
-def test_every_block_says_truly_what_it_is() -> None:
-    odd = [str(b) for b in BLOCKS if b.language not in RUN or b.needs not in NEEDS]
-    assert not odd
+def _server(block: Block, folder: Path) -> tuple[Server, str]:
+    """The server that a block starts, on a free port, and the port that it names."""
+    module, arguments = program(shlex.split(block.code, comments=True))
+    (port,) = re.findall(r"--port (\d+)", block.code)
+    free = ("{port}" if word == port else word for word in arguments)
+    command = (sys.executable, "-m", module, *free)
+    return Server(command, environment=SETTINGS, folder=folder), port
 
 
-def test_every_local_link_leads_somewhere() -> None:
-    broken: list[str] = []
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)} -> {target}")
-    assert not broken
+def test_the_contents_of_the_longest_page_are_whole() -> None:
+    text = (ROOT / "docs" / "http.md").read_text("utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    (line,) = re.findall(r"^Contents: (.+)$", text, re.MULTILINE)
+    listed = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", line)
+    assert [title.lower() for title, _ in listed] == [heading.lower() for heading in headings]
+    plain = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert [anchor for _, anchor in listed] == plain

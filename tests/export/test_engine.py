@@ -137,5 +137,5 @@ def test_tensorrt_builds_where_its_gpu_is(tmp_path: Path) -> None:
     artifact = read_artifact(Path("artifacts/mnist-vae"))
     with pytest.raises(EngineError, match=r"--capability names one"):
         list(build_engines(artifact, options(capability=None), tmp_path))
-    with pytest.raises(EngineError, match=r"tensorrt .*latentserve\[tensorrt\]"):
+    with pytest.raises(EngineError, match=r"tensorrt .*'\.\[tensorrt\]'"):
         list(build_engines(artifact, options(flavor="tensorrt"), tmp_path))

@@ -27,7 +27,7 @@ def test_without_torch(tmp_path: Path) -> None:
     done = without_torch(tmp_path, "module", *words)
     assert done.stderr.startswith("ExportError: ")
     assert "torch" in done.stderr
-    assert done.stderr.endswith(": install latentserve[export]\n")
+    assert done.stderr.endswith(": run pip install '.[export]' in a checkout of latentserve\n")
 
 
 def without_torch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

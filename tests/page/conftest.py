@@ -1,7 +1,6 @@
 """The page in a real browser: headless Chromium, driven as a person would."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,25 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 
+from benchmarks.speed.chromium import chromium as start_chromium
 from benchmarks.speed.servers import Running, ours, running
 from tests.bento.support import FP32
 from tests.page.artifacts import write_served
 from tests.page.browser import Browser
-
-# Chromium would otherwise ask its maker's servers for things at every start.
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 SETTINGS = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0"}
 """Loaded without trials: these artifacts are known to be good."""
@@ -72,14 +58,9 @@ def picture(tmp_path: Path) -> Path:
 def chromium(profile: Path, width: int) -> webdriver.Chrome:
     """A browser, its window so wide. Where none is installed the test is skipped, or fails where
     NEEDS_BROWSER is set."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
+    try:
+        return start_chromium(profile, width)
+    except FileNotFoundError as error:
         if os.environ.get("NEEDS_BROWSER"):
-            pytest.fail("no Chromium here: install Debian's chromium and chromium-driver")
-        pytest.skip("no Chromium here: install Debian's chromium and chromium-driver")
-    options = Options()
-    options.binary_location = chromium
-    for flag in (*_FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(driver))
+            pytest.fail(str(error))
+        pytest.skip(str(error))

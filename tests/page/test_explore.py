@@ -164,6 +164,20 @@ def test_a_walk_is_played_scrubbed_and_saved(open_page: Open, tmp_path: Path) ->
     assert page.problems() == []
 
 
+def test_a_walk_changes_nothing_but_the_latent(open_page: Open) -> None:
+    page = open_page("explore?model=tiny-sized&view=walk&picks=7.0,7.0,7.1&steps=4")
+    time = page.one(".player input")
+    page.until(lambda: time.get_attribute("max") == "6")
+    shown = [page.pixels(".player canvas")]
+    for _ in range(6):
+        time.send_keys(Keys.ARROW_RIGHT)
+        shown.append(page.pixels(".player canvas"))
+    # Its network takes noise: between two times the same sample nothing moves.
+    assert all(np.array_equal(image, shown[0]) for image in shown[:4])
+    assert not np.array_equal(shown[3], shown[6])
+    assert page.problems() == []
+
+
 def test_arithmetic_of_picked_samples(open_page: Open) -> None:
     page = open_page("explore?model=mnist-vae&view=arithmetic&seed=7")
     page.until(lambda: len(page.all(".tray .tile")) == 24)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed.servers import Running, ours, running
-from bento.models import Models
+from bento.repository.models import Models
 from bento.settings import Settings
 from tests.bento.support import FP32
 from tests.reliability import scenarios

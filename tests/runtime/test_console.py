@@ -80,7 +80,8 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     done = script(tmp_path, "train", "digits_vae", "--out", "x", code=hidden + RUN)
     assert done.returncode == 2
     assert done.stderr == (
-        "latentserve train: No module named 'torch': install latentserve[train]\n"
+        "latentserve train: No module named 'torch': "
+        "run pip install '.[train]' in a checkout of latentserve\n"
     )
 
 
@@ -88,10 +89,11 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 def test_a_missing_server_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bento.serve.find_spec", lambda name: None)
+    monkeypatch.setattr("bento.commands.serve.find_spec", lambda name: None)
     assert main([name]) == 2
-    expected = f"latentserve {name}: No module named 'bentoml': install latentserve[serve]\n"
-    assert capsys.readouterr().err == expected
+    expected = "run pip install '.[serve]' in a checkout of latentserve"
+    error = capsys.readouterr().err
+    assert error == f"latentserve {name}: No module named 'bentoml': {expected}\n"
 
 
 def script(folder: Path, *arguments: str, code: str = RUN) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,8 @@
 """The public face is what __all__ says, is quick to import, and brings nothing heavy along."""
 
+import copy
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -69,3 +71,21 @@ def test_importing_brings_no_engine_and_no_framework() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ArtifactError(Path("a"), "is damaged"),
+        errors.InputError("n", "a number", "none"),
+        errors.NotFiniteError("images[2]", "numbers", "NaN"),
+        errors.OverloadedError(5, 4, "bytes"),
+        errors.ServiceError("no", 400, "n", "a number", "none"),
+        errors.EngineError("onnxruntime is missing"),
+    ],
+)
+def test_errors_come_through_from_another_process(error: errors.LatentServeError) -> None:
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - our own
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)

@@ -31,6 +31,14 @@ def test_a_slow_image_has_all_cores(artifact: Artifact, monkeypatch: pytest.Monk
     assert Limits(runners=3).setting(artifact, "cpu").runners == 3
 
 
+def test_a_share_of_the_cores(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Limits(cores=3).setting(artifact, "cpu")
+    assert (setting.runners, setting.threads) == (3, 1)
+    monkeypatch.setattr(limits, "_SLOW", 0)
+    setting = Limits(cores=3).setting(artifact, "cpu")
+    assert (setting.runners, setting.threads) == (1, 3)
+
+
 def test_a_run_takes_bounded_memory(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     size = artifact.manifest.default_size
     four = max(bounds.cost(4, size).bytes for bounds in artifact.bounds.values())

@@ -67,7 +67,7 @@ def load_mnist(folder: Path) -> Splits:
         raise DataError(
             f"{folder}: expected the four MNIST files, plain or with .gz, missing: "
             f"{', '.join(missing)}. Download each as NAME.gz from {' or '.join(MIRRORS)} "
-            f"into that folder, or run again with --download."
+            f"into that folder, or have `python -m train mnist_vae --download` do that first."
         )
     return Splits(train=_split(folder, "train"), test=_split(folder, "t10k"))
 

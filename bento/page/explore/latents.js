@@ -25,9 +25,14 @@ export function stacked(latents) {
   return { data, shape: [latents.length, ...latents[0].shape] };
 }
 
-/** The images of latents, all with one label or none. */
+/** What the images of latents are asked for by: all have one label or none, and the same noise, so
+ * that they differ by their latents alone. */
+export const decoding = (model, labels) =>
+  ({ model: fullName(model), labels: labelIn(model, labels), same_noise: true });
+
+/** The images of latents. */
 export const decode = (model, latents, labels, signal) =>
-  images("decode", { query: { model: fullName(model), labels: labelIn(model, labels) }, npy: stacked(latents), signal });
+  images("decode", { query: decoding(model, labels), npy: stacked(latents), signal });
 
 /** `start + sum of weight * values`, for terms [weight, values]. */
 export function plus(start, terms) {

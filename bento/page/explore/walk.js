@@ -1,8 +1,8 @@
 // A walk through the latent space from one picked sample to the next: played, scrubbed, saved.
 
-import { call, fullName, labelIn } from "../api.js";
+import { call } from "../api.js";
 import { attempt, choice, copy, el, enlarged, enlargement, field, frame, number, paint, save } from "../ui.js";
-import { decode, slerp, stacked } from "./latents.js";
+import { decode, decoding, slerp, stacked } from "./latents.js";
 import { nameOf, picked, textOf, tray } from "./tray.js";
 import { record, videoTypes } from "./video.js";
 
@@ -47,7 +47,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
     return button;
   };
   const animations = ANIMATIONS.map(([title, format, suffix]) => saving(title, async () => {
-    const query = { model: fullName(model), labels: labelIn(model, labels), format, fps: FPS, scale: times };
+    const query = { ...decoding(model, labels), format, fps: FPS, scale: times };
     const response = await call("decode", { npy: stacked(path), query, signal });
     return { blob: await response.blob(), suffix };
   }));

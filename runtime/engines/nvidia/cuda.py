@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import EngineError, OutOfDeviceMemoryError
+from runtime.machine import to_install
 
 
 def as_memory_error(error: EngineError) -> EngineError:
@@ -200,6 +201,6 @@ def import_cuda(module: str) -> Any:
         return importlib.import_module(f"cuda.bindings.{module}")
     except ImportError as error:
         raise EngineError(
-            f"cuda-bindings cannot be imported ({error}): install latentserve[onnx-gpu], "
-            "latentserve[tensorrt] or latentserve[tensorrt-rtx], each of which brings it"
+            f"cuda-bindings cannot be imported ({error}): "
+            + to_install("onnx-gpu", "tensorrt", "tensorrt-rtx")
         ) from error

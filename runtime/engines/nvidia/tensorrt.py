@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from runtime.engines.nvidia.tensorrt_api import TensorRT, TensorRTForRTX
 from runtime.errors import EngineError
-from runtime.machine import installed_version
+from runtime.machine import installed_version, to_install
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ _RTX_LIBRARIES = "onnxruntime_ep_nv_tensorrt_rtx"
 """The package on PyPI that holds the libraries; the bindings come alone."""
 _INSTALL: dict[Flavor, str] = {
     "tensorrt": (
-        "install latentserve[tensorrt], for which pip must reach NVIDIA's own package index "
+        f"{to_install('tensorrt')}, for which pip must reach NVIDIA's own package index "
         "(https://docs.nvidia.com/deeplearning/tensorrt)"
     ),
-    "tensorrt-rtx": "install latentserve[tensorrt-rtx]",
+    "tensorrt-rtx": to_install("tensorrt-rtx"),
 }
 
 

@@ -3,10 +3,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 import runtime
+from runtime.bulk.sources import find
 from tests.sized import write_sized
 
 PICTURES = 60
@@ -16,9 +19,13 @@ DAMAGED = "cat's é/0007"
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("bulk") / "pictures", PICTURES)
+
+
+def write_pictures(root: Path, count: int) -> Path:
     """A folder of seeded pictures of many shapes, in folders of odd names, with captions."""
-    root, rng = tmp_path_factory.mktemp("bulk") / "pictures", np.random.default_rng(0)
-    for i in range(PICTURES):
+    rng = np.random.default_rng(0)
+    for i in range(count):
         folder = root / ("cat's é", 'dog "1"', "x y")[i % 3 if i != 7 else 0]
         folder.mkdir(parents=True, exist_ok=True)
         height, width = rng.integers(20, 80, 2)
@@ -37,6 +44,19 @@ def tar(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(path, "w") as archive:
         for file in sorted(pictures.rglob("*")):
             archive.add(file, f"./{file.relative_to(pictures)}", recursive=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def table(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pictures in the same order, with their keys, in a Parquet file of row groups."""
+    path = tmp_path_factory.mktemp("table") / "pictures.parquet"
+    items = [(item.key, item.read(1 << 20)) for item in find([pictures]).items]
+    columns = {
+        "key": [key for key, _ in items],
+        "image": [{"bytes": data, "path": None} for _, data in items],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=23)
     return path
 
 

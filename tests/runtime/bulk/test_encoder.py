@@ -13,8 +13,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import runtime
-from runtime.bulk.encoder import CHUNK_BYTES, Encoder, seed_of
+from runtime.bulk.buckets import nearest_of
+from runtime.bulk.encoder import Encoder, seed_of
 from runtime.bulk.ledger import Ledger
+from runtime.bulk.network import CHUNK_BYTES
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
 from runtime.images import ImageSpec, fit, open_image
@@ -92,7 +94,7 @@ def picture(path: Path, a: int, b: int) -> None:
 
 def encoded(encoder: Encoder, pictures: Path, out: Path) -> dict[str, np.ndarray]:
     """The one shard of a folder, and its keys."""
-    Bulk(out, {(8, 8): ONE}).run(encoder, find([pictures]).items)
+    Bulk(out, nearest_of({(8, 8): ONE})).run(encoder, find([pictures]).items)
     (shard,) = out.glob("*.safetensors")
     data = shard.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

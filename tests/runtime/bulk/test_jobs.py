@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import safetensors
 import safetensors.numpy
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 import runtime
 from runtime.__main__ import main
-from runtime.bulk.buckets import buckets, nearest
+from runtime.bulk.buckets import buckets, nearest, nearest_of
 from runtime.bulk.encoder import Encoder, seed_of
 from runtime.bulk.ledger import Ledger
 from runtime.bulk.pictures import Picture
@@ -89,12 +90,13 @@ def test_rows_are_what_the_library_gives(
     assert sum(shard["rows"] for line in lines for shard in line["shards"]) == PICTURES - 1
 
 
-def test_a_tar_gives_the_same_bytes(
-    sized_artifact: Path, pictures: Path, tar: Path, tmp_path: Path
+def test_a_tar_and_a_table_give_the_same_bytes(
+    sized_artifact: Path, pictures: Path, tar: Path, table: Path, tmp_path: Path
 ) -> None:
-    for name, source in (("folder", pictures), ("tar", tar)):
+    for name, source in (("folder", pictures), ("tar", tar), ("table", table)):
         assert encode(sized_artifact, source, tmp_path / name, "--size", "24") == 0
-    assert contents(tmp_path / "folder") == contents(tmp_path / "tar")
+    expected = contents(tmp_path / "folder")
+    assert contents(tmp_path / "tar") == contents(tmp_path / "table") == expected
 
 
 def test_npz_in_halves(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:
@@ -109,6 +111,23 @@ def test_npz_in_halves(sized_artifact: Path, pictures: Path, tmp_path: Path) -> 
         assert half["mean"].dtype == np.float16
         np.testing.assert_array_equal(half["mean"], full["mean"].astype(np.float16))
         assert full["keys"].tolist() == half["keys"].tolist()
+
+
+def test_parquet_has_the_rows_of_safetensors(
+    sized_artifact: Path, pictures: Path, tmp_path: Path
+) -> None:
+    given = ("--buckets", 24, "--dtype", "float16", "--group", 25)
+    assert encode(sized_artifact, pictures, tmp_path / "a", *given) == 0
+    assert encode(sized_artifact, pictures, tmp_path / "b", *given, "--format", "parquet") == 0
+    expected, found = rows(tmp_path / "a"), 0
+    for path in sorted((tmp_path / "b").glob("*.parquet")):
+        table = pyarrow.parquet.read_table(path)
+        for row in table.to_pylist():
+            key, found = row.pop("key"), found + 1
+            assert row.keys() == expected[key].keys()
+            for name, values in row.items():
+                np.testing.assert_array_equal(values, expected[key][name].reshape(-1))
+    assert found == len(expected) == PICTURES - 1
 
 
 def test_tiles_where_they_are_asked_for(
@@ -174,7 +193,7 @@ class StoppedError(Exception):
 def bulk(model: runtime.Model, out: Path, **options: Any) -> Bulk:
     sizes = buckets(model.manifest, 24)
     specs = {size: picture_spec(model.manifest, "encode", size, size) for size in sizes}
-    return Bulk(out, specs, group_size=options.pop("group_size", 25), **options)
+    return Bulk(out, nearest_of(specs), group_size=options.pop("group_size", 25), **options)
 
 
 def counting(model: runtime.Model) -> Counting:
@@ -346,11 +365,15 @@ def test_lines_that_were_cut_short_are_cut_off(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
-def test_a_killed_process_goes_on(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["safetensors", "parquet"])
+def test_a_killed_process_goes_on(
+    sized_artifact: Path, pictures: Path, tmp_path: Path, kind: str
+) -> None:
     many, out = tmp_path / "many", tmp_path / "cut"
     for i in range(8):
         shutil.copytree(pictures, many / str(i))
     options = ("--buckets", "24", "--group", "40", "--batch", "4", "--continue")
+    options += ("--format", kind)
     assert encode(sized_artifact, many, tmp_path / "whole", *options) == 0
     given = ["encode", sized_artifact, many, "--shards", *OPTIONS, *options, "-o", f"{out}/"]
     for lines in (1, 6):

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 import runtime
 from runtime.__main__ import main
+from runtime.bulk.formats import IMAGE_FORMATS
 from runtime.bulk.samples import Samples
 from runtime.requests.sample import Sample
 from tests.runtime.bulk.test_jobs import OPTIONS, contents, done
@@ -85,12 +87,42 @@ def test_seeds_labels_and_scale(artifact: Path, tmp_path: Path) -> None:
     assert (found[0][0] != found[2][0]).any()
 
 
+def test_parquet_has_the_images_of_tars(artifact: Path, tmp_path: Path) -> None:
+    options = ("-n", 50, "--seed", 7, "--group", 20)
+    for kind in IMAGE_FORMATS:
+        assert main(command(artifact, tmp_path / kind, *options, "--format", kind)) == 0
+    shards = sorted((tmp_path / "parquet").glob("*.parquet"))
+    assert [path.name for path in shards] == [f"{i:06d}.parquet" for i in range(3)]
+    rows = [row for path in shards for row in pyarrow.parquet.read_table(path).to_pylist()]
+    found = samples(tmp_path / "tar")
+    assert len(rows) == len(found) == 50
+    for i, (row, (pixels, about)) in enumerate(zip(rows, found, strict=True)):
+        assert (row.pop("key"), row["image"]["path"]) == (f"{i:09d}", f"{i:09d}.png")
+        image = Image.open(io.BytesIO(row.pop("image")["bytes"]))
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        assert row == about
+
+
+def test_a_package_that_is_missing_is_named(
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert main(command(artifact, tmp_path / "out", "-n", 5, "--format", "parquet")) == 2
+    assert "pip install '.[parquet]' in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 class StoppedError(Exception):
     """Raised by a test in the middle of a job."""
 
 
-@pytest.mark.parametrize("images", [1, 17, 33, 49])
-def test_a_stopped_job_goes_on(artifact: Path, tmp_path: Path, images: int) -> None:
+@pytest.mark.parametrize(
+    ("images", "kind"), [(1, "tar"), (17, "parquet"), (33, "tar"), (49, "parquet")]
+)
+def test_a_stopped_job_goes_on(artifact: Path, tmp_path: Path, images: int, kind: str) -> None:
     request, left = Sample(50, 7), images
 
     def stop(more: int) -> None:
@@ -100,19 +132,21 @@ def test_a_stopped_job_goes_on(artifact: Path, tmp_path: Path, images: int) -> N
             raise StoppedError
 
     with runtime.load(artifact, backend="onnxruntime", precision="fp32") as model:
-        Samples(tmp_path / "whole", request, 20).run(model)
+        Samples(tmp_path / "whole", request, 20, format=kind).run(model)
         with pytest.raises(StoppedError):
-            Samples(tmp_path / "cut", request, 20).run(model, stop)
+            Samples(tmp_path / "cut", request, 20, format=kind).run(model, stop)
         assert not list((tmp_path / "cut").glob("*.part"))
         counted: list[int] = []
-        ledger = Samples(tmp_path / "cut", request, 20).run(model, counted.append)
+        ledger = Samples(tmp_path / "cut", request, 20, format=kind).run(model, counted.append)
     assert (ledger.pictures, ledger.groups, sum(counted)) == (50, 3, 50)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
-def test_a_killed_process_goes_on(artifact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", IMAGE_FORMATS)
+def test_a_killed_process_goes_on(artifact: Path, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "cut"
     options = ("-n", 2000, "--seed", 7, "--group", 100, "--batch", 8, "--continue")
+    options += ("--format", kind)
     assert main(command(artifact, tmp_path / "whole", *options)) == 0
     for lines in (1, 8):
         given = command(artifact, out, *options)
@@ -124,9 +158,9 @@ def test_a_killed_process_goes_on(artifact: Path, tmp_path: Path) -> None:
     assert done(out) < 20
     assert main(command(artifact, out, *options)) == 0
     assert contents(out) == contents(tmp_path / "whole")
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob(f"*.{kind}")}
     assert main(command(artifact, out, *options)) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*.tar")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob(f"*.{kind}")} == before
 
 
 def test_what_does_not_go_together_is_refused(

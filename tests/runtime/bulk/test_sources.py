@@ -2,9 +2,13 @@
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -27,6 +31,12 @@ def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], rows: int) -> Path:
+    """A Parquet file with so many rows in a row group."""
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=rows)
     return path
 
 
@@ -95,3 +105,49 @@ def test_a_tar_that_was_cut_short_is_refused(tmp_path: Path) -> None:
         found[0].read(10)
     with pytest.raises(InputError, match="then its end"):
         found[-1].read(MOST)
+
+
+@pytest.mark.parametrize("rows", [7, 40, 1000])
+def test_the_rows_of_parquet_files(tmp_path: Path, rows: int) -> None:
+    data = [png(i) * (1 + i % 3) for i in range(100)]
+    images = [{"bytes": each, "path": None} for each in data]
+    path = write_parquet(tmp_path / "a.parquet", {"image": images, "other": data[::-1]}, rows)
+    found = find([path])
+    assert found.total == 100
+    items = list(found.items)
+    assert [item.key for item in items] == [f"{i:08d}" for i in range(100)]
+    assert [item.read(MOST) for item in reversed(items)] == data[::-1]
+    assert [item.read(MOST) for item in find([path], "other").items] == data[::-1]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda item: item.read(MOST), find([path]).items)) == data
+    some = [item for i, item in enumerate(find([path]).items) if i % 37 == 5]
+    assert [item.read(MOST) for item in some] == data[5::37]
+
+
+def test_keys_and_columns_of_parquet_files(tmp_path: Path) -> None:
+    data = [png(i) for i in range(4)]
+    path = write_parquet(
+        tmp_path / "a.parquet", {"key": ["x", "y", None, "x"], "jpg": data, "text": ["a"] * 4}, 2
+    )
+    assert keys(path) == ["x", "y", "00000002", "x#00000003"]
+    assert [item.read(MOST) for item in find([path]).items] == data
+    with pytest.raises(InputError, match="a.parquet: jpg, found text"):
+        find([path], "text")
+    two = write_parquet(tmp_path / "b.parquet", {"a": data, "b": data}, 2)
+    with pytest.raises(InputError, match="--column: expected .*: a, b, found none"):
+        find([two])
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 no such file PAR1")
+    with pytest.raises(InputError, match="complete Parquet files"):
+        find([tmp_path / "c.parquet"])
+
+
+def test_rows_without_a_picture(tmp_path: Path) -> None:
+    images = [{"bytes": png(), "path": None}, {"bytes": None, "path": "a.png"}, None]
+    path = write_parquet(tmp_path / "a.parquet", {"image": images}, 3)
+    first, *rest = find([path]).items
+    assert first.read(MOST) == png()
+    with pytest.raises(InputError, match="at most 10 bytes"):
+        first.read(10)
+    for item in rest:
+        with pytest.raises(InputError, match="bytes in the row, found none"):
+            item.read(MOST)

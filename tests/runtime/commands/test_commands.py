@@ -467,3 +467,22 @@ def test_large_pictures_in_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[s
         np.testing.assert_allclose(arrays["mean"], mean, atol=1e-4)
     assert run(*command, "--tile", 15, "--force") == 2
     assert "tile: expected a multiple of 2 from 4 to 64, found 15" in capsys.readouterr().err
+
+
+def test_along_a_path_the_noise_stays_the_same(tmp_path: Path) -> None:
+    artifact, latents, out = write_sized(tmp_path), tmp_path / "still.npy", tmp_path / "out.npy"
+    with runtime.load(artifact, backend="onnxruntime", precision="fp32") as model:
+        latent = model.latents(seeds=[3])
+    np.save(latents, np.concatenate([latent] * 3))
+    still = ("decode", artifact, latents)
+    made: list[np.ndarray] = []
+    for command in (
+        ("interpolate", artifact, "--seeds", "3,3", "--steps", 3),
+        (*still, "--same-noise"),
+        still,
+    ):
+        assert run(*command, "--seed", 5, "--precision", "fp32", "-o", out, "--force") == 0
+        made.append(np.load(out))
+    assert (made[0] == made[0][0]).all()
+    assert np.array_equal(made[0], made[1])
+    assert not (made[2] == made[2][0]).all()

@@ -1,0 +1,1 @@
+"""The commands that serve and pack what is served, one a file: `main(arguments, prog)`."""

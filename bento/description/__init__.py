@@ -1,0 +1,2 @@
+"""What the service tells of itself: its models, its OpenAPI document, the schema for BentoML's
+client."""

@@ -1,0 +1,68 @@
+"""Where a job's files go: a folder, or a URL.
+
+All files are made in a folder. Where they are to go to a URL, that is a temporary one, and whole
+files are put there: shards first, then the ledger, whose lines say which shards are there.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from runtime.bulk.ledger import LEDGER, SKIPPED, belongs, discard
+from runtime.bulk.remote import Remote
+from runtime.images.files import REQUEST
+
+_NOTES = (REQUEST, SKIPPED, LEDGER)
+
+
+class Place:
+    """A folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, str(folder)
+
+    def put(self, name: str) -> None:
+        """A file of the folder is whole, or longer."""
+
+    def discard(self) -> None:
+        """Delete the shards that are there and all that is noted of them."""
+        discard(self.folder)
+
+
+class _RemotePlace(Place):
+    """A URL. `folder` has what is noted there, and what is being made."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(folder)
+        self.name, self._remote = url, Remote(url, "out")
+        there = {*self._remote.names()}
+        for name in there.intersection(_NOTES):
+            self._remote.file(name).get(folder / name)
+
+    def put(self, name: str) -> None:
+        self._remote.file(name).put(self.folder / name)
+        if name not in _NOTES:
+            (self.folder / name).unlink()
+
+    def discard(self) -> None:
+        # The ledger first: it is not to name shards that are gone.
+        for name in sorted(self._remote.names(), key=lambda name: name != LEDGER):
+            if belongs(name):
+                self._remote.file(name).delete()
+        super().discard()
+
+
+@contextmanager
+def opened(where: Path | str) -> Generator[Place]:
+    """The place at a path or URL. InputError where it cannot be reached."""
+    if isinstance(where, Path):
+        yield Place(where)
+        return
+    with TemporaryDirectory(prefix="latentserve-") as folder:
+        yield _RemotePlace(where, Path(folder))
+
+
+def is_empty(url: str) -> bool:
+    """Whether nothing is at a URL."""
+    return not Remote(url, "out").names()
