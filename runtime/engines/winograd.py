@@ -18,7 +18,7 @@ products.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +196,7 @@ def _layer(graph: Graph, found: _Found) -> Layer:
     )
 
 
-def _parities() -> NDArray[np.float64]:
+def _parities() -> NDArray[np.floating[Any]]:
     """The taps of the four kernels of 3 x 3 that are a transposed convolution of 4 x 4, stride 2,
     pads 1, among its own: [parities, 9, 16].
 

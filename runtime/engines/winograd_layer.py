@@ -1,8 +1,7 @@
 """The nodes of one layer in Winograd's form (`runtime.engines.winograd` has the equations)."""
 
 from collections.abc import Callable, Sequence
-from operator import add, floordiv, mul, sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ _Dim = int | str
 """A size that is known, or the tensor of one int64 that holds it when the graph is run."""
 
 _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
-    "Add": add,
-    "Sub": sub,
-    "Mul": mul,
-    "Div": floordiv,
+    "Add": int.__add__,
+    "Sub": int.__sub__,
+    "Mul": int.__mul__,
+    "Div": int.__floordiv__,
 }
 
 
@@ -39,9 +38,9 @@ class Layer:
     def __init__(
         self,
         graph: Graph,
-        inputs: NDArray[np.float64],
-        weights: NDArray[np.float64],
-        outputs: NDArray[np.float64],
+        inputs: NDArray[np.floating[Any]],
+        weights: NDArray[np.floating[Any]],
+        outputs: NDArray[np.floating[Any]],
         parities: int,
     ) -> None:
         self._graph = graph
@@ -159,7 +158,7 @@ class Layer:
         return product if divisor == 1 else self._computed("Div", product, divisor)
 
 
-def _interleaved(outputs: NDArray[np.float64], parities: int) -> NDArray[np.float64]:
+def _interleaved(outputs: NDArray[np.floating[Any]], parities: int) -> NDArray[np.floating[Any]]:
     """Matrices from places to pixels: [1, 16, places]; or [2, 32, places / 2], one for each parity
     of rows, with the columns of both parities in turns."""
     if parities == 1:

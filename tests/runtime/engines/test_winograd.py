@@ -51,7 +51,7 @@ def layer(
     into, out = channels
     op, kernel = ("ConvTranspose", (into, out, 4, 4)) if kind == "transposed" else ("Conv", None)
     shape = kernel or (out, into, 3, 3)
-    more = {"pads": [1] * 4, **({"strides": [2, 2]} if kernel else {})} | attributes
+    more: dict[str, Any] = {"pads": [1] * 4, **({"strides": [2, 2]} if kernel else {})} | attributes
     group = attributes.get("group", 1)
     if group > 1:
         shape = (out, into // group, 3, 3)
