@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
-from export.torchvision_operators import declare_operators
 from tests.apart import can_be_apart, run_apart
 from tests.bento.support import FP32
 from tests.docs.blocks import (
@@ -56,12 +55,6 @@ def server(clone: Path) -> Iterator[str]:
     )
     with running(made) as started:
         yield f"127.0.0.1:{started.port}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def torchvision() -> None:
-    """diffusers, which blocks import, wants its operators, whatever torch it was built for."""
-    declare_operators()
 
 
 @pytest.fixture
