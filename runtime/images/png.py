@@ -19,6 +19,11 @@ _NO_FILTER, _UP = 0, 2
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _LEVEL = 1
 
+# ISA-L chooses its functions for the processor at their first call. Where first calls came from
+# several threads at once, one in sixty processes wrote another stream for the same image, as valid,
+# but other bytes. So they are chosen here, by the one thread that imports.
+isal_zlib.compress(bytes(range(256)) * 256, _LEVEL)  # pyright: ignore[reportUnknownMemberType]
+
 
 def encode_png(image: UInt8Array) -> bytes:
     """A uint8 image [H, W, C] of 1 to 4 channels (`runtime.images.pixels.MODES`) as a lossless

@@ -23,20 +23,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10, help="of each job (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
+    parser.add_argument("--only", help="jobs whose names have this in them: parquet")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="latentserve-kills-") as name:
         folder, rng = Path(name), random.Random(chosen.seed)
         for title, job in jobs(folder).items():
+            if chosen.only is not None and chosen.only not in title:
+                continue
             found = killed(job, folder / "jobs" / title.replace(" ", "-"), chosen.kills, rng)
             print(f"{title}: {json.dumps(found)}", flush=True)
 
 
 def jobs(folder: Path) -> Mapping[str, Sequence[object]]:
     """The command of each job, but for where it writes to."""
-    pictures = write_pictures(folder / "pictures", 1500)
+    pictures = write_pictures(folder / "pictures", 1000)
     sampled = write_artifact(folder, "conditional").parent
     sized = write_sized(folder, masked=False)
-    sample = ("sample", sampled, "-n", 40_000, "--seed", 7, "--group", 2000, "--batch", 16)
+    sample = ("sample", sampled, "-n", 20_000, "--seed", 7, "--group", 1000, "--batch", 16)
     encode = ("encode", sized, pictures, "--buckets", 24, "--group", 250, "--batch", 4)
     translate = ("translate", sized, pictures, "--tile", 32, "--group", 250)
     return {

@@ -1,6 +1,8 @@
 """Bytes that leave the house decode to the pixels that went in."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from typing import Any
 
@@ -156,3 +158,15 @@ def encoded(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def test_deflate_has_chosen_its_functions_before_threads_come() -> None:
+    """Its first calls, from several threads at once, may give other bytes for the same image."""
+    script = (
+        "from isal import isal_zlib\n"
+        "calls, compress = [], isal_zlib.compress\n"
+        "isal_zlib.compress = lambda *given: calls.append(given) or compress(*given)\n"
+        "import runtime.images.png as png\n"
+        "assert [level for _, level in calls] == [png._LEVEL], calls\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
