@@ -170,8 +170,8 @@ class Decode(_Function):
 
         def request(first: int, rows: NDArray[np.int64]) -> decode.Decode:
             chosen = None if labels is None else labels[rows]
-            given = self.seed, self.truncation, self.size, self.tile, first
-            return decode.Decode(latents[rows], chosen, *given)
+            given = self.seed, self.truncation, self.size, self.tile
+            return decode.Decode(latents[rows], chosen, *given, offset=first)
 
         numbers = _noise_numbers(model, "decode", batch, len(latents))
         return {**_without(batch, name), "image": _images(model, numbers, request)}

@@ -42,8 +42,8 @@ class Decode:
     truncation: float | None = None
     size: Sequence[int] | None = None
     tile: int | None = None
-    offset: int = 0
     same_noise: bool = False
+    offset: int = 0
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
