@@ -1,4 +1,6 @@
-"""The BentoML service: the app of `bento.routes`, over models that live as long as the process."""
+"""The BentoML service: the app of `bento.routes`, over models that live as long as the process.
+
+Of several workers (`LATENTSERVE_WORKERS`) each is such a process."""
 
 import asyncio
 import gc
@@ -15,29 +17,41 @@ from bento.routes import build_app
 from bento.server.connections import install
 from bento.server.front import Front, guarded
 from bento.server.supervision import (
+    metrics_folder,
     prepare_supervisor,
     prepare_worker,
     refuse_to_start,
+    this_worker,
     tidy_worker,
 )
-from bento.settings import LONGEST_SECONDS, read_settings
-from bento.traffic.metrics import ModelObserver, metrics
+from bento.settings import LONGEST_SECONDS, read_settings, share
+from bento.traffic.metrics import ModelObserver, forget_ended, metrics
 from bento.traffic.tracing import find_tracer
 
 logger = logging.getLogger(__name__)
 
 try:
     settings = read_settings()
+    prepare_supervisor(settings)
 except ValueError as error:
     refuse_to_start(str(error))
-prepare_supervisor()
-models = Models(settings, ModelObserver)
-app = build_app(settings, models, find_tracer)
+workers = this_worker(settings)
+own = share(settings)
+models = Models(own, ModelObserver, workers.missing)
+app = build_app(own, models, find_tracer)
 
 
 def observe() -> None:
-    """Bring the gauges up to date."""
+    """Bring this process's gauges up to date."""
     metrics().observe_models(models, len(models.failed), app.in_flight)
+
+
+def observe_all() -> None:
+    """Bring all gauges up to date, as far as it is for this process to do."""
+    observe()
+    folder = metrics_folder()
+    if folder is not None:
+        forget_ended(folder)
 
 
 class FrontService(bentoml.Service[Any]):
@@ -46,20 +60,22 @@ class FrontService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         prepare_worker()
-        install(settings)
-        return guarded(Front(app, super().to_asgi(is_main), observe), settings, app.paths)
+        install(own, workers.board.lose)
+        front = Front(app, super().to_asgi(is_main), observe_all, workers.accept)
+        return guarded(front, own, app.paths)
 
 
-def _freeze() -> None:
-    """What is there now stays: no collection need look at it again, and hold up every request."""
+def _loaded() -> None:
+    # What is there now stays: no collection need look at it again, and hold up every request.
     gc.collect()
     gc.freeze()
+    workers.note_loaded()
 
 
 @bentoml.service(
     name="latentserve",
     service_class=FrontService,
-    workers=1,
+    workers=settings.workers,
     http={"host": "127.0.0.1", "port": 3000},  # pyright: ignore[reportArgumentType]
     # A backstop: the app's own limit, which follows the model's speed, answers first, and takes the
     # work out of the queue.
@@ -83,8 +99,10 @@ class LatentServe:
         # An engine thread that comes back needs Python for microseconds; by default it would wait
         # 5 ms for a busy event loop, as long as a whole batch of a small network.
         sys.setswitchinterval(0.0005)
+        workers.keep(observe)
+        models.start(_loaded)
         # BentoML opens its socket to requests once this returns.
-        models.start(_freeze)
+        workers.join()
 
     async def __is_ready__(self) -> bool:
         return await models.missing() is None

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
+from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from runtime.artifact.signing import public_keys
@@ -40,6 +41,7 @@ def _check_origins(origins: str) -> str:
 
 _KEY_CHARACTERS = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!-.0-~]+")
+_DIVIDED = ("queue_images", "memory_bytes", "opening_pixels", "max_connections", "max_requests")
 LONGEST_SECONDS = 86_400.0
 """A day: the most that any limit in seconds may be."""
 
@@ -58,6 +60,14 @@ class Settings(BaseModel):
         description="Folder for what is measured on this machine; without it `latentserve` in the "
         "user's cache folder.",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Processes that serve, behind one port, each with its part of the cores "
+        "and of the GPUs. What the whole service may hold (`QUEUE_IMAGES`, `MEMORY_BYTES`, "
+        "`OPENING_PIXELS`, `MAX_CONNECTIONS`, `MAX_REQUESTS`) is divided among them.",
+    )
     load_seconds: float = Field(
         default=300.0,
         ge=0,
@@ -71,7 +81,8 @@ class Settings(BaseModel):
         default=8 << 30,
         ge=256 << 20,
         description="Bytes of memory that this trial may take (on Linux); beyond it, the artifact "
-        "is not served. As many trials as there are cores take place at once, and two at least.",
+        "is not served. In each worker as many trials as it has cores take place at once, and two "
+        "at least.",
     )
     reload_seconds: float = Field(
         default=5.0,
@@ -238,6 +249,21 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if name == "api_key":  # its value belongs into no log
             raise ValueError(f"{variable(name)}: {reason}") from None
         raise ValueError(f"{variable(name)}={given[name]!r}: {reason}") from None
+
+
+def share(settings: Settings) -> Settings:
+    """What one worker has of the settings: limits of the whole service are divided among its
+    workers, down to the least that the setting allows; those of one request stay as they are."""
+    least = {
+        name: next(
+            limit.ge for limit in Settings.model_fields[name].metadata if isinstance(limit, Ge)
+        )
+        for name in _DIVIDED
+    }
+    parts = {
+        name: max(low, getattr(settings, name) // settings.workers) for name, low in least.items()
+    }
+    return settings.model_copy(update=parts)
 
 
 def variable(name: str) -> str:

@@ -6,10 +6,16 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_PARTS = "_LATENTSERVE_PARTS"
+"""Environment variable: so many processes like this one share what the machine gives, equally."""
 
 
 def installed_version(*distributions: str) -> str | None:
@@ -29,9 +35,51 @@ def to_install(*extras: str) -> str:
 
 def cores() -> int:
     """Cores that this process may use: those of its affinity, and no more than the processor time
-    that its control group gives it (a container's limit), rounded up."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, math.ceil(min(affinity or 1, _processor_share())))
+    that its control group gives it (a container's limit), or its part of that, rounded up."""
+    if hasattr(os, "sched_getaffinity"):
+        affinity = float(len(os.sched_getaffinity(0)))
+    else:
+        affinity = (os.cpu_count() or 1) / _parts()
+    return max(1, math.ceil(min(affinity, _processor_share() / _parts())))
+
+
+def take_part(index: int, parts: int) -> None:
+    """Leave this process, and those that it will start, one of so many equal parts of the cores,
+    `index` in [0, parts), and of the free memory.
+
+    Cores are bound where the system can do that (Linux), those of one processor side by side.
+    Elsewhere the process only counts on fewer of them.
+    """
+    os.environ[_PARTS] = str(parts)
+    if sys.platform != "linux":
+        return
+    mine = part_of(sorted(os.sched_getaffinity(0), key=_place), index, parts)
+    for thread in Path("/proc/self/task").iterdir():  # libraries have started some
+        with suppress(OSError):  # it has ended
+            os.sched_setaffinity(int(thread.name), mine)
+
+
+def part_of(places: Sequence[T], index: int, parts: int) -> list[T]:
+    """One of so many parts, of neighbours: at least one place, and all about as long."""
+    first = index * len(places) // parts
+    return list(places[first : max(first + 1, (index + 1) * len(places) // parts)])
+
+
+def _place(core: int) -> tuple[int, ...]:
+    """Where a core is: its package, the physical core that it is a thread of, its own number."""
+    folder = Path(f"/sys/devices/system/cpu/cpu{core}/topology")
+    try:
+        package, physical = (
+            int((folder / name).read_text()) for name in ("physical_package_id", "core_id")
+        )
+    except (OSError, ValueError):
+        return (0, core, core)
+    return (package, physical, core)
+
+
+def _parts() -> int:
+    stated = os.environ.get(_PARTS, "")
+    return max(1, int(stated)) if stated.isdecimal() else 1
 
 
 def _processor_share() -> float:
@@ -51,12 +99,12 @@ _PROCESSOR_GROUPS = (
 
 def free_memory() -> int:
     """Bytes of memory that this process could still take: what the system calls available, and no
-    more than its control group allows."""
+    more than its control group allows, or its part of that."""
     available = [_meminfo("MemAvailable")]
     for limit, used in _CGROUPS:
         with suppress(OSError, ValueError):
             available.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return max(0, min(available))
+    return max(0, min(available)) // _parts()
 
 
 _CGROUPS = (

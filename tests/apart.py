@@ -1,4 +1,4 @@
-"""`python -m tests.apart MODULE ...`: run a module where the network is one's own loopback.
+"""`python -m tests.apart COMMAND ...`: run a command where the network is one's own loopback.
 
 Ray listens on several ports, and leaves processes behind where it is killed: the tests run it under
 `APART`, in network and process namespaces of its own. There the loopback is down at first.
@@ -6,7 +6,6 @@ Ray listens on several ports, and leaves processes behind where it is killed: th
 
 import fcntl
 import os
-import runpy
 import shutil
 import socket
 import struct
@@ -31,20 +30,27 @@ def can_be_apart() -> bool:
 
 
 def run_apart(
-    module: str, *arguments: str, environment: Mapping[str, str], home: Path, seconds: float
+    *command: str,
+    environment: Mapping[str, str],
+    home: Path,
+    seconds: float,
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a module; `home` is where Ray keeps a token."""
+    """Run a command, of which `python` is the interpreter that runs this; `home` is where Ray keeps
+    a token."""
     paths = filter(None, (str(ROOT), environment.get("PYTHONPATH")))
-    of_ray = {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: it holds sockets
+    with tempfile.TemporaryDirectory(prefix="ray-") as sockets:  # whose paths must be short
         return subprocess.run(
-            [*APART, sys.executable, "-m", "tests.apart", module, *arguments],
+            [*APART, sys.executable, "-m", "tests.apart", *command],
             env={
                 **environment,
-                **of_ray,
-                "RAY_TMPDIR": folder,
+                "HOME": str(home),
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
                 "PYTHONPATH": os.pathsep.join(paths),
+                "RAY_TMPDIR": sockets,
+                "RAY_USAGE_STATS_ENABLED": "0",
             },
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -60,5 +66,4 @@ def raise_loopback() -> None:
 
 if __name__ == "__main__":
     raise_loopback()
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - our own

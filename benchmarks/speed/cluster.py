@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         "cluster",
         "Samples by workers on a local Ray",
         figures(f"{chosen.artifact.name}, {count} images", one, workers, quick=chosen.quick),
-        {"cores": cores(), "workers": cores(), "group": group, "rounds": chosen.rounds},
+        {"cores": cores(), "workers": cores(), "images": count, "group": group},
     )
 
 

@@ -15,6 +15,7 @@ SERVICE = "bento.service:LatentServe"
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
 _FOLDER, _KEY = "LATENTSERVE_ARTIFACTS", "LATENTSERVE_API_KEY"
+_WORKERS = "LATENTSERVE_WORKERS"
 
 
 def main(
@@ -28,12 +29,17 @@ def main(
     parser.add_argument("--port", type=int, default=3000, help="port (default %(default)s)")
     add_artifacts(parser)
     parser.add_argument(
+        "--workers", metavar="N", help=f"processes that serve (default: ${_WORKERS}, or 1)"
+    )
+    parser.add_argument(
         "--api-key-file", type=Path, help=f"a file with the key that clients must send (or ${_KEY})"
     )
     args = parser.parse_args(arguments)
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
     try:
         environment[_FOLDER] = str(artifacts_folder(args.artifacts))
+        if args.workers is not None:
+            environment[_WORKERS] = args.workers
         if args.api_key_file is not None:
             environment[_KEY] = args.api_key_file.read_text("utf-8").strip()
         address = free_address(args.host, args.port)

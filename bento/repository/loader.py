@@ -17,7 +17,7 @@ from bento.settings import Settings
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant
-from runtime.engines.cache import cache_folder, forget
+from runtime.engines.cache import alone, cache_folder, forget
 from runtime.engines.choice import choice_subject, recalled_variant, remember_variant
 from runtime.engines.library import EngineRequest
 from runtime.machine import installed_version
@@ -69,9 +69,13 @@ class Loader:
             except EngineError:
                 forget(self._cache, _TRIALS, subject)
         told("waiting for the process that tries artifacts")
-        variant = self._try(head, told)
+        # Another process of the service, or another service, may be about to try it.
+        with alone(self._cache, _TRIALS, subject, self._settings.load_seconds):
+            variant = recalled_variant(self._cache, _TRIALS, subject, self._request)
+            if variant is None:
+                variant = self._try(head, told)
+                remember_variant(self._cache, _TRIALS, subject, variant)
         told("loading it as it was tried")
-        remember_variant(self._cache, _TRIALS, subject, variant)
         return self._open(head, variant)
 
     def _subject(self, head: Artifact) -> Mapping[str, Any]:

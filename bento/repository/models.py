@@ -62,13 +62,18 @@ class Loading:
 class Models:
     """Loaded models by name. Empty until `load`; one bad artifact does not stop the others.
 
-    `observer(name)` makes the observer of a model.
+    `observer(name)` makes the observer of a model. `others` says what is missing elsewhere, in
+    further processes of the service.
     """
 
     def __init__(
-        self, settings: Settings, observer: Callable[[str], Observer] | None = None
+        self,
+        settings: Settings,
+        observer: Callable[[str], Observer] | None = None,
+        others: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._others = others
         self._loader = Loader(settings, observer)
         # Guards what follows; each is a new dict after a change, so that whoever goes through one
         # is not disturbed.
@@ -233,7 +238,7 @@ class Models:
         if not len(self):
             return "no model is loaded, /models says why"
         found = await asyncio.gather(*(works(model) for model in self))
-        return None if all(found) else "an engine fails, the log has the details"
+        return self._others() if all(found) else "an engine fails, the log has the details"
 
     def close(self) -> None:
         """Finish what is queued and release the engines. What is being loaded is given up: a trial

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from array import array
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -64,10 +65,18 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, bounds: Bounds, addresses: Tally[str], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        addresses: Tally[str],
+        lost: Callable[[], None],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.bounds = bounds
         self._addresses = addresses  # connections of each, shared by all
+        self._lost = lost
         self._address = ""
         self._idle_since = self.loop.time()
         # Bytes of the present head, or of the trailers; and those that the parser holds back.
@@ -93,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._addresses.add(self._address, -1)
+        self._lost()
         for timer in (self._head_timer, self._sending_timer):
             if timer is not None:
                 timer.cancel()
@@ -303,18 +313,19 @@ def _too_large_a_head(bounds: Bounds) -> RequestError:
     return RequestError(431, "the headers are too large", field="headers", expected=expected)
 
 
-def bounded(settings: Settings) -> Any:
-    """The protocol class for uvicorn's `http` setting."""
-    return partial(BoundedProtocol, Bounds.of(settings), Tally[str]())
+def bounded(settings: Settings, lost: Callable[[], None] = lambda: None) -> Any:
+    """The protocol class for uvicorn's `http` setting. `lost` is called when a connection ends."""
+    return partial(BoundedProtocol, Bounds.of(settings), Tally[str](), lost)
 
 
-def install(settings: Settings) -> None:
+def install(settings: Settings, lost: Callable[[], None] = lambda: None) -> None:
     """Make it the protocol that uvicorn chooses: BentoML makes uvicorn's configuration, and has no
     setting for that. Where the system allows fewer open files, there are fewer connections."""
     # BentoML's own replies may have a file open for each connection.
     files = allow_files(2 * settings.max_connections + _OTHER_FILES)
     connections = max(2, min(settings.max_connections, (files - _OTHER_FILES) // 2))
-    auto.AutoHTTPProtocol = bounded(settings.model_copy(update={"max_connections": connections}))
+    own = settings.model_copy(update={"max_connections": connections})
+    auto.AutoHTTPProtocol = bounded(own, lost)
 
 
 def allow_files(wanted: int) -> int:

@@ -30,7 +30,8 @@ class Front:
     """ASGI: BentoML's own paths go to `theirs`, all others to `ours`.
 
     BentoML keeps metrics of every path that it is asked for, so that it must not see any that a
-    client made up. `observe` is called before metrics are told.
+    client made up. `observe` is called before metrics are told, `begin` in the event loop before
+    there are requests.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Front:
         ours: ASGIApp,
         theirs: ASGIApp,
         observe: Callable[[], None],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
-        self.ours, self.theirs, self.observe = ours, theirs, observe
+        self.ours, self.theirs, self.observe, self.begin = ours, theirs, observe, begin
         self.their_paths = {*_PROBES, _METRICS, *_swagger_files()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            self.begin()
             await self.theirs(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})

@@ -1,5 +1,5 @@
-"""The service is two processes: BentoML's supervisor, which holds the socket and starts the worker
-again when it ends, and the worker, which serves. Both import the service."""
+"""The service is BentoML's supervisor, which holds the socket and starts a worker again when it
+ends, and the workers, which serve: one, or several. All of these processes import the service."""
 
 import atexit
 import os
@@ -14,40 +14,63 @@ from typing import NoReturn
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 
+from bento.server.workers import Workers, check_workers, list_gpus, take_share
+from bento.settings import Settings
 from runtime.parent import end_with_parent
 
 _SUPERVISOR = "_LATENTSERVE_SUPERVISOR"
-"""Environment variable by which the worker knows the process that started it."""
+"""Environment variable by which a worker knows the process that started it."""
 _METRICS = "latentserve-metrics-"
 
 
-def prepare_supervisor() -> None:
-    """What must be settled before BentoML starts the worker; nothing in the worker itself.
+def prepare_supervisor(settings: Settings) -> None:
+    """What must be settled before BentoML starts the workers; nothing in a worker itself. Raises
+    ValueError where the machine has not enough cores for them.
 
     The files in which metrics come together get a folder of their own: BentoML's is one for all
     services of a user, and is emptied at each start.
     """
     if _is_worker():
         return
+    check_workers(settings)
+    list_gpus(settings)
     os.environ[_SUPERVISOR] = str(os.getpid())
     folder = Path(tempfile.gettempdir()) / f"{_METRICS}{os.getpid()}-{secrets.token_hex(4)}"
     BentoMLContainer.prometheus_multiproc_dir.set(str(folder))  # BentoML makes it, to serve
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
+def this_worker(settings: Settings) -> Workers:
+    """Which worker this process is, with its share of the machine; the only one where BentoML did
+    not start it as a worker."""
+    # The successor of a worker that ended gets its number; BentoML's begin with 1.
+    index, folder = server_context.worker_index, metrics_folder()
+    if index is None or folder is None:
+        return Workers(0, 1, Path())
+    workers = Workers((index - 1) % settings.workers, settings.workers, folder)
+    take_share(workers)
+    return workers
+
+
 def prepare_worker() -> None:
-    """Have the worker end, as by SIGTERM, when its supervisor ends: nobody else would end it, and
-    it would keep the port."""
+    """Have a worker end, as by SIGTERM, when its supervisor ends: nobody else would end it, and it
+    would keep the port."""
     supervisor = _supervisor()
     if supervisor is not None:
         end_with_parent(supervisor, signal.SIGTERM)
 
 
+def metrics_folder() -> Path | None:
+    """Where the files of the workers' metrics are; None in a process that is no worker of ours."""
+    folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    return folder if folder.name.startswith(_METRICS) else None
+
+
 def tidy_worker() -> None:
     """Remove what the supervisor would have removed, had it not been killed."""
-    metrics = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    if _supervisor() not in (None, os.getppid()) and metrics.name.startswith(_METRICS):
-        shutil.rmtree(metrics, ignore_errors=True)
+    folder = metrics_folder()
+    if folder is not None and _supervisor() not in (None, os.getppid()):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _supervisor() -> int | None:

@@ -3,7 +3,10 @@ engine runs are counted apart, by model, endpoint and outcome."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from runtime import Model
 
@@ -18,8 +21,12 @@ class Metrics:
         # Imported late: BentoML first sets where the metrics of all its processes come together.
         from prometheus_client import Counter, Gauge, Histogram
 
-        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Any:
-            return Gauge(name, text, labels, multiprocess_mode="mostrecent")
+        # `live`: of a process that has ended, nothing is left.
+        def summed(name: str, text: str, labels: Sequence[str] = ()) -> Any:
+            return Gauge(name, text, labels, multiprocess_mode="livesum")
+
+        def highest(name: str, text: str, labels: Sequence[str] = ()) -> Any:
+            return Gauge(name, text, labels, multiprocess_mode="livemax")
 
         model, graph = ("model",), ("model", "graph")
         self.requests = Counter(
@@ -33,7 +40,7 @@ class Metrics:
             ("endpoint", "status"),
             buckets=_SECONDS,
         )
-        self.in_flight = gauge("latentserve_requests_in_flight", "Requests being answered.")
+        self.in_flight = summed("latentserve_requests_in_flight", "Requests being answered.")
         self.images = Counter(
             "latentserve_images", "Images of successful replies.", ("endpoint", "model")
         )
@@ -43,8 +50,8 @@ class Metrics:
             ("format",),
             buckets=(0.0001, 0.00025, 0.0005, *_SECONDS),
         )
-        self.queue_images = gauge("latentserve_queue_images", "Images waiting.", model)
-        self.queue_oldest_seconds = gauge(
+        self.queue_images = summed("latentserve_queue_images", "Images waiting.", model)
+        self.queue_oldest_seconds = highest(
             "latentserve_queue_oldest_seconds", "How long the oldest request has waited.", model
         )
         self.queue_seconds = Histogram(
@@ -71,18 +78,18 @@ class Metrics:
             "posterior held NaN or infinity).",
             ("model", "graph", "reason"),
         )
-        self.model_info = gauge(
+        self.model_info = highest(
             "latentserve_model_info",
             "1 for each model that is served, 0 for one that was.",
             ("model", "version", "engine"),
         )
-        self.artifacts_failed = gauge(
+        self.artifacts_failed = highest(
             "latentserve_artifacts_failed", "Artifacts in the folder that could not be loaded."
         )
         self._served: set[tuple[str, str, str]] = set()
 
     def observe_models(self, models: Iterable[Model], failed: int, in_flight: int) -> None:
-        """What is looked at when somebody asks, instead of noted at each change."""
+        """What is looked at now and then, instead of noted at each change."""
         self.in_flight.set(in_flight)
         self.artifacts_failed.set(failed)
         served: set[tuple[str, str, str]] = set()
@@ -94,6 +101,22 @@ class Metrics:
         for labels in self._served | served:
             self.model_info.labels(*labels).set(labels in served)
         self._served |= served
+
+
+def forget_ended(folder: Path) -> None:
+    """Remove from the files of metrics in `folder` the gauges of processes that have ended. What
+    they counted stays: a count never falls."""
+    for file in folder.glob("gauge_live*_*.db"):
+        process = file.stem.rpartition("_")[2]
+        if process.isdecimal() and not _runs(int(process)):
+            file.unlink(missing_ok=True)  # another process may remove it as well
+
+
+def _runs(process: int) -> bool:
+    try:  # one that was killed is there until the supervisor looks, every 10 s
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 @cache

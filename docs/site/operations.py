@@ -110,6 +110,8 @@ def _fields(schema: Json, schemas: Json) -> Iterator[list[str]]:
 
 def _field(name: str, schema: Json, about: str) -> list[str]:
     default = schema.get("default")
+    told = [about, *(each.get("description", "") for each in schema.get("anyOf", ()))]
+    about = next(filter(None, told), "")
     more = "" if default is None else f" Default: `{json.dumps(default)}`."
     return [f"`{name}`", _type(schema), f"{about}{more}"]
 

@@ -11,6 +11,7 @@ that a function does not read come through; what it works on (`image`, `latents`
 what it makes.
 """
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,14 @@ class _Function:
                     limits=self.limits,
                 )
             return _models[key]
+
+
+@atexit.register
+def _close_models() -> None:
+    """While the interpreter is whole: engines that end after it may crash."""
+    for (process, *_), model in _models.items():
+        if process == os.getpid():
+            model.close()
 
 
 os.register_at_fork(

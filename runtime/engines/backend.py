@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import Artifact
 from runtime.artifact.tensors import GraphSpec, Precision
+from runtime.engines.editing import Known
 from runtime.engines.rewrites import Form
 from runtime.sampling.streams import Draws
+
+if TYPE_CHECKING:
+    import onnx
 
 Tensors = Mapping[str, NDArray[Any]]
 """Named arrays, each with a leading batch axis."""
@@ -109,24 +113,44 @@ def precisions(manifest: Manifest) -> list[Precision]:
 
 def graph_bytes(artifact: Artifact, spec: GraphSpec, variant: Variant) -> bytes:
     """A verified graph in the variant's form, as an ONNX file in memory."""
-    data = artifact.files[spec.file]
-    if variant.form == "plain":
-        return data
-    import onnx
+    return graph_and_known(artifact, spec, variant)[0]
 
+
+def graph_and_known(
+    artifact: Artifact, spec: GraphSpec, variant: Variant
+) -> tuple[bytes, Known | None]:
+    """The same, and what is known of its runs where that matters to the form."""
+    if variant.form == "plain":
+        return artifact.files[spec.file], None
     from runtime.engines.rewrites import rewrite
 
-    return rewrite(onnx.load_model_from_string(data), variant.form).SerializeToString()
+    model, known = _opened(artifact, spec)
+    data = rewrite(model, variant.form, known).SerializeToString()
+    return data, known if variant.form == "winograd" else None
 
 
 def main_forms(artifact: Artifact) -> tuple[Form, ...]:
     """The forms that the graph passes give the main graph."""
-    import onnx
-
     from runtime.engines.rewrites import forms
 
-    spec = graph_specs(artifact.manifest, "fp32")[artifact.manifest.main_graph]
-    return forms(onnx.load_model_from_string(artifact.files[spec.file]))
+    return forms(
+        *_opened(artifact, graph_specs(artifact.manifest, "fp32")[artifact.manifest.main_graph])
+    )
+
+
+def _opened(artifact: Artifact, spec: GraphSpec) -> "tuple[onnx.ModelProto, Known]":
+    import onnx
+
+    from runtime.artifact.shapes import Structure
+    from runtime.engines.winograd import known_of
+
+    model = onnx.load_model_from_string(artifact.files[spec.file])
+    structure, manifest = Structure(model), artifact.manifest
+    smallest, usual = (
+        {name: tensor.shape for name, tensor in structure.tensors(spec, 1, size).items()}
+        for size in (manifest.smallest_size, manifest.default_size)
+    )
+    return model, known_of(model, smallest, usual)
 
 
 def zero_inputs(manifest: Manifest, graph: str, batch: int) -> dict[str, NDArray[Any]]:

@@ -8,8 +8,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 CACHE_VARIABLE = "LATENTSERVE_CACHE"
 """Environment variable naming the folder of the cache."""
 _MAX_RECORD_BYTES = 1 << 20
+_LOOK_SECONDS = 0.1
 
 
 def cache_folder() -> Path:
@@ -65,6 +67,51 @@ def forget(folder: Path, kind: str, subject: Mapping[str, Any]) -> None:
     """Remember nothing of `subject`."""
     with suppress(OSError):
         _path(folder, kind, subject).unlink()
+
+
+@contextmanager
+def alone(folder: Path, kind: str, subject: Mapping[str, Any], seconds: float) -> Generator[None]:
+    """Inside, nobody else on this machine is about to remember something of `subject`.
+
+    Another process or thread that is inside is waited for, so many seconds at most. Where the
+    folder cannot be locked, nobody is.
+    """
+    path = _path(folder, kind, subject).with_suffix(".lock")
+    lock = _locked(path, time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):
+                path.unlink()
+            os.close(lock)
+
+
+def _locked(path: Path, give_up: float) -> int | None:
+    """The open file at `path`, locked; None where that cannot be had in time."""
+    try:
+        import fcntl
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), path.stat()):
+                    return lock
+            except FileNotFoundError:  # who had it has removed it: another file counts now
+                pass
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    os.close(lock)
+                    return None
+                time.sleep(_LOOK_SECONDS)
+            except OSError:
+                os.close(lock)
+                raise
+            os.close(lock)
+    except (ImportError, OSError):  # Windows, or a folder or file system without locks
+        return None
 
 
 def _path(folder: Path, kind: str, subject: Mapping[str, Any]) -> Path:

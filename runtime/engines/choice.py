@@ -24,7 +24,7 @@ from runtime.engines.backend import (
     Variant,
     graph_specs,
 )
-from runtime.engines.cache import forget, recall, remember
+from runtime.engines.cache import alone, forget, recall, remember
 from runtime.engines.library import EngineRequest
 from runtime.engines.measuring import Measured, left_out_if_it_fails, measure
 from runtime.engines.nvidia import devices
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _MARGIN = 1.05
 """A variant must be so much faster to be taken before a simpler one."""
+_PATIENCE_SECONDS = 60.0
+"""For another process that measures the same artifact."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,39 @@ def choose(
     """
     subject = choice_subject(artifact, request, settings, cache)
 
-    recalled = recalled_variant(cache, "choices", subject, request)
-    if recalled is not None:
-        # Nothing else need be known, and no engine be imported to find out what it can do.
-        with left_out_if_it_fails(recalled):
-            return take(artifact, recalled, settings, cache)
+    # Nothing else need be known, and no engine be imported to find out what it can do.
+    remembered = _remembered(artifact, request, settings, cache, subject)
+    if remembered is not None:
+        return remembered
     variants = candidates(artifact, request, cache)
     if len(variants) == 1 and _is_verified(variants[0]):
         return take(artifact, variants[0], settings, cache, "nothing else fits")
-    logger.info("opening %d ways to run %s", len(variants), artifact.manifest.name)
-    setting = settings(variants[0].device)
-    with _opened(artifact, variants, setting, cache) as backends:
-        measured = measure(artifact, variants, backends, setting, seconds=0.1)
-        best, reason = _decide(measured, variants, subject, cache)
-        return Chosen(backends.pop(best), best, setting, reason)
+    with alone(cache, "choices", subject, _PATIENCE_SECONDS):
+        # Another process may have measured it meanwhile; two at once would disturb each other.
+        remembered = _remembered(artifact, request, settings, cache, subject)
+        if remembered is not None:
+            return remembered
+        logger.info("opening %d ways to run %s", len(variants), artifact.manifest.name)
+        setting = settings(variants[0].device)
+        with _opened(artifact, variants, setting, cache) as backends:
+            measured = measure(artifact, variants, backends, setting, seconds=0.1)
+            best, reason = _decide(measured, variants, subject, cache)
+            return Chosen(backends.pop(best), best, setting, reason)
+
+
+def _remembered(
+    artifact: Artifact,
+    request: EngineRequest,
+    settings: Callable[[Place], Setting],
+    cache: Path,
+    subject: Mapping[str, Any],
+) -> Chosen | None:
+    """The variant that was measured here earlier, opened; None where that does not work."""
+    recalled = recalled_variant(cache, "choices", subject, request)
+    if recalled is not None:
+        with left_out_if_it_fails(recalled):
+            return take(artifact, recalled, settings, cache)
+    return None
 
 
 def take(

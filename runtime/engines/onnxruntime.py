@@ -1,12 +1,14 @@
 """ONNX Runtime on the CPU: the reference backend."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.reading import Artifact
-from runtime.artifact.tensors import Precision
+from runtime.artifact.tensors import GraphSpec, Precision
 from runtime.engines.backend import (
     REFERENCE,
     Backend,
@@ -16,12 +18,13 @@ from runtime.engines.backend import (
     Tensors,
     Variant,
     arrays,
-    graph_bytes,
+    graph_and_known,
     graph_specs,
     into,
     main_forms,
     precisions,
 )
+from runtime.engines.editing import Known
 from runtime.engines.library import EngineLibrary, EngineRequest
 from runtime.engines.sessions import CPU, has_cuda, import_onnxruntime, open_session
 from runtime.errors import EngineError
@@ -43,26 +46,36 @@ class OnnxRuntimeBackend:
     max_batch = None
 
     def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
-        threads = setting.threads
-        onnxruntime = import_onnxruntime()
-        self._sessions: dict[str, Any] = {}
-        size = artifact.manifest.default_size
-        for graph, spec in graph_specs(artifact.manifest, variant.precision).items():
-            data = graph_bytes(artifact, spec, variant)
-            bounds = artifact.bounds.get(graph)
-            large = bounds is not None and bounds.cost(1, size).bytes > _LARGE_BYTES
-            self._sessions[graph] = open_session(
-                onnxruntime, data, spec.file, (CPU, {}), threads=threads, keeps_memory=not large
-            )
-        self._output_names = {
-            graph: [output.name for output in session.get_outputs()]
-            for graph, session in self._sessions.items()
+        self._artifact, self._threads = artifact, setting.threads
+        self._onnxruntime = import_onnxruntime()
+        self._graphs = {
+            graph: self._opened(graph, spec, variant)
+            for graph, spec in graph_specs(artifact.manifest, variant.precision).items()
         }
         self._description = (
-            f"onnxruntime {onnxruntime.__version__} on cpu, "
+            f"onnxruntime {self._onnxruntime.__version__} on cpu, "
             f"{variant.precision}, {variant.form} graph, "
-            f"{threads} thread{'s' if threads > 1 else ''} a run"
+            f"{self._threads} thread{'s' if self._threads > 1 else ''} a run"
         )
+
+    def _opened(self, graph: str, spec: GraphSpec, variant: Variant) -> "_Graph":
+        data, known = graph_and_known(self._artifact, spec, variant)
+        bounds = self._artifact.bounds.get(graph)
+        size = self._artifact.manifest.default_size
+        large = bounds is not None and bounds.cost(1, size).bytes > _LARGE_BYTES
+        session = open_session(
+            self._onnxruntime,
+            data,
+            spec.file,
+            (CPU, {}),
+            threads=self._threads,
+            keeps_memory=not large,
+        )
+        names = [output.name for output in session.get_outputs()]
+        if known is None or known.fewest == 1:
+            return _Graph(session, names, known)
+        few = self._opened(graph, spec, replace(variant, form="folded"))
+        return _Graph(session, names, known, few)
 
     @property
     def description(self) -> str:
@@ -71,17 +84,43 @@ class OnnxRuntimeBackend:
     def run(
         self, graph: str, inputs: Inputs, out: Tensors | None = None
     ) -> dict[str, NDArray[Any]]:
-        names = self._output_names[graph]
         try:
-            outputs = self._sessions[graph].run(names, arrays(inputs))
+            return into(out, self._graphs[graph].run(arrays(inputs)))
         except MemoryError:
             raise
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             raise EngineError(f"onnxruntime failed while running {graph}: {error}") from error
-        return into(out, dict(zip(names, outputs, strict=True)))
 
     def close(self) -> None:
-        self._sessions.clear()
+        self._graphs.clear()
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """The session of one graph; where its form does not suit runs of few images, another one for
+    those."""
+
+    session: Any
+    names: list[str]
+    known: Known | None
+    few: "_Graph | None" = None
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        rows = len(next(iter(inputs.values())))
+        most = rows if self.known is None else self.known.images
+        if rows <= most:
+            return self._part(inputs)
+        parts = [
+            self._part({name: array[at : at + most] for name, array in inputs.items()})
+            for at in range(0, rows, most)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        rows = len(next(iter(inputs.values())))
+        if self.few is not None and self.known is not None and rows < self.known.fewest:
+            return self.few.run(inputs)
+        return dict(zip(self.names, self.session.run(self.names, dict(inputs)), strict=True))
 
 
 def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:

@@ -26,6 +26,7 @@ from runtime.engines.backend import (
     main_forms,
 )
 from runtime.engines.library import EngineLibrary, EngineRequest
+from runtime.engines.rewrites import Form
 from runtime.errors import EngineError
 from runtime.machine import installed_version, to_install
 
@@ -160,7 +161,8 @@ class OpenVino:
         fitting: list[Precision] = [
             p for p in get_args(Precision) if p in precisions() and request.precision in ("auto", p)
         ]
-        made = main_forms(artifact)
+        # Winograd's products are slower here than its own convolutions.
+        made: list[Form] = [form for form in main_forms(artifact) if form != "winograd"]
         # What folding makes of a graph is never slower here than the graph as it was.
         tried = made[1:] if "folded" in made else made
         found = [Variant(self.name, "fp32", form) for form in tried if "fp32" in fitting]

@@ -2,12 +2,16 @@
 
 import importlib
 import json
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runtime.machine import cores
+from tests.apart import can_be_apart, run_apart
 
 DIGITS = Path(__file__).parents[2] / "artifacts" / "mnist-vae"
 
@@ -58,6 +62,17 @@ def test_inprocess(tmp_path: Path) -> None:
     raw = [figure for name, figure in figures.items() if "raw loop" in name]
     # The fastest of the raw loops is what all are held against.
     assert sum(figure["ratio"] == 1 for figure in raw) == 2
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core is not divided")
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_workers(tmp_path: Path) -> None:
+    record = quick("workers", tmp_path, "--workers", "2")
+    assert record["subject"]["workers"] == 2
+    for load in ("n=1 PNG, 64 connections", "n=64 npy, 8 connections"):
+        figures = record["figures"]
+        assert figures[f"mnist-vae {load}, one worker"]["value"] > 0
+        assert figures[f"mnist-vae {load}, 2 workers"]["ratio"] > 0
 
 
 def test_memory(tmp_path: Path) -> None:
@@ -120,3 +135,17 @@ def test_page(tmp_path: Path) -> None:
     assert figures["load: files, the page"]["verdict"] == "at most 300: met"
     assert figures["load: other servers, the page"]["verdict"] == "at most 0: met"
     assert figures["load: first picture, the page"]["value"] > 0
+
+
+def test_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("ray.data", reason="no Ray Data: install the extra `ray`")
+    if not can_be_apart():
+        pytest.skip("no network namespace (unshare) for Ray here")
+    path = tmp_path / "figures.json"
+    given = ("--quick", "--images", "300", "--artifact", str(DIGITS), "--json", str(path))
+    command = ("python", "-m", "benchmarks", "cluster", *given)
+    done = run_apart(*command, environment=os.environ, home=tmp_path, seconds=200)
+    assert done.returncode == 0, done.stderr[-4000:]
+    figures = json.loads(path.read_text())["figures"]
+    assert figures["mnist-vae, 300 images, workers"]["ratio"] > 0
+    assert figures["mnist-vae, 300 images: whole command, one process"]["value"] > 0

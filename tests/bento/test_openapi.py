@@ -189,7 +189,7 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
     }
     assert named["get", "/interpolate"] == {
         "model", "labels", "format", "columns", "scale", "fps", "there_and_back", "seeds", "steps",
-        "kind", "truncation",
+        "kind", "seed", "truncation",
     }  # fmt: skip
     for (method, path), names in named.items():
         for name in names:

@@ -29,8 +29,8 @@ def test_ray_serve_gives_the_same_images(models: Models, tmp_path: Path) -> None
         "LATENTSERVE_CACHE": str(tmp_path / "cache"),
         "LATENTSERVE_API_KEY": KEY,
     }
-    module = "tests.bento.ray_local"
-    done = run_apart(module, KEY, environment=environment, home=tmp_path, seconds=220)
+    command = ("python", "-m", "tests.bento.ray_local", KEY)
+    done = run_apart(*command, environment=environment, home=tmp_path, seconds=220)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"npy')))
     for name, count in (("npy", 4), ("streamed", 300)):

@@ -10,16 +10,12 @@ A Python block that begins with `# name.py` is saved under that name first. Bloc
 languages (text, json, toml) are shown, not run.
 """
 
-import importlib
 import os
 import re
-import runpy
-import shlex
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -38,17 +34,26 @@ RUN = ("bash", "python")
 SHOWN = ("text", "json", "toml")
 BACKGROUND = "in the background"
 DATA_SET = "needs a data set"
+RAY = "needs Ray"
 REASONS = (
     DATA_SET,  # it trains on MNIST or CIFAR-10: `make docs-check DATA=...` runs it
+    RAY,  # `test_pages.py` runs it, apart, where Ray is installed
     "needs a GPU",
     "needs a container engine",
     "needs a cluster",
+    "needs an object store",
     "needs a download",
     "needs another model",  # one that this repository does not ship
     "needs your files",  # pictures or weights
     "takes an hour",
     "installs packages",
 )
+
+_DIFFUSERS = """import runpy, sys
+from export.torchvision_operators import declare_operators
+declare_operators()
+runpy.run_path(sys.argv[1], run_name="__main__")"""
+"""diffusers wants torchvision's operators, whatever torch that was built for."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>.*)$")
 _MARK = re.compile(r"^ *<!-- (.*) -->$")
@@ -99,65 +104,26 @@ def all_blocks(page: Path) -> Iterator[Block]:
         before = line
 
 
-def commands(code: str) -> list[list[str]] | None:
-    """The words of each line of a bash block; None where it takes a shell to run it."""
-    lines = [shlex.split(line, comments=True) for line in re.sub(r"\\\n *", "", code).splitlines()]
-    lines = [words for words in lines if words]
-    plain = all(words[0] in ("python", "latentserve") for words in lines)
-    quiet = not re.search(r"[|&;<>$*]", re.sub(r"'[^']*'|#.*", "", code))
-    return lines if plain and quiet else None
-
-
 def run_block(block: Block, folder: Path, replacements: Mapping[str, str], seconds: float) -> None:
-    """Run one block in `folder`; raises AssertionError where it fails.
-
-    Python and our own commands run in this process, which spares each of them the seconds in which
-    a new one imports torch.
-    """
+    """Run one block in `folder`; raises AssertionError with its output where it fails."""
     code = block.code
     for old, new in replacements.items():
         code = code.replace(old, new)
-    if block.language == "bash":
-        lines = commands(code)
-        if lines is None:
-            _bash(block, code, folder, seconds)
-            return
-    else:
+    if block.language == "python":
         named = re.match(r"# (\w+\.py)\n", code)
         file = folder / (named[1] if named else "block.py")
         file.write_text(code, "utf-8")
-        lines = [["python", file.name]]
-    with _inside(folder):
-        for words in lines:
-            status = _run(words)
-            assert not status, f"{block}: {shlex.join(words)} ended with {status}"
-
-
-def _bash(block: Block, code: str, folder: Path, seconds: float) -> None:
+        command = [sys.executable, *(("-c", _DIFFUSERS) if "diffusers" in code else ()), file.name]
+    else:
+        command = ["bash", "-euo", "pipefail", "-c", code]
     # `python` in a block is the interpreter that runs the tests; `folder` holds its packages.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", code],  # noqa: S607
-        cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds
     )
     output = f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0, f"{block} failed with {done.returncode}:\n{code}\n{output}"
-
-
-def _run(words: Sequence[str]) -> int | str | None:
-    """The exit status of `python FILE`, `python -m PACKAGE ...` or `latentserve ...`."""
-    try:
-        if words[0] == "python" and words[1] != "-m":
-            runpy.run_path(words[1], run_name="__main__")
-            return 0
-        module, arguments = program(words)
-        return importlib.import_module(module).main(arguments)
-    except SystemExit as ended:
-        return ended.code
 
 
 def program(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -165,22 +131,6 @@ def program(words: Sequence[str]) -> tuple[str, list[str]]:
     if words[0] == "latentserve":
         return "runtime.console", list(words[1:])
     return f"{words[2]}.__main__", list(words[3:])
-
-
-@contextmanager
-def _inside(folder: Path) -> Iterator[None]:
-    """In `folder`, whose modules can be imported, and are forgotten afterwards."""
-    known = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        with chdir(folder):
-            yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - known:
-            if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == folder:
-                del sys.modules[name]
 
 
 def copy_repository(target: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import found as benchmarks
+from benchmarks.__main__ import found
 from docs.site.commands import command_names, help_of
 from tests.docs.blocks import (
     BACKGROUND,
@@ -29,6 +29,7 @@ from tests.docs.blocks import (
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 UNRUN = [block for block in BLOCKS if block.reason is not None]
+BENCHMARKS = found()
 OURS = ("train", "export", "runtime", "benchmarks", "bento.commands.serve", "bento.commands.bundle")
 
 COMMAND = re.compile(
@@ -110,8 +111,8 @@ def test_commands_in_the_text_exist_and_have_these_options() -> None:
     for page in PAGES:
         text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.M | re.S)
         for start, rest in _SPAN.findall(text):
-            found = _strange(start, rest.split())
-            odd += [f"{page.relative_to(ROOT)}: {start} {rest}: no {word}" for word in found]
+            strange = _strange(start, rest.split())
+            odd += [f"{page.relative_to(ROOT)}: {start} {rest}: no {word}" for word in strange]
     assert not odd
 
 
@@ -122,7 +123,7 @@ def _strange(start: str, words: list[str]) -> list[str]:
         if package not in ("runtime", "train", "export", "benchmarks"):
             return [] if find_spec(package) else [package]
         if package == "benchmarks":
-            return [word for word in words[:1] if word.islower() and word not in benchmarks()]
+            return [word for word in words[:1] if word.islower() and word not in BENCHMARKS]
         words = words if package == "runtime" else [package, *words]
     if words in ([], ["export"]) or words[0].isupper():  # COMMAND, and the whole program
         return []

@@ -13,11 +13,12 @@ import httpx
 import pytest
 
 from benchmarks.speed.servers import Server, running
-from export.torchvision_operators import declare_operators
+from tests.apart import can_be_apart, run_apart
 from tests.bento.support import FP32
 from tests.docs.blocks import (
     BACKGROUND,
     PAGES,
+    RAY,
     ROOT,
     Block,
     copy_repository,
@@ -30,7 +31,12 @@ BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 INSTALL_SECONDS = 400.0  # a generous bound for pip on a slow line, never a measurement
 SETTINGS = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0"}
 
-pytestmark = [pytest.mark.xdist_group("docs"), pytest.mark.timeout(600)]
+PORT = "127.0.0.1:3000"
+ASKING = {block.page for block in BLOCKS if re.search(r":3000\b", block.code)}
+"""Pages whose blocks ask `make serve`. All others run on whichever process is free."""
+
+pytestmark = pytest.mark.timeout(600)
+served = pytest.mark.xdist_group("docs")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +57,6 @@ def server(clone: Path) -> Iterator[str]:
         yield f"127.0.0.1:{started.port}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def torchvision() -> None:
-    """diffusers, which blocks import, wants its operators, whatever torch it was built for."""
-    declare_operators()
-
-
 @pytest.fixture
 def folder(clone: Path, tmp_path: Path) -> Path:
     """A page's own copy of the repository, so that no page finds what another one made."""
@@ -65,6 +65,7 @@ def folder(clone: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@served
 def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> None:
     names = subprocess.run(
         [clone / ".venv-serve/bin/python", "-m", "pip", "list", "--format=freeze"],
@@ -76,6 +77,7 @@ def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> Non
     assert not re.search(r"^(torch|onnxscript|tensorboard)\b", names, re.MULTILINE)
 
 
+@served
 def test_every_shipped_model_is_served(server: str, clone: Path) -> None:
     shipped = sorted(folder.name for folder in (clone / "artifacts").iterdir() if folder.is_dir())
     listed = httpx.get(f"http://{server}/models").json()
@@ -107,11 +109,19 @@ def test_make_serve_passes_the_folder(
     assert f"--artifacts '{folder}'" in printed
 
 
-@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.reason is None}))
-def test_every_code_block_runs(page: str, server: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[served] if page in ASKING else [])
+        for page in sorted({block.page for block in BLOCKS if block.reason is None})
+    ],
+)
+def test_every_code_block_runs(page: str, folder: Path, request: pytest.FixtureRequest) -> None:
     # A page at a time, in one folder: its blocks build on one another, whichever tests are chosen
     # and whichever process runs them. Those that need a data set: make docs-check DATA=...
-    addresses = {"127.0.0.1:3000": server, "localhost:3000": server}
+    addresses: dict[str, str] = {}
+    if page in ASKING:
+        addresses |= dict.fromkeys((PORT, "localhost:3000"), request.getfixturevalue("server"))
     with ExitStack() as servers:
         for block in BLOCKS:
             if block.page != page or block.reason is not None:
@@ -122,6 +132,18 @@ def test_every_code_block_runs(page: str, server: str, folder: Path) -> None:
                 made, port = _server(block, folder)
                 started = servers.enter_context(running(made))
                 addresses[f"127.0.0.1:{port}"] = f"127.0.0.1:{started.port}"
+
+
+def test_blocks_for_ray_run(folder: Path) -> None:
+    pytest.importorskip("ray.data", reason="no Ray Data: install the extra `ray`")
+    if not can_be_apart():
+        pytest.skip("no network namespace (unshare) for Ray here")
+    for block in (block for block in BLOCKS if block.reason == RAY):
+        program = ("python", "-c") if block.language == "python" else ("bash", "-euc")
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        given = *program, block.code
+        done = run_apart(*given, environment=environment, home=folder, seconds=300, folder=folder)
+        assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"
 
 
 def _server(block: Block, folder: Path) -> tuple[Server, str]:

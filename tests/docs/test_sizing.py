@@ -58,6 +58,21 @@ def test_published_networks(name: str) -> None:
     assert hours == pytest.approx(IMAGES * cores / measured / 3600, rel=0.001)
 
 
+def test_workers() -> None:
+    digit, digits, images, image = (
+        f"{figures('workers')[f'{load}, 2 workers']['ratio']:.2f}"
+        for load in (
+            "mnist-vae n=1 PNG, 64 connections",
+            "mnist-vae n=64 npy, 8 connections",
+            "dcgan64 n=64 npy, 8 connections",
+            "dcgan64 n=1 PNG, 64 connections",
+        )
+    )
+    assert f"{digit} of its images/s for one 28x28 PNG" in PAGE
+    assert f"{digits} (28x28) and {images} (64x64) for 64 images a request" in PAGE
+    assert f"{image} for one 64x64 PNG" in PAGE
+
+
 def test_shares_over_http_and_the_memory_of_the_service() -> None:
     ratios = [
         figures("serving")[f"{subject}, ours"]["ratio"]

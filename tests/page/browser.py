@@ -141,6 +141,7 @@ class Browser:
 
     def bring(self, event: str, picture: Path) -> None:
         """A picture that is dropped (`drop`) or pasted (`paste`)."""
+        self.one("#view .tab")  # before, nobody would take it
         self.run(_BRING, event, base64.b64encode(picture.read_bytes()).decode())
 
     def choose(self, picture: Path) -> None:

@@ -86,7 +86,8 @@ def pipeline(artifact: str) -> dict[str, np.ndarray[Any, Any]]:
         fn_constructor_kwargs={"artifact": artifact, "seed": 7, **ENGINE},
         batch_format="numpy",
         batch_size=8,
-        concurrency=1,
+        concurrency=2,
+        num_cpus=0.5,
     )
     rows = sorted(images.take_all(), key=lambda row: row["index"])
     return {name: np.stack([row[name] for row in rows]) for name in ("index", "image", "label")}

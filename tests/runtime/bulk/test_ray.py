@@ -41,7 +41,8 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = tmp_path_factory.mktemp("home")
 
     def run(module: str, *arguments: str) -> str:
-        done = run_apart(module, *arguments, environment=os.environ, home=home, seconds=SECONDS)
+        command = ("python", "-m", module, *arguments)
+        done = run_apart(*command, environment=os.environ, home=home, seconds=SECONDS)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
 
