@@ -145,7 +145,6 @@ class Listener:
     async def _start(self, connection: socket.socket) -> None:
         try:
             connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._make, connection, ssl=self._ssl)
         except OSError:  # it is over before it has begun, and its protocol knows nothing of it
             self._board.lose()

@@ -129,9 +129,39 @@ async def _connect_many(file: Path) -> None:
             listener.close()
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
+def test_connections_of_a_unix_socket_are_accepted(tmp_path: Path) -> None:
+    asyncio.run(_connect_by_path(tmp_path / "socket"))
+
+
+async def _connect_by_path(path: Path) -> None:
+    with (
+        socket.socket(socket.AF_UNIX) as listening,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        listening.bind(str(path))
+        listening.listen()
+        board = Board(None, 0, 1)
+        listener = Listener(
+            asyncio.get_running_loop(), partial(_Ending, board), listening, board, None
+        )
+        client.connect(str(path))
+        await _until(lambda: board.own == 1)
+        client.setblocking(False)
+        async with asyncio.timeout(SECONDS):
+            assert await asyncio.get_running_loop().sock_recv(client, 5) == b"hello"
+        client.close()
+        await _until(lambda: board.own == 0)
+        listener.close()
+
+
 class _Ending(asyncio.Protocol):
     def __init__(self, board: Board) -> None:
         self._board = board
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(b"hello")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._board.lose()
