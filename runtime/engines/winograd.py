@@ -97,7 +97,8 @@ def known_of(model: "ModelProto", smallest: Shapes, usual: Shapes) -> Known:
             each for each in layers if each[0].gain(each[1], images * _tiles(each[1])) >= _GAIN
         ]
         direct = sum(layer.direct(size) for layer, size in taken)
-        return direct > sum(layer.cost(size, rows * _tiles(size)) for layer, size in taken)
+        # Where no layer is taken, runs of any length are the same.
+        return direct >= sum(layer.cost(size, rows * _tiles(size)) for layer, size in taken)
 
     fewest = next((rows for rows in range(1, images) if pays(rows)), images)
     return replace(graph.known, images=images, fewest=fewest)

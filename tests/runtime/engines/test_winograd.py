@@ -182,6 +182,12 @@ def test_large_layers_run_on_few_images_and_small_ones_on_many() -> None:
     assert winograd.known_of(open_sizes, usual, usual).images == large.images
 
 
+def test_runs_of_few_images_need_no_other_form_where_no_layer_is_taken() -> None:
+    """Else an encoder of few channels would be opened twice, beside a decoder of many."""
+    for channels in ((32, 32), (64, 3)):
+        assert winograd.known_of(layer("plain", channels, (16, 16)), {}, {}).fewest == 1
+
+
 def test_a_last_convolution_is_a_transposed_one() -> None:
     model = layer("plain", (64, 3), (9, 10))
     rewritten = rewrite(model, "winograd")
