@@ -114,6 +114,8 @@ class _Run:
                     finished.result()
                 for group, spool in self._spools.items():
                     self._check_end(group, 0, spool)
+                    spool.close()
+                    spool.remove()  # an earlier run began it, and had no row of it
             finally:
                 for _, future in self._flying:
                     if future is not None:

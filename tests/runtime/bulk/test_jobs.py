@@ -28,6 +28,7 @@ from runtime.bulk.ledger import Ledger
 from runtime.bulk.pictures import Picture
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.sources import find
+from runtime.bulk.spool import Spool
 from runtime.images import fit, open_image, upright_size
 from runtime.requests.pictures import picture_spec
 from tests.runtime.bulk.conftest import DAMAGED, PICTURES
@@ -278,6 +279,15 @@ def test_pictures_that_went_are_missed(
         bulk(sized, out).run(Encoder(sized), find([some]).items)
     bulk(sized, out).run(Encoder(sized), find([pictures]).items)
     assert Ledger(out).pictures == PICTURES
+
+
+def test_a_group_of_pictures_that_went_is_forgotten_where_it_has_no_rows(
+    sized: runtime.Model, pictures: Path, tmp_path: Path
+) -> None:
+    """A run was killed when it had begun the group."""
+    Spool(tmp_path / ".open" / "000009").close()
+    bulk(sized, tmp_path).run(Encoder(sized), find([pictures]).items)
+    assert not (tmp_path / ".open").exists()
 
 
 def test_another_job_is_refused(
