@@ -77,7 +77,7 @@ def work_through(
     with opened(out) as place:
 
         def begin(manifest: Manifest, variant: Variant, same: Mapping[str, Any]) -> None:
-            rest = dict(same) | {"group": group}
+            rest = dict(same) | {"group": group, "column": args.column}
             begin_shards(place, same_model(manifest, variant) | rest, force=args.force)
 
         ledger, busy = work(args, place, prepare, group, begin)
@@ -128,8 +128,10 @@ def begin_shards(place: Place, same: Mapping[str, Any], *, force: bool) -> None:
     if force:
         place.discard()
     out = place.folder
-    # Nothing to resume is no error: a scheduler starts the same command again and again.
-    begin_folder(out, same, resume=(out / LEDGER).exists(), name=place.name)
+    # Nothing to resume is no error: a scheduler starts the same command again and again. A run that
+    # was killed early has left shards, but no ledger yet, at a URL.
+    begun = any((out / name).exists() for name in (REQUEST, LEDGER))
+    begin_folder(out, same, resume=begun and not force, name=place.name)
     place.put(REQUEST)
     forget_workers(out)
 

@@ -290,6 +290,19 @@ def test_a_group_of_pictures_that_went_is_forgotten_where_it_has_no_rows(
     assert not (tmp_path / ".open").exists()
 
 
+def test_another_column_is_another_job(
+    sized_artifact: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pictures of both have the same keys."""
+    read, both = pyarrow.parquet.read_table(table), tmp_path / "both.parquet"
+    two = read.rename_columns(["key", "a"]).append_column("b", read["image"])
+    pyarrow.parquet.write_table(two, both)
+    out = tmp_path / "out"
+    for column, status in (("a", 0), ("b", 2), ("a", 0)):
+        assert encode(sized_artifact, both, out, "--continue", "--column", column) == status
+        assert ("same request" in capsys.readouterr().err) == (status == 2)
+
+
 def test_another_job_is_refused(
     sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

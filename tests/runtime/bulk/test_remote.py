@@ -108,6 +108,9 @@ def test_a_stopped_job_goes_on(
             run("sample", artifact, *given, "-o", f"{root}/there/")
     shards = [name for name in at(f"{root}/there") if name.endswith(".tar")]
     assert len(shards) == (puts - 1) // 2
+    before = at(f"{root}/there")
+    assert run("sample", artifact, *given, "--scale", 2, "-o", f"{root}/there/") == 2
+    assert at(f"{root}/there") == before
     assert run("sample", artifact, *given, "-o", f"{root}/there/") == 0
     assert at(f"{root}/there") == contents(tmp_path / "here")
 
