@@ -4,14 +4,16 @@ All files are made in a folder. Where they are to go to a URL, that is a tempora
 files are put there: shards first, then the ledger, whose lines say which shards are there.
 """
 
+import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from runtime.bulk.ledger import LEDGER, SKIPPED, belongs, discard
 from runtime.bulk.remote import Remote
-from runtime.images.files import REQUEST
+from runtime.errors import InputError
+from runtime.images.files import REQUEST, writable
 
 _NOTES = (REQUEST, SKIPPED, LEDGER)
 
@@ -21,6 +23,19 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, str(folder)
+        self._lock: int | None = None
+
+    def hold(self) -> None:
+        """Make the folder, and keep other jobs out of it until this is closed. InputError where
+        another one is at work there."""
+        with writable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder)
+
+    def close(self) -> None:
+        """Let other jobs in."""
+        if self._lock is not None:
+            os.close(self._lock)
 
     def put(self, name: str) -> None:
         """A file of the folder is whole, or longer."""
@@ -31,7 +46,7 @@ class Place:
 
 
 class _RemotePlace(Place):
-    """A URL. `folder` has what is noted there, and what is being made."""
+    """A URL, which cannot be locked. `folder` has what is noted there, and what is being made."""
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(folder)
@@ -39,6 +54,9 @@ class _RemotePlace(Place):
         there = {*self._remote.names()}
         for name in there.intersection(_NOTES):
             self._remote.file(name).get(folder / name)
+
+    def hold(self) -> None:
+        """The folder is this job's as it is."""
 
     def put(self, name: str) -> None:
         self._remote.file(name).put(self.folder / name)
@@ -53,11 +71,32 @@ class _RemotePlace(Place):
         super().discard()
 
 
+def _locked(folder: Path) -> int | None:
+    """The open folder, which the system unlocks when it is closed, by a kill too; None where it
+    locks no folders. InputError where another process has locked it."""
+    try:
+        import fcntl
+
+        lock = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            expected = "a folder in which no other command is at work"
+            raise InputError("out", expected, f"{folder}") from None
+        return None  # some network file systems
+    return lock
+
+
 @contextmanager
 def opened(where: Path | str) -> Generator[Place]:
     """The place at a path or URL. InputError where it cannot be reached."""
     if isinstance(where, Path):
-        yield Place(where)
+        with closing(Place(where)) as place:
+            yield place
         return
     with TemporaryDirectory(prefix="latentserve-") as folder:
         yield _RemotePlace(where, Path(folder))

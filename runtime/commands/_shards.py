@@ -124,7 +124,8 @@ def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
 
 def begin_shards(place: Place, same: Mapping[str, Any], *, force: bool) -> None:
     """Begin a folder of shards, or go on with the one that the same request (`same`) began. With
-    `force` always begin."""
+    `force` always begin. InputError where another command is at work there."""
+    place.hold()
     if force:
         place.discard()
     out = place.folder

@@ -27,6 +27,7 @@ from runtime.bulk.encoder import Encoder, seed_of
 from runtime.bulk.ledger import Ledger
 from runtime.bulk.pictures import Picture
 from runtime.bulk.pipeline import Bulk
+from runtime.bulk.places import opened
 from runtime.bulk.sources import find
 from runtime.bulk.spool import Spool
 from runtime.images import fit, open_image, upright_size
@@ -329,6 +330,22 @@ def test_a_job_is_begun_anew_by_force_alone(
     assert encode(sized_artifact, some, out, "--force") == 0
     assert encode(sized_artifact, some, fresh) == 0
     assert contents(out) == contents(fresh) | {"notes.txt": b"mine"}
+
+
+def test_a_folder_is_one_commands_at_a_time(
+    sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert encode(sized_artifact, pictures, out) == 0
+    before = contents(out)
+    with opened(out) as place:
+        place.hold()
+        for option in ("--continue", "--force"):
+            assert encode(sized_artifact, pictures, out, option) == 2
+            assert "in which no other command is at work" in capsys.readouterr().err
+    assert contents(out) == before
+    assert encode(sized_artifact, pictures, out, "--force") == 0
+    assert contents(out) == before
 
 
 def test_options_of_shards_need_them(sized_artifact: Path, pictures: Path, tmp_path: Path) -> None:
