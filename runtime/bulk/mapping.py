@@ -127,7 +127,8 @@ class Encode(_Function):
     The images are uint8 [n, H, W, C] of a size that the model takes, or the bytes of picture files,
     which are brought to `size` ([height, width]; without it the model's default). Encoders that
     know classes are given `label` [n]. With a seed, a draw is that of `python -m runtime encode
-    --seed` for the row's `key`, or without keys for its `index`. `tile`: see `runtime.Encode`.
+    --shards --seed` for the row's `key`, or without keys for its `index`. `tile`: see
+    `runtime.Encode`.
     """
 
     _: KW_ONLY

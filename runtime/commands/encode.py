@@ -64,10 +64,8 @@ def run(args: argparse.Namespace) -> None:
         check_format(args.format or TENSOR_FORMATS[0])
         work_through(args, _prepared)
         return
-    check_no_shards(
-        args, "buckets", "format", "dtype", "group", "resume", "strict", "column", "ray"
-    )
-    check_no_shards(args, "workers")
+    own = "buckets", "format", "dtype", "group", "resume", "strict", "column", "ray", "workers"
+    check_no_shards(args, *own)
     args.out.check_arrays()
     with load_model(args) as model:
         images, names = read_pictures(model, "encode", args)
