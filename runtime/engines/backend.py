@@ -122,35 +122,36 @@ def graph_and_known(
     """The same, and what is known of its runs where that matters to the form."""
     if variant.form == "plain":
         return artifact.files[spec.file], None
+    import onnx
+
     from runtime.engines.rewrites import rewrite
 
-    model, known = _opened(artifact, spec)
-    data = rewrite(model, variant.form, known).SerializeToString()
-    return data, known if variant.form == "winograd" else None
+    model = onnx.load_model_from_string(artifact.files[spec.file])
+    known = _known(artifact, spec, model) if variant.form == "winograd" else None
+    return rewrite(model, variant.form, known).SerializeToString(), known
 
 
 def main_forms(artifact: Artifact) -> tuple[Form, ...]:
     """The forms that the graph passes give the main graph."""
-    from runtime.engines.rewrites import forms
-
-    return forms(
-        *_opened(artifact, graph_specs(artifact.manifest, "fp32")[artifact.manifest.main_graph])
-    )
-
-
-def _opened(artifact: Artifact, spec: GraphSpec) -> "tuple[onnx.ModelProto, Known]":
     import onnx
 
+    from runtime.engines.rewrites import forms
+
+    spec = graph_specs(artifact.manifest, "fp32")[artifact.manifest.main_graph]
+    model = onnx.load_model_from_string(artifact.files[spec.file])
+    return forms(model, _known(artifact, spec, model))
+
+
+def _known(artifact: Artifact, spec: GraphSpec, model: "onnx.ModelProto") -> Known:
     from runtime.artifact.shapes import Structure
     from runtime.engines.winograd import known_of
 
-    model = onnx.load_model_from_string(artifact.files[spec.file])
     structure, manifest = Structure(model), artifact.manifest
     smallest, usual = (
         {name: tensor.shape for name, tensor in structure.tensors(spec, 1, size).items()}
         for size in (manifest.smallest_size, manifest.default_size)
     )
-    return model, known_of(model, smallest, usual)
+    return known_of(model, smallest, usual)
 
 
 def zero_inputs(manifest: Manifest, graph: str, batch: int) -> dict[str, NDArray[Any]]:
