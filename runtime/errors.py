@@ -3,7 +3,8 @@
 LatentServeError
 ├── ArtifactError     an artifact is damaged, unsafe or of another format; nothing is loaded
 ├── InputError        a value of the caller is not valid: gives field, expected and found
-│   └── NotFiniteError    an encoder gives no usable latent for a picture: NaN, infinity, 10^9
+│   ├── NotFiniteError    an encoder gives no usable latent for a picture: NaN, infinity, 10^9
+│   └── StorageError      a file system fails: whether what it holds is valid is not known
 ├── OverloadedError   the queue is full, and the caller chose not to wait
 ├── EngineError       an engine library is missing, refused a graph or failed while running it
 │   ├── WrongImagesError  its images differ too much from the reference's
@@ -57,6 +58,10 @@ class InputError(LatentServeError):
 
 class NotFiniteError(InputError):
     """An encoder gives NaN, infinity or values beyond any latent for one of the caller's images."""
+
+
+class StorageError(InputError):
+    """A file system, or the store at a URL, cannot be reached or fails."""
 
 
 class OverloadedError(LatentServeError):

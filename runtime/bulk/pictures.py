@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from runtime.bulk.buckets import Bucket, SpecOf
 from runtime.bulk.sources import Item
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.fitting import centre_box
 from runtime.images.opening import max_file_bytes
@@ -55,12 +55,15 @@ class Known:
 
 def prepared(item: Item, spec_of: SpecOf, max_pixels: int) -> Picture | Skipped:
     """Read a picture and bring it to what `spec_of` gives for its size: resized to cover it, and
-    cropped in the middle (`runtime.images.fit`)."""
+    cropped in the middle (`runtime.images.fit`). StorageError where what holds it fails: then it is
+    not this picture that is skipped, for the next ones would be, too."""
     try:
         image = open_image(item.read(max_file_bytes(max_pixels)), max_pixels=max_pixels)
         size = upright_size(image)
         spec = spec_of(size)
         pixels = fit(image, spec)
+    except StorageError:
+        raise
     except InputError as error:
         return Skipped(item.number, item.key, str(error))
     crop = _crop(size, (spec.height, spec.width))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.bulk.packages import fsspec
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -20,7 +20,7 @@ def location(text: str) -> Path | str:
 
 @dataclass(frozen=True)
 class Remote:
-    """A file or folder at a URL. Its methods raise InputError for what the file system says."""
+    """A file or folder at a URL. Its methods raise StorageError for what the file system says."""
 
     url: str
     field: str
@@ -55,9 +55,12 @@ class Remote:
             return [system.unstrip_protocol(each) for each in sorted(system.glob(path))]
 
     def read(self, most: int) -> bytes:
-        """The file, which must have at most so many bytes."""
+        """The file, which must have at most so many bytes, else InputError; so where it is gone."""
         with self._reached() as (system, path):
-            data: bytes = system.cat_file(path, start=0, end=most + 1)
+            try:
+                data: bytes = system.cat_file(path, start=0, end=most + 1)
+            except FileNotFoundError:
+                raise InputError(self.field, "a file that is there", self.url) from None
         if len(data) > most:
             raise InputError(self.field, f"at most {most} bytes", f"{self.url}, which has more")
         return data
@@ -86,9 +89,11 @@ class Remote:
         core = fsspec("core")
         try:
             yield core.url_to_fs(self.url)
+        except InputError:
+            raise
         except Exception as error:  # each file system has its own
             why = f"{type(error).__name__}: {error}"
-            raise InputError(
+            raise StorageError(
                 self.field, "a URL that can be reached", f"{self.url} ({why})"
             ) from error
 

@@ -58,7 +58,7 @@ def test_importing_pixels_loads_no_more_of_the_runtime() -> None:
 def test_every_error_is_in_the_one_tree() -> None:
     raised = [v for v in vars(errors).values() if isinstance(v, type)]
     ours = [v for v in raised if v.__module__ == errors.__name__]
-    assert len(ours) == 10
+    assert len(ours) == 11
     assert all(issubclass(error, errors.LatentServeError) for error in ours)
     assert errors.__doc__ is not None
     assert all(error.__name__ in errors.__doc__ for error in ours)
@@ -79,6 +79,7 @@ def test_importing_brings_no_engine_and_no_framework() -> None:
         errors.ArtifactError(Path("a"), "is damaged"),
         errors.InputError("n", "a number", "none"),
         errors.NotFiniteError("images[2]", "numbers", "NaN"),
+        errors.StorageError("images", "a URL that can be reached", "s3://a"),
         errors.OverloadedError(5, 4, "bytes"),
         errors.ServiceError("no", 400, "n", "a number", "none"),
         errors.EngineError("onnxruntime is missing"),

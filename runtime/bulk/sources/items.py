@@ -20,8 +20,8 @@ class Item:
     number: int
     key: str
     read: Callable[[int], bytes]
-    """The bytes of a file of at most so many; InputError where it cannot be read. Any thread may
-    call it, at any time."""
+    """The bytes of a file of at most so many; InputError where it cannot be read, StorageError
+    where what holds it cannot be. Any thread may call it, at any time."""
 
 
 @dataclass(frozen=True)

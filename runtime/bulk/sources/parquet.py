@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from runtime.bulk.packages import pyarrow
 from runtime.bulk.sources.items import Named, Source
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageError
 
 _ROWS = 16
 """Rows that are read together."""
@@ -115,6 +115,7 @@ class _RowGroup:
 
     def __init__(self, file: _File, number: int) -> None:
         self._file, self._stream, self._next = file, _values(file, number), 0
+        self._damage = ""
         self._wanted: WeakValueDictionary[int, _Few] = WeakValueDictionary()
 
     def few(self, number: int) -> _Few:
@@ -122,19 +123,23 @@ class _RowGroup:
         return few
 
     def fill(self, few: _Few) -> None:
-        """Read up to some rows."""
+        """Read up to some rows. InputError for all rows that are behind damage."""
+        expected = "a Parquet file that can be read"
         with self._file.lock:
-            while few.values is None:
+            while few.values is None and not self._damage:
                 try:
                     values = list(islice(self._stream, _ROWS))
                 except (pyarrow().ArrowException, OSError) as error:
-                    raise InputError(
-                        "image", "a Parquet file that can be read", str(error)
-                    ) from error
-                wanted = self._wanted.get(self._next)
-                if wanted is not None:
-                    wanted.values = values
-                self._next += 1
+                    if getattr(error, "errno", None) is not None:  # it is not the file's fault
+                        raise StorageError("images", expected, str(error)) from error
+                    self._damage = str(error) or type(error).__name__
+                else:
+                    wanted = self._wanted.get(self._next)
+                    if wanted is not None:
+                        wanted.values = values
+                    self._next += 1
+            if few.values is None:
+                raise InputError("image", expected, self._damage)
 
 
 def _values(file: _File, group: int) -> Iterator[bytes | None]:

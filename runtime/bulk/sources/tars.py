@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from runtime.bulk.sources.items import SUFFIXES, Named, Source, text
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageError
 from runtime.images.trees import inside, is_hidden
 
 
@@ -49,7 +49,9 @@ def _member(path: Path, offset: int, size: int, most: int) -> bytes:
             file.seek(offset)
             data = file.read(size)
     except OSError as error:
-        raise InputError("image", "a readable tar", f"{path} ({error.strerror})") from error
+        raise StorageError(
+            "images", "a tar that can be read", f"{path} ({error.strerror})"
+        ) from error
     if len(data) < size:
         raise InputError("image", f"{size} bytes in the tar", f"{len(data)}, then its end")
     return data

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import fsspec.config
@@ -127,6 +128,33 @@ def test_pictures_of_urls(
         out = f"{root}/{len(source)}"
         assert run("encode", sized_artifact, f"{root}/{source}", *given, "-o", out) == 0
         assert at(out) == contents(tmp_path / "here")
+
+
+def test_a_store_that_fails_ends_the_job(
+    sized_artifact: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Else all pictures from then on would be skipped, for ever."""
+    source, given = f"memory:/{tmp_path}/pictures", ("--size", "16", "--group", 25, "--continue")
+    upload(pictures, source)
+    system = type(fsspec.filesystem("memory"))  # each thread has its own
+    read, out = system.cat_file, tmp_path / "out"
+
+    def fail(self: Any, path: str, **bounds: int) -> bytes:
+        if "x y" in path:
+            raise ConnectionError("no answer")
+        return read(self, path, **bounds)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(system, "cat_file", fail)
+        assert run("encode", sized_artifact, source, *given, "-o", f"{out}/") == 2
+    assert "(ConnectionError: no answer)" in capsys.readouterr().err
+    assert run("encode", sized_artifact, source, *given, "-o", f"{out}/") == 0
+    assert run("encode", sized_artifact, pictures, *given, "-o", f"{tmp_path}/here/") == 0
+    assert contents(out) == contents(tmp_path / "here")
 
 
 def test_copies_are_made_ahead_and_deleted(

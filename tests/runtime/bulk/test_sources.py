@@ -1,6 +1,7 @@
 """The pictures of folders and tars: their order, their keys, what is passed over."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from runtime.bulk.sources import Item, find
-from runtime.errors import InputError
+from runtime.errors import InputError, StorageError
 from tests.runtime.bulk.conftest import PICTURES
 
 MOST = 1 << 20
@@ -139,6 +140,36 @@ def test_keys_and_columns_of_parquet_files(tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no such file PAR1")
     with pytest.raises(InputError, match="complete Parquet files"):
         find([tmp_path / "c.parquet"])
+
+
+def test_all_rows_behind_damage_say_so(tmp_path: Path) -> None:
+    data = [png(i) for i in range(100)]
+    path = tmp_path / "a.parquet"
+    plain = {"compression": "none", "use_dictionary": False, "data_page_size": 512}
+    pyarrow.parquet.write_table(pyarrow.table({"image": data}), path, **plain, write_batch_size=8)
+    whole = path.read_bytes()
+    middle = whole.index(data[50])
+    path.write_bytes(whole[:middle] + b"\xff" * 2000 + whole[middle + 2000 :])
+    good, said = 0, set[str]()
+    for item in list(find([path]).items):
+        try:
+            assert item.read(MOST) == data[item.number]
+            good += 1
+        except InputError as error:
+            said.add(str(error))
+    assert 0 < good < 50
+    (reason,) = said
+    assert reason.startswith("image: expected a Parquet file that can be read, found ")
+
+
+def test_a_tar_that_is_gone_is_no_damaged_picture(
+    pictures: Path, tar: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(tar, tmp_path))
+    items = list(find([path]).items)
+    path.unlink()
+    with pytest.raises(StorageError, match="a tar that can be read"):
+        items[0].read(MOST)
 
 
 def test_rows_without_a_picture(tmp_path: Path) -> None:
