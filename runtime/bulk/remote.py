@@ -76,7 +76,11 @@ class Remote:
             try:
                 system.put_file(str(path), own)
             except FileNotFoundError:  # where folders are not made by themselves
-                system.makedirs(own.rpartition("/")[0], exist_ok=True)
+                folder = own.rpartition("/")[0]
+                top = folder[:1] + folder[1:].partition("/")[0]
+                if not system.exists(top):  # a bucket: nobody means to make one by a wrong name
+                    raise
+                system.makedirs(folder, exist_ok=True)
                 system.put_file(str(path), own)
 
     def delete(self) -> None:

@@ -198,6 +198,19 @@ def test_a_job_is_begun_anew_by_force_alone(
     assert at(out) == contents(tmp_path / "fresh") | {"notes.txt": b"mine"}
 
 
+def test_no_bucket_is_made(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no such bucket")
+
+    system = fsspec.filesystem("memory")
+    monkeypatch.setattr(type(system), "put_file", fail)
+    assert run("sample", artifact, "-n", 5, "-o", "memory://no-bucket/out") == 2
+    assert "(FileNotFoundError: no such bucket)" in capsys.readouterr().err
+    assert not system.exists("/no-bucket")
+
+
 def test_what_cannot_be_reached_is_refused(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
