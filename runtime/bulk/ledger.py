@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime.bulk.pictures import Skipped
 from runtime.errors import InputError
-from runtime.images.files import writable
+from runtime.images.files import PART, writable
 
 LEDGER, SKIPPED = "ledger.jsonl", "skipped.jsonl"
 OPEN = ".open"
@@ -109,7 +109,7 @@ def discard(out: Path) -> None:
     """Delete the shards in a folder and all that is noted of them, so that a job begins anew."""
     with writable(out):
         for file in out.glob("*"):
-            if belongs(file.name):
+            if belongs(file.name.removesuffix(PART)):  # that a kill cut short
                 file.unlink()
         shutil.rmtree(out / OPEN, ignore_errors=True)
 

@@ -31,6 +31,8 @@ from runtime.images.trees import is_folder
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _ARRAYS = (".npy", ".npz")
 REQUEST = ".request.json"
+PART = ".part"
+"""Behind the name of a file that is not complete."""
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
     f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, or a folder "
@@ -177,7 +179,7 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 @contextmanager
 def renamed(path: Path) -> Generator[IO[bytes]]:
     """A file that gets its name when it is complete; InputError if it cannot be written."""
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(path.name + PART)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -327,6 +327,7 @@ def test_a_job_is_begun_anew_by_force_alone(
     assert encode(sized_artifact, some, out) == 2
     assert "or --continue to go on with it" in capsys.readouterr().err
     assert contents(out) == before
+    (out / "000009-16x24.npz.part").write_bytes(b"of a run that was killed")
     assert encode(sized_artifact, some, out, "--force") == 0
     assert encode(sized_artifact, some, fresh) == 0
     assert contents(out) == contents(fresh) | {"notes.txt": b"mine"}
