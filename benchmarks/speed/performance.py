@@ -15,6 +15,8 @@ from benchmarks.report import markdown
 from benchmarks.speed.publishing import RECORDS
 
 TEMPLATE = Path(__file__).with_suffix(".md")
+_FITTING = 4
+"""Variants beside which a page has room for a column of goals and notes."""
 
 
 class Recorded(dict[str, Figure]):
@@ -40,18 +42,26 @@ class Recorded(dict[str, Figure]):
 
 
 def _pivot(figures: Sequence[Figure]) -> str:
-    """A row a subject, a column a variant; goals and notes at the end of the row."""
+    """A row a subject, a column a variant; goals and notes at the end of the row, or below a wide
+    table."""
     by_name = {(figure.subject, figure.variant): figure for figure in figures}
     subjects, variants = (list(dict.fromkeys(names)) for names in zip(*by_name, strict=True))
     units, bases = (_joined(f.unit for f in figures), _joined(f.against for f in figures))
     header = f"{units} (ratio to {bases})" if bases else units
     rows: list[list[str]] = []
+    noted: list[tuple[str, str]] = []
     for subject in subjects:
         there = [by_name[subject, v] for v in variants if (subject, v) in by_name]
         notes = "; ".join(f"{f.variant}: {f.verdict}" for f in there if f.verdict)
         cells = (by_name.get((subject, variant)) for variant in variants)
-        rows.append([subject, *(_cell(figure) if figure else "" for figure in cells), notes])
-    return markdown([header, *variants, "goals and notes"], rows)
+        rows.append([subject, *(_cell(figure) if figure else "" for figure in cells)])
+        noted.append((subject, notes))
+    if len(variants) <= _FITTING:
+        rows = [[*row, notes] for row, (_, notes) in zip(rows, noted, strict=True)]
+        return markdown([header, *variants, "goals and notes"], rows)
+    below = [f"- {subject}: {notes}" for subject, notes in noted if notes]
+    heading = ["", "Goals and notes:", ""] if below else []
+    return markdown([header, *variants], rows) + "\n".join([*heading, *below])
 
 
 def _joined(names: Iterable[str]) -> str:

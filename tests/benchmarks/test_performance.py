@@ -51,3 +51,24 @@ def test_a_record_is_a_table_with_its_command(
         "",
         "- net x1: p99 / p50, ours: 1.500, at most 2: met",
     ]
+
+
+def test_the_notes_of_a_wide_table_are_below_it(tmp_path: Path) -> None:
+    figures = [Figure("net", f"variant {i}", 41.0 + i, "images/s") for i in range(4)]
+    figures += [
+        Figure("net", "ours", 30.0, "images/s", 0.5, bar=least(1)),
+        Figure("other net", "ours", 1.0, "images/s"),
+        Figure("net: p99 / p50", "ours", ratio=1.5, bar=most(2)),
+    ]
+    write_figures(tmp_path / "engines.json", "engines", figures, {})
+    assert str(performance.Recorded(tmp_path / "engines.json")).splitlines()[2:] == [
+        "| images/s | variant 0 | variant 1 | variant 2 | variant 3 | ours |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| net | 41 | 42 | 43 | 44 | 30 (0.500) |",
+        "| other net |  |  |  |  | 1 |",
+        "",
+        "Goals and notes:",
+        "",
+        "- net: ours: at least 1: MISSED by 50.0%",
+        "- net: p99 / p50, ours: 1.500, at most 2: met",
+    ]

@@ -68,6 +68,8 @@ def test_workers() -> None:
             "dcgan64 n=1 PNG, 64 connections",
         )
     )
+    alone = figures("workers")["mnist-vae n=1 PNG, 64 connections, one worker"]["value"]
+    assert f"({alone:,.0f} were measured" in PAGE
     assert f"{digit} of its images/s for one 28x28 PNG" in PAGE
     assert f"{digits} (28x28) and {images} (64x64) for 64 images a request" in PAGE
     assert f"{image} for one 64x64 PNG" in PAGE
