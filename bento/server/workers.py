@@ -1,6 +1,7 @@
 """Several processes of one service (`LATENTSERVE_WORKERS`): what each has of the machine, and what
 they tell one another, in files of the supervisor's folder."""
 
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ from bento.server.accepting import Board, accept_by
 from bento.settings import Settings, variable
 from runtime.engines.nvidia.devices import gpus
 from runtime.machine import cores, part_of, take_part
+
+logger = logging.getLogger(__name__)
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _JOIN_SECONDS = 10.0
@@ -75,7 +78,10 @@ class Workers:
 def _every(seconds: float, call: Callable[[], None]) -> None:
     while True:
         time.sleep(seconds)
-        call()
+        try:
+            call()
+        except Exception:  # what is wrong for a second must not stay so for ever
+            logger.exception("cannot bring the gauges up to date")
 
 
 def check_workers(settings: Settings) -> None:

@@ -23,6 +23,9 @@ from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec
 from runtime.machine import cores
 
+GROUP = 4096
+"""Pictures of a group of shards, where nothing else is asked for."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bulk:
@@ -34,7 +37,7 @@ class Bulk:
 
     out: Path
     spec_of: SpecOf
-    group_size: int = 4096
+    group_size: int = GROUP
     strict: bool = False
     max_pixels: int = MAX_PIXELS
     readers: int = field(default_factory=cores)

@@ -12,7 +12,7 @@ from runtime.artifact.manifest import Manifest
 from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.network import Prepared
-from runtime.bulk.pipeline import Bulk
+from runtime.bulk.pipeline import GROUP, Bulk
 from runtime.bulk.places import Place, opened
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
@@ -24,7 +24,6 @@ from runtime.images.files import REQUEST, begin_folder
 from runtime.machine import cores
 from runtime.model import Model
 
-GROUP = 4096
 _REMOTE_READERS = 16
 """Threads that open pictures, where these wait for a network."""
 

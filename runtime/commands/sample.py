@@ -11,13 +11,13 @@ from tqdm import tqdm
 from runtime.artifact.manifest import Manifest
 from runtime.bulk.formats import IMAGE_FORMATS, check_format
 from runtime.bulk.meter import EngineMeter
+from runtime.bulk.pipeline import GROUP
 from runtime.bulk.places import opened
 from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
-    GROUP,
     add_shards,
     begin_shards,
     check_no_shards,
