@@ -1,7 +1,9 @@
 """OpenVINO on the CPU: often the faster engine, and the one with bf16 arithmetic."""
 
+import os
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache as cached
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +32,7 @@ from runtime.engines.rewrites import Form
 from runtime.errors import EngineError
 from runtime.machine import installed_version, to_install
 
-_FIRST_ARRAY = threading.Lock()
+_FIRST_ARRAY, _FIRST_CORE = threading.Lock(), threading.Lock()
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -46,12 +48,12 @@ class OpenVinoBackend:
     def __init__(self, artifact: Artifact, variant: Variant, setting: Setting) -> None:
         runners, threads = setting.runners, setting.threads
         openvino = _import_openvino()
+        core = _core()
         if variant.precision not in precisions():
             raise EngineError(
                 f"precision: expected {' or '.join(precisions())} (openvino on this CPU), found "
                 f"{variant.precision}: precision='auto' takes what there is"
             )
-        core = openvino.Core()
         self._models: dict[str, Any] = {}
         self._idle: dict[str, deque[Any]] = {}
         # A port that OpenVINO has merged with others has several names.
@@ -120,8 +122,32 @@ def is_installed() -> bool:
 @cached
 def precisions() -> tuple[str, ...]:
     """The precisions of this machine's CPU, as OpenVINO reports them: fp32, and perhaps bf16."""
-    capabilities = _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ("fp32", "bf16") if "BF16" in capabilities else ("fp32",)
+    return ("fp32", "bf16") if "BF16" in _capabilities(_core()) else ("fp32",)
+
+
+def _core() -> Any:
+    """This process's way into the library, which it keeps until it ends."""
+    with _FIRST_CORE:
+        return _core_of(os.getpid())
+
+
+@cached
+def _core_of(process: int) -> Any:
+    """The Core of a process; one that was forked makes its own, since threads are not forked.
+
+    OpenVINO (2026.4) gives the thread that is the first to use the CPU a stack for signals, and
+    takes it away with the last network, in whatever thread that ends: from then on the first
+    thread's next signal, Ctrl-C for one, would be a segmentation fault. So the first one is a
+    thread that is of no further use, and the Core is kept.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        core = thread.submit(_import_openvino().Core).result()
+        thread.submit(_capabilities, core).result()
+    return core
+
+
+def _capabilities(core: Any) -> list[str]:
+    return core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _import_openvino() -> Any:

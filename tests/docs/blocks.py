@@ -38,8 +38,7 @@ RAY = "needs Ray"
 FORKS = "starts processes"
 REASONS = (
     DATA_SET,  # it trains on MNIST or CIFAR-10: `make docs-check DATA=...` runs it
-    # In a process that has loaded OpenVINO with AMX, the end of a child can overflow the stack that
-    # faulthandler gives to signals: this one is run in a process of its own.
+    # Its workers import what it defines: `test_pages.py` runs it in a process of its own.
     FORKS,
     RAY,  # `test_pages.py` runs it, apart, where Ray is installed
     "needs a GPU",
