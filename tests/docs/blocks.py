@@ -35,11 +35,8 @@ SHOWN = ("text", "json", "toml")
 BACKGROUND = "in the background"
 DATA_SET = "needs a data set"
 RAY = "needs Ray"
-FORKS = "starts processes"
 REASONS = (
     DATA_SET,  # it trains on MNIST or CIFAR-10: `make docs-check DATA=...` runs it
-    # Its workers import what it defines: `test_pages.py` runs it in a process of its own.
-    FORKS,
     RAY,  # `test_pages.py` runs it, apart, where Ray is installed
     "needs a GPU",
     "needs a container engine",

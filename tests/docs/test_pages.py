@@ -17,7 +17,6 @@ from tests.apart import can_be_apart, run_apart
 from tests.bento.support import FP32
 from tests.docs.blocks import (
     BACKGROUND,
-    FORKS,
     PAGES,
     RAY,
     ROOT,
@@ -139,7 +138,7 @@ def test_blocks_for_ray_run(folder: Path) -> None:
     pytest.importorskip("ray.data", reason="no Ray Data: install the extra `ray`")
     if not can_be_apart():
         pytest.skip("no network namespace (unshare) for Ray here")
-    for block in (block for block in BLOCKS if block.reason in (FORKS, RAY)):
+    for block in (block for block in BLOCKS if block.reason == RAY):
         program = ("python", "-c") if block.language == "python" else ("bash", "-euc")
         environment = {**os.environ, "PYTHONPATH": str(folder)}
         given = *program, block.code
