@@ -22,5 +22,5 @@ def report(folder: Path, *more: str) -> None:
         print(f"  decode {precision}: left out: {reason}")
     for line in more:
         print(f"  {line}")
-    made = f"{manifest.name}@{manifest.version}: written to {folder}"
+    made = f"{manifest.full_name}: written to {folder}"
     conclude(made, *SERVE, folder.parent.parent)

@@ -68,7 +68,7 @@ class Classifier:
 def subject(model: "runtime.Model", judges: Sequence[Classifier], **data: Any) -> dict[str, Any]:
     """What was measured, for `write_json`: the model, by which judges, against what data."""
     return {
-        "artifact": f"{model.manifest.name}@{model.manifest.version}",
+        "artifact": model.manifest.full_name,
         "engine": model.engine,
         "classifiers": {
             judge.name: {"sha256": judge.sha256, "test": judge.record["test"]} for judge in judges

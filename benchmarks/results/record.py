@@ -74,7 +74,7 @@ def _described(subject: Path) -> dict[str, Any]:
     if "params" not in details:
         raise ValueError(f"{subject}: expected an artifact of a run, found {sorted(details)}")
     return {
-        "artifact": f"{manifest.name}@{manifest.version}",
+        "artifact": manifest.full_name,
         "recipe": details.pop("params"),
         "provenance": {**details, "metrics": {}},
     }

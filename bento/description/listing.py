@@ -13,7 +13,7 @@ from bento.exchange.bodies import query_options
 from bento.exchange.caching import cache_control, is_known
 from bento.exchange.schemas import from_strings
 from bento.exchange.streaming import Lifetime
-from bento.repository.models import Models, full_name
+from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import Model
 from runtime.artifact.figures import explained
@@ -55,11 +55,11 @@ class Listing:
         """The artifact's own sheet of samples, as it was verified."""
         model = self._named(request)
         if model.sheet is None:
-            raise RequestError(404, f"{full_name(model)} has no sheet of samples")
+            raise RequestError(404, f"{model.manifest.full_name} has no sheet of samples")
         tag = f'"{model.manifest.files[SHEET]}"'
-        pinned = _name(request) == full_name(model)
+        pinned = _name(request) == model.manifest.full_name
         headers = {
-            "X-Model": full_name(model),
+            "X-Model": model.manifest.full_name,
             "X-Content-Type-Options": "nosniff",
             "ETag": tag,
             "Cache-Control": cache_control(
@@ -100,7 +100,7 @@ def short_entry(model: Model) -> dict[str, Any]:
 def full_entry(model: Model) -> dict[str, Any]:
     """All that is known of a model. `sheet`: its path, from the service's root on."""
     manifest = model.manifest
-    sheet = None if model.sheet is None else f"models/{full_name(model)}/{SHEET}"
+    sheet = None if model.sheet is None else f"models/{model.manifest.full_name}/{SHEET}"
     return {
         **short_entry(model),
         "prior": manifest.prior,

@@ -14,7 +14,6 @@ from bento.exchange.bodies import JSON, in_thread
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import JSON_REPLY, to_json
 from bento.exchange.schemas import Options
-from bento.repository.models import full_name
 from runtime import Directions, Model, PrincipalDirections
 from runtime.requests.directions import size_of
 from runtime.sampling.directions import MAX_DIRECTIONS
@@ -53,7 +52,7 @@ async def answer(x: Exchange) -> Response:
     values = 0 if latent is None else latent.values(job.size)
     size = (options.count + 1) * values * _NUMBER_BYTES
     x.hold_reply("count", size)
-    headers = {"X-Model": full_name(model)}
+    headers = {"X-Model": model.manifest.full_name}
     bodiless = x.without_body(headers, options, model, reply)
     if bodiless is not None:
         return bodiless
@@ -72,7 +71,7 @@ def _body(model: Model, label: int | None, found: PrincipalDirections) -> bytes:
     names = model.manifest.labels
     return to_json(
         {
-            "model": full_name(model),
+            "model": model.manifest.full_name,
             "label": None if label is None or names is None else names[label],
             "size": size_of(model.manifest),
             "samples": found.samples,

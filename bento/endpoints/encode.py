@@ -10,7 +10,6 @@ from bento.exchange.exchange import Exchange
 from bento.exchange.replies import ARRAY_REPLIES
 from bento.exchange.schemas import OneOf, Options, Seed, SizePair, Tile
 from bento.exchange.uploads import UPLOADS
-from bento.repository.models import full_name
 from runtime import Encode, Model
 from runtime.requests.encode import takes_noise
 
@@ -51,7 +50,7 @@ async def answer(x: Exchange) -> Response:
     x.hold_reply("images", size)
     await canvas.fill()
     x.call.images, x.call.seed = job.count, options.seed
-    encoded, name = await x.run(model, job), full_name(model)
+    encoded, name = await x.run(model, job), model.manifest.full_name
     return await x.reply(size, reply, lambda: reply.encode(encoded, name), {"X-Model": name})
 
 

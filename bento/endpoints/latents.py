@@ -12,7 +12,6 @@ from bento.exchange.bodies import JSON
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import ARRAY_REPLIES
 from bento.exchange.schemas import Count, OneOf, Options, Seed, Seeds, SizePair, Truncation
-from bento.repository.models import full_name
 from runtime import InputError, Model
 from runtime.images import Float32Array
 from runtime.requests.encode import Encoding
@@ -78,7 +77,7 @@ async def _reply(
     seed: int | None = None,
 ) -> Response:
     """The reply with so many values, of a seed where one made them."""
-    reply, name = x.format(options.format, ARRAY_REPLIES), full_name(model)
+    reply, name = x.format(options.format, ARRAY_REPLIES), model.manifest.full_name
     size = values * reply.value_bytes
     x.hold_reply("n" if options.grid is None else "grid", size)
     headers = {"X-Model": name} | ({} if seed is None else {"X-Seed": str(seed)})

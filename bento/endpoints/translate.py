@@ -9,7 +9,6 @@ from bento.exchange.exchange import Exchange, with_labels
 from bento.exchange.replies import PICTURE_REPLIES, Pictures
 from bento.exchange.schemas import NetworkOptions
 from bento.exchange.uploads import UPLOADS, Canvas, Upload
-from bento.repository.models import full_name
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
@@ -78,10 +77,13 @@ async def _one_by_one(
     images = await translated(x, model, prepared)
     labels = check_labels(manifest, options.labels, count)
     origins = with_labels([{"index": i} for i in range(count)], model, labels)
-    made = Pictures(full_name(model), images, origins)
+    made = Pictures(model.manifest.full_name, images, origins)
     size = options.scale**2 * sum(image.nbytes for image in images)
     return await x.reply(
-        size, reply, lambda: reply.encode(made, options.layout), {"X-Model": full_name(model)}
+        size,
+        reply,
+        lambda: reply.encode(made, options.layout),
+        {"X-Model": model.manifest.full_name},
     )
 
 

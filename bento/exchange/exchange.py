@@ -19,7 +19,7 @@ from bento.exchange.replies import PICTURE_REPLIES, PictureReply, Pictures, Repl
 from bento.exchange.schemas import Options, PictureOptions, from_strings
 from bento.exchange.streaming import ArrayStream, Lifetime, Streams
 from bento.exchange.uploads import Upload, read_upload
-from bento.repository.models import Models, full_name
+from bento.repository.models import Models
 from bento.settings import LONGEST_SECONDS, Settings
 from bento.traffic.budget import Shares
 from bento.traffic.calls import Call, call_of
@@ -149,7 +149,7 @@ class Exchange:
         """The reply with a job's images. `origins()` says what made each of them; without it they
         are numbered, and have the labels of the options. `repeatable`: the same request gives them
         again."""
-        sent = {"X-Model": full_name(model), **(headers or {})}
+        sent = {"X-Model": model.manifest.full_name, **(headers or {})}
         bodiless = self.without_body(sent, options, model, reply, repeatable=repeatable)
         if bodiless is not None:
             return bodiless
@@ -164,7 +164,7 @@ class Exchange:
 
         def body() -> bytes:
             made = (origins or numbered)() if reply.shows == "images" else ()
-            return reply.encode(Pictures(full_name(model), images, made), options.layout)
+            return reply.encode(Pictures(model.manifest.full_name, images, made), options.layout)
 
         size = options.scale**2 * images.nbytes
         return await self.reply(size, reply, body, sent)
@@ -208,10 +208,16 @@ class Exchange:
             return False
         effective = options.model_dump(mode="json", exclude={"model", "format"}, exclude_none=True)
         # Engines may differ by a grey level.
-        made_by = (full_name(model), model.digest, model.engine, installed_version("latentserve"))
+        made_by = (
+            model.manifest.full_name,
+            model.digest,
+            model.engine,
+            installed_version("latentserve"),
+        )
         headers["ETag"] = tag = entity_tag(self.name, reply.name, effective, *made_by)
         headers["Cache-Control"] = cache_control(
-            pinned=options.model == full_name(model), private=self.settings.api_key is not None
+            pinned=options.model == model.manifest.full_name,
+            private=self.settings.api_key is not None,
         )
         return is_known(tag, self.request.headers.get("if-none-match"))
 

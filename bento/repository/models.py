@@ -190,7 +190,9 @@ class Models:
             self._models = dict(sorted({**self._models, name: model}.items()))
         self._note_failed(name, None)
         if old is not None:
-            logger.info("%s takes the place of %s", full_name(model), full_name(old))
+            logger.info(
+                "%s takes the place of %s", model.manifest.full_name, old.manifest.full_name
+            )
             old.close_when_unused()
 
     def _note_doing(self, name: str, doing: str) -> None:
@@ -210,7 +212,7 @@ class Models:
 
     def _failure(self, folder: Path, version: int, error: Exception) -> Failed:
         name = shown(folder.name)
-        served = f"; {full_name(self._models[name])} stays" if name in self._models else ""
+        served = f"; {self._models[name].manifest.full_name} stays" if name in self._models else ""
         if isinstance(error, LatentServeError):
             reason = self._public(str(error), folder)
             logger.error("cannot serve %s@%d: %s%s", name, version, reason, served)
@@ -277,7 +279,7 @@ class Models:
             raise RequestError(503, "not ready: no model is loaded, /models says why")
         model = fitting.get(bare)
         if model is None or version not in ("", str(model.manifest.version)):
-            names = [full_name(model) for model in fitting.values()]
+            names = [model.manifest.full_name for model in fitting.values()]
             which = "" if request is None else f" (those that can {request})"
             raise InputError("model", f"one of {names}{which}", repr(name))
         return model
@@ -322,7 +324,7 @@ async def works(model: Model) -> bool:
         future = asyncio.wrap_future(model.submit(probe(model), wait=False))
         await asyncio.wait_for(future, _PROBE_SECONDS)
     except (LatentServeError, TimeoutError) as error:
-        logger.error("%s is not ready: %s", full_name(model), error or "no image in time")
+        logger.error("%s is not ready: %s", model.manifest.full_name, error or "no image in time")
         return False
     return True
 
@@ -339,8 +341,3 @@ def _contents(folder: Path) -> Contents:
 def shown(text: str) -> str:
     """A name of the file system as text that can be sent and logged."""
     return text.encode("utf-8", "replace").decode()
-
-
-def full_name(model: Model) -> str:
-    """`name@version`, as in the `X-Model` header."""
-    return f"{model.manifest.name}@{model.manifest.version}"

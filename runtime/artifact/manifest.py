@@ -259,6 +259,11 @@ class Manifest(Frozen):
             yield from (t for t in (*graph.inputs, *graph.outputs) if t.role in roles)
 
     @property
+    def full_name(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
     def main_graph(self) -> str:
         """The graph whose speed and pixels choose the engine: the first that gives images."""
         pixels = (name for name, graph in self.graphs.items() if graph.gives_pixels)

@@ -67,7 +67,7 @@ class Encoder:
     def write(self, out: Path, group: int, spool: Spool) -> Iterator[dict[str, Any]]:
         """A shard for each size."""
         manifest = self.model.manifest
-        about = {"artifact": f"{manifest.name}@{manifest.version}"}
+        about = {"artifact": manifest.full_name}
         for bucket, shelf in sorted(spool.shelves.items()):
             name = f"{group:06d}-{tag(bucket)}.{self.format}"
             keys = [row.key for row in shelf.rows]

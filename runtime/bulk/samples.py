@@ -140,7 +140,7 @@ class Samples:
         """What made images start..stop: seed, index, label and model."""
         manifest, counter = model.manifest, self.request.counter
         labels, classes = self.request.chosen_labels(manifest), manifest.labels or ()
-        name = f"{manifest.name}@{manifest.version}"
+        name = manifest.full_name
 
         def describe(start: int, stop: int) -> list[dict[str, int | str]]:
             seeds, numbers = (array.tolist() for array in counter.slice(start, stop).numbers())

@@ -91,7 +91,7 @@ class Translator:
 
     def _records(self, spool: Spool) -> Iterator[Record]:
         manifest = self.model.manifest
-        model = f"{manifest.name}@{manifest.version}"
+        model = manifest.full_name
         for row, png in spool.files("png"):
             width, height = struct.unpack(">II", png[16:24])  # where every PNG has them
             yield Record(row.key, png, {"width": width, "height": height, "model": model})

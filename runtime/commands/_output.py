@@ -89,7 +89,7 @@ def conclude_output(
 ) -> None:
     """The last line of a command: what is in `args.out`, and the command to go on with."""
     manifest = model.manifest
-    made_by = f"by {manifest.name}@{manifest.version}"
+    made_by = f"by {manifest.full_name}"
     conclude(f"{args.out.path}: {in_words(count, what)}, {made_by}", *command)
 
 

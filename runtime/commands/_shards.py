@@ -115,7 +115,7 @@ def _work_here(
 def same_model(manifest: Manifest, variant: Variant) -> dict[str, Any]:
     """What of a model changes bytes."""
     return {
-        "artifact": f"{manifest.name}@{manifest.version}",
+        "artifact": manifest.full_name,
         "files": manifest.files,
         "engine": str(variant),
     }

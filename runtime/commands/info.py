@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     with load_model(args) as model:
         manifest = model.manifest
-        print(f"{manifest.name}@{manifest.version}  ({manifest.kind})")
+        print(f"{manifest.full_name}  ({manifest.kind})")
         image = manifest.image()
         if manifest.latent is not None:
             print(f"latent   {list(manifest.latent.shape)} {manifest.prior}")
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> None:
         for name, value in manifest.provenance.figures.items():
             print(f"         {name} = {value:g}")
         print(f"licence  {manifest.licence.splitlines()[0]}")
-        loaded = f"{manifest.name}@{manifest.version}: loaded, and its golden outputs reproduced"
+        loaded = f"{manifest.full_name}: loaded, and its golden outputs reproduced"
         conclude(loaded, *first_command(args.artifact, manifest))

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 def _row(manifest: Manifest) -> tuple[str, ...]:
     latent = manifest.latent
     return (
-        f"{manifest.name}@{manifest.version}",
+        manifest.full_name,
         manifest.kind,
         _product(manifest.image().shape),
         "-" if latent is None else _product(latent.shape),

@@ -99,7 +99,7 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
             begin_shards(place, same, force=args.force)
 
         made, busy = draw(args, samples, begin)
-    conclude_shards(place, f"{n} images, by {made.name}@{made.version}", busy)
+    conclude_shards(place, f"{n} images, by {made.full_name}", busy)
 
 
 def _sample_here(
@@ -151,7 +151,7 @@ def _begin(args: argparse.Namespace, model: Model, request: Sample) -> int:
 def _same(args: argparse.Namespace, manifest: Manifest) -> dict[str, Any]:
     """What the runs that fill one folder have in common."""
     same = {name: getattr(args, name) for name in _SAME}
-    artifact = f"{manifest.name}@{manifest.version}"
+    artifact = manifest.full_name
     return same | {"seed": args.seed, "artifact": artifact}
 
 

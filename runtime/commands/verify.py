@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
         graphs = ", ".join(
             file for graph in manifest.graphs.values() for file in graph.files.values()
         )
-        print(f"{manifest.name}@{manifest.version} is whole")
+        print(f"{manifest.full_name} is whole")
         print(f"  schema and digest of the manifest; SHA-256 of {len(manifest.files)} files")
         print(f"  operators, sizes, inputs and outputs of {graphs}")
         print(f"  golden outputs reproduced by {model.engine}")
@@ -28,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
         else:
             print("  (checksums find accidents, not attackers: --key checks who signed it)")
         folder = artifacts_of(args.artifact)
-        conclude(f"{manifest.name}@{manifest.version}: verified", *SERVE, folder)
+        conclude(f"{manifest.full_name}: verified", *SERVE, folder)

@@ -16,7 +16,7 @@ import pytest
 
 import bento.repository.loader
 from benchmarks.speed.servers import Running, Server, family, ours, running
-from bento.repository.models import Models, full_name
+from bento.repository.models import Models
 from bento.repository.trials import Order, Trials
 from bento.settings import Settings
 from runtime.artifact.reading import read_head
@@ -58,7 +58,7 @@ def models_of(folder: Path, **settings: Any) -> Iterator[Models]:
 
 
 def served(models: Models) -> list[str]:
-    return [full_name(model) for model in models]
+    return [model.manifest.full_name for model in models]
 
 
 def listed(server: Running) -> dict[str, list[str]]:

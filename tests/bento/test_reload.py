@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bento.repository.models import Models, full_name
+from bento.repository.models import Models
 from bento.settings import Settings
 from tests.bento.support import ask_async
 from tests.tiny import write_artifact
@@ -31,7 +31,7 @@ def models(tmp_path: Path) -> Iterator[Models]:
 
 
 def served(models: Models) -> list[str]:
-    return [full_name(model) for model in models]
+    return [model.manifest.full_name for model in models]
 
 
 def look(models: Models) -> None:

@@ -29,7 +29,7 @@ from bento.protocols.open_inference.signatures import (
     row_shapes,
     signature_of,
 )
-from bento.repository.models import Models, full_name, works
+from bento.repository.models import Models, works
 from runtime import InputError, Model
 
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -94,7 +94,7 @@ async def infer(x: Exchange) -> Response:
     about |= {"model_name": served.name, "model_version": str(model.manifest.version)}
     in_json = 0 if all(chosen.values()) else size
     head, tensors = await in_thread(in_json, written, about, signature.outputs, arrays, chosen)
-    headers = {"X-Model": full_name(model)}
+    headers = {"X-Model": model.manifest.full_name}
     if not tensors:
         return await x.reply(0, _REPLIES["json"], lambda: head, headers)
     headers[JSON_LENGTH] = str(len(head))

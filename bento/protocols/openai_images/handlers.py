@@ -24,7 +24,7 @@ from bento.protocols.openai_images.messages import (
     ImageGeneration,
     ImageOptions,
 )
-from bento.repository.models import Models, full_name
+from bento.repository.models import Models
 from runtime import InputError, Manifest, Model, Sample
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image
@@ -133,7 +133,7 @@ async def _reply(
         told: Json = {"created": int(time.time()), "data": data, "output_format": kind}
         return to_json({**told, "size": next(iter(sizes))} if len(sizes) == 1 else told)
 
-    sent = {"X-Model": full_name(model), **headers}
+    sent = {"X-Model": model.manifest.full_name, **headers}
     return await x.reply(sum(image.nbytes for image in images), JSON_REPLY["json"], body, sent)
 
 

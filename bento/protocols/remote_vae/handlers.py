@@ -23,7 +23,6 @@ from bento.protocols.remote_vae.tensors import (
     read_tensor,
     write_tensor,
 )
-from bento.repository.models import full_name
 from runtime import Decode, Encode, InputError, Manifest, Model
 from runtime.batching.jobs import AUTOMATIC
 from runtime.images import Float32Array, UInt8Array
@@ -115,7 +114,7 @@ async def decode(x: Exchange) -> Response:
     each = 1 if options.partial_postprocess else 4
     x.hold_reply("shape", each * job.count * int(np.prod(image_shape(model.manifest, job))))
     x.call.images = job.count
-    images, sent = await x.run(model, job), {"X-Model": full_name(model)}
+    images, sent = await x.run(model, job), {"X-Model": model.manifest.full_name}
     if options.output_type == "pil":
         name = _FORMATS[options.image_format]
         kind = PICTURE_REPLIES[name]
@@ -152,7 +151,7 @@ async def encode(x: Exchange) -> Response:
     scaled = await in_thread(latents.nbytes, _rescaled, latents, own, asked)
     tensor = options.shape is not None and options.dtype != "uint8"
     dtype = options.dtype if tensor else "float32"
-    return await _tensor(x, scaled, dtype, {"X-Model": full_name(model)})
+    return await _tensor(x, scaled, dtype, {"X-Model": model.manifest.full_name})
 
 
 def _model(x: Exchange) -> Model:
