@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtime.batching.jobs import Job
 from runtime.bulk.buckets import tag
 from runtime.bulk.formats import TENSOR_FORMATS, write_tensors
-from runtime.bulk.network import CHUNK_BYTES, Encoded
+from runtime.bulk.network import Encoded, rows_of_run
 from runtime.bulk.pictures import Picture, Row, Skipped
 from runtime.bulk.spool import Spool
 from runtime.errors import NotFiniteError
@@ -45,8 +45,7 @@ class Encoder:
     def chunk_size(self, spec: ImageSpec) -> int:
         """How many pictures of a size are in one run. InputError where none can be encoded."""
         job = self._job(np.broadcast_to(np.uint8(0), (1, *spec.shape)), [""])
-        held = spec.height * spec.width * spec.channels
-        return max(1, min(self.model.run_rows(job), CHUNK_BYTES // held))
+        return rows_of_run(self.model, job, spec)
 
     def submit(self, pictures: Sequence[Picture]) -> Future[Any]:
         """Queue a run of its own for pictures of one bucket."""

@@ -106,8 +106,7 @@ class Sample(_Function):
         numbers = _integers(batch, "index")
 
         def request(first: int, rows: NDArray[np.int64]) -> sample.Sample:
-            chosen = None if labels is None else labels[rows]
-            given = self.seed, first, None, chosen, self.truncation, self.size
+            given = self.seed, first, None, _of(labels, rows), self.truncation, self.size
             return sample.Sample(len(rows), *given)
 
         made: Columns = {"image": _images(model, numbers, request)}
@@ -147,7 +146,7 @@ class Encode(_Function):
         images = _pictures(batch, "image", spec)
         seeds = None if self.seed is None else [seed_of(self.seed, key) for key in _keys(batch)]
         request = encode.Encode(images, _labels(batch), seeds=seeds, tile=self.tile)
-        return {**_without(batch, "image"), **_joined(model, request)}
+        return {**_without(batch, "image"), **model.run(request).arrays()}
 
 
 @dataclass(frozen=True)
@@ -170,9 +169,8 @@ class Decode(_Function):
         latents = np.asarray(_column(batch, name), np.float32)
 
         def request(first: int, rows: NDArray[np.int64]) -> decode.Decode:
-            chosen = None if labels is None else labels[rows]
             given = self.seed, self.truncation, self.size, self.tile
-            return decode.Decode(latents[rows], chosen, *given, offset=first)
+            return decode.Decode(latents[rows], _of(labels, rows), *given, offset=first)
 
         numbers = _noise_numbers(model, "decode", batch, len(latents))
         return {**_without(batch, name), "image": _images(model, numbers, request)}
@@ -206,10 +204,9 @@ class Translate(_Function):
             masks = _pictures(batch, "mask", lambda _: grey)
 
         def request(first: int, rows: NDArray[np.int64]) -> translate.Translate:
-            chosen = None if labels is None else labels[rows]
-            mask = None if masks is None else masks[rows]
+            chosen = _of(masks, rows), _of(labels, rows)
             given = self.seed, self.truncation, self.tile, first
-            return translate.Translate(images[rows], mask, chosen, *given)
+            return translate.Translate(images[rows], *chosen, *given)
 
         numbers = _noise_numbers(model, "translate", batch, len(images))
         made = _images(model, numbers, request)
@@ -247,11 +244,6 @@ def _in_place(runs: Sequence[_Run], made: Sequence[NDArray[Any]]) -> NDArray[Any
     return result
 
 
-def _joined(model: Model, request: encode.Encode) -> Columns:
-    parts = [part.arrays() for part in model.batches(request)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def _column(batch: Batch, name: str) -> Any:
     if name not in batch:
         raise InputError(name, f"a column {name!r} in the batch", f"{sorted(batch)}")
@@ -271,6 +263,11 @@ def _integers(batch: Batch, name: str) -> NDArray[np.int64]:
 
 def _labels(batch: Batch) -> NDArray[Any] | None:
     return np.asarray(batch["label"]) if "label" in batch else None
+
+
+def _of(column: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
+    """These rows of a column that may not be there."""
+    return None if column is None else column[rows]
 
 
 def _keys(batch: Batch) -> list[str]:

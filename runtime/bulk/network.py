@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from runtime.batching.jobs import Job
 from runtime.bulk.buckets import SpecOf
 from runtime.bulk.pictures import Picture, Row, Skipped
 from runtime.bulk.spool import Spool
@@ -26,6 +27,12 @@ class Encoded:
     rows: list[Row]
     arrays: dict[str, NDArray[Any]]
     skipped: list[Skipped]
+
+
+def rows_of_run(model: Model, job: Job[Any], spec: ImageSpec) -> int:
+    """How many pictures of a size one run of `job` has, which is of one picture."""
+    held = spec.height * spec.width * spec.channels
+    return max(1, min(model.run_rows(job), CHUNK_BYTES // held))
 
 
 class Network(Protocol):

@@ -15,7 +15,7 @@ from runtime.batching.jobs import Job
 from runtime.bulk.buckets import Bucket
 from runtime.bulk.formats import IMAGE_FORMATS, write_images
 from runtime.bulk.formats.records import Record
-from runtime.bulk.network import CHUNK_BYTES, Encoded
+from runtime.bulk.network import Encoded, rows_of_run
 from runtime.bulk.pictures import Picture
 from runtime.bulk.spool import Spool
 from runtime.errors import InputError
@@ -66,8 +66,7 @@ class Translator:
     def chunk_size(self, spec: ImageSpec) -> int:
         """How many pictures of a size are in one run. InputError where none can be."""
         job = self._job(np.broadcast_to(np.uint8(0), (1, *spec.shape)), 0)
-        held = spec.height * spec.width * spec.channels
-        return max(1, min(self.model.run_rows(job), CHUNK_BYTES // held))
+        return rows_of_run(self.model, job, spec)
 
     def submit(self, pictures: Sequence[Picture]) -> Future[list[bytes]]:
         """Queue a run of its own for pictures of one size with consecutive numbers."""
