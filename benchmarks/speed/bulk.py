@@ -16,7 +16,6 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
-import psutil
 from PIL import Image
 
 import runtime
@@ -100,12 +99,7 @@ def figures(found: Found, count: int, options: argparse.Namespace) -> list[Figur
 
 def measure(artifact: Path, tar: Path, count: int, out: Path) -> Found:
     """Encode the tar in this process."""
-    meter, watch, process, done = EngineMeter(), Watch(count), psutil.Process(), 0
-
-    def progress(pictures: int) -> None:
-        nonlocal done
-        done += pictures
-        watch.note(done, process.memory_info().rss / 1e6)
+    meter, watch = EngineMeter(), Watch(count)
 
     with runtime.load(artifact, observer=meter) as model:
         alone = [_alone(model, min(count, 512))]
@@ -115,7 +109,7 @@ def measure(artifact: Path, tar: Path, count: int, out: Path) -> Found:
         bulk = Bulk(out, nearest_of(specs), group_size=_group(count))
         meter.begin()
         began = perf_counter(), process_time()
-        ledger = bulk.run(Encoder(model, "float16"), find([tar]).items, progress)
+        ledger = bulk.run(Encoder(model, "float16"), find([tar]).items, watch.passed)
         speed = _speed(began, count)
         busy = meter.busy(model.runners)
         alone.append(_alone(model, min(count, 512)))

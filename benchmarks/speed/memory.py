@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,11 @@ _PERIOD = 0.02
 """Seconds between two looks at the service's memory: looking costs the client milliseconds."""
 
 
+@cache
+def _this_process() -> psutil.Process:
+    return psutil.Process()
+
+
 class Watch:
     """Resident memory at the first 1% and at most afterwards, in megabytes."""
 
@@ -37,6 +43,12 @@ class Watch:
         self.total = total
         self.first: float | None = None
         self.peak = 0.0
+        self._done = 0
+
+    def passed(self, number: int) -> None:
+        """So many more of the total are through, in this process."""
+        self._done += number
+        self.note(self._done, _this_process().memory_info().rss / 1e6)
 
     def note(self, done: int, megabytes: float) -> None:
         """`megabytes` are held now that `done` of the total are through."""
@@ -84,14 +96,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def stream(folder: Path, n: int) -> Watch:
     """Stream n images in this process, and watch it."""
-    watch, process = Watch(n), psutil.Process()
-    done = 0
+    watch = Watch(n)
     with runtime.load(folder) as model:
         model.warm()
         model.sample(2 * model.max_batch, seed=1)
         for batch in model.stream(n, seed=0):
-            done += len(batch)
-            watch.note(done, process.memory_info().rss / 1e6)
+            watch.passed(len(batch))
     return watch
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import psutil
-
 import runtime
 from benchmarks.figures import Figure
 from benchmarks.speed.ceiling import in_fresh_process
@@ -76,19 +74,14 @@ def main(arguments: Sequence[str]) -> None:
 
 def measure(artifact: Path, count: int, group: int, out: Path, kind: str) -> Found:
     """Draw the images in this process."""
-    meter, watch, process, done = EngineMeter(), Watch(count), psutil.Process(), 0
-
-    def progress(images: int) -> None:
-        nonlocal done
-        done += images
-        watch.note(done, process.memory_info().rss / 1e6)
+    meter, watch = EngineMeter(), Watch(count)
 
     with runtime.load(artifact, observer=meter) as model:
         few = min(count, 20_000)
         alone = [_alone(model, few)]
         meter.begin()
         began = perf_counter()
-        Samples(out, Sample(count, 0), group, format=kind).run(model, progress)
+        Samples(out, Sample(count, 0), group, format=kind).run(model, watch.passed)
         speed = count / (perf_counter() - began)
         busy = meter.busy(model.runners)
         alone.append(_alone(model, few))
