@@ -140,8 +140,8 @@ Numbers = Annotated[Any, PlainValidator(_to_array), WithJsonSchema({"type": "arr
 """Nested lists of numbers, as an array float64. Only a JSON body holds them."""
 
 
-class Options(BaseModel):
-    """The options of every endpoint."""
+class ModelOptions(BaseModel):
+    """Which model answers: an option of every request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -150,6 +150,11 @@ class Options(BaseModel):
         max_length=200,
         description="Name, or name@version; without it the first by name.",
     )
+
+
+class Options(ModelOptions):
+    """The options of every endpoint."""
+
     labels: Labels | None = Field(
         default=None,
         description="For conditional models: one class for all images or one for each, by name "

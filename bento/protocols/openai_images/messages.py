@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from bento.errors import ErrorBody, ErrorShape
-from bento.exchange.schemas import Seed, Truncation
+from bento.exchange.schemas import ModelOptions, Seed, Truncation
 from runtime import InputError
 from runtime.requests.checks import MAX_COUNT, short
 
@@ -32,16 +32,9 @@ def _check_size(size: str | None) -> str | None:
     return size
 
 
-class ImageOptions(BaseModel):
+class ImageOptions(ModelOptions):
     """What both of their requests have."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    model: str | None = Field(
-        default=None,
-        max_length=200,
-        description="Name, or name@version; without it the first by name.",
-    )
     size: Annotated[str | None, AfterValidator(_check_size)] = Field(
         default=None, description="WIDTHxHEIGHT; `auto`, or none: the model's own, or a picture's."
     )
