@@ -26,8 +26,10 @@ bundle: $(SERVE)/.ready
 # Everything, torch included, in .venv: for `python -m train`, `export` and `benchmarks`.
 install: $(FULL)/.ready
 
+# Where Python is told to keep no bytecode, as in many containers, every process of the tests would
+# compile all of them, and all of ours, anew.
 test: $(FULL)/.ready
-	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto
 
 # On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
 # one, or without a library, what needs it is skipped, and the last lines say why.
@@ -79,7 +81,7 @@ $(SERVE)/.ready: pyproject.toml constraints.txt
 
 $(FULL)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,parquet,remote,train,export,diffusers,spandrel,benchmarks,docs,dev,tensorrt-rtx]'
+	$(FULL)/bin/python $(PIP) --editable '.[onnx,openvino,serve,parquet,volumes,remote,train,export,diffusers,spandrel,benchmarks,docs,dev,tensorrt-rtx]'
 	touch $@
 
 $(GPU)/.ready: pyproject.toml constraints.txt

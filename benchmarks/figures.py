@@ -28,7 +28,9 @@ class Bar:
         below = self.least is not None and not value >= self.least
         limit = self.least if below else self.most
         assert limit is not None  # noqa: S101 - a bar without limits is always met
-        by = f"{abs(value - limit) / limit:.1%}" if limit else f"{abs(value):g}"
+        missing = abs(value - limit)
+        # More than all of it is no share that says something: a limit near zero, as of a gain.
+        by = f"{missing / limit:.1%}" if missing <= limit else f"{missing:.3g}"
         return f"{self}: MISSED by {by}"
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.machine import cores, cpu_model, installed_version
 
 _LIBRARIES = (
-    *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "isal"),
+    *("numpy", "scipy", "torch", "onnx", "onnxruntime", "openvino", "bentoml", "pillow", "deflate"),
     *("uvicorn", "uvloop", "httptools", "litserve"),
     *("onnxruntime-gpu", "tensorrt-cu13", "tensorrt-rtx-cu13-bindings", "cuda-bindings"),
 )

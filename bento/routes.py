@@ -16,6 +16,7 @@ from bento.exchange.bodies import read_body
 from bento.exchange.exchange import Exchange
 from bento.exchange.opening import Opening
 from bento.exchange.streaming import Lifetime, Streams
+from bento.exchange.turns import Turns
 from bento.page import PageFile, page_files
 from bento.protocols import Lookup, lookups, protocols
 from bento.repository.models import Models
@@ -36,7 +37,7 @@ def build_app(
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
     shares, listing = Shares(settings.queue_images), Listing(settings, models)
-    streams = Streams(settings.queue_images)
+    streams, turns = Streams(settings.queue_images), Turns()
     opening = Opening(settings.opening_pixels, settings.max_pixels)
 
     def endpoint_handler(name: str, endpoint: Endpoint) -> Handler:
@@ -46,8 +47,8 @@ def build_app(
                 # A cache would take it for the request without this body.
                 raise InputError("body", "none: the options of a GET stand in the query", "some")
             life.end_with_client(request.receive)
-            x = Exchange(name, request, body, settings, models, streams, opening, shares, life)
-            return await endpoint.answer(x)
+            parts = settings, models, streams, opening, shares, turns
+            return await endpoint.answer(Exchange(name, request, body, *parts, life))
 
         return answer
 

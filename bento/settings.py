@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from runtime.artifact.signing import public_keys
-from runtime.engines.registry import engines
 from runtime.errors import InputError
-from runtime.images import MAX_PIXELS
 
 PREFIX = "LATENTSERVE_"
 
 
 def _check_backend(name: str) -> str:
+    # Not earlier: the supervisor reads settings, too, and need not wait for what this imports.
+    from runtime.engines.registry import engines
+
     known = ("auto", *engines())
     if name not in known:
         raise ValueError(f"expected one of {known}")
@@ -132,7 +132,7 @@ class Settings(BaseModel):
         default=256, ge=1, description="Files in one multipart request; more is 422."
     )
     max_pixels: int = Field(
-        default=MAX_PIXELS,
+        default=1 << 26,  # `runtime.images.MAX_PIXELS`, without its imports
         ge=1,
         description="Pixels of one uploaded picture; more is 422. As many are decoded at a time, "
         "of two pictures at most, in up to 22 bytes a pixel: 1.5 GB (WebP; others up to 15, 1 GB; "
@@ -238,6 +238,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(given)
         if settings.signed_by is not None:
+            from runtime.artifact.signing import public_keys
+
             public_keys(settings.signed_by)  # an unusable file is a wrong value, too
         return settings
     except InputError as error:

@@ -28,7 +28,7 @@ def export(
     At least one module is given:
 
     - `decode` maps latents float32 [B, *latent] to images float [B, C, H, W] in
-      `image.value_range`;
+      `image.value_range`, or with `depth` to volumes [B, C, D, H, W];
     - `encode` maps such images to (mean, log_variance), each [B, *latent], the log variance in the
       graph clamped to [-30, 20]; where
       `encode_takes_noise`, such images and noise float32 [B, *latent] from N(0, I) to (latents
@@ -38,7 +38,8 @@ def export(
       also a mask float [B, 1, H, W] in [0, 1].
 
     Behind these a module takes what the options name, in this order: class indices int64 [B]
-    (`labels`; an encoder where `encode_takes_labels`), a truncation float32 [B], noise inputs.
+    (`labels`; an encoder where `encode_takes_labels`) or a decoder's prompts int64 [B, length]
+    (`vocabulary`), a truncation float32 [B], noise inputs.
 
     The modules are copied, and the copies put in eval mode on the CPU: yours stay as they are.
     Images of the ONNX graphs are uint8 [B, H, W, C]. The graphs are compared with the modules at

@@ -18,6 +18,7 @@ from runtime.artifact.tensors import TensorSpec
 from runtime.engines.backend import Backend
 from runtime.images import contact_sheet
 from runtime.images.encoding import encode_image
+from runtime.images.volumes import as_pictures
 from runtime.requests import answered, answers
 from runtime.requests.encode import takes_noise
 from runtime.requests.examples import examples_of
@@ -32,21 +33,21 @@ _MAX_COLUMNS = 10
 
 _CARD = """# {name}, version {version}
 
-![Samples of seed {seed}]({sheet})
+![{shown}]({sheet})
 
 {facts}
 
 ## Use it
 
-```bash
+{mark}```bash
 {command}
 ```
 
-```python
+{mark}```python
 {python}
 ```
 
-```bash
+{mark}```bash
 {curl}
 ```
 
@@ -104,7 +105,7 @@ def sample_sheet(artifact: Artifact, backend: Backend) -> bytes | None:
         for i in range(0, count, step)
     ]
     images = np.concatenate([part[spec.outputs[0].name] for part in parts])
-    return encode_image(contact_sheet(images, min(columns, count)))
+    return encode_image(contact_sheet(as_pictures(images), min(columns, count)))
 
 
 def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
@@ -113,7 +114,7 @@ def model_card(manifest: Manifest, *, neighbours: bool = False) -> str:
     return _CARD.format(
         name=manifest.name,
         version=manifest.version,
-        seed=_SHEET_SEED,
+        shown=f"Samples of seed {_SHEET_SEED}" if manifest.prior != "none" else "What it makes",
         sheet=SHEET,
         facts=_table(("property", "value"), _facts(manifest)),
         origin=_origin(provenance),
@@ -133,12 +134,16 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     image, labels = manifest.image(), manifest.labels
     pixels = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}[image.channels]
     yield "kind", manifest.kind
-    yield "images", f"{image.height} x {image.width} (height x width), {pixels}"
+    what = "pictures of volumes" if "volume" in (t.role for t in _made(manifest)) else "images"
+    yield what, f"{image.height} x {image.width} (height x width), {pixels}"
     for name, axis in manifest.axes.items():
         yield name, f"{axis}; {axis.default} unless a request chooses"
     if manifest.latent is not None:
         yield "latents", f"{list(manifest.latent.shape)}, {manifest.prior.replace('_', ' ')}"
     yield "classes", ", ".join(labels) if labels else "none"
+    if (words := manifest.vocabulary) is not None:
+        yield "prompts", f"up to {words.length} words of: {', '.join(words.words)}"
+        yield "an example", words.examples[0]
     yield "requests", ", ".join(answered(manifest))
     for name, spec in manifest.graphs.items():
         yield name, f"{_tensors(spec.inputs)} -> {_tensors(spec.outputs)}"
@@ -148,6 +153,11 @@ def _facts(manifest: Manifest) -> Iterable[tuple[str, str]]:
     if takes_noise(manifest):
         yield "encoder", "takes noise: latents and their log density"
     yield "licence", manifest.licence
+
+
+def _made(manifest: Manifest) -> tuple[TensorSpec, ...]:
+    """What the main graph gives."""
+    return manifest.graphs[manifest.main_graph].outputs
 
 
 def _tiles(tiling: Tiling, pixels: bool) -> str:
@@ -168,22 +178,32 @@ def _tensors(tensors: Iterable[TensorSpec]) -> str:
     return ", ".join(f"{t.name} {t.dtype} {['n', *t.shape]}" for t in tensors)
 
 
+_OF_FILES = "<!-- not run: needs your files -->\n"
+"""For the tests of the documentation; it is not shown."""
+
+
 def _usage(manifest: Manifest) -> dict[str, str]:
     name, label = manifest.name, manifest.labels[0] if manifest.labels else None
     loaded = f"import runtime\n\nwith runtime.load({json.dumps(name)}) as model:\n"
     post = "curl -X POST localhost:3000/"
     if answers(manifest, "sample"):
-        body = {"model": name, "n": 64, "seed": 7} | ({"labels": [label]} if label else {})
-        argument = f", labels={json.dumps(label)}" if label else ""
-        shape = [64, *manifest.image().shape]
+        asked: dict[str, str] = {"labels": label} if label else {}
+        if (words := manifest.vocabulary) is not None:
+            asked = {"prompt": words.examples[0]}
+        body = {"model": name, "n": 64, "seed": 7} | asked
+        argument = "".join(f", {name}={json.dumps(value)}" for name, value in asked.items())
+        option = "".join(f' --{name} "{value}"' for name, value in asked.items())
+        shape = [64, *_made(manifest)[0].shape]
         return {
-            "command": f"python -m runtime sample {name} -n 64 --seed 7 --out sheet.png",
+            "mark": "",
+            "command": f"python -m runtime sample {name} -n 64 --seed 7{option} --out sheet.png",
             "python": f"{loaded}    images = model.sample(64, seed=7{argument})  # uint8 {shape}",
             "curl": f"{post}sample -H 'content-type: application/json' \\\n"
             f"  -d '{json.dumps(body)}' -o sheet.png",
         }
     if manifest.latent is not None and answers(manifest, "decode"):
         return {
+            "mark": _OF_FILES,
             "command": f"python -m runtime info {name}",
             "python": f"{loaded}    images = model.decode(latents)  "
             f"# {_tensors([manifest.latent])}",
@@ -193,6 +213,7 @@ def _usage(manifest: Manifest) -> dict[str, str]:
     request = "translate" if answers(manifest, "translate") else "encode"
     out = "made.png" if request == "translate" else "latents.npz"
     return {
+        "mark": _OF_FILES,
         "command": f"python -m runtime {request} {name} picture.png --out {out}",
         "python": f"{loaded}    made = model.{request}(images)",
         "curl": f"{post}{request} -F model={name} -F files=@picture.png -o {out}",

@@ -56,8 +56,9 @@ def _check_output(
 ) -> None:
     shape = tensor.at(size)
     axes = "B, *latent" if shape else "B"
-    if tensor.role == "images":
-        shape, axes = (shape[2], *shape[:2]), "B, C, H, W"
+    if tensor.role in ("images", "volume"):
+        shape = (shape[-1], *shape[:-1])
+        axes = "B, C, H, W" if tensor.role == "images" else "B, C, D, H, W"
     what, shape = f"{graph}: {tensor.name}", (rows, *shape)
     if tensor.role == "codes":
         _check_codes(what, made, shape)

@@ -70,6 +70,7 @@ class Draft:
                 graphs=graphs,
                 prior=options.prior,
                 labels=None if options.labels is None else tuple(options.labels),
+                vocabulary=options.vocabulary,
                 batches=tuple(batches),
                 parity=parity,
                 provenance=self.provenance,

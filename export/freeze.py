@@ -29,6 +29,7 @@ from runtime.engines.onnxruntime import open_reference
 from runtime.images.encoding import encode_npz
 from runtime.machine import cores
 from runtime.requests.examples import example_inputs
+from runtime.requests.inputs import drawn_conditions
 from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
@@ -86,8 +87,10 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
         golden = _golden(backend, _golden_inputs(draft, networks, artifact, smallest))
         added = {GOLDEN: encode_npz(golden)}
         tiling = tilings(artifact, backend)
-        logger.info("drawing the sheet of the card")
-        sheet = sample_sheet(artifact, backend)
+        sheet = draft.options.sheet
+        if sheet is None:
+            logger.info("drawing the sheet of the card")
+            sheet = sample_sheet(artifact, backend)
         if sheet is not None:
             added[SHEET] = sheet
     finally:
@@ -143,13 +146,14 @@ def _inputs(
     codebook, and where two are as near, rounding would choose."""
     classes = len(draft.options.labels or ())
     counter = Counter(seed, 0, count)
+    drawn = drawn_conditions(classes, draft.options.vocabulary, counter)
     inputs: dict[str, Tensors] = {
-        name: example_inputs(draft.graphs, name, counter, size, classes=classes)
+        name: example_inputs(draft.graphs, name, counter, size, drawn=drawn)
         for name in draft.graphs
     }
     specs = draft.graphs.items()
     decoder = next((name for name, spec in specs if spec.input("latents")), None)
-    encoder = next((name for name, spec in specs if not spec.output("images")), None)
+    encoder = next((name for name, spec in specs if not spec.gives_pixels), None)
     if decoder is not None and encoder is not None and draft.graphs[encoder].output("codes"):
         latents = networks[encoder].outputs(inputs[encoder])["latents"]
         inputs[decoder] = {**inputs[decoder], "latents": latents}

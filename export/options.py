@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from runtime.artifact.manifest import Axis, Prior, Provenance, Reduced, check_name
 from runtime.artifact.size import Dim
 from runtime.artifact.tensors import Role
+from runtime.artifact.vocabulary import Vocabulary
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
 
@@ -27,6 +28,8 @@ class ExportOptions:
     noise input of the decoder or translator, in order. `takes_truncation`: it takes a float a row,
     before the noise. `takes_mixing`: behind that, further latents and a float a row, the first
     layer that has the style of those. `takes_mask`: a translator takes a mask behind the images.
+    `vocabulary`: the prompts that the decoder reads; it takes their tokens int64 [B, length] where
+    labels would stand. `depth`: it gives volumes [B, 1, depth, H, W], each layer of `image`.
     `prior`: `truncated_normal` where the truncation multiplies the latents, normals within [-2, 2];
     `none` where another model makes them. `labels`: the class names by index, where a module takes
     them. `encode_gives`: what an encoder without noise gives, `("mean", "log_variance")`,
@@ -37,6 +40,7 @@ class ExportOptions:
     `runtime.artifact.golden` allows; the card says why. `any_range`: images are not looked at for
     whether they are of `image.value_range`. `neighbours`: a PNG for the model card,
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
+    `sheet`: a PNG that shows what the artifact makes; without it, images of seeded inputs do.
     """
 
     image: ImageSpec
@@ -47,6 +51,8 @@ class ExportOptions:
     takes_truncation: bool = False
     takes_mixing: bool = False
     takes_mask: bool = False
+    vocabulary: Vocabulary | None = None
+    depth: int | None = None
     prior: Prior = "standard_normal"
     out: str | Path = "artifacts"
     version: int | None = None
@@ -62,6 +68,7 @@ class ExportOptions:
     licence: str = "not stated"
     any_range: bool = False
     neighbours: bytes | None = None
+    sheet: bytes | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):

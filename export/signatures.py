@@ -30,11 +30,17 @@ def graph_specs(options: ExportOptions, sources: Mapping[str, Source]) -> dict[s
 
 
 def decoder_spec(options: ExportOptions) -> GraphSpec:
-    """Latents (and labels, truncation, noise) -> images."""
+    """Latents (and labels or a prompt, truncation, noise) -> images, or volumes."""
     latents = TensorSpec(
         name="latents", role="latents", dtype="float32", shape=options.latent_shape
     )
-    return _spec("decode", (latents, *_conditions(options)), (_images(options),))
+    prompt: tuple[TensorSpec, ...] = ()
+    if options.vocabulary is not None:
+        prompt = (_tensor("prompt", "int64", (options.vocabulary.length,)),)
+    made = _images(options)
+    if options.depth is not None:
+        made = _tensor("volume", "uint8", (options.depth, *made.shape))
+    return _spec("decode", (latents, *prompt, *_conditions(options)), (made,))
 
 
 def encoder_spec(options: ExportOptions) -> GraphSpec:

@@ -30,6 +30,7 @@ class Limits:
     waiting before callers wait or are refused. `runners`: engine runs in flight at once; `threads`:
     cores each of them uses. None derives both from `cores`: one thread a run, a run for each core,
     up to 8; all cores for one run where an image takes one core long; on GPUs, two runs for each.
+    One image that nothing else waits beside may have all of these runs' cores.
     `cores`: the model's share (None: all that this process may use), of several processes on one
     machine say. `memory`: bytes that the runs in flight, and the requests that wait, may each hold
     together (None: half of the memory that is free when the model is loaded).

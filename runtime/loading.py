@@ -11,12 +11,13 @@ from runtime.artifact.golden import REDUCED_IMAGES, check_golden
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.artifact.tensors import Precision
 from runtime.batching.capacity import GraphCapacity
-from runtime.engines.backend import REFERENCE, Setting, Variant
+from runtime.engines.backend import REFERENCE, WORTH_SHARING, Setting, Variant
 from runtime.engines.cache import cache_folder
 from runtime.engines.choice import Chosen, choose, choose_anew, take
 from runtime.engines.library import Device, EngineRequest
 from runtime.engines.measuring import Measured
 from runtime.engines.nvidia import devices
+from runtime.engines.solo import open_solo
 from runtime.errors import EngineError
 from runtime.limits import RUN_BYTES, Limits
 from runtime.model import Model
@@ -35,6 +36,7 @@ def load(
     observer: Observer | None = None,
     cache: Path | None = None,
     signed_by: str | Path | None = None,
+    solo: bool = True,
 ) -> Model:
     """Verify an artifact and make it ready: a path (`artifacts/mnist-vae`, `…/mnist-vae/1`), or a
     name in $LATENTSERVE_ARTIFACTS (default `artifacts/`), the highest version unless one is given;
@@ -46,6 +48,9 @@ def load(
     What they leave open is measured the first time, which takes a second or so, and remembered in
     `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder). With the
     `variant` of a model that was loaded here before as `backend`, nothing is left open.
+
+    With `solo`, one image that nothing else waits beside may have all cores, by a second engine,
+    where that is a fifth faster here and the image takes a millisecond or more.
 
     With `signed_by`, a PEM file of public keys, an artifact is refused unless one of them signed it
     (`python -m export sign`).
@@ -61,10 +66,13 @@ def load(
         chosen = take(verified, backend, partial(limits.setting, verified), cache)
     else:
         chosen = _choose(verified, EngineRequest(backend, precision, device), limits, cache)
-    engine, setting = chosen.backend, chosen.setting
+    engine, setting, own = chosen.backend, chosen.setting, None
     try:
         memory = _memory(verified, limits, chosen)
         seconds = check_golden(verified, engine, chosen.variant.precision)
+        if solo and max(seconds.values()) >= WORTH_SHARING:
+            settings = partial(limits.setting, verified)
+            own = open_solo(verified, chosen.variant, engine, settings, cache)
     except BaseException:
         engine.close()
         raise
@@ -77,11 +85,12 @@ def load(
         queue_images=limits.queue_images,
         capacity=None if memory is None else _capacity(verified, limits, setting, memory, seconds),
         observer=observer,
+        solo=own,
     )
     manifest = verified.manifest
     logger.info(
         "loaded %s@%d: %s (%s), %d runs at once, batches up to %d",
-        manifest.name, manifest.version, engine.description, chosen.reason,
+        manifest.name, manifest.version, model.engine, chosen.reason,
         model.runners, model.max_batch,
     )  # fmt: skip
     return model

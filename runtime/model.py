@@ -1,6 +1,5 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
-import threading
 import time
 import weakref
 from collections import deque
@@ -12,11 +11,11 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.artifact.manifest import SHEET, Manifest
+from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import Artifact
 from runtime.artifact.size import Size
-from runtime.batching.batcher import Batcher
+from runtime.batching.batcher import Batcher, close_all, close_in_thread
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
 from runtime.engines.backend import REFERENCE, Backend, Variant, zero_inputs
@@ -29,6 +28,7 @@ from runtime.requests.encode import Encode, Encoded
 from runtime.requests.interpolate import Interpolate
 from runtime.requests.large_jobs import fitted
 from runtime.requests.manifold import Manifold
+from runtime.requests.prompts import Prompt
 from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
@@ -41,7 +41,6 @@ from runtime.sampling.streams import Counter, Stream, normals
 T = TypeVar("T")
 
 _PACE_RUNS = 2
-_MAX_SHEET_BYTES = 16 << 20
 _WARM_SECONDS = 1.0
 """Where a run takes longer, the first one takes hardly longer than the next."""
 
@@ -49,7 +48,8 @@ _WARM_SECONDS = 1.0
 class Model:
     """A loaded artifact. Thread-safe; a context manager; see `runtime.load`.
 
-    Images are uint8 [n, H, W, C], latents float32 [n, *latent], labels int64 [n] throughout.
+    Images are uint8 [n, H, W, C] (volumes [n, D, H, W, 1]), latents float32 [n, *latent], labels
+    int64 [n] throughout.
     The methods raise InputError for unacceptable values before anything is run, and EngineError
     where the engine fails.
     """
@@ -65,14 +65,16 @@ class Model:
         queue_images: int = 4096,
         capacity: Capacity | None = None,
         observer: Observer | None = None,
+        solo: Backend | None = None,
     ) -> None:
         """`capacity` says how many rows of each graph and size are in one run (without it `batch`
-        of any), and how many bytes requests may hold."""
+        of any), and how many bytes requests may hold. `solo` makes one image on an idle model,
+        where that takes long; without it `backend` does."""
         self.manifest: Manifest = artifact.manifest
         self.prior: Mixture | None = artifact.prior
         self.digest = artifact.digest
         """SHA-256 of the manifest, which holds that of every file."""
-        self.sheet = _sheet(artifact)
+        self.sheet = artifact.sheet
         """A PNG of samples, where the artifact has one."""
         self.images_per_second: float | None = None
         """Images of the default size that the main graph makes here; None until `warm`."""
@@ -80,8 +82,9 @@ class Model:
         self.runners = runners
         self.variant = variant
         """The way in which it is run here: what `load` may be given the next time."""
-        self.engine = backend.description
         self._backend = backend
+        self._backends = (backend,) if solo is None else (backend, solo)
+        self.engine = "; one image alone: ".join(each.description for each in self._backends)
         self._capacity = capacity or FixedCapacity(batch)
         self._batcher = Batcher(
             backend,
@@ -90,6 +93,7 @@ class Model:
             queue_bytes=self._capacity.memory,
             runners=runners,
             observer=observer,
+            solo=solo,
         )
 
     def submit(self, work: Request[T] | Job[T], *, wait: bool = True) -> Future[T]:
@@ -118,13 +122,16 @@ class Model:
         size: Sequence[int] | None = None,
         mix_seed: int | None = None,
         mix_layer: int | None = None,
+        prompt: Prompt | None = None,
     ) -> UInt8Array:
         """Images offset..offset+n of `seed`, or image 0 of each of `seeds`: [n, H, W, C].
 
-        Image i of a seed depends on (artifact, seed, i, label, truncation, size) alone. `size` is
-        [height, width], for models whose images may have several; `Sample` describes the rest.
+        Image i of a seed depends on (artifact, seed, i, label or prompt, truncation, size) alone.
+        `size`: [height, width], for models whose images may have several. `Sample` has the rest.
         """
-        request = Sample(n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer)
+        request = Sample(
+            n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer, prompt
+        )
         return self.run(request)
 
     def stream(
@@ -139,12 +146,15 @@ class Model:
         size: Sequence[int] | None = None,
         mix_seed: int | None = None,
         mix_layer: int | None = None,
+        prompt: Prompt | None = None,
     ) -> Iterator[UInt8Array]:
         """The images of `sample` for the same arguments, in order, as batches, in bounded memory.
 
         A few batches are made ahead of the reader; leaving the loop cancels them.
         """
-        request = Sample(n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer)
+        request = Sample(
+            n, seed, offset, seeds, labels, truncation, size, mix_seed, mix_layer, prompt
+        )
         return self.batches(request)
 
     def batches(self, work: Request[T] | Job[T]) -> Iterator[T]:
@@ -215,10 +225,11 @@ class Model:
         size: Sequence[int] | None = None,
         tile: int | None = None,
         same_noise: bool = False,
+        prompt: Prompt | None = None,
     ) -> UInt8Array:
         """Images of given latents [n, *latent]; see `Decode` for the other arguments."""
         return self.run(
-            Decode(latents, labels, seed, truncation, size, tile, same_noise=same_noise)
+            Decode(latents, labels, seed, truncation, size, tile, same_noise, prompt=prompt)
         )
 
     # `Any` for an `Encoding`: most encoders give a posterior, and nobody should have to ask.
@@ -254,10 +265,12 @@ class Model:
         """
         return self.run(Encode(images, labels, seed, tile=tile))
 
-    def reconstruct(self, images: NDArray[Any], labels: Labels | None = None) -> UInt8Array:
+    def reconstruct(
+        self, images: NDArray[Any], labels: Labels | None = None, *, prompt: Prompt | None = None
+    ) -> UInt8Array:
         """Encode images and decode the posterior's mean (or, where the encoder takes noise, the
-        latent of noise 0); a conditional model needs labels."""
-        return self.run(Reconstruct(images, labels))
+        latent of noise 0); a conditional model needs labels or a prompt."""
+        return self.run(Reconstruct(images, labels, prompt=prompt))
 
     def interpolate(
         self,
@@ -269,14 +282,17 @@ class Model:
         labels: Labels | None = None,
         seed: int = 0,
         truncation: float | None = None,
+        prompt: Prompt | None = None,
     ) -> UInt8Array:
         """`steps` images on the way from latent `a` to latent `b`, each [*latent]; all with the
         noise of image 0 of `seed`, where the decoder takes noise."""
-        return self.run(Interpolate(a, b, steps, kind, labels, seed, truncation))
+        return self.run(Interpolate(a, b, steps, kind, labels, seed, truncation, prompt))
 
-    def manifold(self, steps: int, *, labels: Labels | None = None) -> UInt8Array:
+    def manifold(
+        self, steps: int, *, labels: Labels | None = None, prompt: Prompt | None = None
+    ) -> UInt8Array:
         """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, H, W, C]."""
-        return self.run(Manifold(steps, labels))
+        return self.run(Manifold(steps, labels, prompt=prompt))
 
     def directions(self, count: int = 8, *, labels: Labels | None = None) -> PrincipalDirections:
         """The `count` directions in the latent space that change images most, at most as many as
@@ -309,6 +325,8 @@ class Model:
                 for batch in (b for b in self.manifest.batches if b <= most and most > 1):
                     if self._timed(pool, graph, batch) > _WARM_SECONDS:
                         break
+                for solo in self._backends[1:]:
+                    solo.run(graph, zero_inputs(self.manifest, graph, 1))
             self.images_per_second = self._pace(pool, size)
 
     def _timed(self, pool: ThreadPoolExecutor, graph: str, batch: int) -> float:
@@ -368,13 +386,12 @@ class Model:
 
     def close(self) -> None:
         """Finish what is queued, then release the engine."""
-        self._batcher.close()
-        self._backend.close()
+        close_all(self._batcher, self._backends)
 
     def close_when_unused(self) -> None:
         """Close in a thread of its own once nobody holds a reference to this model any more: what
         has begun with it ends with it."""
-        weakref.finalize(self, _close_in_thread, self._batcher, self._backend).atexit = False
+        weakref.finalize(self, close_in_thread, self._batcher, self._backends).atexit = False
 
     def __enter__(self) -> "Model":
         return self
@@ -386,16 +403,3 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _sheet(artifact: Artifact) -> bytes | None:
-    data = artifact.files.get(SHEET, b"")
-    return data if data.startswith(b"\x89PNG") and len(data) <= _MAX_SHEET_BYTES else None
-
-
-def _close_in_thread(batcher: Batcher, backend: Backend) -> None:
-    def close() -> None:
-        batcher.close()
-        backend.close()
-
-    threading.Thread(target=close, name="latentserve-closing", daemon=True).start()

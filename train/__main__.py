@@ -4,6 +4,7 @@ import argparse
 import logging
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,13 +14,16 @@ from runtime.images import MAX_PIXELS
 from train import checkpoint
 from train.data import load
 from train.devices import find
-from train.errors import TrainError
+from train.errors import OptionError, TrainError
 from train.loop import discard, recorded_recipe, train
 from train.options import Options, build, labelled
 from train.precision import faster, warn_of_emulation
 from train.processes import Processes, joined
 from train.progress import summary
 from train.recipes import RECIPES
+from train.watch import Watch
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m train") -> int:
@@ -55,6 +59,15 @@ def _train(options: argparse.Namespace, command: list[str], processes: Processes
 
 
 def _run(options: argparse.Namespace, processes: Processes) -> None:
+    if options.watch and processes.count > 1:
+        raise OptionError(f"--watch: expected one process, found {processes.count}")
+    with Watch() if options.watch else nullcontext() as watch:
+        if watch is not None:
+            logger.info("watch it at %s", watch.url)
+        _trained(options, processes, watch)
+
+
+def _trained(options: argparse.Namespace, processes: Processes, watch: Watch | None) -> None:
     asked = _asked(options, processes)
     own = recorded_recipe(options.out) if options.resume else None
     device = find(processes.device(options.device))
@@ -66,6 +79,7 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         download=options.download,
         max_pixels=options.max_pixels,
         labels=labelled(recipe, asked),
+        validation=recipe.validation,
     )
     recipe = build(options.recipe, asked, own, data)
     if options.precision is None and own is None and processes.count == 1:
@@ -82,6 +96,7 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         device=options.device,
         keep=options.keep,
         processes=processes,
+        watch=watch,
     )
     if processes.leads:
         print(summary(options.out, metrics))
@@ -99,6 +114,7 @@ def _asked(options: argparse.Namespace, processes: Processes) -> Options:
         precision=options.precision,
         seed=options.seed,
         shards=options.shards,
+        validation=options.validation,
         processes=processes.count,
     )
 
@@ -133,6 +149,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--download", action="store_true", help="fetch missing MNIST files into --data and verify"
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="serve a page that shows the run while it trains, on 127.0.0.1",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default auto)")
     return parser
 
@@ -152,6 +173,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="default: the recipe's; of a recipe in bf16, what is faster on this device",
     )
     own.add_argument("--seed", type=int)
+    own.add_argument(
+        "--validation",
+        type=_positive,
+        metavar="N",
+        help="hold out N of the training images, and judge by these in the test images' place: for "
+        "choosing settings",
+    )
     own.add_argument(
         "--shards",
         type=_positive,

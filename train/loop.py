@@ -26,6 +26,7 @@ from train.processes import ALONE, Processes
 from train.progress import Progress
 from train.recipes import RECIPE_JSON, Recipe, differences
 from train.training import Training
+from train.watch import Watch
 
 # What a run consists of.
 _FOLDERS = ("checkpoints", "samples", "tensorboard")
@@ -42,6 +43,7 @@ def train(
     device: str = "auto",
     keep: int = 2,
     processes: Processes = ALONE,
+    watch: Watch | None = None,
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 
@@ -49,6 +51,7 @@ def train(
     stops after that step, exactly as an interruption would: Ctrl-C or SIGTERM finishes its step,
     leaves a checkpoint and raises KeyboardInterrupt.
     `device` is one of torch's or "auto" (a GPU when present). The newest `keep` checkpoints stay.
+    `watch` shows the run, and holds it as its page says.
     Of several `processes` each calls this with the same arguments; the first one writes the folder
     and returns the figures, the others return none.
 
@@ -73,7 +76,7 @@ def train(
         with _interrupts() as interrupted:
             if processes.leads:
                 _record(training, data.train, out, metrics, commit)
-                _run(training, out, last, keep, interrupted)
+                _run(training, out, last, keep, interrupted, watch)
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
             else:
                 _follow(training, last, interrupted)
@@ -108,7 +111,14 @@ def _follow(training: Training, last: int, stop: threading.Event) -> None:
         training.advance()
 
 
-def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Event) -> None:
+def _run(
+    training: Training,
+    out: Path,
+    last: int,
+    keep: int,
+    stop: threading.Event,
+    watch: Watch | None,
+) -> None:
     recipe = training.recipe
     _forget(out / "metrics.jsonl", training.step)
     # None: only where someone can watch it, not in a log file.
@@ -116,6 +126,8 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
     board = SummaryWriter(str(out / "tensorboard"), purge_step=training.step + 1)
     with bar, board, (out / "metrics.jsonl").open("a") as metrics:
         progress = Progress(training, out, board)
+        if watch is not None:
+            watch.begin(training, out)
         before, logged = training.seconds, training.step
         started = since = time.perf_counter()
         while training.step < last and not training.processes.any(stop.is_set()):
@@ -135,6 +147,9 @@ def _run(training: Training, out: Path, last: int, keep: int, stop: threading.Ev
             progress.show(losses, last)
             if step % recipe.checkpoint_every == 0 and step < last:
                 checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
+            if watch is not None:
+                held = watch.after(training, stop)
+                started, since = started + held, since + held
 
 
 @contextmanager

@@ -58,6 +58,15 @@ def negative_elbo(nll: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
     return (nll + beta * kl).mean()
 
 
+def negative_weighted_bound(log_weights: Tensor) -> Tensor:
+    """-E[log (1/k) sum_i w_i] over the batch, from log w_i = log p(x, z_i) - log q(z_i|x) [B, k].
+
+    Burda et al. (2016), arXiv:1509.00519, eq. 8. Its gradient weighs each draw by its share of the
+    sum (eq. 14).
+    """
+    return math.log(log_weights.shape[1]) - log_weights.logsumexp(dim=1).mean()
+
+
 def noisy_targets(like: Tensor, real: bool, noise: float, smoothing: float = 0.0) -> Tensor:
     """Discriminator targets with uniform noise towards the middle, and one-sided smoothing.
 
@@ -153,6 +162,37 @@ def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     return (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
 
 
+def content_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """|f(y) - f(x)|^2 over |f(x)|^2 for feature maps [B, C, H, W]; a mean over images.
+
+    Johnson, Alahi and Fei-Fei (2016), eq. 2, arXiv:1603.08155, but relative: features of a
+    classifier have no scale of their own.
+    """
+    return _relative_squares(made, wanted).mean()
+
+
+def style_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """The same of Gram matrices: which features occur together, wherever that is.
+
+    `wanted` [1, C, H, W], of the style, may have another size. Gatys, Ecker and Bethge (2016),
+    "Image Style Transfer Using CNNs", eq. 3 to 5; Johnson et al. (2016), eq. 3 and 4.
+    """
+    grams = gram(made)
+    return _relative_squares(grams, gram(wanted).expand_as(grams)).mean()
+
+
+def gram(features: Tensor) -> Tensor:
+    """Means over positions of the products of all pairs of channels: [B, C, H, W] -> [B, C, C]."""
+    values = features.flatten(2)
+    return values @ values.transpose(1, 2) / values.shape[2]
+
+
+def _relative_squares(made: Tensor, wanted: Tensor) -> Tensor:
+    """[B, ...] and [B, ...] -> [B]"""
+    squares = (made - wanted).square().flatten(1).sum(1)
+    return squares / wanted.square().flatten(1).sum(1).clamp(min=1e-12)
+
+
 @dataclass(frozen=True)
 class AdversarialLoss:
     """What the two networks minimise, each a function of scores [B]."""
@@ -170,6 +210,9 @@ ADVERSARIAL = {
         discriminator_cross_entropy, generator_non_saturating, targets=True
     ),
     "minimax": AdversarialLoss(discriminator_cross_entropy, generator_minimax, targets=True),
+    # The score of such a discriminator is log D / (1 - D), which estimates the log ratio of the
+    # densities: Rosca et al. (2017), arXiv:1706.04987.
+    "density_ratio": AdversarialLoss(discriminator_cross_entropy, generator_score, targets=True),
     "least_squares": AdversarialLoss(discriminator_least_squares, generator_least_squares),
     "wasserstein": AdversarialLoss(critic_wasserstein, generator_score),
     "hinge": AdversarialLoss(discriminator_hinge, generator_score),

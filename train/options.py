@@ -1,12 +1,12 @@
 """The recipe that a command line asks for: a named one, with what is given instead of its own."""
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from train.data import Splits
 from train.errors import DataError, OptionError
-from train.objectives import ELBO, Adversarial
+from train.objectives import AdamParams
 from train.precision import Precision
 from train.recipes import RECIPES, Recipe
 
@@ -26,6 +26,7 @@ class Options:
     precision: Precision | None = None
     seed: int | None = None
     shards: int | None = None
+    validation: int | None = None
     processes: int = 1
     """There are at least as many shards."""
 
@@ -37,8 +38,10 @@ _ARGUMENTS = {
     "mirror": ("mirror", "--mirror"),
 }
 """Options that are arguments of some recipes: the argument, and what the command line calls it."""
-_SETTINGS = ("steps", "batch_size", "precision", "seed", "shards")
+_SETTINGS = ("steps", "batch_size", "precision", "seed", "shards", "validation")
 """Options that every recipe takes: fields of `Recipe`."""
+_KEPT = ("steps", "precision", "seed", "shards", "validation")
+"""Those of them that a resumed run keeps though its recipe is made again."""
 
 
 def build(
@@ -65,14 +68,14 @@ def build(
     except ValueError as error:
         raise OptionError(f"{name}: {error}") from error
     if own is not None:
-        kept = {field: getattr(own, field) for field in ("steps", "precision", "seed", "shards")}
+        kept = {field: getattr(own, field) for field in _KEPT}
         recipe = replace(recipe, **kept)
     return _changed(recipe, options)
 
 
 def labelled(recipe: Recipe, options: Options) -> bool:
     """Whether the labels of the data are used."""
-    return options.conditional or bool(recipe.objective.network.classes)
+    return options.conditional or bool(recipe.classes)
 
 
 def _arguments(name: str, options: Options) -> dict[str, Any]:
@@ -110,15 +113,14 @@ def _changed(recipe: Recipe, options: Options) -> Recipe:
     return replace(recipe, **changes)
 
 
-def _at_rate(objective: ELBO | Adversarial, rate: float) -> ELBO | Adversarial:
-    """The objective at a learning rate; of a GAN, the generator's, and the discriminator's in the
-    same proportion to it as before."""
-    if isinstance(objective, ELBO):
-        return replace(objective, optimizer=replace(objective.optimizer, learning_rate=rate))
-    generator, discriminator = objective.generator, objective.discriminator
-    ratio = discriminator.learning_rate / generator.learning_rate
-    return replace(
-        objective,
-        generator=replace(generator, learning_rate=rate),
-        discriminator=replace(discriminator, learning_rate=rate * ratio),
-    )
+def _at_rate(objective: Any, rate: float) -> Any:
+    """The objective at a learning rate; of several networks, the generator's, and the others' in
+    the same proportion to it as before."""
+    settings = {field.name: getattr(objective, field.name) for field in fields(objective)}
+    own = {name: adam for name, adam in settings.items() if isinstance(adam, AdamParams)}
+    before = own["generator" if "generator" in own else "optimizer"].learning_rate
+    scaled = {
+        name: replace(adam, learning_rate=rate * (adam.learning_rate / before))
+        for name, adam in own.items()
+    }
+    return replace(objective, **scaled)

@@ -11,7 +11,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from runtime.terminal import SERVE
-from train.sheet import save_sheet
+from train.plane import frame, is_plane, picture
+from train.sheet import save_picture, save_sheet
 from train.training import Training
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ class Progress:
         if not (early or step == last or step % self.training.recipe.sample_every == 0):
             return
         path = self.out / "samples" / f"{step:08d}.png"
-        sheet = save_sheet(path, self.training.draw(), self.training.grid[1])
+        if is_plane(self.training.recipe):
+            sheet = save_picture(path, picture(frame(self.training)))
+        else:
+            sheet = save_sheet(path, self.training.draw(), self.training.grid[1])
         self.board.add_image("samples", sheet, step, dataformats="HWC")
         self.board.flush()  # a long run's first picture is to be seen now
         shown = ", ".join(f"{n} {losses[n]:.3g}" for n in losses if n.endswith("/loss"))
@@ -78,6 +82,8 @@ def summary(out: Path, metrics: Mapping[str, float]) -> str:
         f"{out}: {recipe['name']}, {steps} steps of {provenance['batch_size']} images in "
         f"{duration(seconds)} ({rate:.3g} images/s); its samples: {out / 'samples'}"
     )
+    if recipe["objective"]["kind"] == "autoregressive":  # no request draws pixel by pixel
+        return "\n".join([*lines, f"next: python -m benchmarks likelihood {out} --data DATA"])
     # Own pictures get a name of their own: that of the folder.
     own = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-")
     name = ["--name", own] if own and recipe["source"] == "images" else []

@@ -21,6 +21,22 @@ def order(seed: int, size: int, start: int, count: int) -> NDArray[np.int64]:
     return np.concatenate(shuffles)[begin : begin + count]
 
 
+def balanced_order(
+    seed: int, labels: NDArray[np.int64], start: int, count: int
+) -> NDArray[np.int64]:
+    """The same with each class in turn: place p is the (p // K)-th of an endless row of shuffles of
+    class p % K. `labels` [N] of K classes, none of them empty."""
+    classes = int(labels.max()) + 1
+    places = np.empty(count, np.int64)
+    for label in range(classes):
+        inside = np.arange((label - start) % classes, count, classes)
+        if len(inside):
+            members, first = np.flatnonzero(labels == label), (start + int(inside[0])) // classes
+            own = seed_of(seed, label)  # or classes of one size would always come in the same pairs
+            places[inside] = members[order(own, len(members), first, len(inside))]
+    return places
+
+
 @lru_cache(maxsize=2)
 def _shuffle(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(size)

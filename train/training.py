@@ -20,12 +20,14 @@ from train.checkpoint import Checkpoint, pack, pack_optimizer, unpack_optimizer
 from train.data import Splits
 from train.ema import AveragedWeights
 from train.errors import DataError, DivergedError
-from train.objectives import AdamParams, Batch, Losses, Phase
+from train.networks.network import noise_of
+from train.networks.voxels import layers_of
+from train.objectives import AdamParams, Batch, Losses, OfPictures, Phase
 from train.processes import ALONE, Processes
 from train.recipes import Recipe
-from train.schedule import one_cycle, order, seed_of
+from train.schedule import balanced_order, one_cycle, order, seed_of
 from train.shards import Buffers
-from train.sheet import grid
+from train.sheet import grid, pictures
 
 _EVALUATION_BATCH = 500
 _GPU_SHARE = 0.25
@@ -57,13 +59,14 @@ class Training:
         _seed(recipe.seed, _INITIAL)
         self.objective = recipe.objective.build()
         for network in self.objective.networks.values():
-            network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            _lay_out(network.to(device))
         decay = recipe.ema_decay
         self.average = AveragedWeights(self.objective.model, decay) if decay else None
         self.optimizers = {name: _optimizer(phase) for name, phase in self.objective.phases.items()}
         # uint8 [N, H, W, C], decoded once; on the device if they take little of it.
         self.images = _near(data.train.images, device)
-        self.labels = torch.from_numpy(data.train.labels).to(device)
+        self.classes = data.train.labels
+        self.labels = torch.from_numpy(self.classes).to(device)
 
     @property
     def model(self) -> nn.ModuleDict:
@@ -80,10 +83,11 @@ class Training:
         batches = self._batches()
         report = {}
         for index, (name, phase) in enumerate(self.objective.phases.items()):
-            if (self.step + 1) % phase.every:
+            progress, (begins, ends) = self.step / self.recipe.steps, phase.span
+            if (self.step + 1) % phase.every or not begins <= progress < ends:
                 continue
             if phase.schedule is not None:
-                phase.schedule(self.step / self.recipe.steps)
+                phase.schedule(progress)
             _train_only(phase.module, self.objective.networks)
             optimizer = self.optimizers[name]
             for group in optimizer.param_groups:
@@ -107,15 +111,21 @@ class Training:
     def _batches(self) -> dict[int, Batch]:
         """This process's parts of the step's batch, by number."""
         size = self.recipe.batch_size
-        rows = order(self.recipe.seed, len(self.images), self.step * size, size)
+        if self.recipe.balanced:
+            rows = balanced_order(self.recipe.seed, self.classes, self.step * size, size)
+        else:
+            rows = order(self.recipe.seed, len(self.images), self.step * size, size)
         parts = torch.from_numpy(rows).chunk(self.recipe.shards)
         batches = {}
         for shard in self.shards:
-            images = self.images[parts[shard].to(self.images.device)].to(self.device)
-            images = images.permute(0, 3, 1, 2).contiguous()
             labels = self.labels[parts[shard].to(self.device)]
-            batches[shard] = self.prepare(images), labels
+            batches[shard] = self._pictures(parts[shard]), labels
         return batches
+
+    def _pictures(self, rows: Tensor) -> Tensor:
+        """Training images of these numbers, float [B, C, H, W]."""
+        images = self.images[rows.to(self.images.device)].to(self.device)
+        return self.prepare(images.permute(0, 3, 1, 2).contiguous())
 
     def _descend(self, index: int, phase: Phase, batches: dict[int, Batch]) -> Losses:
         """Leave the gradients of the whole batch in the phase's weights, and return its losses:
@@ -173,25 +183,47 @@ class Training:
         network = self.recipe.objective.network
         return grid(network.height, network.classes)
 
-    @torch.no_grad()
     def draw(self) -> NDArray[np.uint8]:
-        """The sheet of fixed latents (labels in turn), uint8 [N, H, W, C]."""
-        network = self.recipe.objective.network
+        """The sheet of fixed latents (labels in turn), or of fixed training images, uint8
+        [N, H, W, C]."""
         rows, columns = self.grid
-        count = rows * columns
+        if isinstance(self.objective, OfPictures):
+            images = self._shown(self.objective, rows, columns)
+        else:
+            images = self.samples(rows * columns)
+        drawn = to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
+        return pictures(drawn, layers_of(self.recipe.objective.network))
+
+    @torch.no_grad()
+    def _shown(self, objective: OfPictures, rows: int, columns: int) -> Tensor:
+        """A row for each of what the objective shows, as often as the sheet has room."""
+        chosen = order(self.recipe.seed, len(self.images), 0, rows * columns)
+        images = self._pictures(torch.from_numpy(chosen))
         _seed(self.recipe.seed, _SHEET)
-        # Drawn on the CPU: the same sheet on every device.
+        with evaluating(self.model):
+            shown = torch.stack(objective.show(self.model, images))  # [shown, rows * columns, ...]
+        kept = max(1, rows // len(shown))
+        by_row = shown.unflatten(1, (rows, columns))[:, :kept].transpose(0, 1)
+        return by_row.flatten(0, 2)
+
+    @torch.no_grad()
+    def samples(self, count: int) -> Tensor:
+        """What the kept weights draw from fixed latents (labels in turn), [count, C, H, W]."""
+        _seed(self.recipe.seed, _SHEET)
+        # Drawn on the CPU: the same on every device.
         latents = self.objective.latents(count, torch.device("cpu")).to(self.device)
         inputs = [latents]
-        if classes := network.classes:
+        if classes := self.recipe.objective.network.classes:
             inputs.append(torch.arange(count, device=self.device) % classes)
-        with _evaluating(self.model):
-            images = self.model["decoder"](*inputs)
-        return to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
+        sizes = noise_of(self.recipe.objective.network)
+        inputs += [torch.randn(count, size).to(self.device) for size in sizes]
+        with evaluating(self.model):
+            return self.model["decoder"](*inputs)
 
     @torch.no_grad()
     def evaluate(self, data: Splits) -> dict[str, float]:
-        """The objective's figures on the whole held-out set, from a seed of its own."""
+        """The objective's figures on the whole held-out set, from a seed of its own; their names
+        say which split that is."""
         if data.test is None:
             return {}
         test = data.test
@@ -204,16 +236,22 @@ class Training:
                 labels = torch.from_numpy(test.labels[part])
                 yield self.prepare(images.to(self.device)), labels.to(self.device)
 
-        with _evaluating(self.model):
-            return self.objective.evaluate(self.model, batches())
+        with evaluating(self.model):
+            figures = self.objective.evaluate(self.model, batches())
+        return {f"{data.held_out}_{name.removeprefix('test_')}": figures[name] for name in figures}
 
 
 def _check(recipe: Recipe, data: Splits) -> None:
-    shape, classes = data.train.images.shape[1:], recipe.objective.network.classes
+    shape, classes = data.train.images.shape[1:], recipe.classes
     if shape != recipe.image.shape:
         raise DataError(
             f"{data.train.name}: expected images of {recipe.image.shape} (H, W, C) for "
             f"{recipe.name}, found {shape}"
+        )
+    if recipe.validation and data.held_out != "validation":
+        raise DataError(
+            f"{data.train.name}: expected {recipe.validation} training images held out for "
+            f"validation, as {recipe.name} asks for, found {data.held_out} images"
         )
     if classes and classes != len(data.train.classes):
         raise DataError(
@@ -229,6 +267,12 @@ def _near(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.nbytes > _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         return tensor
     return tensor.to(device)
+
+
+def _lay_out(network: nn.Module) -> None:
+    """Channels last, which is the faster order for convolutions of pictures."""
+    if all(parameter.ndim < 5 for parameter in network.parameters()):
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _seed(seed: int, stream: int, *where: int) -> None:
@@ -262,7 +306,8 @@ def _train_only(module: nn.Module, networks: nn.Module) -> None:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode; after it, the mode of before."""
     was_training = module.training
     module.eval()
     try:

@@ -1,7 +1,7 @@
 """Images a second and memory of real autoencoders and an upscaler: ours against what people use.
 
 Each variant runs one image at a time in a process of its own, on all cores, in fp32; the variants
-take turns, and the figures are medians over the rounds.
+take turns, and the figures are medians over the rounds. Ratios are to the fastest of the others.
 """
 
 import json
@@ -16,6 +16,7 @@ from benchmarks.figures import Bar, Figure, least
 from benchmarks.networks.networks import run_python
 from benchmarks.networks.rivals import VARIANTS
 from benchmarks.speed.publishing import parser, publish
+from benchmarks.speed.timing import paired_ratio
 from runtime.machine import cores
 
 SUBJECTS = {
@@ -23,20 +24,25 @@ SUBJECTS = {
     "AutoencoderTiny": ("256x256", "512x512"),
     "RRDB x4": ("64x64", "128x128"),
 }
-BARS: dict[str, Bar] = {"AutoencoderKL (SD 1.5) decode 512x512, ours": least(1.2)}
+OURS = "ours"
+BARS: dict[str, Bar] = {
+    f"AutoencoderKL (SD 1.5) decode 256x256, {OURS}": least(1.4),
+    f"AutoencoderKL (SD 1.5) decode 512x512, {OURS}": least(1.2),
+    f"RRDB x4 translate 64x64, {OURS}": least(1.4),
+}
 
 
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks diffusion`"""
     options = parser("diffusion", __doc__)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, help="rounds (default 3; 1 with --quick)")
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep weights and artifacts")
     options.add_argument("--rows", nargs="*", default=list(SUBJECTS))
     options.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     chosen = options.parse_args(arguments)
     left_out = {"torch.compile"} if chosen.no_compile or chosen.quick else set[str]()
     variants = [name for name in VARIANTS if name not in left_out]
-    rounds = 1 if chosen.quick else chosen.rounds
+    rounds = chosen.rounds or (1 if chosen.quick else 3)
     figures: list[Figure] = []
     for row in chosen.rows:
         sizes = SUBJECTS[row][: 1 if chosen.quick else 2]
@@ -83,12 +89,10 @@ def _checked(*arguments: str) -> str:
 
 def _figures(row: str, said: Sequence[dict[str, Any]]) -> list[Figure]:
     figures: list[Figure] = []
-    for case in said[0]["ours"]["speeds"]:
-        for variant in said[0]:
-            speeds = [each[variant]["speeds"][case] for each in said]
-            ratios = [
-                each[variant]["speeds"][case] / each["eager"]["speeds"][case] for each in said
-            ]
+    for case in said[0][OURS]["speeds"]:
+        found = {name: [each[name]["speeds"][case] for each in said] for name in said[0]}
+        best = max((name for name in found if name != OURS), key=lambda name: median(found[name]))
+        for variant, speeds in found.items():
             subject = f"{row} {case}"
             figures.append(
                 Figure(
@@ -96,8 +100,8 @@ def _figures(row: str, said: Sequence[dict[str, Any]]) -> list[Figure]:
                     variant,
                     median(speeds),
                     "images/s",
-                    ratio=None if variant == "eager" else median(ratios),
-                    against="" if variant == "eager" else "eager",
+                    ratio=None if variant == best else paired_ratio(speeds, found[best]),
+                    against="" if variant == best else best,
                     bar=BARS.get(f"{subject}, {variant}"),
                     rounds=speeds,
                     details={"GB": median(each[variant]["bytes"] for each in said) / 1e9},

@@ -4,6 +4,9 @@ Radford et al. (2016), arXiv:1511.06434, section 6.3.2: each term is the mean la
 samples of a kind. Their kinds were chosen and their results judged by eye; here a frozen classifier
 reads the digit and the pixels give the attribute, so that results can be counted.
 
+With --data the terms are encoded images instead of samples, for models with an encoder: attribute
+vectors, as Larsen et al. (2016), arXiv:1512.09300, have them.
+
 Shapes: N samples, Z latent size, K classes, T trials.
 """
 
@@ -21,6 +24,7 @@ from benchmarks.quality.served import Images, parser, sample, served
 from benchmarks.quality.verdicts import SURE, Figures
 from benchmarks.report import table
 from benchmarks.results import record
+from train.data.mnist import load_mnist
 
 SAMPLES = 20_000
 """Samples among which the kinds are looked for."""
@@ -32,6 +36,8 @@ TRIALS = 20
 """Draws of exemplars for each pair of classes."""
 SHOWN = ((7, 1), (0, 3), (4, 9), (2, 8))
 """Pairs of classes (a, b) on the picture."""
+BATCH = 500
+"""Images that are encoded at a time."""
 JITTER = 0.25
 """Uniform noise on a result's latent, for its variants on the picture, as in the paper."""
 
@@ -105,6 +111,12 @@ def sorted_by(
         high.append(latents[order[-count:]])
         medians.append(np.median(values[members]))
     return Kinds(every, high, low, np.array(medians))
+
+
+def encoded(model: runtime.Model, images: Images) -> Latents:
+    """The mean of each image's posterior, [N, Z]."""
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    return np.concatenate([model.encode(part).mean for part in parts])
 
 
 def legible_class(images: Images, classifier: Classifier) -> NDArray[np.int64]:
@@ -190,18 +202,32 @@ def main(arguments: Sequence[str]) -> None:
     subject = "an unconditional artifact of MNIST, or a run"
     options = parser("arithmetic", __doc__, subject=subject)
     options.add_argument("--out", type=Path, help="draw some results there, PNG")
+    options.add_argument(
+        "--data", type=Path, help="the MNIST files: kinds of encoded test images, not of samples"
+    )
     chosen = options.parse_args(arguments)
     classifier = load_classifier("mnist")
+    test = None if chosen.data is None else load_mnist(chosen.data).test
+    if chosen.data is not None and test is None:
+        options.error(f"--data: expected MNIST's test files in {chosen.data}")
     with served(chosen.subject) as model:
-        latents = model.latents(SAMPLES, seed=chosen.seed)
-        images = sample(model, SAMPLES, chosen.seed)
+        if test is not None and "encode" not in model.manifest.graphs:
+            options.error(f"--data: expected a model with an encoder, found {model.manifest.name}")
+        if test is None:
+            latents = model.latents(SAMPLES, seed=chosen.seed)
+            images = sample(model, SAMPLES, chosen.seed)
+        else:
+            images = test.images
+            latents = encoded(model, images)
         shown = legible_class(images, classifier)
         kinds = {
             name: sorted_by(name, latents, images, shown, classifier.classes) for name in ATTRIBUTES
         }
         figures: Figures = {}
         for attribute, kind in kinds.items():
-            figures |= measure(model, classifier, attribute, kind, chosen.seed)
+            found = measure(model, classifier, attribute, kind, chosen.seed)
+            prefix = "" if test is None else "encoded_"
+            figures |= {f"{prefix}{figure}": value for figure, value in found.items()}
         if chosen.out is not None:
             draw(chosen.out, model, kinds, chosen.seed)
         name = model.manifest.name

@@ -7,13 +7,21 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from runtime.images import UInt8Array, contact_sheet
+from runtime.images import UInt8Array, contact_sheet, fit, to_picture
 from runtime.images.encoding import encode_image
+from runtime.images.volumes import as_pictures
 
 SEED = 7
-SIDE = 8
-CELL = 32
 GAP = 12
+PROMPTS = (
+    "a large bright circle in the centre",
+    "a small dark square at the top left",
+    "a large dark triangle at the bottom, turned",
+    "a small bright square in the centre, turned",
+    "a large bright triangle at the top right",
+    "a small bright circle at the bottom left",
+)
+"""One a row."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,28 +32,70 @@ def main(arguments: Sequence[str]) -> None:
 
     root: Path = options.artifacts
     # Rows of the conditional model's sheet: the same digit once in every column.
-    digits = [str(column) for _ in range(SIDE) for column in range(10)]
-    panels = [
-        _panel(root / "mnist-vae-2d", SIDE, manifold=True),
-        _panel(root / "mnist-vae", SIDE),
-        _panel(root / "mnist-cgan", 10, labels=digits),
-        _panel(root / "cifar10-frogs-dcgan", SIDE),
-    ]
-    gap = np.full((SIDE * CELL, GAP, 3), 255, np.uint8)
-    row = [part for panel in panels for part in (gap, panel)][1:]
-    options.out.write_bytes(encode_image(np.concatenate(row, axis=1)))
+    digits = [str(column) for _ in range(8) for column in range(10)]
+    faces = ["smileys-and-emotion", "people-and-body", "smileys-and-emotion"]
+    faces = [kind for kind in faces for _ in range(5)]
+    frogs = _samples(root / "cifar10-frogs-dcgan", 64)
+    rows = (
+        (
+            _sheet(_manifold(root / "mnist-vae-2d", 8), 8, 32),
+            _sheet(_samples(root / "mnist-vae", 64), 8, 32),
+            _sheet(_samples(root / "mnist-cgan", 80, labels=digits), 10, 32),
+            _sheet(frogs, 8, 32),
+        ),
+        (
+            _sheet(_prompted(root / "shapes-prompted", 7), 7, 32),
+            _sheet(_samples(root / "twemoji", 15, labels=faces), 5, 64),
+            _sheet(_samples(root / "furniture-vae", 6, truncation=0.7), 3, 96),
+            _sheet(_coloured(root / "cifar10-pix2pix", frogs[:24]), 8, 32),
+        ),
+    )
+    options.out.write_bytes(encode_image(_beside([_beside(row, axis=1) for row in rows], axis=0)))
     print(options.out)
 
 
-def _panel(
-    artifact: Path, columns: int, *, labels: Sequence[str] | None = None, manifold: bool = False
+def _samples(
+    artifact: Path,
+    count: int,
+    labels: Sequence[str] | None = None,
+    truncation: float | None = None,
 ) -> UInt8Array:
-    """SIDE rows of samples as RGB [SIDE * CELL, columns * CELL, 3]; smaller images are centred."""
     with runtime.load(artifact) as model:
-        if manifold:
-            images = model.manifold(SIDE)
-        else:
-            images = model.sample(SIDE * columns, seed=SEED, labels=labels)
-    edge = (CELL - images.shape[1]) // 2
-    padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+        return model.sample(count, seed=SEED, labels=labels, truncation=truncation)
+
+
+def _manifold(artifact: Path, steps: int) -> UInt8Array:
+    with runtime.load(artifact) as model:
+        return model.manifold(steps)
+
+
+def _prompted(artifact: Path, columns: int) -> UInt8Array:
+    with runtime.load(artifact) as model:
+        prompts = [prompt for prompt in PROMPTS for _ in range(columns)]
+        return model.sample(len(prompts), seed=SEED, prompt=prompts)
+
+
+def _coloured(artifact: Path, pictures: UInt8Array) -> UInt8Array:
+    """Each picture in grey, and beside it what the network makes of that."""
+    with runtime.load(artifact) as model:
+        spec = model.manifest.image()
+        grey = np.stack([fit(to_picture(picture), spec) for picture in pictures])
+        made = model.translate(grey)
+    pairs = np.stack([np.broadcast_to(grey, made.shape), made], axis=1)
+    return pairs.reshape(-1, *made.shape[1:])
+
+
+def _sheet(images: UInt8Array, columns: int, cell: int) -> UInt8Array:
+    """Images, or pictures of volumes, in RGB, in cells of `cell` pixels a side."""
+    shown = as_pictures(images)
+    edge = (cell - shown.shape[1]) // 2
+    padded = np.pad(shown, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
     return contact_sheet(np.broadcast_to(padded, (*padded.shape[:3], 3)), columns)
+
+
+def _beside(parts: Sequence[UInt8Array], axis: int) -> UInt8Array:
+    """Sheets with white gaps between them."""
+    shape = list(parts[0].shape)
+    shape[axis] = GAP
+    gap = np.full(shape, 255, np.uint8)
+    return np.concatenate([each for part in parts for each in (gap, part)][1:], axis=axis)

@@ -1,7 +1,8 @@
-"""How likely held-out images are under a trained VAE: the importance-weighted bound of a run.
+"""How likely held-out images are under a run: a VAE's importance-weighted bound, or exactly.
 
 Of the run and not of an artifact: served images are 8-bit, and a likelihood needs the decoder's
-logits and the posterior's own draws.
+logits and the posterior's own draws. Of an autoregressive model it is no bound but the likelihood
+itself.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks.report import table, write_json
 from benchmarks.results import record
 from train import metrics
 from train.data import load
+from train.objectives.autoregressive import AutoregressiveObjective
 from train.objectives.elbo import VAEObjective
 from train.runs import TrainedRun, load_run
 from train.schedule import seed_of
@@ -29,6 +31,20 @@ logger = logging.getLogger(__name__)
 CHUNK = 1000
 """Posterior draws decoded at a time: their activations stay in the processor's cache."""
 REPORT_EVERY = 500
+
+
+BATCH = 100
+"""Images whose exact likelihood is computed at a time."""
+
+
+@torch.no_grad()
+def exact(
+    run: TrainedRun, objective: AutoregressiveObjective, images: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """The log-likelihood of uint8 images [N, H, W, C], of 0 and 255, in nats, [N]."""
+    floats = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    nll = [objective.nll(run.model, part) for part in floats.split(BATCH)]
+    return -torch.cat(nll).double().numpy()
 
 
 def bounds_by(
@@ -65,7 +81,9 @@ def bounds(
     """
     objective = run.recipe.objective.build()
     if not isinstance(objective, VAEObjective):
-        raise ValueError(f"{run.name}: expected a VAE, found a {run.kind}")
+        raise ValueError(
+            f"{run.name}: expected a VAE or an autoregressive model, found a {run.kind}"
+        )
     low, high = run.image.value_range
     weighted, elbo = np.empty(len(images)), np.empty(len(images))
     generator, started = torch.Generator(), time.monotonic()
@@ -76,7 +94,7 @@ def bounds(
             objective.log_weights(
                 run.model,
                 image,
-                torch.randn(min(CHUNK, k - start), *run.latent, generator=generator),
+                torch.randn(min(CHUNK, k - start), objective.noise, generator=generator),
             )[None].numpy()
             for start in range(0, k, CHUNK)
         ]
@@ -101,18 +119,26 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--record", metavar="NAME", help="keep the figures for docs/results.md")
     options = parser.parse_args(arguments)
     run = load_run(options.run)
-    test = load(run.recipe.source, options.data, run.image).test
+    validation = run.recipe.validation
+    test = load(run.recipe.source, options.data, run.image, validation=validation).test
     if test is None:
         parser.error(f"{run.recipe.source}: expected a data set with held-out images")
     images = test.images[: options.images]
-    weighted, elbo = bounds_by(options.processes, options.run, images, options.k, options.seed)
-    figures = {
-        f"iw_{options.k}": -float(weighted.mean()),
-        f"iw_{options.k}_standard_error": float(weighted.std() / len(images) ** 0.5),
-        "negative_elbo": -float(elbo.mean()),
-        "images": len(images),
-    }
-    print(table((f"{run.name}, nats an image", "value"), list(figures.items())))
+    objective = run.recipe.objective.build()
+    if isinstance(objective, AutoregressiveObjective):
+        figures = _with_error("exact", exact(run, objective, images))
+    else:
+        weighted, elbo = bounds_by(options.processes, options.run, images, options.k, options.seed)
+        figures = _with_error(f"iw_{options.k}", weighted)
+        figures |= {"negative_elbo": -float(elbo.mean())}
+    figures |= {"images": len(images)}
+    print(table((f"{run.name} on {test.name}, nats an image", "value"), list(figures.items())))
     subject = {"run": run.name, "data": test.checksum, "k": options.k, "seed": options.seed}
     write_json(options.json, "likelihood", figures, subject)
     record.write(options.record, options.run, figures)
+
+
+def _with_error(name: str, log_likelihoods: NDArray[np.float64]) -> dict[str, float]:
+    """Their negative mean, and its standard error over the images."""
+    error = log_likelihoods.std() / len(log_likelihoods) ** 0.5
+    return {name: -float(log_likelihoods.mean()), f"{name}_standard_error": float(error)}

@@ -57,15 +57,18 @@ def main(arguments: Sequence[str]) -> None:
     options = parser("modes", __doc__, data="the MNIST files", n=26_000)
     chosen = options.parse_args(arguments)
     classifier = load_classifier("mnist")
-    test = load_mnist(chosen.data).test
-    if test is None:
-        options.error(f"--data: expected MNIST's test files in {chosen.data}")
+    digits = load_mnist(chosen.data)
     with served(chosen.subject) as model:
         if model.manifest.image().shape != (28, 28, 3):
             options.error(
                 f"expected a model of Stacked MNIST, 28 x 28 x 3, found "
                 f"{model.manifest.name}: {model.manifest.image().shape}"
             )
+        # Of a run that chooses settings, the floor too is that of validation images.
+        recipe = model.manifest.provenance.details.get("params", {})
+        test = digits.validated(recipe.get("validation", 0)).test
+        if test is None:
+            options.error(f"--data: expected MNIST's test files in {chosen.data}")
         logger.info("sampling %d images of %s", chosen.n, model.manifest.name)
         figures = measure(sample(model, chosen.n, chosen.seed), classifier)
         measured = subject(model, [classifier], test=test.checksum)

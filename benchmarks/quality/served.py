@@ -43,9 +43,9 @@ def parser(
 
 
 @contextmanager
-def served(subject: str) -> Iterator[runtime.Model]:
+def served(subject: str, *, back: bool = False) -> Iterator[runtime.Model]:
     """The model of an artifact (a folder, or a name under artifacts/) or of a training run, which
-    is exported into a temporary folder first, in fp32."""
+    is exported into a temporary folder first, in fp32; `back`: of a CycleGAN, the way back."""
     is_run = (Path(subject) / "run.json").is_file()
     with tempfile.TemporaryDirectory() if is_run else nullcontext() as folder:
         artifact: str | Path = subject
@@ -53,7 +53,7 @@ def served(subject: str) -> Iterator[runtime.Model]:
             from export import export_run  # imports torch, which an artifact needs not
 
             # Variants would take longer to compare with fp32 than most figures take.
-            artifact = export_run(subject, out=folder, precisions=())
+            artifact = export_run(subject, out=folder, precisions=(), back=back)
         with runtime.load(artifact) as model:
             yield model
 

@@ -42,6 +42,23 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A training run of a row, as `python -m benchmarks results --run` makes and judges it."""
+
+    name: str
+    """Of its record, and of its folder."""
+    recipe: str
+    data: str | None
+    """The folder of its data set among those of --data, such as "mnist"; None where the source
+    needs none."""
+    judged_by: tuple[str, ...]
+    """Commands of `python -m benchmarks` that write its record, with {run} and {data} for the
+    folders: `likelihood {run} --data {data}`. `--record NAME` is added where it names no other."""
+    options: tuple[str, ...] = ()
+    """Further options of `python -m train`."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One system of the results: what it must show, and the records that show it."""
 
@@ -63,6 +80,14 @@ class Row:
     its record: `{mnist_vae_iaf[iw_5000]:.1f}`."""
     pictures: tuple[str, ...] = ()
     """Files in docs/results/."""
+    runs: tuple[Run, ...] = ()
+    """How its records come about; of rows from before there was a queue, their commands tell."""
+
+    @property
+    def anchor(self) -> str:
+        """The name of its section, as GitHub links to it."""
+        kept = "".join(c for c in self.system.lower() if c.isalnum() or c in " -_")
+        return kept.replace(" ", "-")
 
     def found(self) -> Found:
         """The figures of the records that there are."""

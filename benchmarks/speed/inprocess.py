@@ -5,6 +5,7 @@
 raw loop on the same engine, precision and cores: threads that run ready made inputs one after
 another and throw the outputs away. Which loop is best is found first, in trials of several batches
 and thread counts; the best few then take turns with ours, and the ratio is to the fastest of them.
+The same for one image at a time, against raw loops that wait for each run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +27,18 @@ from runtime.machine import cores
 
 PRECISIONS: tuple[Literal["fp32", "auto"], ...] = ("fp32", "auto")
 BARS: dict[str, Bar] = {
-    **{f"{name} sample, {p}": least(0.97) for name in NETWORKS for p in PRECISIONS},
-    **{f"vae32 encode, {p}": least(0.97) for p in PRECISIONS},
+    **{
+        f"{name} sample, {p}": least(0.97)
+        for name in NETWORKS
+        if name != "vae32"
+        for p in PRECISIONS
+    },
+    **{
+        f"vae32 {call}{count}, {p}": least(share)
+        for call in ("sample", "encode")
+        for count, share in (("", 0.98), (" of one", 0.8))
+        for p in PRECISIONS
+    },
 }
 """Subject -> what `Model` must reach of the best raw loop."""
 
@@ -71,9 +82,11 @@ def main(arguments: Sequence[str]) -> None:
                     engines[f"{subject.name}, {precision}"] = model.engine
                     for graph in graphs_of(subject):
                         with raw_loops(subject, variant, graph) as loops:
-                            name = _name(subject, graph, precision)
-                            call = ours(model, subject, graph)
-                            figures += compare(name, call, loops, rounds, seconds)
+                            for one in (False, True):
+                                name = _name(subject, graph, precision, one=one)
+                                call = ours(model, subject, graph, one=one)
+                                raw = {k: v for k, v in loops.items() if (k.batch == 1) == one}
+                                figures += compare(name, call, raw, rounds, seconds)
     threads = {"cores": cores(), "runners": cores(), "threads a run": 1}
     publish(
         chosen,
@@ -88,14 +101,14 @@ def graphs_of(subject: Subject) -> tuple[str, ...]:
     return tuple(subject.manifest.graphs)
 
 
-def _name(subject: Subject, graph: str, precision: str) -> str:
+def _name(subject: Subject, graph: str, precision: str, *, one: bool) -> str:
     what = "sample" if graph == "decode" else "encode"
-    return f"{subject.name} {what}, {precision}"
+    return f"{subject.name} {what}{' of one' if one else ''}, {precision}"
 
 
-def ours(model: runtime.Model, subject: Subject, graph: str) -> Callable[[], int]:
+def ours(model: runtime.Model, subject: Subject, graph: str, *, one: bool) -> Callable[[], int]:
     """The call that is measured: `Model.sample`, or `Model.encode` of images made before."""
-    count = subject.fewer_if_slow(IMAGES)
+    count = 1 if one else subject.fewer_if_slow(IMAGES)
     if graph == "decode":
         return lambda: len(model.sample(count, seed=0))
     images = random_images(subject.manifest, count)
@@ -106,7 +119,8 @@ def ours(model: runtime.Model, subject: Subject, graph: str) -> Callable[[], int
 def raw_loops(
     subject: Subject, variant: Variant, graph: str
 ) -> Iterator[dict[Loop, Callable[[float], float]]]:
-    """Loops over a backend of their own: a run a core, and one run on all cores."""
+    """Loops over a backend of their own: a run a core, and one run on all cores; and one image at a
+    time, on one core and on all."""
     layouts = dict.fromkeys([(cores(), 1), (1, cores())])
     with ExitStack() as stack:
         made: dict[Loop, Callable[[float], float]] = {}
@@ -116,6 +130,7 @@ def raw_loops(
             stack.callback(backend.close)
             for batch in BATCHES:
                 made[Loop(loops, threads, batch)] = _raw(backend, subject, graph, batch, loops)
+            made[Loop(1, threads, 1)] = _raw(backend, subject, graph, 1, 1)
         yield made
 
 

@@ -60,7 +60,7 @@ class Plan:
     rounds: int
     seconds: int
     warm_up: int
-    """Seconds before each load; without, the ceiling is not measured after the peers either."""
+    """Seconds before each load; without, the ceiling is measured only once a round, at first."""
 
 
 def run(plan: Plan) -> Rounds:
@@ -80,12 +80,28 @@ def run(plan: Plan) -> Rounds:
                 else:
                     found.results.setdefault(key, []).append(None)
                     found.failures[key] = str(result)
-            if name == ours:
+            if name == ours and plan.warm_up:
                 _measure_ceiling(plan, ceiling)
         if plan.warm_up:
             _measure_ceiling(plan, ceiling)
         for name, rates in ceiling.items():
             found.ceilings.setdefault(name, []).append(median(rates))
+    return found
+
+
+Found = dict[tuple[str, str], list[Result | None]]
+"""(load, server) -> a result a round, or None where the run failed."""
+
+
+def take_turns(plan: Plan) -> Found:
+    """All rounds of servers that are compared with one another, and with no ceiling."""
+    found: Found = {}
+    numbers = count(1_000_000, 1_000_000)
+    for _ in range(plan.rounds):
+        for name, server in plan.servers.items():
+            for work, result in visit(plan, name, server, numbers).items():
+                right = result if isinstance(result, Result) else None
+                found.setdefault((work.name, name), []).append(right)
     return found
 
 

@@ -1,6 +1,7 @@
 """Servers as separate processes: started on a free loopback port, ready, and always ended."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,6 +22,11 @@ from runtime.engines.cache import CACHE_VARIABLE
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 """Until a start counts as failed, unless the server says otherwise."""
+PATIENCE = (3.0, 2.0, 10.0)
+"""Seconds until the next way to end a process is tried."""
+
+_PORTS = range(20_000, 32_768)
+"""Below those that Linux gives to clients: none of them takes a port before its server does."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,24 @@ def ours(
     return bentoml_serve(environment=environment, python=python)
 
 
+NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
+
+
+def peer(module: str, environment: Mapping[str, str], ready: str = "/readyz") -> Server:
+    """A server of `benchmarks.peers` that is a program of its own."""
+    command = (sys.executable, "-m", f"benchmarks.peers.{module}", "{port}")
+    return Server(command, ready, environment)
+
+
+def others(environment: Mapping[str, str]) -> dict[str, Server]:
+    """The servers that ours is compared with, by name."""
+    started = {
+        name: bentoml_serve(f"benchmarks.peers.{service}", environment=environment)
+        for name, service in ((NAIVE, "naive:Naive"), (ADAPTIVE, "adaptive:Adaptive"))
+    }
+    return {**started, LITSERVE: peer("lightning", environment, ready="/health")}
+
+
 @contextmanager
 def running(server: Server) -> Iterator[Running]:
     """Start a server, wait until it is ready, and end all its processes afterwards, whatever
@@ -112,7 +136,8 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
     # Listed while their parent lives; some are in sessions of their own, out of killpg's reach.
     alive = family(process)
     rest = alive[:1]
-    for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0)):
+    ways = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
+    for number, seconds in zip(ways, PATIENCE, strict=True):
         for one in rest:
             with suppress(psutil.NoSuchProcess):
                 one.send_signal(number)
@@ -132,10 +157,12 @@ def family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port of the loopback that nobody uses now; OSError where one cannot be found."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"ports: expected a free one from {_PORTS[0]} to {_PORTS[-1]}, found none in 100")
 
 
 def _environment(server: Server, home: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ and the ratios to it are taken within the round.
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from benchmarks.speed import servers, wrk
 from benchmarks.speed.ceiling import Target
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.rounds import Plan, Rounds, Work, run
-from benchmarks.speed.servers import Server, bentoml_serve
+from benchmarks.speed.servers import ADAPTIVE, LITSERVE, NAIVE, Server
 from benchmarks.speed.subjects import Subject, add_options, opened, random_images
 from benchmarks.speed.wrk import Load
 from runtime.engines.backend import graph_bytes, graph_specs
@@ -34,7 +33,6 @@ from runtime.images.encoding import encode_npy
 from runtime.machine import cores
 
 OURS, BARE = "ours", "bare uvicorn on our runtime"
-NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
 CEILING = "in process"
 PNG, NPY, ENCODE = "n=1 PNG", "n=64 npy", "encode of 64"
 INFER = "Open Inference decode of 64"
@@ -164,17 +162,8 @@ def _servers(
     peer: Mapping[str, str],
 ) -> dict[str, Server]:
     """Ours first; the peers unless the options leave them out."""
-    started = {OURS: servers.ours(artifacts, settings), BARE: _python("bare", peer)}
-    if not chosen.no_peers:
-        for name, service in ((NAIVE, "naive:Naive"), (ADAPTIVE, "adaptive:Adaptive")):
-            started[name] = bentoml_serve(f"benchmarks.peers.{service}", environment=peer)
-        started[LITSERVE] = _python("lightning", peer, ready="/health")
-    return started
-
-
-def _python(module: str, environment: Mapping[str, str], ready: str = "/readyz") -> Server:
-    command = (sys.executable, "-m", f"benchmarks.peers.{module}", "{port}")
-    return Server(command, ready, environment)
+    started = {OURS: servers.ours(artifacts, settings), BARE: servers.peer("bare", peer)}
+    return started if chosen.no_peers else started | servers.others(peer)
 
 
 def _inference(subject: Subject, folder: Path) -> Load:

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +17,7 @@ import numpy as np
 from benchmarks.figures import Bar, Figure, least
 from benchmarks.speed import servers, wrk
 from benchmarks.speed.publishing import parser, publish
-from benchmarks.speed.rounds import Plan, Work, visit
+from benchmarks.speed.rounds import Found, Plan, Work, take_turns
 from benchmarks.speed.servers import ROOT
 from benchmarks.speed.subjects import Subject, opened
 from benchmarks.speed.wrk import Load, Result
@@ -35,8 +34,6 @@ BARS: dict[str, Bar] = {
     "dcgan64 n=64 npy, 8 connections": least(0.95),
 }
 """Load -> what two workers on two cores must give, over what one gives."""
-
-Found = dict[tuple[str, str], list[Result | None]]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -55,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         subjects = {small.manifest.name: Subject(small.folder, small)}
         subjects |= {subject.name: subject for subject in others}
         plan = prepare(chosen, list(subjects.values()), several, Path(folder) / "artifacts")
-        found = _run(plan)
+        found = take_turns(plan)
     works = plan.work[ONE]
     publish(
         chosen,
@@ -100,17 +97,6 @@ def prepare(
         seconds=chosen.seconds or (1 if chosen.quick else 3),
         warm_up=0 if chosen.quick else 1,
     )
-
-
-def _run(plan: Plan) -> Found:
-    found: Found = {}
-    numbers = count(1_000_000, 1_000_000)
-    for _ in range(plan.rounds):
-        for name, server in plan.servers.items():
-            for work, result in visit(plan, name, server, numbers).items():
-                right = result if isinstance(result, Result) else None
-                found.setdefault((work.name, name), []).append(right)
-    return found
 
 
 def figures_of(work: Work, several: str, found: Found) -> list[Figure]:

@@ -15,7 +15,7 @@ from bento.exchange.schemas import from_strings
 from bento.exchange.streaming import Lifetime
 from bento.repository.models import Models
 from bento.settings import Settings
-from runtime import Model
+from runtime import Manifest, Model
 from runtime.artifact.figures import explained
 from runtime.artifact.manifest import SHEET
 from runtime.requests import answered, answers
@@ -79,6 +79,13 @@ def _name(request: Request) -> str:
     return request.scope["path"].split("/")[2]
 
 
+def _volume(manifest: Manifest) -> list[int | str] | None:
+    """[depth, height, width, 1] of the volumes that a model makes; None where it makes none."""
+    decoder = manifest.graphs.get("decode")
+    made = None if decoder is None else decoder.output("volume")
+    return None if made is None else list(made.shape)
+
+
 def short_entry(model: Model) -> dict[str, Any]:
     """What a client needs to ask a model something. Shapes are [height, width, channels]."""
     manifest = model.manifest
@@ -103,6 +110,8 @@ def full_entry(model: Model) -> dict[str, Any]:
     sheet = None if model.sheet is None else f"models/{model.manifest.full_name}/{SHEET}"
     return {
         **short_entry(model),
+        "vocabulary": None if manifest.vocabulary is None else manifest.vocabulary.model_dump(),
+        "volume": _volume(manifest),
         "prior": manifest.prior,
         "can_encode": answers(manifest, "encode"),
         "encoder_takes_noise": takes_noise(manifest),

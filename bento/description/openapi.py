@@ -6,7 +6,7 @@ Its examples name the models that are loaded, so that each of them works as it s
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from bento.description.fields import form_fields, query_fields
 from bento.description.listing import ListOptions
@@ -43,10 +43,10 @@ _ERRORS = {
 class Error(BaseModel):
     """The body of every error."""
 
-    error: str
-    field: str | None
-    expected: str | None
-    found: str | None
+    error: str = Field(description="What went wrong, in a sentence.")
+    field: str | None = Field(description="The part of the request that is wrong, if one is.")
+    expected: str | None = Field(description="What may stand there.")
+    found: str | None = Field(description="What stood there.")
 
 
 def openapi_document(settings: Settings, models: Models) -> Json:

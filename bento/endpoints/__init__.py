@@ -73,6 +73,12 @@ def some_label(model: Model) -> Json:
     return {} if model.manifest.labels is None else {"labels": model.manifest.labels[0]}
 
 
+def some_condition(model: Model) -> Json:
+    """For an example: a label or a prompt, where the model takes one."""
+    words = model.manifest.vocabulary
+    return some_label(model) if words is None else {"prompt": words.examples[0]}
+
+
 def upload_example(model: Model, **options: Any) -> dict[str, Json]:
     """The options of an endpoint that takes pictures, for any picture that the reader has."""
     name = model.manifest.name

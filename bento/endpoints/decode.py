@@ -6,18 +6,18 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
-from bento.endpoints import Endpoint, Json, some_label
+from bento.endpoints import Endpoint, Json, some_condition
 from bento.exchange.bodies import BYTES, JSON, NPY, in_thread, read_array
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import PICTURE_REPLIES
-from bento.exchange.schemas import NetworkOptions, Numbers, check_length
+from bento.exchange.schemas import NetworkOptions, Numbers, PromptOptions, check_length
 from runtime import Decode, Model
 
 # Larger latents would make the description unreadable.
 _MAX_EXAMPLE_VALUES = 512
 
 
-class DecodeOptions(NetworkOptions):
+class DecodeOptions(NetworkOptions, PromptOptions):
     """What latents may be decoded with."""
 
     same_noise: bool = Field(
@@ -51,6 +51,7 @@ async def answer(x: Exchange) -> Response:
         options.size,
         options.tile,
         same_noise=options.same_noise,
+        prompt=options.prompt,
     )
     x.call.holding.take(4 * latents.size)  # as float32
     with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large
@@ -66,7 +67,7 @@ def examples(model: Model) -> dict[str, Json]:
         return {}
     name, origin = model.manifest.name, np.zeros((1, *latent.at(size))).tolist()
     example = {"model": name, "latents": origin, "format": "png"}
-    return {f"{name}, the prior's mean": example | some_label(model)}
+    return {f"{name}, the prior's mean": example | some_condition(model)}
 
 
 ENDPOINT = Endpoint(

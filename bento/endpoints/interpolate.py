@@ -5,23 +5,33 @@ from typing import Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.endpoints import Endpoint, Json, some_label
+from bento.endpoints import Endpoint, Json, some_condition
 from bento.exchange.bodies import JSON
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import PICTURE_REPLIES
-from bento.exchange.schemas import Count, Numbers, PictureOptions, Seed, Seeds, Truncation
+from bento.exchange.schemas import (
+    Count,
+    Numbers,
+    PictureOptions,
+    PromptOptions,
+    Seed,
+    Seeds,
+    Truncation,
+)
 from runtime import InputError, Interpolate, Model
 from runtime.requests.request import graph_of
 
 
-class InterpolateOptions(PictureOptions):
+class InterpolateOptions(PictureOptions, PromptOptions):
     """Images on the way between two seeds."""
 
     seeds: Seeds | None = Field(
         default=None, min_length=2, max_length=2, description="From image 0 of one to the other's."
     )
     steps: Count = Field(default=8, ge=2, description="Images, both ends included.")
-    kind: Literal["slerp", "lerp"] = "slerp"
+    kind: Literal["slerp", "lerp"] = Field(
+        default="slerp", description="Along the arc between the two latents, or the straight line."
+    )
     seed: Seed | None = Field(
         default=None, description="Of the network's noise, which all images are given; 0 without."
     )
@@ -53,7 +63,9 @@ async def answer(x: Exchange) -> Response:
         a, b = latents
     given = options.truncation if takes_truncation else None
     seed = options.seed or 0
-    request = Interpolate(a, b, options.steps, options.kind, options.labels, seed, given)
+    request = Interpolate(
+        a, b, options.steps, options.kind, options.labels, seed, given, options.prompt
+    )
     job = request.job(model)
     if options.columns is None:
         options = options.model_copy(update={"columns": options.steps})
@@ -65,7 +77,7 @@ def examples(model: Model) -> dict[str, Json]:
     if model.manifest.prior == "none":
         return {}
     name = model.manifest.name
-    return {name: {"model": name, "seeds": [1, 2], "steps": 8} | some_label(model)}
+    return {name: {"model": name, "seeds": [1, 2], "steps": 8} | some_condition(model)}
 
 
 ENDPOINT = Endpoint(

@@ -35,7 +35,7 @@ class LatentsRequest(Options):
         le=MAX_STEPS,
         description="Instead of a seed: those of `/manifold` with so many steps.",
     )
-    truncation: Truncation | None = None
+    truncation: Truncation | None = Field(default=None, description="As for `/sample`.")
     size: SizePair | None = Field(default=None, description="[height, width] of the images.")
     format: Annotated[str, OneOf(tuple(ARRAY_REPLIES))] | None = Field(
         default=None, description="Wins over the Accept header; `json` without either."

@@ -3,16 +3,16 @@
 from pydantic import Field
 from starlette.responses import Response
 
-from bento.endpoints import Endpoint, Json, some_label
+from bento.endpoints import Endpoint, Json, some_condition
 from bento.exchange.bodies import JSON
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import PICTURE_REPLIES
-from bento.exchange.schemas import PictureOptions, Seed
+from bento.exchange.schemas import PictureOptions, PromptOptions, Seed
 from runtime import Model
 from runtime.requests.manifold import MAX_STEPS, Manifold
 
 
-class ManifoldRequest(PictureOptions):
+class ManifoldRequest(PictureOptions, PromptOptions):
     """A grid over a 2-D latent space."""
 
     steps: int = Field(
@@ -24,7 +24,7 @@ class ManifoldRequest(PictureOptions):
 async def answer(x: Exchange) -> Response:
     options = await x.options(ManifoldRequest)
     model = x.model(options.model)
-    job = Manifold(options.steps, options.labels, options.seed or 0).job(model)
+    job = Manifold(options.steps, options.labels, options.seed or 0, options.prompt).job(model)
     if options.columns is None:
         options = options.model_copy(update={"columns": options.steps})
     reply = x.picture_reply(options, model, job, "steps")
@@ -33,7 +33,7 @@ async def answer(x: Exchange) -> Response:
 
 def examples(model: Model) -> dict[str, Json]:
     name = model.manifest.name
-    return {name: {"model": name, "steps": 8} | some_label(model)}
+    return {name: {"model": name, "steps": 8} | some_condition(model)}
 
 
 ENDPOINT = Endpoint(

@@ -10,7 +10,7 @@ from bento.endpoints import Endpoint, Json
 from bento.exchange.bodies import JSON
 from bento.exchange.exchange import Exchange, with_labels
 from bento.exchange.replies import PICTURE_REPLIES
-from bento.exchange.schemas import Seed, Seeds, SizedOptions, Truncation
+from bento.exchange.schemas import PromptOptions, Seed, Seeds, SizedOptions, Truncation
 from runtime import Model, Sample
 from runtime.requests.checks import MAX_COUNT
 from runtime.requests.sample import MAX_LAYERS, count_of
@@ -20,14 +20,15 @@ from runtime.sampling.streams import MAX_SEED
 _MAX_SEEDS_IN_HEADER = 256
 
 
-class SampleRequest(SizedOptions):
+class SampleRequest(SizedOptions, PromptOptions):
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`."""
 
     n: int | None = Field(
         default=None,
         ge=1,
         le=MAX_COUNT,
-        description="How many images; without it one, or one for each of several labels.",
+        description="How many images; without it one, or one for each of several labels or "
+        "prompts.",
     )
     seed: Seed | None = Field(
         default=None, description="Without it the server draws one, and says it in `X-Seed`."
@@ -54,7 +55,7 @@ async def answer(x: Exchange) -> Response:
     n, seed = options.n, options.seed
     repeatable = seed is not None or options.seeds is not None
     if options.seeds is None:
-        n = count_of(options.labels) if n is None else n
+        n = count_of(options.labels, options.prompt) if n is None else n
         seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     x.call.seed = seed
     request = Sample(
@@ -67,6 +68,7 @@ async def answer(x: Exchange) -> Response:
         options.size,
         options.mix_seed,
         options.mix_layer,
+        options.prompt,
     )
     job = request.job(model)
     reply = x.picture_reply(options, model, job, "n" if options.seeds is None else "seeds")
@@ -78,6 +80,9 @@ async def answer(x: Exchange) -> Response:
     def origins() -> list[dict[str, Any]]:
         numbers = (array.tolist() for array in request.counter.numbers())
         made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
+        prompts = request.chosen_prompts(model.manifest)
+        if prompts is not None:
+            made = [{**o, "prompt": prompt} for o, prompt in zip(made, prompts, strict=True)]
         return with_labels(made, model, request.chosen_labels(model.manifest))
 
     return await x.pictures(model, job, reply, options, origins, headers, repeatable)
@@ -91,6 +96,9 @@ def examples(model: Model) -> dict[str, Json]:
     }
     if labels is not None:
         found[f"{name}, by label"] = {"model": name, "labels": labels[-1], "n": 8, "seed": 7}
+    if (words := model.manifest.vocabulary) is not None:
+        example = {"model": name, "prompt": words.examples[0], "n": 8, "seed": 7}
+        found[f"{name}, by a prompt"] = example
     return found
 
 

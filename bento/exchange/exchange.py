@@ -18,6 +18,7 @@ from bento.exchange.opening import Opening
 from bento.exchange.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
 from bento.exchange.schemas import Options, PictureOptions, from_strings
 from bento.exchange.streaming import ArrayStream, Lifetime, Streams
+from bento.exchange.turns import Turns
 from bento.exchange.uploads import Upload, read_upload
 from bento.repository.models import Models
 from bento.settings import LONGEST_SECONDS, Settings
@@ -26,6 +27,7 @@ from bento.traffic.calls import Call, call_of
 from runtime import InputError, Model
 from runtime.batching.jobs import Job
 from runtime.images import UInt8Array
+from runtime.images.volumes import shown_bytes
 from runtime.machine import installed_version
 from runtime.requests.checks import check_labels
 from runtime.requests.pictures import image_shape
@@ -50,6 +52,7 @@ class Exchange:
     streams: Streams
     opening: Opening
     shares: Shares
+    turns: Turns
     life: Lifetime
 
     @property
@@ -123,7 +126,7 @@ class Exchange:
         places = min(job.count, model.window(job))
         self.extend(model, job)
         with self.shares.taken(model.manifest.name, self.call.client, places):
-            return await asyncio.wrap_future(model.submit(self._traced(job), wait=False))
+            return await self.turns.run(model, self._traced(job))
 
     async def run_in_parts(self, model: Model, job: Job[T]) -> list[T]:
         """As `run`, for what a job gives part by part: no more is held at a time than an engine
@@ -166,7 +169,7 @@ class Exchange:
             made = (origins or numbered)() if reply.shows == "images" else ()
             return reply.encode(Pictures(model.manifest.full_name, images, made), options.layout)
 
-        size = options.scale**2 * images.nbytes
+        size = options.scale**2 * len(images) * shown_bytes(images.shape[1:])
         return await self.reply(size, reply, body, sent)
 
     def without_body(

@@ -3,6 +3,7 @@ needs: negotiation, limits and the OpenAPI description read it there."""
 
 import base64
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,9 @@ from runtime.images.encoding import (
     encode_zip,
 )
 from runtime.images.layout import Layout, enlarged
+from runtime.images.meshes import BYTES_A_VOXEL, check_volume, encode_glb
 from runtime.images.pixels import sheet_grid
+from runtime.images.volumes import as_picture, picture_shape
 from runtime.requests.encode import Encoded
 
 
@@ -38,8 +41,8 @@ class Reply(Protocol):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images [n, H, W, C] of one model, and what each of them is. In a format without a sheet or an
-    array they may be of several sizes.
+    """Images [n, H, W, C] of one model, or volumes [n, D, H, W, 1], and what each of them is. In a
+    format without a sheet or an array they may be of several sizes.
 
     `origins` describes image by image what made it (seed and index of a sample, say). It is empty
     where the format does not write it.
@@ -57,23 +60,29 @@ class PictureReply:
 
     `shows`: all images as one sheet, one after another as the frames of an animation, each by
     itself with its entry of `Pictures.origins`, or their pixels as an array; then more images than
-    one run of the engine leave while they are made. `max_side`: the pixels that a sheet or a frame
-    may have a side.
+    one run of the engine leave while they are made; or volumes as `meshes`. Volumes are shown by
+    their pictures everywhere else. `max_side`: the pixels that a sheet or a frame may have a side.
     """
 
     name: str
     media_type: str
     encode: Callable[[Pictures, Layout], bytes]
-    shows: Literal["sheet", "frames", "images", "array"]
+    shows: Literal["sheet", "frames", "images", "array", "meshes"]
     max_side: int | None = None
 
-    def check(self, layout: Layout, count: int, shape: tuple[int, int, int]) -> int:
-        """The bytes that so many images [H, W, C] take while the reply is made; InputError where
-        they do not fit into it."""
-        height, width, channels = shape
-        if self.shows == "array" and layout.scale > 1:
+    def check(self, layout: Layout, count: int, shape: tuple[int, ...]) -> int:
+        """The bytes that so many images [H, W, C], or volumes [D, H, W, 1], take while the reply is
+        made; InputError where they do not fit into it."""
+        if self.shows in ("array", "meshes") and layout.scale > 1:
             expected = f"1 with {self.name}, which holds the network's own pixels"
             raise InputError("scale", expected, str(layout.scale))
+        made = count * math.prod(shape)
+        if self.shows == "meshes":
+            check_volume(shape)
+            return BYTES_A_VOXEL * made
+        if self.shows == "array":
+            return made
+        height, width, channels = picture_shape(shape)
         down, across, cells = 1, 1, count
         if self.shows == "sheet":
             down, across = sheet_grid(count, layout.columns)
@@ -85,7 +94,7 @@ class PictureReply:
             expected = f"{self.name} of at most {self.max_side} pixels a side"
             what = "an image" if self.shows == "frames" or count == 1 else "a sheet"
             raise InputError("format", expected, f"{what} of {sides[1]} x {sides[0]}")
-        return layout.scale**2 * cells * height * width * channels
+        return max(made, layout.scale**2 * cells * height * width * channels)
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,12 @@ def _array(pictures: Pictures, layout: Layout) -> bytes:
 
 
 def _each(pictures: Pictures, layout: Layout) -> Iterator[bytes]:
-    return (encode_image(enlarged(image, layout.scale)) for image in pictures.images)
+    scale = layout.scale
+    return (encode_image(enlarged(as_picture(image), scale)) for image in pictures.images)
+
+
+def _meshes(pictures: Pictures, layout: Layout) -> bytes:
+    return encode_glb(np.asarray(pictures.images))
 
 
 def _archive(pictures: Pictures, layout: Layout) -> bytes:
@@ -181,6 +195,7 @@ _PICTURE_REPLIES = (
         PictureReply(name, kind.media_type, partial(_animation, name), "frames", kind.max_side)
         for name, kind in ANIMATIONS.items()
     ),
+    PictureReply("glb", MEDIA_TYPES["glb"], _meshes, "meshes"),
 )
 PICTURE_REPLIES: Mapping[str, PictureReply] = {reply.name: reply for reply in _PICTURE_REPLIES}
 

@@ -109,6 +109,32 @@ Labels = Annotated[
 ]
 
 
+def _check_prompts(value: Any, info: ValidationInfo) -> Any:
+    many = cast(list[Any], value) if isinstance(value, list) else [value]
+    for prompt in many:
+        if not isinstance(prompt, str):
+            field = info.field_name or "body"
+            raise InputError(field, "a text, or a list of them", short(cast(object, prompt)))
+    if not many:
+        raise InputError(info.field_name or "body", "at least one prompt", "none")
+    length = sum(map(len, cast(list[str], many)))
+    if length > _MAX_TEXT:  # they are read on the event loop
+        field = info.field_name or "body"
+        raise InputError(field, f"at most {_MAX_TEXT} characters together", str(length))
+    return cast(Any, value)
+
+
+_MAX_TEXT = 1 << 18
+_TEXT: dict[str, Any] = {"type": "string"}
+Prompts = Annotated[
+    Any,
+    PlainValidator(_check_prompts),
+    BeforeValidator(check_length),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}),
+]
+"""One text for all images, or one for each; several are JSON in a query. `runtime` reads them."""
+
+
 def _to_array(value: Any, info: ValidationInfo) -> NDArray[np.float64]:
     # Here, where the parsing is, because it may take long and belongs into the same thread.
     field = info.field_name or "body"
@@ -159,6 +185,16 @@ class Options(ModelOptions):
         default=None,
         description="For conditional models: one class for all images or one for each, by name "
         "or index.",
+    )
+
+
+class PromptOptions(Options):
+    """The options of what reads a prompt."""
+
+    prompt: Prompts | None = Field(
+        default=None,
+        description="For models that read prompts: one text for all images, or a list with one "
+        "for each. Which words a model knows, `GET /models/{model}` says.",
     )
 
 
@@ -235,10 +271,13 @@ def from_json(schema: type[OptionsT], values: object, max_images: int) -> Option
 
 
 def from_strings(schema: type[OptionsT], values: Mapping[str, str], max_images: int) -> OptionsT:
-    """Check a query string or form; lists are separated by commas, or JSON where an item holds one.
-    Raises InputError."""
-    lists = lists_of(schema)
-    split = {n: _items(n, v, max_images) if n in lists else v for n, v in values.items()}
+    """Check a query string or form; lists are separated by commas, or JSON where an item holds one,
+    as prompts do. Raises InputError."""
+    lists, texts = lists_of(schema), {"prompt"} if issubclass(schema, PromptOptions) else set[str]()
+    split = {
+        n: _items(n, v, max_images) if n in lists or (n in texts and v.startswith("[")) else v
+        for n, v in values.items()
+    }
     return _validated(schema, split, max_images, strict=False)
 
 

@@ -74,13 +74,33 @@ export const labelIn = (model, label) =>
 /** `name@version`: what a link must name to mean the same for ever. */
 export const fullName = (model) => `${model.name}@${model.version}`;
 
-/** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}. */
+/** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}; of volumes their
+ * views from the front. */
 export async function images(path, options) {
   // Options stand in the query where the body is no JSON.
   const where = options.json ? "json" : "query";
   const response = await call(path, { ...options, [where]: { ...options[where], format: "npy" } });
-  const array = parseNpy(await response.arrayBuffer());
+  const array = fromFront(parseNpy(await response.arrayBuffer()));
   return { ...array, seed: response.headers.get("X-Seed") };
+}
+
+/** Volumes [n, D, H, W, 1], layers from the floor up, as images [n, D, W, 1]: each voxel that is
+ * seen from the front, darker the farther back it is; images as they are. */
+function fromFront({ data, shape }) {
+  if (shape.length < 5) return { data, shape };
+  const [n, depth, height, width] = shape;
+  const seen = new Uint8Array(n * depth * width);
+  for (let i = 0; i < seen.length; i++) {
+    const column = i % width;
+    const row = Math.floor(i / width) % depth;
+    const first = (Math.floor(i / (width * depth)) * depth + depth - 1 - row) * height * width + column;
+    for (let y = 0; y < height; y++) {
+      if (data[first + y * width] < 128) continue;
+      seen[i] = 255 - Math.round((155 * y) / height);
+      break;
+    }
+  }
+  return { data: seen, shape: [n, depth, width, 1] };
 }
 
 /** An array of an `.npy` file: {data, shape}; of uint8, int64 or float32, as the service sends. */

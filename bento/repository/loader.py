@@ -24,6 +24,8 @@ from runtime.machine import installed_version
 
 _TRIALS = "trials"
 _PATIENCE_SECONDS = 10.0
+"""A trial waits so long for one that is at work, but never above a quarter of the time that a trial
+may take: it would be tried only after that one has failed."""
 
 
 class Loader:
@@ -108,7 +110,7 @@ class Loader:
         """A process for trials, the only one that is at work; unless another one works for long,
         which then goes on beside it."""
         me = object()
-        self._turn.acquire(timeout=_PATIENCE_SECONDS)
+        self._turn.acquire(timeout=min(_PATIENCE_SECONDS, self._settings.load_seconds / 4))
         self._holder = me
         try:
             trials = self._take()

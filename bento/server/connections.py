@@ -74,6 +74,8 @@ class BoundedProtocol(HttpToolsProtocol):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # Otherwise a line is composed for every request, which nobody reads.
+        self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.bounds = bounds
         self._addresses = addresses  # connections of each, shared by all
         self._lost = lost

@@ -1,4 +1,4 @@
-"""A user's module as a graph of the artifact: uint8 NHWC outside, NCHW floats inside.
+"""A user's module as a graph of the artifact: uint8 NHWC (or NDHWC) outside, NCHW floats inside.
 
 Shapes: B batch, C channels, H height, W width; `latent` is the latent's own shape, of any rank.
 """
@@ -59,7 +59,8 @@ class GraphModule(nn.Module):
             return floats
         levels = (floats - self.low) * (255.0 / self.span)
         # Half to even, and clamped before the cast: engines disagree on casts outside [0, 256).
-        return levels.round().clamp(0.0, 255.0).permute(0, 2, 3, 1).to(torch.uint8)
+        channels_last = (0, *range(2, 1 + len(spec.shape)), 1)
+        return levels.round().clamp(0.0, 255.0).permute(channels_last).to(torch.uint8)
 
 
 def translated_shape(module: nn.Module, options: ExportOptions) -> tuple[int, int, int]:

@@ -88,7 +88,8 @@ class Binding:
         found, encodes = self._file.outputs, self._graph == "encode"
         drawn = encodes and any(bound.role == "noise" for bound in inputs)
         coded = encodes and found[-1].kind in INTEGERS
-        known = SIGNATURES[self._graph].gives
+        # Files that give volumes are not imported.
+        known = [roles for roles in SIGNATURES[self._graph].gives if "volume" not in roles]
         for roles in known:
             fits = drawn == ("log_density" in roles) and coded == ("codes" in roles)
             if fits and len(roles) == len(found):

@@ -9,7 +9,19 @@ Better = Literal["lower", "higher"]
 
 _SHARE, _LEVELS, _NATS, _FEATURES = "share", "grey levels (RMS)", "nats an image", "features"
 
-_KNOWN: dict[str, tuple[str, Better | None, str]] = {
+_Known = tuple[str, Better | None, str]
+
+_L1: _Known = (
+    "grey levels",
+    "lower",
+    "Mean absolute difference between what is made of test images and what was wanted.",
+)
+_PSNR: _Known = (
+    "dB",
+    "higher",
+    "The same as a peak signal-to-noise ratio: a mean over images.",
+)
+_KNOWN: dict[str, _Known] = {
     "frechet": (
         "distance of feature distributions",
         "lower",
@@ -104,7 +116,46 @@ _KNOWN: dict[str, tuple[str, Better | None, str]] = {
     "test_loss": (_NATS, "lower", "Negative ELBO of test images, compared at equal data alone."),
     "test_loss_served": (_NATS, "lower", "The same, of images in whole grey levels as served."),
     "test_reconstruction": (_NATS, "lower", "The part of that loss that tells images apart."),
+    "test_l1": _L1,
+    "test_psnr": _PSNR,
     "test_kl": (_NATS, None, "The part of that loss that the latents cost."),
+    "as_prompted": (
+        _SHARE,
+        "higher",
+        "Samples that have all that their prompt says, as a network reads it back.",
+    ),
+    "as_prompted_unseen": (
+        _SHARE,
+        "higher",
+        "The same for combinations of words that were never trained on.",
+    ),
+    "iou": (
+        _SHARE,
+        "higher",
+        "What a test volume and the one rebuilt of it share, of what either fills: a mean.",
+    ),
+    "iou_least": (_SHARE, "higher", "The same for the kind that does worst."),
+    "nearest_iou": (
+        _SHARE,
+        "higher",
+        "What a test volume shares with the sample nearest to it, of what either fills: good "
+        "values are near that of as many training volumes.",
+    ),
+    "coverage_ratio": (
+        "ratio",
+        "higher",
+        "Test volumes that a sample is nearest to, over those that a training volume is nearest "
+        "to: low where kinds are missing.",
+    ),
+    "l1": _L1,
+    "psnr": _PSNR,
+    "ssim": (
+        "similarity",
+        "higher",
+        "Structural similarity of what is made of test images and what was wanted: 1 where they "
+        "are the same.",
+    ),
+    "psnr_over_grey": ("dB", "higher", "By how much it is better than the grey pictures."),
 }
 
 CONDITIONS = frozenset({"n", "seed", "set_size", "taught", "held"})
@@ -112,7 +163,11 @@ CONDITIONS = frozenset({"n", "seed", "set_size", "taught", "held"})
 
 _BY_CLASS = "as_asked_"
 _REAL = "_real"
-_REBUILT = "_reconstructed"
+_OTHER = {
+    "_reconstructed": "Of test images, encoded and decoded.",
+    "_grey": "Of the grey pictures as they are, which are the simple answer.",
+}
+"""Endings of a figure of something else than what the network makes."""
 _BESIDE = (_REAL, "_deviation")
 """Endings of what stands beside a figure: the same of real images, and how far it varies."""
 
@@ -137,10 +192,11 @@ def explained(figures: Mapping[str, float]) -> list[Figure]:
         beside = any(name.endswith(e) and name.removesuffix(e) in figures for e in _BESIDE)
         if name in CONDITIONS or beside or not math.isfinite(value):
             continue
-        base = name.removesuffix(_REBUILT)
+        other = next((e for e in _OTHER if name.endswith(e) and name not in _KNOWN), "")
+        base = name.removesuffix(other)
         unit, better, meaning = _KNOWN.get(base, (None, None, None))
-        if base != name and meaning is not None:
-            meaning = f"Of test images, encoded and decoded. {meaning}"
+        if other and meaning is not None:
+            meaning = f"{_OTHER[other]} {meaning}"
         elif name not in _KNOWN and name.startswith(_BY_CLASS):
             label = name.removeprefix(_BY_CLASS)
             unit, better = _SHARE, "higher"

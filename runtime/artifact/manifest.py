@@ -16,7 +16,9 @@ from runtime.artifact.tensors import (
     TensorSpec,
     check_signature,
 )
+from runtime.artifact.vocabulary import Vocabulary
 from runtime.images import ImageSpec
+from runtime.images.volumes import picture_shape
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -29,6 +31,7 @@ Reduced = Literal["fp16", "bf16"]
 REDUCED: tuple[Reduced, ...] = ("fp16", "bf16")
 Prior = Literal["standard_normal", "truncated_normal", "gaussian_mixture", "none"]
 
+_PIXELS: tuple[Role, ...] = ("images", "volume")
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -203,6 +206,8 @@ class Manifest(Frozen):
     (`runtime.artifact.prior`); `truncated_normal`: normals within [-2, 2], times the truncation
     that the graph takes too; `none`: latents that another model makes, never sampled."""
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    vocabulary: Vocabulary | None = None
+    """The prompts that a graph reads."""
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...] = Field(
         default=(1, 4, 16, 64), min_length=1
     )
@@ -237,8 +242,21 @@ class Manifest(Frozen):
             raise ValueError(
                 "labels: expected class names where, and only where, a graph takes labels"
             )
+        self._check_prompts()
         self._check_agreement()
         return self
+
+    def _check_prompts(self) -> None:
+        """A graph that reads prompts reads those of the vocabulary, and takes no labels beside."""
+        shapes = {tensor.shape for tensor in self._tensors("prompt")}
+        length = None if self.vocabulary is None else self.vocabulary.length
+        if shapes != (set() if length is None else {(length,)}):
+            raise ValueError(
+                "vocabulary: expected one where, and only where, a graph takes a prompt of its "
+                f"length, found length {length} for prompts of shapes {sorted(shapes)}"
+            )
+        if shapes and self.labels is not None:
+            raise ValueError("vocabulary: expected labels or prompts, found both")
 
     def _check_agreement(self) -> None:
         """Latents have one shape in all graphs, and so have the images of a latent."""
@@ -250,7 +268,7 @@ class Manifest(Frozen):
             for graph in self.graphs.values()
             if any(t.role in ("latents", "mean") for t in (*graph.inputs, *graph.outputs))
         ]
-        images = {t.shape for g in coded for t in (*g.inputs, *g.outputs) if t.role == "images"}
+        images = {t.shape for g in coded for t in (*g.inputs, *g.outputs) if t.role in _PIXELS}
         if len(images) > 1:
             raise ValueError(f"images: expected one shape in graphs of a latent, found {images}")
 
@@ -285,9 +303,12 @@ class Manifest(Frozen):
         return tuple((name, axis.min) for name, axis in self.axes.items())
 
     def image(self, size: Size | None = None) -> ImageSpec:
-        """The images that the first graph with any gives, or takes, at a size."""
-        tensor = next(iter(self._tensors("images")))
-        height, width, channels = tensor.at(self.default_size if size is None else size)
+        """The images that the first graph with any gives, or takes, at a size; of volumes their
+        pictures."""
+        tensor = next(iter(self._tensors(*_PIXELS)))
+        height, width, channels = picture_shape(
+            tensor.at(self.default_size if size is None else size)
+        )
         return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
 
     @property

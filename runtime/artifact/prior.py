@@ -21,7 +21,7 @@ from runtime.artifact.manifest import PRIOR
 from runtime.errors import ArtifactError
 from runtime.images import Float32Array
 from runtime.requests.checks import MAX_LATENT
-from runtime.sampling.streams import Counter, Stream, normals, uniforms
+from runtime.sampling.streams import Items, Stream, normals, uniforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +72,15 @@ class Mixture:
         """The content of `prior.npz`."""
         return {"weights": self.weights, "means": self.means, "factors": self.factors}
 
-    def latents(self, counter: Counter, truncation: float | None = None) -> Float32Array:
+    def latents(self, items: Items, truncation: float | None = None) -> Float32Array:
         """[count, Z]: z = mean_k + L_k n. The normals n are those of N(0, I) for the same items and
         truncation; one uniform from a separate stream chooses the component k.
 
         Products are summed one by one in float64, in the order of the columns, which gives the same
         bits on every machine and in any batch.
         """
-        chosen = self.components(counter)
-        noise = normals(counter, Stream.LATENT, self.means.shape[1], truncation)
+        chosen = self.components(items)
+        noise = normals(items, Stream.LATENT, self.means.shape[1], truncation)
         wide = noise.astype(np.float64)
         latents = self.means[chosen].astype(np.float64)
         columns = self._columns[:, chosen]
@@ -88,9 +88,9 @@ class Mixture:
             latents += column * values
         return latents.astype(np.float32)
 
-    def components(self, counter: Counter) -> NDArray[np.int64]:
+    def components(self, items: Items) -> NDArray[np.int64]:
         """[count]: the component from which each item is drawn."""
-        uniform = uniforms(counter, Stream.MIXTURE_COMPONENT, 1)[:, 0]
+        uniform = uniforms(items, Stream.MIXTURE_COMPONENT, 1)[:, 0]
         return np.searchsorted(self._edges, uniform, side="right")
 
     def log_density(self, latents: Float32Array) -> NDArray[np.float64]:

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from runtime.artifact.bounds import Bounds
-from runtime.artifact.manifest import FORMAT_VERSION, MANIFEST, MANIFEST_DIGEST, PRIOR, Manifest
+from runtime.artifact.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MANIFEST_DIGEST,
+    PRIOR,
+    SHEET,
+    Manifest,
+)
 from runtime.artifact.prior import Mixture
 from runtime.artifact.signing import SIGNATURE, check_signature, public_keys
 from runtime.errors import ArtifactError, InputError
@@ -33,6 +40,7 @@ ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
 _MAX_FILE_BYTES = 2 << 30
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_NPZ_BYTES = 256 << 20
+_MAX_SHEET_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,12 @@ class Artifact:
         """The mixture that its latents are drawn from; None: N(0, I). Raises ArtifactError if it is
         not valid."""
         return self._prior
+
+    @property
+    def sheet(self) -> bytes | None:
+        """A PNG of samples, where it has one."""
+        data = self.files.get(SHEET, b"")
+        return data if data.startswith(b"\x89PNG") and len(data) <= _MAX_SHEET_BYTES else None
 
     @cached_property
     def digest(self) -> str:

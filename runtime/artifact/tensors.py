@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 from runtime.artifact.size import SIZE_AXES, Dim, Size, evaluate, parse
+from runtime.images.volumes import MAX_VOLUME_SIDE
 
 Dtype = Literal["float32", "int64", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -17,6 +18,7 @@ Role = Literal[
     "latents",
     "noise",
     "labels",
+    "prompt",
     "truncation",
     "mixing_latents",
     "mixing_layer",
@@ -26,6 +28,7 @@ Role = Literal[
     "log_variance",
     "log_density",
     "codes",
+    "volume",
 ]
 
 
@@ -92,7 +95,7 @@ class Signature:
 
     @property
     def gives_pixels(self) -> bool:
-        """Whether its outputs are images: only these may have reduced precision."""
+        """Whether its outputs are images, or volumes: only these may have reduced precision."""
         return all(tensor.dtype == "uint8" for tensor in self.outputs)
 
 
@@ -130,8 +133,8 @@ class _Roles:
 SIGNATURES: dict[str, _Roles] = {
     "decode": _Roles(
         "latents",
-        ("labels", "truncation", "mixing_latents", "mixing_layer", "noise"),
-        (("images",),),
+        ("labels", "prompt", "truncation", "mixing_latents", "mixing_layer", "noise"),
+        (("images",), ("volume",)),
     ),
     "encode": _Roles(
         "images",
@@ -149,9 +152,11 @@ SIGNATURES: dict[str, _Roles] = {
 
 _DTYPES: dict[Role, Dtype] = {
     "labels": "int64",
+    "prompt": "int64",
     "images": "uint8",
     "mask": "uint8",
     "codes": "int64",
+    "volume": "uint8",
 }
 _SCALARS: tuple[Role, ...] = ("labels", "truncation", "mixing_layer", "log_density")
 
@@ -206,7 +211,7 @@ def _check_mixing(graph: str, spec: Signature) -> None:
 
 def _check_tensor(graph: str, tensor: TensorSpec) -> None:
     dtype = _DTYPES.get(tensor.role, "float32")
-    rank = {"images": 3, "mask": 3}.get(tensor.role, len(tensor.shape))
+    rank = {"images": 3, "mask": 3, "prompt": 1, "volume": 4}.get(tensor.role, len(tensor.shape))
     if tensor.role in _SCALARS:
         rank = 0
     if tensor.dtype != dtype or len(tensor.shape) != rank:
@@ -214,11 +219,17 @@ def _check_tensor(graph: str, tensor: TensorSpec) -> None:
             f"{graph}: {tensor.name} ({tensor.role}): expected {dtype} with {rank} axes beside the "
             f"batch, found {tensor.dtype} {list(tensor.shape)}"
         )
-    channels = {"images": (1, 2, 3, 4), "mask": (1,)}.get(tensor.role)
+    channels = {"images": (1, 2, 3, 4), "mask": (1,), "volume": (1,)}.get(tensor.role)
     if channels is not None and tensor.shape[-1] not in channels:
         raise ValueError(
             f"{graph}: {tensor.name}: expected {' or '.join(map(str, channels))} channels, last, "
             f"found {list(tensor.shape)}"
+        )
+    sides = tensor.shape[:-1] if tensor.role == "volume" else ()
+    if any(not isinstance(side, int) or side > MAX_VOLUME_SIDE for side in sides):
+        raise ValueError(
+            f"{graph}: {tensor.name}: expected a volume of at most {MAX_VOLUME_SIDE} voxels a "
+            f"side, found {list(tensor.shape)}"
         )
     if tensor.role in ("latents", "noise") and not tensor.shape:
         raise ValueError(

@@ -1,5 +1,7 @@
 """`Batcher`: requests of any size become engine batches and come apart again."""
 
+import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -14,7 +16,8 @@ T = TypeVar("T")
 
 
 class Batcher:
-    """One bounded queue in front of one backend, served by `runners` threads."""
+    """One bounded queue in front of one backend, served by `runners` threads. `solo`: the backend
+    of one image on an idle model; `close` leaves both to their owner."""
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class Batcher:
         queue_bytes: int | None = None,
         runners: int,
         observer: Observer | None = None,
+        solo: Backend | None = None,
     ) -> None:
         safe = SafeObserver(observer)
         self._queue = JobQueue(
@@ -36,7 +40,7 @@ class Batcher:
             # Engines of fixed batch sizes: half a batch costs as much as a whole one.
             whole_batches=backend.max_batch is not None,
         )
-        self._runners = Runners(backend, self._queue, safe, runners)
+        self._runners = Runners(backend, self._queue, safe, runners, solo)
 
     def run(self, job: Job[T]) -> T:
         """The result of a job. One row on an idle model runs in this thread: to give it to a runner
@@ -84,3 +88,16 @@ class Batcher:
         self._queue.close()
         self._runners.join()
         self._queue.await_callers()
+
+
+def close_all(batcher: Batcher, backends: Sequence[Backend]) -> None:
+    """Finish what is queued, then release the engines."""
+    batcher.close()
+    for backend in backends:
+        backend.close()
+
+
+def close_in_thread(batcher: Batcher, backends: Sequence[Backend]) -> None:
+    """The same, while the caller goes on."""
+    given = batcher, backends
+    threading.Thread(target=close_all, args=given, name="latentserve-closing", daemon=True).start()

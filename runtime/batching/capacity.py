@@ -50,12 +50,13 @@ class Capacity(Protocol):
 
 
 class FixedCapacity:
-    """As many rows for every graph and size, and no limit on memory."""
+    """As many rows for every graph and size, each of which takes as long, and no limit on
+    memory."""
 
     memory: None = None
 
-    def __init__(self, max_batch: int) -> None:
-        self._needs = Needs(max_batch)
+    def __init__(self, max_batch: int, seconds: float = 0.0) -> None:
+        self._needs = Needs(max_batch, seconds=seconds)
 
     def needs(self, graph: str, size: Size) -> Needs:
         return self._needs

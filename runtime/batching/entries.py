@@ -58,11 +58,13 @@ class Slice:
 
 @dataclass(slots=True)
 class Batch:
-    """Slices of one graph and one size, and the bytes that their run may hold."""
+    """Slices of one graph and one size, and the bytes that their run may hold. `solo`: one image
+    that may have all cores, since nothing else ran or waited when it was taken."""
 
     slices: list[Slice]
     images: int
     bytes: int
+    solo: bool = False
 
     @property
     def graph(self) -> str:

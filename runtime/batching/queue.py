@@ -20,7 +20,7 @@ from runtime.batching.capacity import Capacity
 from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.jobs import Job
 from runtime.batching.room import Room
-from runtime.engines.backend import Tensors
+from runtime.engines.backend import WORTH_SHARING, Tensors
 from runtime.errors import EngineError
 from runtime.observer import SafeObserver
 
@@ -138,7 +138,7 @@ class JobQueue:
             self._running_images += 1
             self._running_bytes += held
         self._observer.queued(job.graph, 1)
-        return Batch([Slice(entry, 0, 1)], 1, held)
+        return Batch([Slice(entry, 0, 1)], 1, held, _may_share(entry))
 
     def end(self, batch: Batch) -> None:
         """The run of a batch in its caller's thread is over."""
@@ -224,7 +224,8 @@ class JobQueue:
         self._queue.append(entry)
         self._room.add(entry, entry.weight)
         self._observer.queued(entry.job.graph, entry.job.count)
-        self._work.notify()
+        if len(self._queue) == 1:
+            self._work.notify()  # with more, a runner is on its way, which wakes the next
 
     def _leave(self, entry: Entry) -> None:
         """Take an entry out of the line, or its remaining rows out of the queue."""
@@ -265,10 +266,12 @@ class JobQueue:
                 entry.where = None
         self._queue.extendleft(reversed(others))
         held = first.needs.bytes(images)
+        others_come = self._running_images or self._queue or self._line
+        solo = images == 1 and not others_come and _may_share(first)
         self._running_images += images
         self._running_bytes += held
         self._admit()
-        return Batch(slices, images, held)
+        return Batch(slices, images, held, solo)
 
     def _fitting(self, first: Entry) -> int:
         """How many rows like this entry's may run now; 0 where a run has to end first."""
@@ -288,13 +291,15 @@ class JobQueue:
             return most
         # What waits and what runs, split evenly: one request of 64 keeps two cores busy, and
         # nobody stands behind a batch that took all there was while another was about to end.
+        # What takes no time is not split: waking a second runner takes longer.
+        least = int(WORTH_SHARING / first.needs.seconds) if first.needs.seconds else 1
         there = self._running_images
         for entry in self._queue:
             if there >= self._runners * most:
                 break
             if entry.job.graph == first.job.graph and entry.job.size == first.job.size:
                 there += entry.remaining
-        return min(most, -(-there // self._runners))
+        return min(most, max(least, -(-there // self._runners)))
 
     def _watched(self, job: Job[Any]) -> Entry:
         """A new entry, whose future tells when it is cancelled."""
@@ -326,6 +331,12 @@ class JobQueue:
                 entry.settled = True
                 self._observer.rejected(entry.job.graph, entry.job.count, "cancelled")
                 entry.future.set_running_or_notify_cancel()
+
+
+def _may_share(entry: Entry) -> bool:
+    """Whether all cores may work on one row of an entry: not where the same job must always give
+    the same bytes, nor where it takes no time."""
+    return not entry.job.alone and entry.needs.seconds >= WORTH_SHARING
 
 
 def _run_together(first: Job[Any], other: Job[Any]) -> bool:

@@ -5,6 +5,7 @@ The inputs of a large job are made slice by slice, while the other runners keep 
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,26 @@ from numpy.typing import NDArray
 
 from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.queue import JobQueue
-from runtime.engines.backend import Backend, Inputs, Tensors, arrays
+from runtime.engines.backend import Backend, Inputs, Tensors, arrays, normals_left
 from runtime.errors import EngineError, LatentServeError, NotFiniteError
 from runtime.observer import SafeObserver, guarded
 from runtime.sampling.streams import Draws
 
 
 class Runners:
-    """`count` threads that serve a queue until it is closed and drained."""
+    """`count` threads that serve a queue until it is closed and drained. `solo`: the engine of one
+    image that has all cores."""
 
     def __init__(
-        self, backend: Backend, queue: JobQueue, observer: SafeObserver, count: int
+        self,
+        backend: Backend,
+        queue: JobQueue,
+        observer: SafeObserver,
+        count: int,
+        solo: Backend | None = None,
     ) -> None:
         self._backend = backend
+        self._solo = solo or backend
         self._queue = queue
         self._observer = observer
         self.failures = 0
@@ -78,11 +86,12 @@ class Runners:
         if not good:
             return
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
-        if not self._backend.draws:
-            inputs = arrays(inputs)  # here, so that the engine's time is the engine's alone
+        backend = self._solo if batch.solo else self._backend
+        # Drawn here, so that the engine's time is the engine's alone.
+        inputs = normals_left(inputs) if backend.draws else arrays(inputs)
         images = sum(piece.rows for piece in good)
         began = time.monotonic()
-        outputs = self._engine(batch.graph, inputs, images, _destination(good))
+        outputs = self._engine(backend, batch.graph, inputs, images, _destination(good))
         ended = time.monotonic()
         self._observer.run(batch.graph, images, ended - began)
         for piece in good:
@@ -103,9 +112,11 @@ class Runners:
             except Exception as error:
                 self._fail(piece.entry, error)
 
-    def _engine(self, graph: str, inputs: Inputs, images: int, out: Tensors | None) -> Tensors:
+    def _engine(
+        self, backend: Backend, graph: str, inputs: Inputs, images: int, out: Tensors | None
+    ) -> Tensors:
         try:
-            outputs = self._backend.run(graph, inputs, out)  # pyright: ignore[reportArgumentType]
+            outputs = backend.run(graph, inputs, out)  # pyright: ignore[reportArgumentType]
             for name, array in outputs.items():
                 if len(array) != images:
                     raise EngineError(
@@ -160,7 +171,8 @@ def _concatenate(parts: list[Inputs]) -> Inputs:
         rows = [part[name] for part in parts]
         draws = [each for each in rows if isinstance(each, Draws)]
         if len(draws) == len(rows):
-            joined[name] = Draws(draws[0].shape, tuple(s for each in draws for s in each.segments))
+            segments = tuple(segment for each in draws for segment in each.segments)
+            joined[name] = replace(draws[0], segments=segments)
         else:
             joined[name] = np.concatenate([np.asarray(each) for each in rows])
     return joined

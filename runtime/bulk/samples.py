@@ -20,6 +20,7 @@ from runtime.bulk.ledger import Ledger, Put, stay
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image
 from runtime.images.layout import enlarged
+from runtime.images.volumes import as_picture
 from runtime.machine import cores
 from runtime.model import Model
 from runtime.requests.sample import Sample
@@ -132,23 +133,26 @@ class Samples:
     ) -> list[Record]:
         numbered = enumerate(zip(images.result(), describe(start, stop), strict=True), start)
         return [
-            Record(_key(number), encode_image(enlarged(image, self.scale)), about)
+            Record(_key(number), encode_image(enlarged(as_picture(image), self.scale)), about)
             for number, (image, about) in numbered
         ]
 
     def _described(self, model: Model) -> "_Describe":
-        """What made images start..stop: seed, index, label and model."""
+        """What made images start..stop: seed, index, label or prompt, and model."""
         manifest, counter = model.manifest, self.request.counter
         labels, classes = self.request.chosen_labels(manifest), manifest.labels or ()
         name = manifest.full_name
 
         def describe(start: int, stop: int) -> list[dict[str, int | str]]:
             seeds, numbers = (array.tolist() for array in counter.slice(start, stop).numbers())
+            prompts = self.request.chosen_prompts(manifest, start, stop)
             made: list[dict[str, int | str]] = []
             for row in range(stop - start):
                 about: dict[str, int | str] = {"seed": seeds[row], "index": numbers[row]}
                 if labels is not None:
                     about["label"] = classes[int(labels[start + row])]
+                if prompts is not None:
+                    about["prompt"] = prompts[row]
                 made.append(about | {"model": name})
             return made
 

@@ -46,7 +46,13 @@ class Engine:
 
     @cached_property
     def model(self) -> Model:
-        model = load(self.artifact, backend=self.variant, limits=self.limits, observer=self.meter)
+        model = load(
+            self.artifact,
+            backend=self.variant,
+            limits=self.limits,
+            observer=self.meter,
+            solo=False,  # what it runs must always give the same bytes
+        )
         self.meter.begin()
         return model
 

@@ -61,6 +61,10 @@ def _output(text: str) -> Output | str:
     return place if isinstance(place, str) else Output.at(text)
 
 
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompt", metavar="TEXT", help="for models that read prompts")
+
+
 def add_sheet(parser: argparse.ArgumentParser) -> None:
     """`add_output`, for images that may go on a sheet."""
     add_output(parser)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from runtime.commands._arguments import add_sheet, add_size, add_tile, load_model
+from runtime.commands._arguments import add_prompt, add_sheet, add_size, add_tile, load_model
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.errors import InputError
 from runtime.requests.decode import Decode
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
     parser.add_argument("latents", type=Path, help="an .npy [n, *latent], or an .npz with latents")
     add_size(parser)
+    add_prompt(parser)
     add_tile(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
     parser.add_argument("--same-noise", action="store_true", help="each image with that of image 0")
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
         args.size,
         args.tile,
         same_noise=args.same_noise,
+        prompt=args.prompt,
     )
     with load_model(args) as model:
         save(args, model.batches(request), len(latents), names)

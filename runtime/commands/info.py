@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> None:
         for name, axis in manifest.axes.items():
             print(f"{name:<8} {axis}")
         print(f"labels   {', '.join(manifest.labels) if manifest.labels else 'none'}")
+        if manifest.vocabulary is not None:
+            print(f"prompts  of {', '.join(manifest.vocabulary.words)}")
         print(f"requests {', '.join(answered(manifest))}")
         if takes_noise(manifest):
             print("encoder  takes noise: encode with a seed")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from runtime.commands._arguments import add_sheet, load_model, seeds
+from runtime.commands._arguments import add_prompt, add_sheet, load_model, seeds
 from runtime.commands._output import conclude_output, save
 from runtime.errors import InputError
 from runtime.images.layout import DEFAULT_FPS, MAX_FPS
@@ -11,6 +11,7 @@ from runtime.requests.interpolate import Interpolate
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
+    add_prompt(parser)
     parser.add_argument("--seeds", type=seeds, required=True, help="two seeds: 3,8")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0, help="of the network's noise (default 0)")
@@ -26,7 +27,9 @@ def run(args: argparse.Namespace) -> None:
     args.columns = args.columns or args.steps
     with load_model(args) as model:
         a, b = model.latents(seeds=args.seeds)
-        request = Interpolate(a, b, args.steps, args.kind, args.labels, args.seed)
+        request = Interpolate(
+            a, b, args.steps, args.kind, args.labels, args.seed, prompt=args.prompt
+        )
         save(args, model.batches(request), args.steps)
         ends = ",".join(map(str, args.seeds))
         command = "latentserve", "sample", args.artifact, "--seeds", ends, "-o", "ends.png"

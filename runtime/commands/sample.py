@@ -14,7 +14,7 @@ from runtime.bulk.meter import EngineMeter
 from runtime.bulk.pipeline import GROUP
 from runtime.bulk.places import opened
 from runtime.bulk.samples import Samples
-from runtime.commands._arguments import add_sheet, add_size, load_model, seeds
+from runtime.commands._arguments import add_prompt, add_sheet, add_size, load_model, seeds
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
@@ -34,12 +34,23 @@ from runtime.requests.sample import Sample, count_of
 
 # With the artifact and the seed: what the images of one folder must have in common. A later run may
 # ask for more images.
-_SAME = ("offset", "seeds", "labels", "truncation", "size", "mix_seed", "mix_layer", "scale")
+_SAME = (
+    "offset",
+    "seeds",
+    "labels",
+    "truncation",
+    "size",
+    "mix_seed",
+    "mix_layer",
+    "prompt",
+    "scale",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sheet(parser)
     add_size(parser)
+    add_prompt(parser)
     parser.add_argument("-n", type=int, help="how many (default: one, or one for each label)")
     parser.add_argument("--seed", type=int, help="the seed of all n images (default 0)")
     parser.add_argument("--offset", type=int, default=0, help="number of the first image")
@@ -70,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
         args.size,
         args.mix_seed,
         args.mix_layer,
+        args.prompt,
     )
     if args.shards:
         _sample_shards(args, request)
@@ -121,6 +133,8 @@ def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ..
     label: list[object] = []
     if args.labels is not None and len(args.labels) == 1:
         label = ["--labels", args.labels[0]]
+    if args.prompt is not None:
+        label = ["--prompt", args.prompt]
     if args.seeds is None:
         cut = [] if args.truncation is None else ["--truncation", args.truncation]
         rest = "-n", n, "--seed", args.seed, "--offset", args.offset + n, "-o", "more.png"

@@ -54,6 +54,11 @@ class Setting:
     batch: int
 
 
+WORTH_SHARING = 0.001
+"""Seconds of one core: what takes less, an image or a batch, is not divided between cores, which
+would wait for each other longer than they save."""
+
+
 class Backend(Protocol):
     """A loaded artifact on one engine. `run` is called from several threads at once."""
 
@@ -64,7 +69,7 @@ class Backend(Protocol):
 
     @property
     def draws(self) -> bool:
-        """Whether it takes `Draws` for latents, and draws them itself."""
+        """Whether it takes `Draws` of N(0, I) for latents, and draws them itself."""
         ...
 
     @property
@@ -88,6 +93,14 @@ class Backend(Protocol):
 def arrays(inputs: Inputs) -> dict[str, NDArray[Any]]:
     """`inputs` with everything drawn."""
     return {name: np.asarray(values) for name, values in inputs.items()}
+
+
+def normals_left(inputs: Inputs) -> Inputs:
+    """`inputs` with everything drawn but what is drawn from N(0, I)."""
+    return {
+        name: values if isinstance(values, Draws) and values.prior is None else np.asarray(values)
+        for name, values in inputs.items()
+    }
 
 
 def into(out: Tensors | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

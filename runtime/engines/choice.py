@@ -35,9 +35,9 @@ from runtime.machine import machine
 
 logger = logging.getLogger(__name__)
 
-_MARGIN = 1.05
+_MARGIN = 1.03
 """A variant must be so much faster to be taken before a simpler one."""
-_PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
 """For another process that measures the same artifact."""
 
 
@@ -71,7 +71,7 @@ def choose(
     variants = candidates(artifact, request, cache)
     if len(variants) == 1 and _is_verified(variants[0]):
         return take(artifact, variants[0], settings, cache, "nothing else fits")
-    with alone(cache, "choices", subject, _PATIENCE_SECONDS):
+    with alone(cache, "choices", subject, PATIENCE_SECONDS):
         # Another process may have measured it meanwhile; two at once would disturb each other.
         remembered = _remembered(artifact, request, settings, cache, subject)
         if remembered is not None:

@@ -25,7 +25,7 @@ from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 """Counts changes of how variants are measured: what was chosen before is measured again."""
 
 _ROUNDS = 3
@@ -107,6 +107,14 @@ def measure(
         for variant, distance in distances.items()
         if len(speeds[variant]) == rounds
     ]
+
+
+def speed_of_one(artifact: Artifact, backend: Backend, seconds: float) -> float:
+    """Images a second of one run after another, of one image of the default size each."""
+    manifest = artifact.manifest
+    inputs = examples_of(artifact, Counter(_SEED, 0, 1), manifest.default_size)
+    backend.run(manifest.main_graph, inputs)  # the first run is not like the others
+    return _speed(backend, manifest.main_graph, inputs, Setting(1, 1, 1), seconds)
 
 
 @contextmanager

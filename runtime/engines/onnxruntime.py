@@ -26,13 +26,19 @@ from runtime.engines.backend import (
 )
 from runtime.engines.editing import Known
 from runtime.engines.library import EngineLibrary, EngineRequest
-from runtime.engines.sessions import CPU, has_cuda, import_onnxruntime, open_session
+from runtime.engines.sessions import (
+    CPU,
+    has_cuda,
+    import_onnxruntime,
+    open_session,
+    returning_memory,
+)
 from runtime.errors import EngineError
 from runtime.machine import installed_version, to_install
 
 _LARGE_BYTES = 64 << 20
-"""If a run of one image needs more, its memory is freed afterwards: an arena would keep the largest
-size that was ever allocated."""
+"""If a run of one image needs more, its memory is given back afterwards: else the largest run that
+ever was would keep it."""
 
 
 class OnnxRuntimeBackend:
@@ -69,13 +75,14 @@ class OnnxRuntimeBackend:
             spec.file,
             (CPU, {}),
             threads=self._threads,
-            keeps_memory=not large,
+            plans_memory=not large,
         )
+        options = returning_memory(self._onnxruntime) if large else None
         names = [output.name for output in session.get_outputs()]
         if known is None or known.fewest == 1:
-            return _Graph(session, names, known)
+            return _Graph(session, options, names, known)
         few = self._opened(graph, spec, replace(variant, form="folded"))
-        return _Graph(session, names, known, few)
+        return _Graph(session, options, names, known, few)
 
     @property
     def description(self) -> str:
@@ -101,6 +108,8 @@ class _Graph:
     those."""
 
     session: Any
+    options: Any
+    """Of each run; None for the usual ones."""
     names: list[str]
     known: Known | None
     few: "_Graph | None" = None
@@ -120,7 +129,8 @@ class _Graph:
         rows = len(next(iter(inputs.values())))
         if self.few is not None and self.known is not None and rows < self.known.fewest:
             return self.few.run(inputs)
-        return dict(zip(self.names, self.session.run(self.names, dict(inputs)), strict=True))
+        made = self.session.run(self.names, dict(inputs), self.options)
+        return dict(zip(self.names, made, strict=True))
 
 
 def open_reference(artifact: Artifact, *, threads: int = 1) -> OnnxRuntimeBackend:

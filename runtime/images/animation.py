@@ -10,6 +10,7 @@ from PIL import Image
 from runtime.images import UInt8Array, to_picture
 from runtime.images.encoding import over_black
 from runtime.images.layout import Layout
+from runtime.images.volumes import as_picture
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ lossless here."""
 def encode_animation(
     images: Sequence[UInt8Array] | UInt8Array, animation: str, layout: Layout | None = None
 ) -> bytes:
-    """Images [n, H, W, C] of one size as an animation that repeats for ever. The same images give
-    the same bytes."""
+    """Images [n, H, W, C] of one size, or the pictures of volumes, as an animation that repeats for
+    ever. The same images give the same bytes."""
     kind, layout = ANIMATIONS[animation], layout or Layout()
-    pictures = [_frame(image, kind, layout.scale) for image in images]
+    pictures = [_frame(as_picture(image), kind, layout.scale) for image in images]
     first, *others = [pictures[i] for i in layout.frames(len(pictures))]
     buffer = io.BytesIO()
     first.save(

@@ -49,6 +49,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     "npz": "application/x-npz",
     "zip": "application/zip",
     "json": "application/json",
+    "glb": "model/gltf-binary",
 }
 
 # NumPy parses a header as Python source. These errors come from damaged headers.

@@ -26,17 +26,20 @@ from runtime.images.encoding import (
     npy_header,
 )
 from runtime.images.layout import Layout, enlarged
+from runtime.images.meshes import encode_glb
 from runtime.images.trees import is_folder
+from runtime.images.volumes import as_picture
 
 _PICTURES = {suffix: name for name, kind in PICTURE_FORMATS.items() for suffix in kind.suffixes}
 _ARRAYS = (".npy", ".npz")
+_MESHES = ".glb"
 REQUEST = ".request.json"
 PART = ".part"
 """Behind the name of a file that is not complete."""
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
-    f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, or a folder "
-    "for single PNGs (its name without a suffix, or with a slash behind it)"
+    f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, .glb (of "
+    "volumes), or a folder for single PNGs (its name without a suffix, or with a slash behind it)"
 )
 
 
@@ -54,7 +57,7 @@ class Output:
         path = Path(place)
         in_folder = str(place).endswith(_SLASHES) or is_folder(path)
         suffix = "" if in_folder else path.suffix.lower()
-        if suffix not in (*_PICTURES, ".gif", *_ARRAYS, ".zip", ""):
+        if suffix not in (*_PICTURES, ".gif", *_ARRAYS, ".zip", _MESHES, ""):
             raise InputError("out", f"one of {OUTPUTS}", f"{path.name!r}")
         return cls(path, suffix)
 
@@ -85,14 +88,14 @@ def save_images(
     """
     out = Output.at(out) if isinstance(out, Path) else out
     layout = layout or Layout()
-    if layout.scale > 1 and out.suffix in _ARRAYS:
-        raise InputError("scale", "1: arrays hold the network's own pixels", str(layout.scale))
+    if layout.scale > 1 and out.suffix in (*_ARRAYS, _MESHES):
+        raise InputError("scale", "1: only pictures are enlarged", str(layout.scale))
     distinct = _distinct(names or map(numbered, range(n)))
     suffix = out.suffix
     if suffix == "":
         for name, image in zip(islice(distinct, done, None), _each(batches), strict=True):
             with renamed(out.path / f"{name}.png") as file:
-                file.write(encode_image(enlarged(image, layout.scale)))
+                file.write(_picture(image, layout.scale))
         return
     with renamed(out.path) as file:
         if suffix == ".npy":
@@ -101,9 +104,11 @@ def save_images(
             made: dict[str, NDArray[Any]] = {"images": np.concatenate(list(batches))}
             file.write(encode_npz(made | dict(arrays() if arrays is not None else {})))
         elif suffix == ".zip":
-            scaled = (encode_image(enlarged(image, layout.scale)) for image in _each(batches))
+            scaled = (_picture(image, layout.scale) for image in _each(batches))
             files = zip((f"{name}.png" for name in distinct), scaled, strict=True)
             file.write(encode_zip(files))
+        elif suffix == _MESHES:
+            file.write(encode_glb(np.concatenate(list(batches))))
         elif suffix == ".gif":
             file.write(encode_animation(np.concatenate(list(batches)), "gif", layout))
         else:
@@ -167,6 +172,11 @@ def _distinct(names: Iterable[str]) -> Iterator[str]:
 def _each(batches: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
     for batch in batches:
         yield from batch
+
+
+def _picture(image: UInt8Array, scale: int) -> bytes:
+    """An image, or the picture of a volume, as a PNG."""
+    return encode_image(enlarged(as_picture(image), scale))
 
 
 def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:

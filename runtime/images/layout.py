@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.images.pixels import UInt8Array, contact_sheet
+from runtime.images.volumes import as_pictures
 
 MAX_SCALE = 32
 DEFAULT_FPS = 12
@@ -24,8 +25,9 @@ class Layout:
     there_and_back: bool = False
 
     def sheet(self, images: UInt8Array) -> UInt8Array:
-        """Images [n, h, w, C] as one: [rows * h * scale, columns * w * scale, C]."""
-        return enlarged(contact_sheet(images, self.columns), self.scale)
+        """Images [n, h, w, C], or pictures of volumes, as one: [rows * h * scale,
+        columns * w * scale, C]."""
+        return enlarged(contact_sheet(as_pictures(images), self.columns), self.scale)
 
     def frames(self, count: int) -> Sequence[int]:
         """The numbers of the images that an animation shows, one after another."""

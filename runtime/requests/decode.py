@@ -13,6 +13,7 @@ from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_latents, check_seed
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.large_jobs import checked_tile
+from runtime.requests.prompts import Prompt, checked_prompts
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import Counter, repeated
 
@@ -23,7 +24,7 @@ def answered_by(manifest: Manifest) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Decode:
-    """Images of given latents [n, *latent] (and labels, for a conditional model).
+    """Images of given latents [n, *latent] (and labels or prompts, for a conditional model).
 
     Where the decoder takes noise, image i is given that of (`seed`, `offset` + i), or with
     `same_noise` each that of (`seed`, 0), so that images differ by their latents alone: along a
@@ -44,6 +45,7 @@ class Decode:
     tile: int | None = None
     same_noise: bool = False
     offset: int = 0
+    prompt: Prompt | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
@@ -59,6 +61,7 @@ class Decode:
             lambda start, stop: latents[start:stop],
             size,
             labels=self.labels,
+            prompt=self.prompt,
             truncation=self.truncation,
             noise_of=repeated(seed, count)
             if self.same_noise
@@ -74,6 +77,7 @@ def decoding(
     size: Size,
     *,
     labels: Labels | None,
+    prompt: Prompt | None,
     truncation: float | None,
     noise_of: Counter,
 ) -> Job[UInt8Array]:
@@ -85,6 +89,7 @@ def decoding(
         spec,
         size,
         labels=checked_labels(manifest, "decode", labels, count),
+        prompts=checked_prompts(manifest, "decode", prompt, count),
         truncation=checked_truncation(spec, truncation),
         noise_of=noise_of,
     )

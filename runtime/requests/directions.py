@@ -7,6 +7,7 @@ from runtime.batching.jobs import Job
 from runtime.engines.backend import Tensors
 from runtime.errors import InputError
 from runtime.images import Float32Array
+from runtime.images.volumes import as_pictures
 from runtime.requests import sample
 from runtime.requests.checks import Labels, check_labels, short
 from runtime.requests.request import Described, images_of
@@ -24,7 +25,8 @@ def answered_by(manifest: Manifest) -> bool:
 @dataclass(frozen=True)
 class Directions:
     """The principal directions of a latent space, found from samples of one seed: of one class,
-    the first unless `labels` names another, and of the smallest size that the artifact has.
+    the first unless `labels` names another (or of the first example of a prompt), and of the
+    smallest size that the artifact has.
 
     Its job makes the samples' images, made smaller; `found` makes the directions of them.
     """
@@ -36,7 +38,7 @@ class Directions:
         job = self._sample(model).job(model)
 
         def finish(outputs: Tensors, start: int) -> Float32Array:
-            return reduced(images_of(outputs))
+            return reduced(as_pictures(images_of(outputs)))
 
         return Job(job.graph, job.count, job.rows, finish, job.size)
 
@@ -62,7 +64,9 @@ class Directions:
         size = size_of(manifest)
         image = manifest.image(manifest.smallest_size)
         n = max(_FEWEST, min(_MOST, _PIXELS // (image.height * image.width)))
-        return sample.Sample(n, _SEED, labels=self.label(manifest), size=size)
+        words = manifest.vocabulary
+        prompt = None if words is None else words.examples[0]
+        return sample.Sample(n, _SEED, labels=self.label(manifest), size=size, prompt=prompt)
 
 
 def size_of(manifest: Manifest) -> list[int] | None:

@@ -17,7 +17,7 @@ from runtime.requests.inputs import (
     NO_TRUNCATION,
     NORMAL_BOUND,
     Conditions,
-    drawn_labels,
+    drawn_conditions,
     latent_draws,
     noise_streams,
 )
@@ -37,14 +37,15 @@ def example_inputs(
     size: Size,
     *,
     prior: Mixture | None = None,
-    classes: int = 0,
+    drawn: Mapping[Role, NDArray[Any]] | None = None,
     truncation: float | None = None,
     mixes: bool = True,
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of one of an artifact's graphs for some items of a seed. Latents and labels are those
-    of `Sample` for the same items; with `mixes`, styles of other latents are mixed in."""
+    """Inputs of one of an artifact's graphs for some items of a seed. Latents are those
+    of `Sample` for the same items, and so are labels and prompts, where `drawn` has
+    `drawn_conditions` of them; with `mixes`, styles of other latents are mixed in."""
     spec = graphs[graph]
-    given: dict[Role, Any] = {}
+    given: dict[Role, Any] = dict(drawn or {})
     for tensor in spec.inputs:
         if tensor.role == "latents":
             given["latents"] = latent_draws(tensor.at(size), prior, counter, truncation)
@@ -59,7 +60,7 @@ def example_inputs(
         spec,
         size,
         noise_streams(graphs, graph),
-        drawn_labels(classes, counter),
+        None,
         NO_TRUNCATION,
         counter,
     )
@@ -84,7 +85,7 @@ def examples_of(
         counter,
         manifest.default_size if size is None else size,
         prior=model.prior,
-        classes=len(manifest.labels or ()),
+        drawn=drawn_conditions(len(manifest.labels or ()), manifest.vocabulary, counter),
         truncation=truncation,
         mixes=False,
     )

@@ -11,8 +11,10 @@ from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import Role, Signature, TensorSpec
+from runtime.artifact.vocabulary import Vocabulary
 from runtime.errors import InputError
 from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
+from runtime.requests.prompts import drawn_prompts
 from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
 
 NO_TRUNCATION = 1.0
@@ -27,8 +29,8 @@ NORMAL_BOUND = 2.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a graph takes beside its latents or images: labels, a truncation and noise; and no
-    latents to mix with, where none are given.
+    """What a graph takes beside its latents or images: labels, prompts, a truncation and noise; and
+    no latents to mix with, where none are given.
 
     `noise_of` says of which seed and number the noise of each row is; without it noise is 0.
     """
@@ -39,6 +41,8 @@ class Conditions:
     labels: Int64Array | None
     truncation: float
     noise_of: Counter | None
+    prompts: Int64Array | None = None
+    """Tokens [n, length]."""
 
     def rows(
         self, start: int, stop: int, given: Mapping[Role, NDArray[Any] | Draws]
@@ -50,6 +54,8 @@ class Conditions:
                 inputs[tensor.name] = given[tensor.role]
             elif tensor.role == "labels" and self.labels is not None:
                 inputs[tensor.name] = np.ascontiguousarray(self.labels[start:stop])
+            elif tensor.role == "prompt" and self.prompts is not None:
+                inputs[tensor.name] = np.ascontiguousarray(self.prompts[start:stop])
             elif tensor.role == "truncation":
                 inputs[tensor.name] = np.full(stop - start, self.truncation, np.float32)
             elif tensor.role == "mixing_latents":
@@ -75,6 +81,7 @@ def conditions(
     size: Size,
     *,
     labels: Int64Array | None = None,
+    prompts: Int64Array | None = None,
     truncation: float | None = None,
     noise_of: Counter | None,
 ) -> Conditions:
@@ -87,6 +94,7 @@ def conditions(
         labels,
         NO_TRUNCATION if truncation is None else truncation,
         noise_of,
+        prompts,
     )
 
 
@@ -138,14 +146,23 @@ def latent_draws(
     truncation: float | None,
     scale: float = 1.0,
 ) -> Draws | NDArray[np.float32]:
-    """Latents [count, *shape] of a prior, times `scale`; drawn late where that is N(0, I)."""
-    if prior is not None:
-        # No engine draws these itself.
-        return prior.latents(counter, truncation).reshape(counter.count, *shape)
-    draws = Draws(shape, ((counter, truncation),))
+    """Latents [count, *shape] of a prior, times `scale`; drawn late where they are not scaled."""
+    draws = Draws(shape, ((counter, truncation),), prior)
     return draws if scale == 1.0 else np.asarray(draws) * np.float32(scale)
 
 
 def drawn_labels(classes: int, counter: Counter) -> Int64Array | None:
     """One class an image, each as likely as the others; None for a model without classes."""
     return integers(counter, Stream.LABEL, classes) if classes else None
+
+
+def drawn_conditions(
+    classes: int, vocabulary: Vocabulary | None, counter: Counter
+) -> dict[Role, Int64Array]:
+    """The labels or prompts of images for which none are given: nothing, for a model that takes
+    neither."""
+    drawn: dict[Role, Int64Array | None] = {
+        "labels": drawn_labels(classes, counter),
+        "prompt": drawn_prompts(vocabulary, counter),
+    }
+    return {role: values for role, values in drawn.items() if values is not None}

@@ -18,6 +18,7 @@ from runtime.requests.checks import (
     short,
 )
 from runtime.requests.decode import decoding
+from runtime.requests.prompts import Prompt
 from runtime.requests.request import Described, graph_of
 from runtime.sampling.paths import PathKind, interpolate
 from runtime.sampling.streams import repeated
@@ -41,6 +42,7 @@ class Interpolate:
     labels: Labels | None = None
     seed: int = 0
     truncation: float | None = None
+    prompt: Prompt | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
@@ -65,6 +67,7 @@ class Interpolate:
             latents,
             size,
             labels=self.labels,
+            prompt=self.prompt,
             truncation=self.truncation,
             noise_of=repeated(check_seed("seed", self.seed), steps),
         )

@@ -8,6 +8,7 @@ from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.requests.checks import Labels, check_integer, check_seed
 from runtime.requests.decode import decoding
+from runtime.requests.prompts import Prompt
 from runtime.requests.request import Described
 from runtime.sampling.paths import manifold_grid
 from runtime.sampling.streams import repeated
@@ -27,6 +28,7 @@ class Manifold:
     steps: int
     labels: Labels | None = None
     seed: int = 0
+    prompt: Prompt | None = None
 
     def latents(self, model: Described) -> Float32Array:
         """The latents of the grid: [steps * steps, 2]."""
@@ -44,6 +46,7 @@ class Manifold:
             lambda start, stop: grid[start:stop],
             manifest.default_size,
             labels=self.labels,
+            prompt=self.prompt,
             truncation=None,
             noise_of=repeated(check_seed("seed", self.seed), len(grid)),
         )

@@ -115,10 +115,10 @@ def cropped(images: UInt8Array, made: tuple[int, int]) -> UInt8Array:
     return np.ascontiguousarray(images[:, : made[0], : made[1]])
 
 
-def image_shape(manifest: Manifest, job: Job[Any]) -> tuple[int, int, int]:
-    """(H, W, C) of the images that a job makes."""
-    made = graph_of(manifest, job.graph).output("images")
-    if made is None:  # what it encodes is decoded again
-        made = graph_of(manifest, "decode").output("images")
-    height, width, channels = (0, 0, 0) if made is None else made.at(job.size)
-    return (*(job.made or (height, width)), channels)
+def image_shape(manifest: Manifest, job: Job[Any]) -> tuple[int, ...]:
+    """(H, W, C) of the images that a job makes; (D, H, W, 1) of volumes."""
+    made = graph_of(manifest, job.graph)
+    if not made.gives_pixels:  # what it encodes is decoded again
+        made = graph_of(manifest, "decode")
+    shape = made.outputs[0].at(job.size)
+    return shape if job.made is None else (*job.made, shape[-1])

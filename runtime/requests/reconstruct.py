@@ -14,6 +14,7 @@ from runtime.requests.decode import decoding
 from runtime.requests.encode import encoding
 from runtime.requests.inputs import checked_labels
 from runtime.requests.large_jobs import checked_tile
+from runtime.requests.prompts import Prompt, checked_prompts
 from runtime.requests.request import Described, graph_of
 from runtime.sampling.posterior import usable
 from runtime.sampling.streams import Counter
@@ -34,6 +35,7 @@ class Reconstruct:
     images: NDArray[Any]
     labels: Labels | None = None
     seed: int = 0
+    prompt: Prompt | None = None
 
     def job(self, model: Described) -> Job[UInt8Array]:
         manifest = model.manifest
@@ -43,6 +45,7 @@ class Reconstruct:
         encode = encoding(manifest, self.images, self.labels if both else None, None, _centre)
         # What the decoder will refuse is refused before the encoder runs.
         labels = checked_labels(manifest, "decode", self.labels, encode.count)
+        prompts = checked_prompts(manifest, "decode", self.prompt, encode.count)
 
         def decode(latents: Float32Array, start: int) -> Job[UInt8Array]:
             stop = start + len(latents)
@@ -52,6 +55,7 @@ class Reconstruct:
                 lambda first, last: latents[first:last],
                 encode.size,
                 labels=None if labels is None else labels[start:stop],
+                prompt=None if prompts is None else prompts[start:stop],
                 truncation=None,
                 noise_of=Counter(seed, start, len(latents)),
             )

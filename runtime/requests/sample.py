@@ -31,9 +31,11 @@ from runtime.requests.inputs import (
     NO_TRUNCATION,
     NORMAL_BOUND,
     conditions,
+    drawn_conditions,
     drawn_labels,
     latent_draws,
 )
+from runtime.requests.prompts import Prompt, check_prompts, count_of_prompts, drawn_prompts
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws, repeated
 
@@ -48,7 +50,8 @@ def answered_by(manifest: Manifest) -> bool:
 class Sample:
     """Images `offset` .. `offset + n - 1` of one seed, or image 0 of each of `seeds`.
 
-    Without `labels` a conditional model draws one class an image from a stream of its own.
+    Without `labels` a conditional model draws one class an image from a stream of its own; a model
+    of prompts draws one of its examples without a `prompt`.
     `truncation` t draws latents from the normal truncated to [-t, t]; where the prior is a mixture,
     the normals that its components are made of. A decoder with a `truncation` input is given t
     instead, and 1 without it; where the prior is a truncated normal, its latents are multiplied
@@ -67,6 +70,7 @@ class Sample:
     size: Sequence[int] | None = None
     mix_seed: int | None = None
     mix_layer: int | None = None
+    prompt: Prompt | None = None
 
     @cached_property
     def counter(self) -> Counter:
@@ -96,6 +100,22 @@ class Sample:
         given = check_labels(manifest, self.labels, self.counter.count)
         return drawn_labels(len(manifest.labels or ()), self.counter) if given is None else given
 
+    def chosen_prompts(
+        self, manifest: Manifest, start: int = 0, stop: int | None = None
+    ) -> list[str] | None:
+        """The words of every image's prompt, given or drawn, or of those from start to stop; None
+        where none are read."""
+        words, counter = manifest.vocabulary, self.counter
+        stop = counter.count if stop is None else stop
+        given = check_prompts(manifest, self.prompt, counter.count)
+        if given is None:
+            given = drawn_prompts(words, counter.slice(start, stop))
+        else:
+            given = given[start:stop]
+        if words is None or given is None:
+            return None
+        return [words.text(row) for row in given.tolist()]
+
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""
         job = self.job(model)
@@ -107,14 +127,17 @@ class Sample:
         counter, draws = self.counter, self._draws(model, spec, size)
         mixed = self._mixed(spec)
         labels = check_labels(manifest, self.labels, counter.count)
+        prompts = check_prompts(manifest, self.prompt, counter.count)
         draws_labels = labels is None and spec.input("labels") is not None
         classes = len(manifest.labels or ()) if draws_labels else 0
+        words = manifest.vocabulary if prompts is None else None
         rest = conditions(
             manifest,
             "decode",
             spec,
             size,
             labels=labels,
+            prompts=prompts,
             truncation=self.truncation,
             noise_of=counter,
         )
@@ -122,8 +145,7 @@ class Sample:
         def rows(start: int, stop: int) -> Inputs:
             part = counter.slice(start, stop)
             given: dict[Role, Any] = {"latents": draws(part)}
-            if classes:
-                given["labels"] = drawn_labels(classes, part)
+            given |= drawn_conditions(classes, words, part)
             if mixed is not None:
                 given["mixing_latents"] = np.asarray(draws(mixed.slice(start, stop)))
                 given["mixing_layer"] = np.full(stop - start, self.mix_layer, np.float32)
@@ -169,8 +191,9 @@ class Sample:
         return lambda counter: latent_draws(shape, prior, counter, truncation, scale)
 
 
-def count_of(labels: Labels | None) -> int:
+def count_of(labels: Labels | None, prompt: Prompt | None = None) -> int:
     """How many images are meant where no number is given: one, or one for each of several
-    labels."""
-    single = labels is None or isinstance(labels, int | str | np.integer)
-    return 1 if single else len(as_list("labels", labels, "one class, or one for each image"))
+    labels or prompts."""
+    if labels is None or isinstance(labels, int | str | np.integer):
+        return count_of_prompts(prompt)
+    return len(as_list("labels", labels, "one class, or one for each image"))

@@ -10,11 +10,11 @@ draw is rejected, so no value depends on another.
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,35 +74,32 @@ def repeated(seed: int, count: int) -> Counter:
     return Counter.of_seeds((seed,) * count)
 
 
-def uniforms(counter: Counter, stream: int, values: int) -> NDArray[np.float64]:
+Items = Counter | Sequence[Counter]
+"""The items of a counter, or of several one after another: of many small requests, say. One call
+for all of them takes as long as one for a few."""
+
+
+def uniforms(items: Items, stream: int, values: int) -> NDArray[np.float64]:
     """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
-    return _uniforms(_bits(counter, stream, values))
-
-
-def _uniforms(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
     # 52 bits, so that adding one half is exact and the result is neither 0 nor 1.
-    uniform = (bits >> np.uint64(12)).astype(np.float64)
+    uniform = (_bits(items, stream, values) >> np.uint64(12)).astype(np.float64)
     uniform += 0.5
     uniform *= 2.0**-52
     return uniform
 
 
 def normals(
-    counter: Counter, stream: int, values: int, truncation: float | None = None
+    items: Items, stream: int, values: int, truncation: float | None = None
 ) -> NDArray[np.float32]:
     """[count, values] standard normals, or normals truncated to [-truncation, truncation].
 
     The truncated normal uses the same uniforms and the same formula: x = F^-1(F(-t) +
     u (F(t) - F(-t))), so a smaller t moves every value smoothly towards 0.
     """
-    return _normals(_bits(counter, stream, values), truncation)
-
-
-def _normals(bits: NDArray[np.uint64], truncation: float | None) -> NDArray[np.float32]:
     # Imported on first use: it costs a tenth of a second.
     from scipy.special import ndtr, ndtri  # pyright: ignore[reportMissingTypeStubs]
 
-    uniform = _uniforms(bits)
+    uniform = uniforms(items, stream, values)
     if truncation is None:
         return ndtri(uniform, out=uniform).astype(np.float32)
     low, high = ndtr(-truncation), ndtr(truncation)
@@ -112,14 +109,24 @@ def _normals(bits: NDArray[np.uint64], truncation: float | None) -> NDArray[np.f
     return np.clip(normal, np.float32(-truncation), np.float32(truncation))
 
 
+class Prior(Protocol):
+    """A distribution of latents other than N(0, I)."""
+
+    def latents(self, items: Items, truncation: float | None) -> NDArray[np.float32]:
+        """[count, values]: made of the items' normals, which are truncated."""
+        ...
+
+
 @dataclass(frozen=True)
 class Draws:
-    """Normals that are not drawn yet, [rows, *shape]. Some engines draw them themselves; for the
-    others, numpy converts this object to an array."""
+    """Latents that are not drawn yet, [rows, *shape]. Some engines draw those of N(0, I)
+    themselves; otherwise numpy converts this object to an array."""
 
     shape: tuple[int, ...]
     segments: tuple[tuple[Counter, float | None], ...]
     """Which items, and how they are truncated, in the order of the rows."""
+    prior: Prior | None = None
+    """What they are drawn from; N(0, I) without."""
 
     def __len__(self) -> int:
         return sum(counter.count for counter, _ in self.segments)
@@ -132,30 +139,33 @@ class Draws:
             if first < last:
                 kept.append((counter.slice(first, last), truncation))
             start, stop = start - counter.count, stop - counter.count
-        return Draws(self.shape, tuple(kept))
+        return replace(self, segments=tuple(kept))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        values = math.prod(self.shape)
-        # The segments of one truncation in a row at once: of many small requests, say.
-        parts = [
-            _normals(_joined([_bits(c, Stream.LATENT, values) for c, _ in run]), truncation)
-            for truncation, run in groupby(self.segments, key=itemgetter(1))
-        ]
-        return (
-            _joined(parts).reshape(len(self), *self.shape).astype(dtype or np.float32, copy=False)
-        )
+        parts: list[NDArray[np.float32]] = []
+        # The segments of one truncation in a row at once.
+        for truncation, run in groupby(self.segments, key=itemgetter(1)):
+            items = [counter for counter, _ in run]
+            if self.prior is not None:
+                parts.append(self.prior.latents(items, truncation))
+            else:
+                parts.append(normals(items, Stream.LATENT, math.prod(self.shape), truncation))
+        latents = _joined(parts).reshape(len(self), *self.shape)
+        return latents.astype(dtype or np.float32, copy=False)
 
 
-def integers(counter: Counter, stream: int, below: int) -> NDArray[np.int64]:
+def integers(items: Items, stream: int, below: int) -> NDArray[np.int64]:
     """[count] integers in [0, below), equally likely to within 2^-52."""
-    return (uniforms(counter, stream, 1)[:, 0] * below).astype(np.int64)
+    return (uniforms(items, stream, 1)[:, 0] * below).astype(np.int64)
 
 
-def _bits(counter: Counter, stream: int, values: int) -> NDArray[np.uint64]:
+def _bits(items: Items, stream: int, values: int) -> NDArray[np.uint64]:
     """[count, values] words: `values` of each item."""
-    if counter.seeds is None:
-        return _bits_of(counter.seed, stream, counter.offset, counter.count, values)
-    rows = [_bits_of(seed, stream, 0, 1, values) for seed in counter.seeds]
+    if not isinstance(items, Counter):
+        return _joined([_bits(counter, stream, values) for counter in items])
+    if items.seeds is None:
+        return _bits_of(items.seed, stream, items.offset, items.count, values)
+    rows = [_bits_of(seed, stream, 0, 1, values) for seed in items.seeds]
     return _joined(rows) if rows else np.empty((0, values), np.uint64)
 
 

@@ -15,6 +15,8 @@ from bento.settings import Settings
 from runtime.images.encoding import encode_image
 from tests.bento.support import ROOT, ask_async
 
+pytestmark = pytest.mark.xdist_group("served")
+
 NAME = "mnist-vae-2d"
 
 

@@ -41,6 +41,7 @@ def test_the_verdict_says_by_how_much_a_bar_is_missed() -> None:
     assert least(0.8).verdict(0.72) == "at least 0.8: MISSED by 10.0%"
     assert most(30).verdict(33) == "at most 30: MISSED by 10.0%"
     assert most(0).verdict(2) == "at most 0: MISSED by 2"
+    assert least(0.001).verdict(-0.0222) == "at least 0.001: MISSED by 0.0232"
 
 
 def test_the_ratio_is_judged_where_there_is_one() -> None:
@@ -94,7 +95,7 @@ def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
 
 def test_the_bars_are_the_issues() -> None:
     assert engines.BARS["resnet32 decode x64, ours, auto"] == least(2.2)
-    assert engines.BARS["resnet32 decode x64, ours, fp32"] == least(1.25)
+    assert engines.BARS["resnet32 decode x64, ours, fp32"] == least(1.9)
     assert inprocess.BARS["dcgan64 sample, fp32"] == least(0.97)
     assert serving.BARS["dcgan64 n=1 PNG, 128 connections, ours"] == least(0.80)
     assert serving.BARS[f"dcgan64 {serving.INFER}, 8 connections, ours"] == least(0.95)

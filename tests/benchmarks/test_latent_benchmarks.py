@@ -3,22 +3,29 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 import runtime
-from benchmarks.quality import disentanglement, likelihood, manifold, prior
+from benchmarks.quality import disentanglement, layers, likelihood, manifold, prior
 from benchmarks.quality.judge import load_classifier
 from benchmarks.results import record
-from export import export_run
+from export import ExportError, export_run
 from export.prior import add_prior
+from runtime.sampling.streams import Counter, Stream, normals
+from tests import tiny
+from tests.train.conftest import narrow as tiny_recipe
 from tests.train.conftest import random_splits, tiny_gan, tiny_vae
 from train.data.shapes import FACTORS
 from train.loop import train
 from train.networks.iaf import IAFParams
+from train.networks.layered import LayeredParams
+from train.networks.pixelcnn import PixelCNNParams
+from train.networks.vae import VAEParams
+from train.objectives import AdamParams, Autoregressive
 from train.recipes import RECIPES, Recipe
 from train.runs import load_run
 
@@ -48,12 +55,16 @@ def written(records: Path) -> dict[str, Any]:
     return measurement["figures"]
 
 
-@pytest.mark.parametrize("flow", [None, IAFParams(hidden=4)])
-def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
-    tmp_path: Path, flow: IAFParams | None
-) -> None:
+@pytest.mark.parametrize("kind", ["gaussian", "flow", "layered"])
+def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(tmp_path: Path, kind: str) -> None:
     recipe = tiny_vae()
-    recipe = replace(recipe, objective=replace(recipe.objective, flow=flow, binarise=True))
+    flow = IAFParams(hidden=4) if kind == "flow" else None
+    objective = replace(recipe.objective, flow=flow, binarise=True)
+    if kind == "layered":
+        image = cast(VAEParams, objective.network)
+        layered = LayeredParams(image, above=(2, 1), hidden=(4, 4))
+        objective = replace(objective, network=layered)
+    recipe = replace(recipe, objective=objective)
     run = load_run(trained(recipe, tmp_path))
     images = random_splits(recipe.image).train.images[:3]
     weighted, elbo = likelihood.bounds(run, images, k=30, seed=1)
@@ -62,7 +73,7 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
     assert isinstance(objective, likelihood.VAEObjective)
     image = torch.from_numpy(images[:1].transpose(0, 3, 1, 2) / np.float32(255))
     # The ELBO of 30 draws and of 3,000 others differ by chance alone.
-    many = objective.log_weights(run.model, image, torch.randn(3000, 2))
+    many = objective.log_weights(run.model, image, torch.randn(3000, objective.noise))
     assert elbo[0] == pytest.approx(many.mean().item(), abs=5 * many.std().item() / 30**0.5)
     alone = likelihood.bounds(run, images[:1], k=30, seed=1)
     assert alone[0] == pytest.approx(weighted[:1])
@@ -72,8 +83,35 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(
 def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
     recipe = tiny_gan()
     train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
-    with pytest.raises(ValueError, match="tiny-gan: expected a VAE, found a gan"):
+    with pytest.raises(
+        ValueError, match="tiny-gan: expected a VAE or an autoregressive model, found a gan"
+    ):
         likelihood.bounds(load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), 2, 0)
+
+
+def test_likelihood_of_an_autoregressive_run_is_the_loss_itself(
+    tmp_path: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        RECIPES["mnist_pixelcnn"](),
+        image=tiny_vae().image,
+        objective=Autoregressive(
+            PixelCNNParams(8, 8, features=2, layers=2, head=2), AdamParams(1e-3)
+        ),
+        steps=2,
+        batch_size=4,
+    )
+    data = random_splits(recipe.image)
+    assert data.test is not None
+    binary = replace(data.test, images=np.where(data.test.images > 127, 255, 0).astype(np.uint8))
+    data = replace(data, test=binary)
+    figures = train(recipe, data, tmp_path / "run", device="cpu")
+    monkeypatch.setattr(likelihood, "load", lambda *_, **__: data)
+    likelihood.main([str(tmp_path / "run"), "--record", "it"])
+    assert written(records)["exact"] == pytest.approx(figures["test_loss"], rel=1e-5)
+    assert written(records)["images"] == 24
+    with pytest.raises(ExportError, match="one for each of 64 pixels: it is not served"):
+        export_run(tmp_path / "run", out=tmp_path)
 
 
 def test_likelihood_records_what_it_measured(tmp_path: Path, records: Path) -> None:
@@ -130,3 +168,40 @@ def test_traversals_move_one_dimension(tmp_path: Path) -> None:
     moved = torch.zeros(1, 8)
     moved[0, 3] = -1.6448536  # the 5% quantile of N(0, 1)
     assert images[3, 0] == pytest.approx(run.decoder(moved)[0, 0].numpy(), abs=1e-6)
+
+
+def test_a_layer_drawn_again_leaves_the_others_as_they_are(tmp_path: Path, records: Path) -> None:
+    run = tmp_path / "run"
+    recipe = tiny_recipe(RECIPES["mnist_ladder"]())
+    train(recipe, random_splits(recipe.image), run, device="cpu")
+    artifact = export_run(run, out=tmp_path, precisions=())
+    trained_run = load_run(run)
+    with runtime.load(artifact) as model:
+        assert list(layers.layers_of(model)) == [5, 4, 3, 2, 1]
+        again = model.run(layers.Redrawn(3, 1, "noise_2", 9))
+        latents = torch.from_numpy(model.latents(3, seed=1))
+        sheet = layers.sheet(model, seed=1)
+        assert sheet.shape == (layers.SHOWN * 5 * layers.COLUMNS, 28, 28, 1)
+        np.testing.assert_array_equal(sheet[0], sheet[layers.COLUMNS])
+        np.testing.assert_array_equal(sheet[0], model.sample(1, seed=1)[0])
+    noise = [
+        torch.from_numpy(normals(Counter(9 if n == 2 else 1, 0, 3), Stream.FURTHER_NOISE + n, size))
+        for n, size in enumerate(trained_run.noise)
+    ]
+    with torch.no_grad():
+        expected = trained_run.decoder(latents, *noise).permute(0, 2, 3, 1).numpy() * 255
+    assert np.abs(again - np.rint(expected)).max() <= 1
+    out = tmp_path / "layers.png"
+    layers.main([str(artifact), "--n", "20", "--out", str(out), "--record", "it"])
+    figures = written(records)
+    assert all(0 <= figures[f"class_kept_layer_{n}"] <= 1 for n in range(1, 6))
+    assert figures["moved_layer_1"] > 0
+    assert out.is_file()
+
+
+def test_a_decoder_without_noise_has_no_layers(tmp_path: Path) -> None:
+    with (
+        runtime.load(tiny.write_artifact(tmp_path, "plain")) as model,
+        pytest.raises(ValueError, match="expected a decoder that takes noise beside its latents"),
+    ):
+        layers.layers_of(model)

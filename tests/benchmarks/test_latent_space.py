@@ -1,13 +1,24 @@
 """Interpolation and arithmetic of latents, where what must come out is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import runtime
 from benchmarks.quality import arithmetic, interpolation
+from export import export_run
 from tests import tiny
+from tests.train.conftest import random_splits, tiny_vae
+from train.loop import train
+from train.recipes import Recipe
+
+
+def trained(recipe: Recipe, out: Path) -> Path:
+    train(recipe, random_splits(recipe.image), out, device="cpu")
+    return out
 
 
 def bar(width: int, lean: int = 0) -> np.ndarray:
@@ -69,6 +80,28 @@ def test_arithmetic_works_in_a_linear_space_and_chance_does_not(
     # High - low is four deviations, from two below the median; chance alone moves by less than one.
     assert figures["stroke_class_and_high"] > 0.9
     assert figures["stroke_class_and_high_control"] < 0.1
+
+
+def test_kinds_of_encoded_images_are_the_posteriors_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic, "BATCH", 3)
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
+    run = trained(replace(tiny_vae(), steps=1), tmp_path / "run")
+    with runtime.load(export_run(run, out=tmp_path, precisions=())) as model:
+        np.testing.assert_allclose(
+            arithmetic.encoded(model, images), model.encode(images).mean, atol=1e-5
+        )
+
+
+def test_attribute_vectors_need_an_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arithmetic, "load_mnist", lambda _: random_splits(tiny_vae().image))
+    artifact = tiny.write_artifact(tmp_path, "plain")
+    with pytest.raises(SystemExit):
+        arithmetic.main([str(artifact), "--data", str(tmp_path)])
+    assert "--data: expected a model with an encoder, found tiny-plain" in capsys.readouterr().err
 
 
 def test_a_result_is_as_long_as_a_latent() -> None:

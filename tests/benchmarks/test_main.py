@@ -40,10 +40,12 @@ def test_every_name_is_a_module_with_help(
 def test_the_benchmarks_are_these() -> None:
     assert set(found()) == {
         *("bulk", "cluster", "convolutions", "encoding", "engines", "inprocess", "memory"),
-        *("networks", "page", "sampling", "serving", "startup", "workers"),
-        *("arithmetic", "classifier", "disentanglement", "gallery", "interpolation", "likelihood"),
-        *("manifold", "modes", "prior", "quality", "saturation", "sheet", "transfer", "truncation"),
+        *("networks", "page", "sampling", "serving", "small", "startup", "workers"),
+        *("animation", "arithmetic", "augmentation", "classifier", "disentanglement", "gallery"),
+        *("interpolation", "layers", "likelihood", "manifold", "modes", "prior", "quality"),
+        *("saturation", "sheet", "style", "transfer", "translation", "truncation"),
         *("diffusion", "gpu", "performance", "references", "results"),
+        *("prompts", "volumes"),
     }
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -27,22 +26,24 @@ def test_a_server_is_ended_on_an_exception() -> None:
     assert not psutil.pid_exists(started.process.pid)
 
 
-def test_children_that_ignore_the_polite_signal_are_ended() -> None:
+def test_children_that_ignore_the_polite_signal_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "PATIENCE", (0.2, 0.2, 10.0))
     code = (
         "import http.server, signal, subprocess, sys; "
         "child = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        "time.sleep(60)'; "
+        "print(1, flush=True); time.sleep(60)'; "
         "subprocess.Popen([sys.executable, '-c', child], start_new_session=True); "
         "http.server.test(http.server.SimpleHTTPRequestHandler, bind='127.0.0.1', "
         "port=int(sys.argv[1]))"
     )
     port = servers.free_port()
-    process = subprocess.Popen([sys.executable, "-c", code, str(port)], cwd=servers.ROOT)
-    while len(servers.family(process)) < 2:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    family = servers.family(process)
-    servers.stop(process)
+    command = [sys.executable, "-u", "-c", code, str(port)]
+    with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != b"1\n":  # until the child ignores it
+            assert process.poll() is None
+        family = servers.family(process)
+        servers.stop(process)
     assert len(family) == 2
     assert not any(one.is_running() for one in family)
 

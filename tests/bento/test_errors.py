@@ -67,7 +67,7 @@ def test_json_of_another_kind_is_422(ask: Ask, body: bytes) -> None:
         ({"seeds": [1, 2], "n": 3}, "seeds", "either"),
         ({"truncation": 0}, "truncation", "greater than 0 | 0"),
         ({"truncation": "1"}, "truncation", "number | '1'"),
-        ({"format": "tiff"}, "format", "'json', 'gif' or 'animated-webp' | 'tiff'"),
+        ({"format": "tiff"}, "format", "'gif', 'animated-webp' or 'glb' | 'tiff'"),
         ({"columns": 0}, "columns", "0"),
         ({"colums": 3}, "colums", "'columns'"),
         ({"model": "mnist"}, "model", "['tiny-conditional@1', 'tiny-plain@2', 'tiny-vae@1']"),

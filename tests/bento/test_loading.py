@@ -69,7 +69,7 @@ def listed(server: Running) -> dict[str, list[str]]:
 def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) -> None:
     write_slow(tmp_path, "a-slow")
     write_artifact(tmp_path, "plain")
-    with running(alive(tmp_path, load_seconds="20")) as server:
+    with running(alive(tmp_path, load_seconds="12")) as server:
         eventually(lambda: "tiny-plain" in listed(server)["models"], "the other to be served")
         assert listed(server)["loading"] == ["a-slow"]
         with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
@@ -90,7 +90,7 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
             eventually(lambda: client.get("/readyz").status_code == 200, "readiness")
             (failed,) = client.get("/models").json()["failed"]
             assert failed["name"] == "a-slow"
-            assert failed["error"].startswith("expected to load within 20 s, it took longer")
+            assert failed["error"].startswith("expected to load within 12 s, it took longer")
             assert client.post("/sample", json={}).headers["x-model"] == "tiny-plain@1"
 
 

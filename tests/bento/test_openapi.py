@@ -55,6 +55,28 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
             assert "200" in operation["responses"]
 
 
+def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    fields = {
+        f"{schema}.{name}": field
+        for schema, described in schemas.items()
+        for name, field in described.get("properties", {}).items()
+    }
+    fields |= {
+        f"{path} {parameter['name']}": parameter
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", [])
+    }
+
+    def described(field: dict[str, Any]) -> bool:
+        inner = [each.get("description") for each in field.get("anyOf", [])]
+        return bool(field.get("description") or any(inner) or "$ref" in field)
+
+    assert len(fields) > 100
+    assert [name for name, field in fields.items() if not described(field)] == []
+
+
 def test_every_reference_resolves(document: dict[str, Any]) -> None:
     references = [d["$ref"] for d in walk(document) if "$ref" in d]
     assert references
@@ -189,7 +211,7 @@ def test_the_query_parameters_are_those_that_are_read(document: dict[str, Any], 
     }
     assert named["get", "/interpolate"] == {
         "model", "labels", "format", "columns", "scale", "fps", "there_and_back", "seeds", "steps",
-        "kind", "seed", "truncation",
+        "kind", "seed", "truncation", "prompt",
     }  # fmt: skip
     for (method, path), names in named.items():
         for name in names:

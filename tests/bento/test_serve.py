@@ -17,6 +17,8 @@ from bento.commands.serve import main
 from tests.bento.support import FP32, ROOT, WAIT
 from tests.tiny import write_artifact
 
+pytestmark = pytest.mark.xdist_group("serve")
+
 KEY = "a key of 22 characters"
 SCRIPT = "import sys; from runtime.console import main; sys.exit(main())"
 COMMAND = (sys.executable, "-P", "-c", SCRIPT)

@@ -21,6 +21,8 @@ from runtime.sampling.streams import Counter
 from tests.bento.support import ask_async, loaded
 from tests.style import LATENT, LAYERS, OPTIONS, Synthesis, grey_levels, networks, noise_of
 
+pytestmark = pytest.mark.xdist_group("mixing")
+
 
 class OneStyle(Synthesis):
     """Takes one style for all layers: there is nothing to mix."""

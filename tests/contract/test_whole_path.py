@@ -16,6 +16,8 @@ from runtime.images.encoding import decode_npy
 from tests.bento.support import ask_async
 from train.__main__ import main as train
 
+pytestmark = pytest.mark.xdist_group("whole-path")
+
 LEVELS = 1  # fp32: grey levels between any two ways of asking for the same image
 
 

@@ -40,7 +40,7 @@ def test_what_a_core_makes(name: str) -> None:
     flops, both, one, hours = row(name)
     measured = figures("engines")[f"{name} x64, ours, fp32"]["value"]
     assert flops == pytest.approx(FIXED[name][1] / 1e6, rel=0.02)
-    assert both == measured
+    assert both == pytest.approx(measured, rel=1e-3)
     assert one == pytest.approx(measured / 2, rel=1e-3)
     assert hours == pytest.approx(IMAGES / (measured / 2) / 3600, rel=0.02)
 
@@ -68,7 +68,7 @@ def test_workers() -> None:
             "dcgan64 n=1 PNG, 64 connections",
         )
     )
-    alone = figures("workers")["mnist-vae n=1 PNG, 64 connections, one worker"]["value"]
+    alone = figures("small")["mnist-vae n=1 PNG, 64 connections, ours, one worker"]["value"]
     assert f"({alone:,.0f} were measured" in PAGE
     assert f"{digit} of its images/s for one 28x28 PNG" in PAGE
     assert f"{digits} (28x28) and {images} (64x64) for 64 images a request" in PAGE
@@ -85,14 +85,15 @@ def test_shares_over_http_and_the_memory_of_the_service() -> None:
             "vae32 encode of 64, 8 connections",
         )
     ]
-    many, least, most, encoding = (f"{ratio:.2f}" for ratio in ratios)
+    many, encoding = f"{ratios[0]:.2f}", f"{ratios[3]:.2f}"
+    least, most = (f"{ratio:.2f}" for ratio in sorted(ratios[1:3]))
     assert f"{many} for many images a request" in PAGE
     assert f"{least} to {most} for one 64x64 PNG" in PAGE
     assert f"{encoding} for encoding 64 pictures" in PAGE
     ready = figures("startup")["resident memory when ready, megabytes"]["value"]
     assert f"ready | {ready:.0f} MB |" in PAGE
     start = figures("startup")["start to ready, seconds"]["value"]
-    assert start == pytest.approx(3.5, abs=0.1)
+    assert start == pytest.approx(3.6, abs=0.1)
 
 
 def test_what_it_says_of_limits_is_so() -> None:
@@ -107,14 +108,14 @@ def test_what_it_says_of_limits_is_so() -> None:
 
 def test_its_examples_are_computed_right() -> None:
     _, _, one, hours = row("dcgan64 decode")
-    assert "2000 / (324 x 0.68 x 0.7) = 13 cores" in PAGE
-    assert 12.5 < 2000 / (one * 0.68 * 0.7) < 13.5
-    assert hours / 64 * 60 == pytest.approx(81, abs=1)
-    assert 64 / one == pytest.approx(0.2, abs=0.01)
+    assert "2000 / (648 x 0.68 x 0.7) = 6.5 cores" in PAGE
+    assert 6.25 < 2000 / (one * 0.68 * 0.7) < 6.75
+    assert hours / 64 * 60 == pytest.approx(40, abs=1)
+    assert 64 / one == pytest.approx(0.1, abs=0.005)
     encoding = {
         name: figures("encoding")[f"{name}, ours, png"]["value"]
         for name in ("32x32 RGB (frogs)", "64x64 RGB (dcgan64)")
     }
-    for microseconds, said in zip(encoding.values(), ("49", "65"), strict=True):
+    for microseconds, said in zip(encoding.values(), ("31", "71"), strict=True):
         assert f"{microseconds:.0f}" == said
-    assert [round(IMAGES * us / 1e6 / 3600, 1) for us in encoding.values()] == [1.4, 1.8]
+    assert [round(IMAGES * us / 1e6 / 3600, 1) for us in encoding.values()] == [0.9, 2.0]

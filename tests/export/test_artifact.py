@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -13,6 +14,8 @@ import runtime
 from export import ImageSpec, export
 from runtime.artifact.reading import read_artifact
 from runtime.images import to_float, to_uint8
+
+pytestmark = pytest.mark.xdist_group("exported")
 
 
 def test_images_are_those_of_the_torch_module(

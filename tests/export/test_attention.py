@@ -14,6 +14,8 @@ from export.modules.attention import attention
 from runtime.artifact.manifest import Axis
 from runtime.artifact.reading import read_artifact
 
+pytestmark = pytest.mark.xdist_group("attention")
+
 AXES = {name: Axis(min=1, max=128, default=6) for name in ("height", "width")}
 
 

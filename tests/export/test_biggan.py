@@ -21,6 +21,8 @@ from export.__main__ import main
 from export.families.biggan import BigGAN
 from runtime.artifact.reading import read_artifact
 
+pytestmark = pytest.mark.xdist_group("biggan")
+
 CONFIG = {"output_dim": 8, "z_dim": 6, "num_classes": 4, "channel_width": 5, "n_stats": 51}
 NAMES = ("tench", "goldfish", "great white shark, man-eater", "cock")
 

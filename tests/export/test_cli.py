@@ -14,6 +14,8 @@ import runtime
 from export.__main__ import main
 from runtime.artifact.reading import read_artifact
 
+pytestmark = pytest.mark.xdist_group("cli")
+
 NETS = """
 import torch
 from torch import nn

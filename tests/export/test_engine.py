@@ -50,19 +50,16 @@ def is_engine(data: bytes) -> bool:
 def test_shipped_artifacts_become_engines(name: str, precision: Precision, tmp_path: Path) -> None:
     artifact = read_artifact(Path("artifacts") / name)
     manifest = artifact.manifest
-    if precision == "bf16" and precision in manifest.left_out:
-        pytest.skip("the artifact has no bf16 variant")
+    specs = graph_specs(manifest, precision)
+    if specs[manifest.main_graph].precision != precision:
+        pytest.skip(f"the artifact has no {precision} variant")
     built = list(build_engines(artifact, options(precision), tmp_path))
     assert [b.error for b in built] == [None] * len(built)
     assert len(built) == 2 * len(manifest.graphs)
-    for name, spec in graph_specs(manifest, "fp32").items():
-        file = spec.file
-        if name == "decode" and precision != "fp32":
-            file = f"decode.{precision}.onnx"
-        onnx = hashlib.sha256(artifact.files[file]).hexdigest()
-        version = import_tensorrt("tensorrt-rtx").__version__
-        used = "fp32" if spec.file == "encode.onnx" else precision
-        plans = find(tmp_path, onnx, "tensorrt-rtx", used, version, (8, 9))
+    version = import_tensorrt("tensorrt-rtx").__version__
+    for spec in specs.values():
+        onnx = hashlib.sha256(artifact.files[spec.file]).hexdigest()
+        plans = find(tmp_path, onnx, "tensorrt-rtx", spec.precision, version, (8, 9))
         assert [plan.key.bucket for plan in plans] == [Bucket.of(1), Bucket.of(64)]
         for plan in plans:
             assert plan.verified is None  # no GPU has run it

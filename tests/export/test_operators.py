@@ -1,9 +1,11 @@
 """Operators of feed-forward image networks: exported, and the same images at every batch.
 
-Each entry is a network of one idea, and the operators that torch's exporter writes for it.
+Each entry is a part of a network, of one idea, and the operators that torch's exporter writes for
+it. Several parts share an export, each with a band of the images: most of the time of a small
+export is the same whatever is in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,17 @@ from torch.nn import functional as F
 import runtime
 from export import ImageSpec, export
 
-IMAGE = ImageSpec(height=4, width=4, channels=3)
 BATCHES = (1, 5, 64)
 Body = Callable[["Net", Tensor, Tensor], Tensor]
 
 
 class Net(nn.Module):
-    """Latents [B, 12] -> images [B, 3, 4, 4] in (-1, 1): `body` makes of a feature map x
-    [B, 3, 4, 4] and the latents z anything of 48 values a row."""
+    """Latents [B, 12] -> images [B, 3, 4 * bodies, 4] in (-1, 1): each body makes of a feature map
+    x [B, 3, 4, 4] and the latents z anything of 48 values a row."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, bodies: Sequence[Body]) -> None:
         super().__init__()
-        self.body = body
+        self.bodies = bodies
         self.layer = nn.Linear(12, 48)
         self.codes = nn.Parameter(torch.randn(7, 3))
         self.kernel = nn.Parameter(torch.randn(3, 3, 3, 3) / 5)
@@ -36,7 +37,8 @@ class Net(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.layer(z).view(-1, 3, 4, 4)
-        return torch.tanh(self.body(self, x, z).float().reshape(-1, 3, 4, 4))
+        bands = [body(self, x, z).float().reshape(-1, 3, 4, 4) for body in self.bodies]
+        return torch.tanh(torch.cat(bands, dim=2))
 
 
 def warp(net: Net, x: Tensor, z: Tensor, **how: Any) -> Tensor:
@@ -219,23 +221,36 @@ NETWORKS: dict[str, Body] = {
 }
 
 
-def exported(body: Body, folder: Path) -> tuple[Net, Path]:
+# With `len(x)`: of the batch as a number, torch reads the code instead of running it, and that is
+# another way to a graph, which the others are not to take with them. The first five are exported
+# alone: together, torch finds no graph of theirs for any batch.
+COUNTING = (
+    "warp", "warp nearest", "warp cubic", "affine", "scatter", "scatter add", "rows", "expand",
+    "tile", "filled",
+)  # fmt: skip
+REST = [name for name in NETWORKS if name not in COUNTING]
+GROUPS = [
+    *((name,) for name in COUNTING[:5]),
+    COUNTING[5:],
+    *(REST[i : i + 8] for i in range(0, len(REST), 8)),
+]
+
+
+@pytest.mark.parametrize("names", GROUPS, ids=", ".join)
+def test_parity(names: Sequence[str], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = Net(body).eval()
+    net = Net([NETWORKS[name] for name in names]).eval()
     artifact = export(
-        decode=net, latent=12, image=IMAGE, name="theirs", out=folder,
-        batches=(1, 16), precisions=(), any_range=True,
+        decode=net, latent=12, image=ImageSpec(height=4 * len(names), width=4, channels=3),
+        name="theirs", out=tmp_path, batches=(1, 16), precisions=(), any_range=True,
     )  # fmt: skip
-    return net, artifact
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_parity(name: str, tmp_path: Path) -> None:
-    net, artifact = exported(NETWORKS[name], tmp_path)
     with runtime.load(artifact, backend="onnxruntime", precision="fp32") as model:
         for batch in BATCHES:
             z = np.random.default_rng(batch).standard_normal((batch, 12)).astype(np.float32)
             with torch.no_grad():
                 floats = net(torch.from_numpy(z))
             levels = (floats + 1).mul(127.5).permute(0, 2, 3, 1).round().numpy()
-            assert np.abs(model.decode(z).astype(int) - levels).max() <= 1
+            differences = np.abs(model.decode(z).astype(int) - levels)
+            bands = np.split(differences, len(names), axis=1)
+            off = {n: band.max() for n, band in zip(names, bands, strict=True) if band.max() > 1}
+            assert not off

@@ -22,6 +22,8 @@ from runtime.errors import ExportError, InputError
 from runtime.requests.sample import Sample
 from tests.export.conftest import ConditionalDecoder
 
+pytestmark = pytest.mark.xdist_group("precision")
+
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 each_precision = pytest.mark.parametrize("precision", REDUCED)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from train.data import load
 from train.loop import train
 from train.networks.dcgan import DCGANParams
 from train.networks.iaf import IAFParams
+from train.networks.layered import LayeredParams
+from train.networks.vae import VAEParams
 from train.recipes import Recipe
 from train.recipes.mnist_cgan import mnist_cgan
 from train.recipes.vae import digits_vae
@@ -86,14 +89,45 @@ def test_a_run_with_a_flow(tmp_path: Path) -> None:
     assert read_artifact(fitted).manifest.prior == "gaussian_mixture"
 
 
+def test_a_run_of_several_stochastic_layers(tmp_path: Path) -> None:
+    """The top layer is the latent, the others are noise of their own streams, from one seed."""
+    objective = digits_vae().objective
+    image = cast(VAEParams, objective.network)
+    network = LayeredParams(image, above=(3, 2), hidden=(8, 8))
+    recipe = replace(
+        digits_vae(), objective=replace(objective, network=network), steps=3, batch_size=8
+    )
+    run = trained(recipe, tmp_path / "run")
+    artifact = export_run(run, out=tmp_path / "artifacts", precisions=())
+    with runtime.load(artifact) as model:
+        decode = model.manifest.graphs["decode"]
+        assert [(t.role, t.shape) for t in decode.inputs] == [
+            ("latents", (2,)), ("noise", (3,)), ("noise", (4,))
+        ]  # fmt: skip
+        assert model.manifest.graphs.keys() == {"decode"}
+        images = model.sample(37, seed=5)
+        assert np.abs(model.sample(1, seed=5, offset=36).astype(int) - images[36:]).max() <= 1
+        latents = torch.from_numpy(model.latents(37, seed=5))
+    counter = Counter(5, 0, 37)
+    noise = [
+        torch.from_numpy(normals(counter, Stream.FURTHER_NOISE + number, size))
+        for number, size in enumerate((3, 4))
+    ]
+    with torch.inference_mode():
+        floats = load_run(run).decoder(latents, *noise).permute(0, 2, 3, 1).numpy()
+    assert np.abs(images - np.rint(floats * 255)).max() <= 1
+    assert images.std(axis=0).max() > 0
+
+
 def test_what_was_measured_and_seen_goes_into_the_card(tmp_path: Path) -> None:
     run = trained(replace(digits_vae(), steps=1, batch_size=8), tmp_path / "run")
     picture = encode_image(np.zeros((4, 4, 1), np.uint8))
     (tmp_path / "near.png").write_bytes(picture)
     (tmp_path / "measured.json").write_text('{"figures": {"coverage": 0.25}}')
     options = ["--figures", f"{tmp_path}/measured.json", "--neighbours", f"{tmp_path}/near.png"]
-    assert main(["run", str(run), "--out", str(tmp_path), *options]) == 0
+    assert main(["run", str(run), "--out", str(tmp_path), *options, "--licence", "CC0-1.0"]) == 0
     with runtime.load(tmp_path / "digits-vae") as model:
+        assert model.manifest.licence == "CC0-1.0"
         assert model.manifest.provenance.figures["coverage"] == 0.25
         assert "test_loss" in model.manifest.provenance.figures
     artifact = tmp_path / "digits-vae" / "1"

@@ -16,6 +16,8 @@ from runtime.artifact.manifest import Axis
 from runtime.artifact.reading import read_artifact
 from runtime.errors import ExportError
 
+pytestmark = pytest.mark.xdist_group("sizes")
+
 AXES = {
     "height": Axis(min=16, max=128, multiple_of=8, default=32),
     "width": Axis(min=16, max=128, multiple_of=8, default=48),

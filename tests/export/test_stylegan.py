@@ -33,6 +33,8 @@ from tests.style import (
     noise_of,
 )
 
+pytestmark = pytest.mark.xdist_group("stylegan")
+
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -108,13 +108,14 @@ def test_the_halo_is_how_far_a_pixel_is_seen(name: str) -> None:
     assert halo is not None
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
+    plain = np.asarray(session.run(None, {"images": images})[0])
     seen = 0
     for at in range(48, 56):  # all phases of what is strided
         for delta in (128, 64):
             other = images.copy()
             other[:, at, at] += np.uint8(delta)
-            made = [np.asarray(session.run(None, {"images": x})[0]) for x in (images, other)]
-            rows, columns = np.nonzero((made[0] != made[1]).any(axis=(0, 3)))
+            made = np.asarray(session.run(None, {"images": other})[0])
+            rows, columns = np.nonzero((made != plain).any(axis=(0, 3)))
             seen = max([seen, *np.abs(rows - at), *np.abs(columns - at)])
     assert 0 <= seen <= halo
     assert halo <= 2 * seen + 8

@@ -10,6 +10,8 @@ from export.write import choose_version, write
 from runtime.artifact.reading import Artifact, read_artifact
 from runtime.errors import ArtifactError, ExportError
 
+pytestmark = pytest.mark.xdist_group("exported")
+
 
 @pytest.fixture
 def artifact(exported: Path) -> Artifact:

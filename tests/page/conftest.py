@@ -30,20 +30,54 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One browser for all: to start one takes longer than most of what is done in it."""
+    driver = chromium(tmp_path_factory.mktemp("browser") / "profile", 1280)
+    yield driver
+    driver.quit()
+
+
 @pytest.fixture
-def open_page(served: Running, tmp_path: Path) -> Iterator[Open]:
-    """`open_page("sample?model=mnist-vae", width=1280)`: that tab, in a browser of its own."""
-    opened: list[Browser] = []
+def open_page(request: pytest.FixtureRequest, driver: webdriver.Chrome) -> Iterator[Open]:
+    """`open_page("sample?model=mnist-vae", width=1280)`: that page, in a tab of its own of a
+    browser that knows nothing of earlier ones."""
+    opened = 0
 
     def open_page(tab: str = "", *, width: int = 1280, url: str | None = None) -> Browser:
-        browser = Browser(chromium(tmp_path / f"profile-{len(opened)}", width), url or served.url)
-        opened.append(browser)
-        browser.go(tab)
-        return browser
+        nonlocal opened
+        opened += 1
+        return new_page(driver, tab, width, url or request.getfixturevalue("served").url)
 
     yield open_page
-    for browser in opened:
-        browser.driver.quit()
+    for _ in range(opened):
+        close_page(driver)
+
+
+def new_page(driver: webdriver.Chrome, tab: str, width: int, url: str) -> Browser:
+    """A page in a new tab, its window so wide; what earlier ones left behind is forgotten."""
+    driver.switch_to.new_window("tab")
+    driver.set_window_size(width, 900)
+    driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+    driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    driver.get_log("browser")
+    browser = Browser(driver, url)
+    browser.go(tab)
+    return browser
+
+
+def close_page(driver: webdriver.Chrome) -> None:
+    """Close the newest tab and show the one before."""
+    driver.close()
+    driver.switch_to.window(driver.window_handles[-1])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process for all tests of the page: their service takes long to start."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("page"))
 
 
 @pytest.fixture

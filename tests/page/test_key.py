@@ -15,8 +15,10 @@ KEY = "a key of the tests, with an ü"
 
 
 @pytest.fixture(scope="module")
-def locked() -> Iterator[Running]:
-    with running(ours(SHIPPED, {**SETTINGS, "LATENTSERVE_API_KEY": KEY})) as started:
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "mnist-vae").symlink_to(SHIPPED / "mnist-vae")
+    with running(ours(folder, {**SETTINGS, "LATENTSERVE_API_KEY": KEY})) as started:
         yield started
 
 

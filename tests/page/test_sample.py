@@ -41,6 +41,35 @@ def test_the_dice_changes_the_seed_and_the_address(open_page: Open) -> None:
     )
 
 
+def test_a_prompt_is_asked_for_and_a_wrong_word_is_told(open_page: Open) -> None:
+    shade = (
+        "const c = document.querySelector('.tile canvas');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data[0]"
+    )
+    page = open_page("sample?model=tiny-prompts&n=4&seed=3&prompt=white")
+    page.until(lambda: len(page.all(".tile")) == 4 and page.run(shade) > 127)
+    prompt = page.labelled("Prompt")
+    prompt.clear()
+    prompt.send_keys("black\t")
+    page.until(lambda: len(page.all(".tile")) == 4 and page.run(shade) < 127)
+    assert "prompt=black" in page.driver.current_url
+    prompt.clear()
+    prompt.send_keys("purple\t")
+    page.until(lambda: "'purple'" in page.one("#status").text)
+
+
+def test_volumes_are_seen_from_the_front(open_page: Open) -> None:
+    page = open_page("sample?model=tiny-volumes&n=4&seed=3")
+    page.until(lambda: len(page.all(".tile")) == 4)
+    drawn = page.run(
+        "const c = document.querySelector('.tile canvas');"
+        "return [c.width, c.height, new Set(c.getContext('2d').getImageData(0, 0, 8, 8).data).size]"
+    )
+    assert drawn[:2] == [8, 8]
+    assert drawn[2] > 3
+    assert page.problems() == []
+
+
 def test_the_page_fits_a_telephone(open_page: Open) -> None:
     page = open_page("sample?model=mnist-vae&n=4", width=500)
     page.until(lambda: len(page.all(".tile")) == 4)

@@ -13,9 +13,10 @@ import runtime
 from runtime import ArtifactError, Model
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import read_artifact
+from runtime.engines.backend import normals_left
 from runtime.images.encoding import encode_npz
 from runtime.sampling.paths import manifold_grid
-from runtime.sampling.streams import MAX_SEED, Counter, Stream, normals
+from runtime.sampling.streams import MAX_SEED, Counter, Draws, Stream, normals
 from tests.tiny import mixture_arrays, replace_file, rewrite_manifest, write_artifact
 
 REFERENCE = json.loads((Path(__file__).parent / "reference_mixture.json").read_text("utf-8"))
@@ -62,6 +63,23 @@ def test_an_item_depends_on_its_number_alone(truncation: float | None) -> None:
         assert part.tobytes() == whole[start:stop].tobytes()
     seeds = prior.latents(Counter.of_seeds([7, MAX_SEED - 1, 7]), truncation)
     assert seeds[0].tobytes() == seeds[2].tobytes() == whole[0].tobytes()
+
+
+def test_latents_of_several_requests_are_those_of_each_alone() -> None:
+    prior = mixture(5, 6)
+    segments = (
+        (Counter(1, 5, 3), None),
+        (Counter.of_seeds([4, 9]), None),
+        (Counter(2, 0, 1), 0.7),
+        (Counter(1, 0, 2), 0.7),
+        (Counter(3, 0, 1), None),
+    )
+    alone = [prior.latents(counter, truncation) for counter, truncation in segments]
+    draws = Draws((2, 3), segments, prior)
+    assert np.asarray(draws).tobytes() == np.concatenate(alone).tobytes()
+    assert np.asarray(draws[2:7]).tobytes() == np.concatenate(alone)[2:7].tobytes()
+    assert isinstance(normals_left({"z": Draws((6,), segments)})["z"], Draws)
+    assert isinstance(normals_left({"z": draws})["z"], np.ndarray)
 
 
 @pytest.mark.parametrize("truncation", [None, 0.5])

@@ -11,9 +11,25 @@ import torch
 from runtime.images import ImageSpec
 from train.data import Dataset, Splits
 from train.networks.dcgan import DCGANParams
+from train.networks.encoded_gan import EncodedGANParams
+from train.networks.layered import LayeredParams
+from train.networks.mlp import MLPParams
+from train.networks.patches import PatchParams
+from train.networks.residual import ResidualParams
 from train.networks.vae import VAEParams
-from train.objectives import ELBO, AdamParams, Adversarial
-from train.recipes import Recipe
+from train.objectives import ELBO, AdamParams, Adversarial, Autoregressive, Cycle, Translation
+from train.recipes import RECIPES, Recipe
+
+TRANSLATORS = [
+    name for name, make in RECIPES.items() if isinstance(make().objective, Translation | Cycle)
+]
+"""Recipes of networks that make pictures of pictures."""
+SAMPLERS = [
+    name
+    for name, make in RECIPES.items()
+    if name not in TRANSLATORS and not isinstance(make().objective, Autoregressive)
+]
+"""Recipes of networks that make an image in one pass."""
 
 
 @pytest.fixture(autouse=True)
@@ -89,19 +105,51 @@ def tiny_gan() -> Recipe:
 def narrow(recipe: Recipe) -> Recipe:
     """The same recipe at a tiny width, for two steps."""
     objective = recipe.objective
-    if isinstance(objective, ELBO):
-        network = replace(
-            objective.network,
-            widths=(2,) * len(objective.network.widths),
-            decoder_widths=(2,) * len(objective.network.decoder_widths),
-            hidden=8,
-        )
+    if isinstance(objective.network, EncodedGANParams):
+        gan = replace(objective.network.gan, generator_width=2, discriminator_width=2)
+        widths = (2,) * len(objective.network.widths)
+        network = replace(objective.network, gan=gan, widths=widths, hidden=8)
+        objective = replace(objective, network=network)
+    elif isinstance(objective.network, MLPParams):
+        objective = replace(objective, network=replace(objective.network, hidden=4))
+    elif isinstance(objective, ELBO):
+        network = _narrow_vae(objective.network)
         flow = objective.flow and replace(objective.flow, hidden=8, context=4)
-        objective = replace(objective, network=network, flow=flow)
+        objective = replace(objective, network=network, flow=flow, draws=min(objective.draws, 3))
+    elif isinstance(objective, Autoregressive):
+        network = replace(objective.network, features=2, layers=2, head=2)
+        objective = replace(objective, network=network)
+    elif isinstance(objective, Translation | Cycle):
+        objective = _narrow_translation(objective)
     else:
         network = replace(objective.network, generator_width=2, discriminator_width=2)
         objective = replace(objective, network=network)
     return replace(recipe, objective=objective, steps=2, batch_size=4)
+
+
+def _narrow_vae(network: VAEParams | LayeredParams) -> VAEParams | LayeredParams:
+    if isinstance(network, LayeredParams):
+        image, layers = _narrow_vae(network.image), len(network.above)
+        assert isinstance(image, VAEParams)
+        return replace(
+            network, image=replace(image, latent=3), above=(2,) * layers, hidden=(8,) * layers
+        )
+    return replace(
+        network,
+        widths=(2,) * len(network.widths),
+        decoder_widths=(2,) * len(network.decoder_widths),
+        hidden=8,
+    )
+
+
+def _narrow_translation(objective: Translation | Cycle) -> Translation | Cycle:
+    network = replace(objective.network, features=2)
+    if isinstance(network, ResidualParams):
+        network = replace(network, blocks=1)
+    objective = replace(objective, network=network, patches=PatchParams(features=2))
+    if isinstance(objective, Translation):
+        return replace(objective, features=replace(objective.features, widths=(2, 2, 2)))
+    return replace(objective, pool=3)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.train.conftest import deliver
 from train.__main__ import main
+from train.data import load
 from train.recipes import RECIPES
 from train.runs import load_run
 from train.training import Training
@@ -30,6 +31,22 @@ def test_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "test_loss" in capsys.readouterr().out
     assert main(["digits_vae", "--out", out, "--steps", "3", "--device", "cpu", "--resume"]) == 0
     assert load_run(tmp_path / "run").provenance["steps"] == 3
+
+
+def test_validation_images_take_the_place_of_test_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["digits_vae", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*command, "--steps", "1", "--validation", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "validation_loss" in said
+    assert "test_loss" not in said
+    run = load_run(tmp_path / "run")
+    assert run.recipe.validation == 100
+    assert run.provenance["images"] == len(load("digits", None, run.image).train.images) - 100
+    # A resumed run holds out the same images.
+    assert main([*command, "--resume", "--steps", "2"]) == 0
+    assert "validation_loss" in load_run(tmp_path / "run").provenance["metrics"]
 
 
 def test_resume_keeps_the_run_s_number_of_steps(tmp_path: Path) -> None:

@@ -21,13 +21,14 @@ from PIL import Image
 
 from runtime.images import MAX_PIXELS, ImageSpec, fit, open_image, reading
 from tests import pictures
-from train.data import Dataset, load, mnist
+from train.data import SOURCES, Dataset, load, mnist
 from train.data.binarised import binarise, binarised
 from train.data.images import load_images
 from train.data.shapes import FACTORS, draw, factor_table, load_shapes
 from train.errors import DataError
 
 SPEC = ImageSpec(height=8, width=8, channels=3)
+GREY_8 = ImageSpec(height=8, width=8, channels=1)
 GREY_28 = ImageSpec(height=28, width=28, channels=1)
 REFERENCE_DRAW = "5af8b99f368ea4867f499684d65695572515d90fe39f6a5d75c39e1a9d56fdd5"
 
@@ -595,6 +596,43 @@ def test_only_the_test_images_are_drawn_once_and_for_all(
     assert binary.test.name == "mnist-test-binarised"
     assert (binary.test.images == binarised(grey.test).images).all()
     assert (binary.test.labels == grey.test.labels).all()
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist-binarised", "stacked-mnist"])
+def test_validation_images_are_training_images_that_are_held_out(
+    tmp_path: Path, files: dict[str, bytes], name: str
+) -> None:
+    write(tmp_path, files)
+    spec = ImageSpec(height=28, width=28, channels=3 if name.startswith("stacked") else 1)
+    whole, splits = load(name, tmp_path, spec), load(name, tmp_path, spec, validation=2)
+    assert whole.held_out == "test"
+    assert splits.held_out == "validation"
+    assert splits.test is not None
+    assert "mnist-validation" in splits.test.name
+    assert (len(splits.train.images), len(splits.test.images)) == (len(whole.train.images) - 2, 2)
+    if name == "mnist":
+        both = np.concatenate([splits.train.images, splits.test.images])
+        assert sorted(image.tobytes() for image in both) == sorted(
+            image.tobytes() for image in whole.train.images
+        )
+    if name == "mnist-binarised":
+        assert set(np.unique(splits.test.images)) <= {0, 255}
+    with pytest.raises(DataError, match="validation: expected fewer than the"):
+        load(name, tmp_path, spec, validation=1000)
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes"])
+def test_every_source_holds_out_validation_images(name: str) -> None:
+    side = 8 if name == "digits" else 32
+    splits = load(name, None, ImageSpec(height=side, width=side, channels=1), validation=7)
+    assert splits.test is not None
+    assert (splits.test.name, len(splits.test.images)) == (f"{name}-validation", 7)
+
+
+def test_a_source_that_holds_nothing_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "deaf", lambda *_: load("digits", None, GREY_8))
+    with pytest.raises(DataError, match="deaf: validation: expected 0, this source holds no"):
+        load("deaf", None, GREY_8, validation=7)
 
 
 def test_shapes_are_every_combination_of_the_factors_once() -> None:

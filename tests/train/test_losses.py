@@ -195,3 +195,11 @@ def test_interpolated_images_lie_on_the_line_between_the_pair() -> None:
     # One share an image; the division loses digits where the pair nearly agrees.
     assert (share.amax(1) - share.amin(1)).median() < 1e-5
     assert share[:, 0].median().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_weighted_bound_is_the_log_of_the_mean_weight() -> None:
+    weights = torch.tensor([[1.0, 3.0], [0.5, 0.5]])
+    expected = -(math.log(2.0) + math.log(0.5)) / 2
+    assert losses.negative_weighted_bound(weights.log()).item() == pytest.approx(expected)
+    large = weights.log() - 1000  # far below the smallest float
+    assert losses.negative_weighted_bound(large).item() == pytest.approx(expected + 1000)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from train.networks.dcgan import DCGANParams, Discriminator, Generator
 from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.layered import LayeredParams, Moments
 from train.networks.layers import ConditionalBatchNorm2d
 from train.networks.resnet import (
     PoolingConv2d,
@@ -17,7 +18,8 @@ from train.networks.resnet import (
     ResNetParams,
     UpsamplingConv2d,
 )
-from train.networks.vae import Decoder, Encoder, VAEParams
+from train.networks.vae import Decoder, Encoder, ResidualBlock, VAEParams
+from train.objectives import ELBO, AdamParams
 
 
 @pytest.mark.parametrize(
@@ -215,6 +217,7 @@ def test_residual_networks_are_normed_by_their_singular_values(spectral: bool) -
         VAEParams(height=16, width=8, channels=3, widths=(2,), decoder_widths=(2,), hidden=8),
         VAEParams(height=5, width=8, channels=3, widths=(), decoder_widths=(), hidden=8),
         VAEParams(widths=(2,), decoder_widths=(), hidden=8, norm=True),
+        VAEParams(widths=(2, 3), decoder_widths=(3, 2), hidden=8, blocks=2),
     ],
 )
 def test_vae_shapes(params: VAEParams) -> None:
@@ -241,6 +244,48 @@ def test_sizes_that_do_not_halve_are_refused() -> None:
         DCGANParams(kernel=1)
     with pytest.raises(ValueError, match=r"multiples of 2\*\*stages = 8, found 28 x 28"):
         ResNetParams(height=28, width=28)
+
+
+def test_residual_blocks_begin_as_the_identity_and_see_their_neighbours() -> None:
+    block, features = ResidualBlock(3), torch.randn(2, 3, 5, 4)
+    assert torch.equal(block(features), features)
+    nn.init.normal_(block.second.weight)
+    changed = features.clone()
+    changed[:, 0, 2, 1] += 1
+    moved = (block(changed) - block(features)).abs().sum((0, 1)) > 0
+    assert moved.nonzero()[:, 0].tolist() == [row for row in range(5) for _ in range(4)]
+
+
+@pytest.mark.parametrize("ladder", [True, False])
+def test_layers_stand_from_the_top_down(ladder: bool) -> None:
+    image = VAEParams(6, widths=(2,), decoder_widths=(2,), hidden=8, depth=1)
+    params = LayeredParams(image, above=(4, 3, 2), hidden=(8, 7, 6), ladder=ladder)
+    assert (params.latent, params.noise) == (2, (3, 4, 6))
+    encoder, decoder = params.build()
+    draw = encoder.draw(encoder.features(torch.rand(5, 1, 28, 28)), torch.randn(5, 15), decoder)
+    assert draw.latents.shape == (5, 6)
+    assert draw.log_ratio.shape == draw.kl.shape == (5,)
+    drawn = decoder(torch.randn(5, 2), *(torch.randn(5, size) for size in params.noise))
+    assert drawn.shape == decoder.logits(draw.latents).shape == (5, 1, 28, 28)
+    with pytest.raises(ValueError, match="shorter"):
+        decoder(torch.randn(5, 2), torch.randn(5, 3))
+
+
+def test_a_layer_s_variance_is_bounded() -> None:
+    moments = Moments(2, 3)(1e4 * torch.randn(50, 2))
+    assert moments[:, :3].abs().max() > 100
+    assert moments[:, 3:].abs().max() <= Moments.BOUND
+
+
+def test_layers_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="above and hidden: expected as many numbers"):
+        LayeredParams(VAEParams(), above=(4,), hidden=(8, 8))
+    with pytest.raises(ValueError, match=r"image\.classes: expected 0"):
+        LayeredParams(VAEParams(classes=2))
+    with pytest.raises(ValueError, match="flow: expected None with several stochastic layers"):
+        ELBO(LayeredParams(VAEParams()), AdamParams(1e-3), flow=IAFParams())
+    with pytest.raises(ValueError, match="draws: expected at least 1, found 0"):
+        ELBO(VAEParams(), AdamParams(1e-3), draws=0)
 
 
 def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:

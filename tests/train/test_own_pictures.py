@@ -57,29 +57,32 @@ def classes(tmp_path: Path) -> Path:
     return folder_of(tmp_path / "pictures", names)
 
 
+def network_of(recipe: Recipe) -> Any:
+    return recipe.objective.network
+
+
 class TestSizes:
     @pytest.mark.parametrize("size", SIZES)
     def test_networks_grow_with_the_picture(self, size: int) -> None:
         """Down to maps of 4 to 7 pixels, whatever the size."""
         recipe = images_gan(image_size=size, width=2)
-        generator, discriminator = recipe.objective.network.build()
-        assert 4 <= recipe.objective.network.start[0] <= 7
+        network = network_of(recipe)
+        generator, discriminator = network.build()
+        assert 4 <= network.start[0] <= 7
         images = generator(torch.randn(2, 128))
         assert images.shape == (2, 3, size, size)
         features = discriminator.judge(images)[1]
-        assert features.shape[1] == 2 * 2 ** (recipe.objective.network.stages - 1) * (
-            recipe.objective.network.start[0] ** 2
-        )
+        assert features.shape[1] == 2 * 2 ** (network.stages - 1) * network.start[0] ** 2
 
     @pytest.mark.parametrize("size", [32, 96, 256])
     def test_the_vae_s_do_too(self, size: int) -> None:
-        encoder, decoder = images_vae(image_size=size, width=2).objective.network.build()
+        encoder, decoder = network_of(images_vae(image_size=size, width=2)).build()
         images = decoder(torch.randn(2, 128))
         assert images.shape == (2, 3, size, size)
         assert encoder(images)[0].shape == (2, 128)
 
     def test_no_map_is_wider_than_the_widest(self) -> None:
-        network = replace(images_gan(image_size=256, width=16).objective.network, widest=40)
+        network = replace(network_of(images_gan(image_size=256, width=16)), widest=40)
         weights = [p for module in network.build() for p in module.parameters() if p.ndim == 4]
         assert max(max(weight.shape[1:2]) for weight in weights[1:]) == 40
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.train.conftest import narrow, random_splits
+from tests.train.conftest import SAMPLERS, narrow, random_splits
 from train.data import SOURCES
 from train.loop import train
 from train.networks.dcgan import DCGANParams
@@ -21,16 +21,20 @@ from train.runs import load_run
 every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
 
 
-@every_recipe
-def test_trains_and_loads(make: Callable[[], Recipe], tmp_path: Path) -> None:
-    recipe = narrow(make())
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_trains_and_loads(name: str, tmp_path: Path) -> None:
+    recipe = narrow(RECIPES[name]())
     classes = recipe.objective.network.classes or 1
     data = random_splits(recipe.image, classes)
     train(recipe, data, tmp_path, device="cpu")
     run = load_run(tmp_path)
     inputs = [torch.randn(3, *run.latent)] + [torch.arange(3)] * (run.labels is not None)
+    inputs += [torch.randn(3, size) for size in run.noise]
+    if run.captions is not None:
+        inputs.append(torch.from_numpy(run.captions.tokens[:3]))
     images = run.decoder(*inputs)
-    assert images.shape == (3, run.image.channels, run.image.height, run.image.width)
+    depth = () if run.depth is None else (run.depth,)
+    assert images.shape == (3, run.image.channels, *depth, run.image.height, run.image.width)
     low, high = run.image.value_range
     assert low <= images.min() <= images.max() <= high
 

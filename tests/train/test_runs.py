@@ -106,7 +106,7 @@ def test_a_setting_that_is_unknown_is_not_left_out(tmp_path: Path) -> None:
     record = json.loads(file.read_text())
     record["recipe"]["objective"]["network"]["renamed"] = 1
     file.write_text(json.dumps(record))
-    with pytest.raises(RunError, match=r"(?s)network\.renamed.*Unexpected"):
+    with pytest.raises(RunError, match=r"(?s)network\.vae\.renamed.*Unexpected"):
         load_run(tmp_path)
 
 

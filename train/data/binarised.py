@@ -4,6 +4,7 @@ Salakhutdinov and Murray (2008), "On the quantitative analysis of deep belief ne
 4.1. Likelihoods of MNIST are reported on such images; the published figures come from other draws.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,6 @@ def binarised(data: Dataset) -> Dataset:
 
 @source("mnist-binarised")
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
-    """Grey training images, to be drawn anew at every step, and a fixed draw of the test images."""
+    """Grey training images, to be drawn anew at every step, and a fixed draw of those held out."""
     splits = mnist.load(path, spec, options)
-    return Splits(splits.train, binarised(splits.test) if splits.test else None)
+    return replace(splits, test=splits.test and binarised(splits.test))

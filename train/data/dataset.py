@@ -1,12 +1,16 @@
 """A data set: uint8 images and labels in memory, with where they come from."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from train.errors import DataError
+
+OURS = "made by this library's code; no rights reserved"
+"""The licence of what is drawn in code."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,10 @@ class Dataset:
         digest.update(self.labels.astype("<i8").tobytes())
         object.__setattr__(self, "checksum", f"sha256:{digest.hexdigest()}")
 
+    def rows(self, name: str, chosen: NDArray[Any]) -> "Dataset":
+        """Some of the images, by number or by a mask, under a name of their own."""
+        return replace(self, name=name, images=self.images[chosen], labels=self.labels[chosen])
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
@@ -49,3 +57,24 @@ class Splits:
 
     train: Dataset
     test: Dataset | None = None
+    held_out: Literal["test", "validation"] = "test"
+    """What the held-out images are: test images, or some of the training images, by which settings
+    are chosen."""
+
+    def validated(self, count: int) -> "Splits":
+        """With `count` of the training images, a fixed random draw of them, held out in the place
+        of the test images, which nothing then sees; 0: as it is.
+
+        Raises DataError where that leaves none to train on.
+        """
+        if not count:
+            return self
+        total = len(self.train.images)
+        if not 0 < count < total:
+            raise DataError(
+                f"{self.train.name}: validation: expected fewer than the {total} training images, "
+                f"at least 1, found {count}"
+            )
+        chosen = np.random.default_rng(0).permutation(total) < count
+        validation = self.train.rows(f"{self.train.name}-validation", chosen)
+        return Splits(self.train.rows(self.train.name, ~chosen), validation, "validation")

@@ -28,4 +28,6 @@ def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
             licence="Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), CC BY 4.0.",
         )
 
-    return Splits(train=part("digits", ~held_out), test=part("digits-test", held_out))
+    return Splits(train=part("digits", ~held_out), test=part("digits-test", held_out)).validated(
+        options.validation
+    )

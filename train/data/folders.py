@@ -56,7 +56,7 @@ def _folder(
         labels=options.labels,
         max_pixels=options.max_pixels,
     )
-    return Splits(images)
+    return Splits(images).validated(options.validation)
 
 
 def _is_split(path: Path) -> bool:

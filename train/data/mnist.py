@@ -53,7 +53,7 @@ def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     folder = needed(path, "the folder of the four MNIST files")
     if options.download:
         download_mnist(folder, MIRRORS)
-    return load_mnist(folder)
+    return load_mnist(folder).validated(options.validation)
 
 
 def load_mnist(folder: Path) -> Splits:

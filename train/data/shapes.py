@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.images import ImageSpec
-from train.data.dataset import Dataset, Splits
+from train.data.dataset import OURS, Dataset, Splits
 from train.data.source import Options, source
 
 SIDE = 32
@@ -68,7 +68,7 @@ def load_shapes() -> Splits:
             images=images,
             labels=np.zeros(len(images), np.int64),
             classes=("rectangle",),
-            licence="made by this library's code; no rights reserved",
+            licence=OURS,
         )
 
     held_out = len(images) // HELD_OUT
@@ -77,4 +77,4 @@ def load_shapes() -> Splits:
 
 @source("shapes")
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
-    return load_shapes()
+    return load_shapes().validated(options.validation)

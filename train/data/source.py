@@ -12,11 +12,13 @@ from train.errors import DataError
 @dataclass(frozen=True)
 class Options:
     """How a source may read: whether missing files may be downloaded, the pixels of the largest
-    picture that is opened, and whether the labels are used."""
+    picture that is opened, whether the labels are used, and how many training images take the
+    place of the test images (`Splits.validated`)."""
 
     download: bool = False
     max_pixels: int = MAX_PIXELS
     labels: bool = True
+    validation: int = 0
 
 
 Source = Callable[[Path | None, ImageSpec, Options], Splits]
@@ -44,13 +46,17 @@ def load(
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
     labels: bool = True,
+    validation: int = 0,
 ) -> Splits:
     """Load the data set `source` from `path`; every image has the size and channels of `spec`.
-    Without `labels`, a folder may hold images beside its class folders.
+    Without `labels`, a folder may hold images beside its class folders. With `validation`, so many
+    training images are held out in the place of the test images.
 
     Raises DataError where the path is needed and missing, or its content is not as expected.
     """
-    splits = SOURCES[source](path, spec, Options(download, max_pixels, labels))
+    splits = SOURCES[source](path, spec, Options(download, max_pixels, labels, validation))
+    if validation and splits.held_out != "validation":
+        raise DataError(f"{source}: validation: expected 0, this source holds no images out for it")
     found = splits.train.images.shape[1:]
     if found != spec.shape:
         raise DataError(f"{source}: expected images {spec.shape}, found {found}")

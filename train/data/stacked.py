@@ -31,4 +31,4 @@ def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     """As many pictures as MNIST has, drawn once: the seeds are part of the data set."""
     digits = mnist.load(path, spec, options)
     test = digits.test and stack(digits.test, len(digits.test.images), seed=1)
-    return Splits(stack(digits.train, len(digits.train.images), seed=0), test)
+    return Splits(stack(digits.train, len(digits.train.images), 0), test, digits.held_out)

@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -19,6 +18,8 @@ from train.networks.layers import (
     ConditionalBatchNorm2d,
     MinibatchDeviation,
     VirtualBatchNorm2d,
+    one_hot,
+    with_labels,
 )
 from train.networks.network import network
 
@@ -149,7 +150,7 @@ class Generator(nn.Module):
         if self.params.classes and labels is None:
             raise ValueError("labels: expected int64 [B] for a conditional generator")
         if self.concatenates and labels is not None:
-            latents = torch.cat([latents, _one_hot(labels, self.params.classes, latents)], dim=1)
+            latents = with_labels(latents, labels, self.params.classes)
         leading = len(self.reference) if self.training else 0
         if leading:
             latents = torch.cat([self.reference, latents])
@@ -158,6 +159,10 @@ class Generator(nn.Module):
             conditional = isinstance(layer, ConditionalBatchNorm2d)
             features = layer(features, labels) if conditional else layer(features)
         return features[leading:]
+
+    def logits(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """As a VAE asks its decoder, which no sigmoid ends: the images."""
+        return self(latents, labels)
 
 
 class UniformLatents(nn.Module):
@@ -226,17 +231,13 @@ class Discriminator(nn.Module):
         if self.params.pack > 1:
             images = images.reshape(-1, self.params.pack * self.params.channels, *images.shape[2:])
         if self.conditions == "concatenate" and labels is not None:
-            maps = _one_hot(labels, self.params.classes, images)[:, :, None, None]
+            maps = one_hot(labels, self.params.classes, images)[:, :, None, None]
             images = torch.cat([images, maps.expand(-1, -1, *images.shape[2:])], dim=1)
         features = self.layers(images)
         scores = self.score(features).squeeze(1)
         if self.project is not None:
             scores = scores + (self.project(labels) * features).sum(dim=1)
         return scores, features
-
-
-def _one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    return functional.one_hot(labels, classes).to(like.dtype)
 
 
 def _generator_norm(

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train import losses
+from train.networks.posterior import Draw, Posterior
 from train.networks.vae import Encoder
 
 
@@ -76,7 +78,7 @@ class AutoregressiveNetwork(nn.Module):
         return shift, gate
 
 
-class FlowEncoder(nn.Module):
+class FlowEncoder(Posterior):
     """Images [B, C, H, W] and noise [B, Z] from N(0, I) -> latents [B, Z], log q(z|x) [B] in nats.
 
     The image's part may have a batch of 1 for many rows of noise. Nothing in here is random.
@@ -92,8 +94,18 @@ class FlowEncoder(nn.Module):
             for step in range(flow.steps)
         )
 
+    def features(self, images: Tensor) -> Tensor:
+        return self.base.layers(images)
+
+    def draw(self, features: Tensor, noise: Tensor, decoder: nn.Module) -> Draw:
+        latents, log_density = (value.float() for value in self._bend(features, noise))
+        log_ratio = log_density - losses.normal_log_density(latents)
+        return Draw(latents, log_ratio, log_ratio)
+
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.base.layers(images)
+        return self._bend(self.features(images), noise)
+
+    def _bend(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         context = self.context(features)
         mean, log_variance = self.base.moments(features).chunk(2, dim=1)
         latents = mean + (0.5 * log_variance).exp() * noise

@@ -1,5 +1,5 @@
-"""Layers that several adversarial networks share: norms that know a label or a reference batch, and
-the statistic of a whole batch.
+"""What several networks share: how labels join latents, norms that know a label or a reference
+batch, and the statistic of a whole batch.
 
 Shapes: B batch, R reference batch, C channels, H height, W width.
 """
@@ -8,6 +8,22 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+
+def one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Labels int64 [B] -> [B, classes], of the dtype of `like`."""
+    return functional.one_hot(labels, classes).to(like.dtype)
+
+
+def with_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """What a decoder of so many classes takes: latents [B, Z] with their labels int64 [B] behind
+    them, one-hot; without classes as they are. ValueError where labels are missing."""
+    if not classes:
+        return latents
+    if labels is None:
+        raise ValueError("labels: expected int64 [B] for a conditional decoder")
+    return torch.cat([latents, one_hot(labels, classes, latents)], dim=1)
 
 
 class ConditionalBatchNorm2d(nn.Module):

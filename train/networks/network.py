@@ -1,7 +1,9 @@
 """The register of networks: each params dataclass says here to which family it belongs.
 
 A network's params have `latent`, `height`, `width`, `channels` and `classes` (0: no labels), the
-`kind` by which JSON names it, and `build()`, which makes its pair of modules.
+`kind` by which JSON names it, and `build()`, which makes its pair of modules. Those of a decoder
+that takes noise beside its latents have `noise` too. A translator's have no `latent`, and
+`build(planes, scale)` makes its one module.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pydantic import Discriminator, Tag
 
 Params = TypeVar("Params")
 
-_FAMILIES: dict[str, dict[str, type[Any]]] = {"gan": {}, "vae": {}}
+_FAMILIES: dict[str, dict[str, type[Any]]] = {"gan": {}, "vae": {}, "translator": {}}
 
 
 def network(family: str) -> Callable[[type[Params]], type[Params]]:
@@ -39,3 +41,9 @@ def any_of(family: str, default: str) -> Any:
 
     tagged = tuple(Annotated[params, Tag(name)] for name, params in members.items())
     return Annotated[Union[tagged], Discriminator(kind)]  # noqa: UP007
+
+
+def noise_of(params: Any) -> tuple[int, ...]:
+    """The sizes of the noise inputs that a network's decoder takes behind its latents and labels;
+    most take none."""
+    return getattr(params, "noise", ())

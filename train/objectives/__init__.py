@@ -4,7 +4,28 @@ An objective is the only place where networks, losses and noise meet.
 """
 
 from train.objectives.adversarial import Adversarial
+from train.objectives.autoregressive import Autoregressive
+from train.objectives.cycle import Cycle
 from train.objectives.elbo import ELBO
-from train.objectives.objective import AdamParams, Batch, Losses, Objective, Phase
+from train.objectives.hybrid import Hybrid
+from train.objectives.objective import AdamParams, Batch, Losses, Objective, OfPictures, Phase
+from train.objectives.translation import Translation
 
-__all__ = ["ELBO", "AdamParams", "Adversarial", "Batch", "Losses", "Objective", "Phase"]
+Settings = ELBO | Adversarial | Autoregressive | Hybrid | Translation | Cycle
+"""What a recipe may train by."""
+
+__all__ = [
+    "ELBO",
+    "AdamParams",
+    "Adversarial",
+    "Autoregressive",
+    "Batch",
+    "Cycle",
+    "Hybrid",
+    "Losses",
+    "Objective",
+    "OfPictures",
+    "Phase",
+    "Settings",
+    "Translation",
+]

@@ -14,10 +14,7 @@ from train.augment import Augmentation, augment
 from train.networks.network import any_of
 from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
-
-Term = tuple[str, float, Tensor]
-"""Name, weight and value of what is added to a loss."""
-
+from train.objectives.terms import Term, with_terms
 
 if TYPE_CHECKING:
     GANParams = Any
@@ -159,7 +156,7 @@ class GANObjective:
             self._labelled("fake", fake_features, labels),
             self._history("discriminator"),
         )
-        return _sum(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
+        return with_terms(loss, terms) | {"real": real.mean(), "fake": fake.mean()}
 
     def _generator_losses(self, images: Tensor, labels: Tensor) -> Losses:
         fake, features = self._judge(self._fakes(labels), labels)
@@ -170,7 +167,7 @@ class GANObjective:
         else:
             loss = self.loss.generator(fake)
         terms = chain(self._labelled("fake", features, labels), self._history("generator"))
-        return _sum(loss, terms)
+        return with_terms(loss, terms)
 
     def _slope(self, name: str, weight: float, scores: Tensor, images: Tensor) -> Iterator[Term]:
         if weight:
@@ -201,12 +198,3 @@ class GANObjective:
         bound = self.settings.weight_clip
         for parameter in self.discriminator.parameters():
             parameter.clamp_(-bound, bound)
-
-
-def _sum(loss: Tensor, terms: Iterable[Term]) -> Losses:
-    """The whole loss, and each term by its name without its weight."""
-    parts = {}
-    for name, weight, value in terms:
-        loss = loss + weight * value
-        parts[name] = value
-    return {"loss": loss} | parts

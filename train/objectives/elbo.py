@@ -1,17 +1,17 @@
-"""The evidence lower bound: variational autoencoders."""
+"""The evidence lower bound: variational autoencoders, with one or several stochastic layers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from train import losses
 from train.networks.iaf import IAFParams
-from train.networks.network import any_of
-from train.networks.vae import Decoder
-from train.objectives.objective import AdamParams, Batch, Losses, Phase
+from train.networks.network import any_of, noise_of
+from train.networks.posterior import Draw, Posterior
+from train.objectives.objective import AdamParams, Batch, Losses, Phase, binarised
 
 if TYPE_CHECKING:
     Network = Any
@@ -37,6 +37,10 @@ class ELBO:
     arXiv:1602.02282): fewer dimensions give up before the decoder has learned to use them."""
     flow: IAFParams | None = None
     """Bends the posterior by an inverse autoregressive flow; None: a diagonal Gaussian."""
+    draws: int = 1
+    """Posterior draws an image. Of several, the loss is the importance-weighted bound (Burda et al.
+    2016, arXiv:1509.00519, eq. 8), which is tighter than the ELBO; but for the warm-up, where it is
+    the ELBO: the best of many draws from a poor posterior teach it little."""
     kind: Literal["vae"] = "vae"
 
     def __post_init__(self) -> None:
@@ -44,9 +48,19 @@ class ELBO:
             raise ValueError("network.sigmoid: expected True with the Bernoulli likelihood")
         if self.likelihood != "bernoulli" and self.binarise:
             raise ValueError("binarise: expected False without the Bernoulli likelihood")
+        if self.flow is not None and noise_of(self.network):
+            raise ValueError("flow: expected None with several stochastic layers")
+        if self.draws < 1:
+            raise ValueError(f"draws: expected at least 1, found {self.draws}")
 
     def build(self) -> "VAEObjective":
         return VAEObjective(self)
+
+
+class Decoder(Protocol):
+    """What the likelihood needs of a decoder."""
+
+    def logits(self, latents: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
 class VAEObjective:
@@ -55,6 +69,8 @@ class VAEObjective:
         flow = settings.flow and settings.flow.build
         encoder, decoder = settings.network.build(flow)
         self.networks = self.model = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+        self.noise = settings.network.latent + sum(noise_of(settings.network))
+        """Numbers from N(0, 1) that one posterior draw takes: as many as all latents have."""
         self.beta = settings.beta
         self.phases = {
             "elbo": Phase(self.networks, self._losses, settings.optimizer, schedule=self._warm)
@@ -63,41 +79,40 @@ class VAEObjective:
     def latents(self, count: int, device: torch.device) -> Tensor:
         return torch.randn(count, self.settings.network.latent, device=device)
 
-    def log_weights(self, model: nn.ModuleDict, image: Tensor, noise: Tensor) -> Tensor:
-        """log p(x|z) + log p(z) - log q(z|x), nats [S], of one image [1, C, H, W] and posterior
-        draws z made from noise [S, Z]."""
-        latents, log_density, _ = self._posterior(model, image, noise)
-        nll = self._nll(model, latents, image.expand(len(latents), *image.shape[1:]))
-        return losses.normal_log_density(latents) - log_density - nll
+    def log_weights(self, model: nn.ModuleDict, images: Tensor, noise: Tensor) -> Tensor:
+        """log p(x|z) + log p(z) - log q(z|x), nats [N], of images [B, C, H, W] and posterior draws
+        z made from noise [N, `noise`], N / B of them in a row for each image."""
+        draw = self._draw(model, images, noise)
+        return -draw.log_ratio - self._nll(model, draw, images)
 
-    def _posterior(
-        self, model: nn.ModuleDict, images: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents z [B, Z], log q(z|x) [B], and KL(q || N(0, I)) [B]: in closed form where there
-        is one, else as its estimate from this one draw."""
-        if self.settings.flow is not None:
-            latents, log_density = (value.float() for value in model["encoder"](images, noise))
-            return latents, log_density, log_density - losses.normal_log_density(latents)
-        mean, log_variance = (moment.float() for moment in model["encoder"](images))
-        latents = losses.reparameterise(mean, log_variance, noise)
-        log_density = losses.normal_log_density(noise) - 0.5 * log_variance.sum(1)
-        return latents, log_density, losses.gaussian_kl(mean, log_variance)
+    def _draw(self, model: nn.ModuleDict, images: Tensor, noise: Tensor) -> Draw:
+        encoder = cast(Posterior, model["encoder"])
+        features = _rows(encoder.features(images), len(noise))
+        return encoder.draw(features, noise, model["decoder"])
 
     def _nll(
-        self, model: nn.ModuleDict, latents: Tensor, images: Tensor, labels: Tensor | None = None
+        self, model: nn.ModuleDict, draw: Draw, images: Tensor, labels: Tensor | None = None
     ) -> Tensor:
-        """-log p(x|z), nats [B]."""
+        """-log p(x|z), nats [N]."""
+        count = len(draw.latents)
         decoder = cast(Decoder, model["decoder"])
-        shown = (labels,) if self.settings.network.classes else ()
+        if labels is None or not self.settings.network.classes:
+            logits = decoder.logits(draw.latents).float()
+        else:
+            logits = decoder.logits(draw.latents, _rows(labels, count)).float()
+        images = _rows(images, count)
         if self.settings.likelihood == "bernoulli":
-            return losses.bernoulli_nll(decoder.logits(latents, *shown).float(), images)
-        scale = self.settings.gaussian_log_scale
-        return losses.gaussian_nll(decoder(latents, *shown).float(), images, scale)
+            return losses.bernoulli_nll(logits, images)
+        means = logits.sigmoid() if self.settings.network.sigmoid else logits
+        return losses.gaussian_nll(means, images, self.settings.gaussian_log_scale)
 
-    def _terms(self, model: nn.ModuleDict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction and KL, each nats [B], with one latent draw per image."""
-        latents, _, kl = self._posterior(model, images, self.latents(len(images), images.device))
-        return self._nll(model, latents, images, labels), kl
+    def _drawn(
+        self, model: nn.ModuleDict, images: Tensor, labels: Tensor, draws: int
+    ) -> tuple[Tensor, Draw]:
+        """Reconstruction, nats [B * draws], and the draws that it is of."""
+        noise = torch.randn(draws * len(images), self.noise, device=images.device)
+        draw = self._draw(model, images, noise)
+        return self._nll(model, draw, images, labels), draw
 
     def _warm(self, progress: float) -> None:
         share = self.settings.warm_up
@@ -105,17 +120,29 @@ class VAEObjective:
 
     def _losses(self, images: Tensor, labels: Tensor) -> Losses:
         if self.settings.binarise:
-            images = (torch.rand_like(images) < images).float()
-        nll, kl = self._terms(self.model, images, labels)
+            images = binarised(images)
+        draws = self.settings.draws if self.beta == self.settings.beta else 1
+        nll, draw = self._drawn(self.model, images, labels, draws)
+        if draws == 1:
+            loss = losses.negative_elbo(nll, draw.kl, self.beta)
+        else:
+            log_weights = -nll - self.beta * draw.log_ratio
+            loss = losses.negative_weighted_bound(log_weights.view(len(images), -1))
         return {
-            "loss": losses.negative_elbo(nll, kl, self.beta),
+            "loss": loss,
             "reconstruction": nll.mean(),
-            "kl": kl.mean(),
+            "kl": draw.kl.mean(),
         }
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         """Mean reconstruction + KL (beta 1) in nats per image, one latent draw per image."""
-        terms = [self._terms(model, images, labels) for images, labels in batches]
-        nll = torch.cat([term[0] for term in terms]).double().mean().item()
-        kl = torch.cat([term[1] for term in terms]).double().mean().item()
+        terms = [self._drawn(model, images, labels, 1) for images, labels in batches]
+        nll = torch.cat([nll for nll, _ in terms]).double().mean().item()
+        kl = torch.cat([draw.kl for _, draw in terms]).double().mean().item()
         return {"test_loss": nll + kl, "test_reconstruction": nll, "test_kl": kl}
+
+
+def _rows(values: Tensor, count: int) -> Tensor:
+    """Values [B, ...] -> [count, ...], each as often as the others, those of one image in a row."""
+    copies = count // len(values)
+    return values[:, None].expand(-1, copies, *values.shape[1:]).flatten(0, 1)

@@ -5,7 +5,7 @@ The loop sees one optimiser per phase and the network that draws; it knows no mo
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,9 @@ class Phase:
     """What is done to the weights after each step of the optimiser."""
     schedule: Callable[[float], None] | None = None
     """Told before each step which share of the run's steps is done."""
+    span: tuple[float, float] = (0.0, 1.0)
+    """It runs from and until these shares of the run's steps: features that are learned first,
+    a discriminator that comes in later."""
 
 
 class Objective(Protocol):
@@ -56,5 +59,21 @@ class Objective(Protocol):
         ...
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
-        """Figures of `model` (or its average) on held-out images; empty where there are none."""
+        """Figures `test_…` of `model` (or its average) on held-out images, which the loop names
+        anew where these are validation images; empty where there are none."""
         ...
+
+
+@runtime_checkable
+class OfPictures(Protocol):
+    """An objective whose model needs pictures to make pictures: what its sheet shows."""
+
+    def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
+        """For each of the images [B, C, H, W]: what is given, what is made of it, what was wanted,
+        each [B, C, H, W]."""
+        ...
+
+
+def binarised(images: Tensor) -> Tensor:
+    """Binary pixels, drawn with the grey values in [0, 1] as their means."""
+    return (torch.rand_like(images) < images).float()

@@ -45,3 +45,29 @@ def mnist_acgan() -> Recipe:
         "the discriminator predicts the label (auxiliary classifier)",
         network={"discriminator_labels": "classify"},
     )
+
+
+def _few(count: int) -> Recipe:
+    """`mnist_cgan` on so many images of a class, which the discriminator sees changed, or it
+    would know them by heart."""
+    few = variant(
+        mnist_cgan(),
+        f"the conditional DCGAN on {count} images of each digit",
+        augmentation=("shift", "cutout"),
+    )
+    return replace(few, source=f"mnist-{count}-a-class")
+
+
+@recipe
+def mnist_cgan_10() -> Recipe:
+    return _few(10)
+
+
+@recipe
+def mnist_cgan_50() -> Recipe:
+    return _few(50)
+
+
+@recipe
+def mnist_cgan_100() -> Recipe:
+    return _few(100)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from runtime.images import ImageSpec
-from train.objectives import ELBO, Adversarial
+from train.objectives import Settings
 
 
 # A setting that is unknown here was renamed or removed: left out, its default would take its place.
@@ -23,13 +23,18 @@ class Recipe:
     source: str
     """The data source, a key of `train.data.SOURCES`."""
     image: ImageSpec
-    objective: Annotated[ELBO | Adversarial, Field(discriminator="kind")]
+    objective: Annotated[Settings, Field(discriminator="kind")]
     steps: int
     batch_size: int
     shards: int = 1
     """Equal parts of a batch, each with its own random numbers and batch statistics; processes
     share them out (`train.shards`)."""
+    balanced: bool = False
+    """Each class in turn, so that a batch has as many of each."""
     seed: int = 0
+    validation: int = 0
+    """So many training images are held out in the place of the test images, to choose settings by:
+    no test image then has a part in a run or in its figures."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of the networks; losses, augmentation and weights stay fp32. `python -m train`
     takes fp32 where that is faster, as it is where the device has no bf16 (`train.precision`)."""
@@ -46,10 +51,22 @@ class Recipe:
                 f"shards: expected a divisor of the batch size {self.batch_size}, "
                 f"found {self.shards}"
             )
+        if self.objective.kind in ("translation", "cycle") and self.image.value_range != (-1, 1):
+            raise ValueError(f"image.value_range: expected (-1, 1), found {self.image.value_range}")
+        if self.objective.kind == "cycle" and (self.shards > 1 or not self.balanced):
+            raise ValueError(
+                "shards and balanced: expected 1 and True for a CycleGAN, whose batches hold both "
+                f"kinds and whose pool is one; found {self.shards} and {self.balanced}"
+            )
         network = self.objective.network
         shape = (network.height, network.width, network.channels)
         if shape != self.image.shape:
             raise ValueError(f"network: expected images of {self.image.shape}, found {shape}")
+
+    @property
+    def classes(self) -> int:
+        """How many labels of the data it learns from; 0: none."""
+        return getattr(self.objective, "classes", self.objective.network.classes)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {}

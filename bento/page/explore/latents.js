@@ -26,9 +26,9 @@ export function stacked(latents) {
 }
 
 /** What the images of latents are asked for by: all have one label or none, and the same noise, so
- * that they differ by their latents alone. */
+ * that they differ by their latents alone. A model of prompts has its first example. */
 export const decoding = (model, labels) =>
-  ({ model: fullName(model), labels: labelIn(model, labels), same_noise: true });
+  ({ model: fullName(model), labels: labelIn(model, labels), prompt: model.vocabulary?.examples[0], same_noise: true });
 
 /** The images of latents. */
 export const decode = (model, latents, labels, signal) =>

@@ -94,7 +94,7 @@ function reportOf(model, put, signal) {
       const rebuilds = model.requests.includes("reconstruct");
       const [encoded, rebuilt] = await Promise.all([
         call("encode", { ...asked, signal }),
-        rebuilds ? images("reconstruct", { form, query, signal }) : null,
+        rebuilds ? images("reconstruct", { form, query: { ...query, prompt: model.vocabulary?.examples[0] }, signal }) : null,
       ]);
       const latent = latentOf(await encoded.json());
       figures.replaceChildren(

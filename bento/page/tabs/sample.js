@@ -44,6 +44,8 @@ function controlsOf(model, state) {
   const count = number(state.get("n") ?? 64, { min: 1, max: MOST, step: 1, name: "n" });
   const labels = model.labels
     && choice([["", "any"], ["each", "each in turn"], ...model.labels.map((l) => [l, l])], state.get("labels") ?? "each");
+  const prompt = model.vocabulary && el("input", {
+    type: "text", value: state.get("prompt") ?? "", placeholder: model.vocabulary.examples[0], name: "prompt" });
   const truncation = number(state.get("truncation") ?? "", { min: 0.05, max: 3, step: 0.05, placeholder: "none" });
   const sizes = Object.entries(model.axes ?? {}).filter(([name]) => name === "height" || name === "width");
   const size = sizes.map(([name, axis]) => [name, number(state.get(name) ?? axis.default,
@@ -51,6 +53,7 @@ function controlsOf(model, state) {
   const fields = [
     el("div", { class: "row" }, field("Images", count), field("Seed", seed), seedDice("Another seed", seed)),
     labels && field("Label", labels),
+    prompt && field("Prompt", prompt, `Of the words ${model.vocabulary.words.join(", ")}; without one, examples`),
     field("Truncation", truncation, "Smaller: more typical images, less varied"),
     size.length ? el("div", { class: "row" }, ...size.map(([name, input]) => field(name, input))) : null,
   ].filter(Boolean);
@@ -67,14 +70,16 @@ function controlsOf(model, state) {
       seed: Number(seed.value),
       truncation: truncation.value === "" ? undefined : Number(truncation.value),
       size: chosenSize(),
+      prompt: prompt?.value || undefined,
       labelsOf: chosenLabels,
     }),
     state: () => ({
       n: count.value, seed: seed.value, labels: labels?.value, truncation: truncation.value,
+      prompt: prompt?.value,
       ...Object.fromEntries(size.map(([name, input]) => [name, input.value])),
     }),
     onchange(act) {
-      for (const input of [seed, count, labels, truncation, ...size.map(([, i]) => i)]) {
+      for (const input of [seed, count, labels, prompt, truncation, ...size.map(([, i]) => i)]) {
         input?.addEventListener("change", act);
       }
     },

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -41,7 +41,7 @@ _REPLIES: Mapping[str, Reply] = {**JSON_REPLY, "tensors": PlainReply("tensors", 
 class InferError(BaseModel):
     """The body of an error."""
 
-    error: str
+    error: str = Field(description="What went wrong, what was expected, and what was found.")
 
 
 class NoOptions(BaseModel):

@@ -38,9 +38,9 @@ class InputParameters(_Closed):
 class InferInput(_Closed):
     """A tensor that is given: its values in `data`, or behind the JSON."""
 
-    name: _Name
-    shape: list[_Length] = Field(max_length=8)
-    datatype: Datatype
+    name: _Name = Field(description="As the model's description has it.")
+    shape: list[_Length] = Field(max_length=8, description="The first axis counts images.")
+    datatype: Datatype = Field(description="As the model's description has it.")
     parameters: InputParameters = InputParameters()
     data: Numbers | None = Field(default=None, description="Nested or flat.")
 
@@ -56,7 +56,7 @@ class OutputParameters(_Closed):
 class InferOutput(_Closed):
     """A tensor that is wanted."""
 
-    name: _Name
+    name: _Name = Field(description="As the model's description has it.")
     parameters: OutputParameters = OutputParameters()
 
 
@@ -72,7 +72,9 @@ class InferRequest(_Closed):
     """Tensors for a graph, or for `sample`."""
 
     id: str | None = Field(default=None, max_length=200, description="Repeated in the reply.")
-    inputs: list[InferInput] = Field(max_length=64)
+    inputs: list[InferInput] = Field(
+        max_length=64, description="Each tensor once; those that may be left out have defaults."
+    )
     outputs: list[InferOutput] = Field(
         default=[], max_length=64, description="Those that are wanted; all without."
     )

@@ -109,7 +109,7 @@ def _graph_job(model: Model, name: str, given: Tensors) -> Job[Any]:
     roles: dict[str, Any] = {t.role: given.get(t.name) for t in spec.inputs}
     labels = roles.get("labels")
     if name == "decode":
-        request = Decode(roles["latents"], labels)
+        request = Decode(roles["latents"], labels, prompt=roles.get("prompt"))
     elif name == "encode":
         request = Encode(roles["images"], labels, 0 if takes_noise(manifest) else None)
     else:
@@ -148,6 +148,8 @@ def _sampling(manifest: Manifest) -> Signature:
     ]
     if manifest.labels is not None:
         inputs.append(Tensor("label", "INT64", (-1,), needed=False))
+    if (words := manifest.vocabulary) is not None:
+        inputs.append(Tensor("prompt", "INT64", (-1, words.length), needed=False))
     if any(name in manifest.axes for name in SIZE_AXES):
         inputs.append(Tensor("size", "INT64", (2,), needed=False))
     outputs = map(_tensor, graph_of(manifest, "decode").outputs)
@@ -163,9 +165,10 @@ def _sample_job(model: Model, given: Tensors) -> Job[Any]:
     seed = None
     if len(seeds) == 1:
         (seed,) = seeds
-        count = count_of(labels) if count is None else count
+        count = count_of(labels, given.get("prompt")) if count is None else count
     several = seeds if seed is None else None
-    request = Sample(count, seed, offset, several, labels, truncation, values.get("size"))
+    size, prompt = values.get("size"), given.get("prompt")
+    request = Sample(count, seed, offset, several, labels, truncation, size, prompt=prompt)
     try:
         return request.job(model)
     except InputError as error:

@@ -29,6 +29,7 @@ from runtime import InputError, Manifest, Model, Sample
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image
 from runtime.images.layout import Layout
+from runtime.images.volumes import as_picture, shown_bytes
 from runtime.requests import answers
 from runtime.requests.checks import Label, check_labels, short
 from runtime.requests.pictures import image_shape
@@ -41,10 +42,12 @@ async def generate(x: Exchange) -> Response:
     options = await x.options(ImageGeneration)
     model = x.model(options.model)
     seed = secrets.randbelow(MAX_SEED) if options.seed is None else options.seed
+    label, prompt = _asked(model.manifest, options.prompt)
     request = Sample(
         options.n or 1,
         seed,
-        labels=_label(model.manifest, options.prompt),
+        labels=label,
+        prompt=prompt,
         truncation=options.truncation,
         size=options.height_width,
     )
@@ -52,10 +55,9 @@ async def generate(x: Exchange) -> Response:
     x.call.seed, x.call.images = seed, job.count
     x.check_count("n", job.count)
     _hold(x, "n", options, [image_shape(model.manifest, job)] * job.count)
-    labels, names = request.chosen_labels(model.manifest), list(model.manifest.labels or ())
-    prompts: list[str] | None = None if labels is None else [names[i] for i in labels.tolist()]
+    told = _told(request, model.manifest)
     images = await x.run(model, job)
-    return await _reply(x, model, options, list(images), prompts, {"X-Seed": str(seed)})
+    return await _reply(x, model, options, list(images), told, {"X-Seed": str(seed)})
 
 
 async def edit(x: Exchange) -> Response:
@@ -74,6 +76,23 @@ async def edit(x: Exchange) -> Response:
     _hold(x, "files", options, shapes)
     images = await translated(x, model, prepared)
     return await _reply(x, model, options, images, None, {})
+
+
+def _asked(manifest: Manifest, prompt: str) -> tuple[Label | None, str | None]:
+    """The class that a prompt names, or the prompt itself for a model that reads prompts; None
+    where any will do."""
+    if manifest.vocabulary is None:
+        return _label(manifest, prompt), None
+    return None, None if prompt.strip().casefold() in ("", ANY) else prompt
+
+
+def _told(request: Sample, manifest: Manifest) -> list[str] | None:
+    """The class or the prompt of each image, where there are any."""
+    labels, names = request.chosen_labels(manifest), list(manifest.labels or ())
+    if labels is None:
+        return request.chosen_prompts(manifest)
+    indices: list[int] = labels.tolist()
+    return [names[index] for index in indices]
 
 
 def _label(manifest: Manifest, prompt: str) -> Label | None:
@@ -107,7 +126,7 @@ def _masked(upload: Upload, manifest: Manifest) -> Upload:
 
 
 def _hold(
-    x: Exchange, field: str, options: ImageOptions, shapes: Sequence[tuple[int, int, int]]
+    x: Exchange, field: str, options: ImageOptions, shapes: Sequence[tuple[int, ...]]
 ) -> None:
     """Refuse images that do not fit into a reply, and hold the memory for the others."""
     kind = PICTURE_REPLIES[options.output_format or "png"]
@@ -122,19 +141,21 @@ async def _reply(
     prompts: Sequence[str] | None,
     headers: Mapping[str, str],
 ) -> Response:
-    """The images in base64, each with the class that it is of, if it is of one."""
+    """The images in base64, each with the class or the prompt that it is of, if it is of one."""
     kind = options.output_format or "png"
-    sizes = {f"{image.shape[1]}x{image.shape[0]}" for image in images}
     classes: list[Json] = [{"revised_prompt": p} for p in prompts or ()] or [{} for _ in images]
 
     def body() -> bytes:
-        encoded = (base64.b64encode(encode_image(image, kind)).decode("ascii") for image in images)
+        pictures = list(map(as_picture, images))
+        sizes = {f"{picture.shape[1]}x{picture.shape[0]}" for picture in pictures}
+        encoded = (base64.b64encode(encode_image(p, kind)).decode("ascii") for p in pictures)
         data = [{"b64_json": b, **of} for b, of in zip(encoded, classes, strict=True)]
         told: Json = {"created": int(time.time()), "data": data, "output_format": kind}
         return to_json({**told, "size": next(iter(sizes))} if len(sizes) == 1 else told)
 
     sent = {"X-Model": model.manifest.full_name, **headers}
-    return await x.reply(sum(image.nbytes for image in images), JSON_REPLY["json"], body, sent)
+    size = sum(shown_bytes(image.shape) for image in images)
+    return await x.reply(size, JSON_REPLY["json"], body, sent)
 
 
 def _entry(model: Model) -> Json:
@@ -156,7 +177,8 @@ _HEADERS = {"X-Seed": "The seed, also where the server drew it."}
 
 def _examples(model: Model) -> dict[str, Json]:
     name, labels = model.manifest.name, model.manifest.labels
-    prompt = ANY if labels is None else labels[0]
+    words = model.manifest.vocabulary
+    prompt = words.examples[0] if words is not None else ANY if labels is None else labels[0]
     return {name: {"model": name, "prompt": prompt, "n": 2, "seed": 7}}
 
 
@@ -173,7 +195,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
             options=ImageGeneration,
             replies=JSON_REPLY,
             summary="Sample images for OpenAI's clients",
-            description="The prompt is a class by name or index, or `any`.",
+            description="The prompt is a class by name or index, or `any`; for models that read "
+            "prompts, a text of their words.",
             examples=_examples,
             headers=_HEADERS,
         ),

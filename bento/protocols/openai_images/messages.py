@@ -41,15 +41,17 @@ class ImageOptions(ModelOptions):
     response_format: Annotated[
         Literal["b64_json", "url"] | None,
         _refusing("url", "b64_json: no picture is kept here for a URL to lead to"),
-    ] = None
+    ] = Field(default=None, description="`b64_json`, also without it.")
     output_format: Literal["png", "jpeg", "webp"] | None = Field(
         default=None, description="`png` without it; `webp` is lossless."
     )
-    stream: Annotated[bool | None, _refusing(True, "false: images are sent together")] = None
+    stream: Annotated[bool | None, _refusing(True, "false: images are sent together")] = Field(
+        default=None, description="False: images are sent together."
+    )
     background: Annotated[
         Literal["auto", "opaque", "transparent"] | None,
         _refusing("transparent", "auto: a model's images have its own channels"),
-    ] = None
+    ] = Field(default=None, description="What the model makes; `transparent` is refused.")
     seed: Seed | None = Field(
         default=None, description="Ours: the same seed gives the same images."
     )
@@ -72,7 +74,8 @@ _Prompt = Annotated[
     str,
     Field(
         max_length=32_000,
-        description="A class by name or index; empty, or `any`, where it does not matter.",
+        description="A class by name or index, or a text of the words that the model knows; empty, "
+        "or `any`, where it does not matter.",
     ),
 ]
 
@@ -99,10 +102,10 @@ class ImageEdit(ImageOptions):
 class OpenAIErrorDetails(BaseModel):
     """What went wrong."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: str = Field(description="With what was expected, and what was found.")
+    type: str = Field(description="`invalid_request_error`, `rate_limit_error` or `server_error`.")
+    param: str | None = Field(description="The field that is wrong, if one is.")
+    code: str | None = Field(description="`model_not_found`, for example, where there is one.")
 
 
 class OpenAIError(BaseModel):

@@ -115,6 +115,22 @@ def test_runners_share_one_job(backend: FakeBackend) -> None:
     batcher.close()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "batches"), [(1e-2, [4, 4]), (2e-4, [3, 5]), (1e-4, [8]), (1e-9, [8])]
+)
+def test_what_takes_no_time_is_not_split(
+    backend: FakeBackend, seconds: float, batches: list[int]
+) -> None:
+    batcher = Batcher(backend, FixedCapacity(8, seconds), queue_images=64, runners=2)
+    backend.gate.clear()
+    future = batcher.submit(job(0, 8))
+    assert all(backend.entered.acquire(timeout=WAIT) for _ in batches)
+    backend.gate.set()
+    future.result(WAIT)
+    assert sorted(len(batch) for batch in backend.batches) == batches
+    batcher.close()
+
+
 def test_a_full_queue_refuses_or_waits(
     backend: FakeBackend, batcher: Batcher, recorder: Recorder
 ) -> None:
