@@ -18,7 +18,7 @@ def cifar10_cyclegan() -> Recipe:
         source="cifar10-turned",
         image=ImageSpec(height=32, width=32, channels=3),
         objective=Cycle(ResidualParams(features=24, halvings=1, blocks=3), identity=0.0),
-        steps=8_000,
+        steps=5_000,
         batch_size=16,
         balanced=True,
         ema_decay=0.999,

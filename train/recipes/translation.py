@@ -110,7 +110,7 @@ def cifar10_style_mosaic() -> Recipe:
                 style_of="mosaic",
                 warm_up=0.3,
             ),
-            steps=8_000,
+            steps=5_000,
         ),
         ema_decay=0.0,
     )
