@@ -31,6 +31,10 @@ return Array.from(document.querySelectorAll(arguments[0]), (from) => {
   return canvas.toDataURL("image/png");
 });
 """
+_LOADED = """
+const all = Array.from(document.querySelectorAll(arguments[0]));
+return all.every((e) => !(e instanceof HTMLImageElement) || (e.complete && e.naturalWidth > 0));
+"""
 _BRING = """
 const bytes = Uint8Array.from(atob(arguments[1]), (c) => c.charCodeAt(0));
 const data = new DataTransfer();
@@ -116,6 +120,7 @@ class Browser:
     def pixels(self, css: str) -> NDArray[np.uint8]:
         """What the first image or canvas shows, in its own size, once it is there: [H, W, 3]."""
         self.one(css)
+        self.until(lambda: self.run(_LOADED, css), f"{css} to be loaded")
         return self.all_pixels(css)[0]
 
     def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:
