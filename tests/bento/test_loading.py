@@ -66,11 +66,12 @@ def listed(server: Running) -> dict[str, list[str]]:
     return {state: [entry["name"] for entry in entries] for state, entries in reply.items()}
 
 
-def trials_of(server: Running) -> list[psutil.Process]:
+def trials_of(server: Running, seconds: float = 0.0) -> list[psutil.Process]:
+    """The processes that try artifacts and have worked for so long."""
     found: list[psutil.Process] = []
     for process in family(server.process):
         with suppress(psutil.Error):  # it has ended
-            if TRIALS in process.cmdline():
+            if TRIALS in process.cmdline() and process.cpu_times().user >= seconds:
                 found.append(process)
     return found
 
@@ -96,10 +97,14 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
                 assert reply.status_code == 503
                 assert reply.headers["retry-after"] == "1"
                 assert reply.json()["error"] == "not ready: a-slow is being loaded"
-            # A limit of seconds would end it in the middle of all this where the machine is busy.
-            for process in trials_of(server):
-                process.kill()
-            eventually(lambda: client.get("/readyz").status_code == 200, "readiness")
+
+            def ready() -> bool:
+                # A limit of seconds would end it in the middle of all this on a busy machine.
+                for process in trials_of(server, seconds=5):
+                    process.kill()
+                return client.get("/readyz").status_code == 200
+
+            eventually(ready, "readiness")
             (failed,) = client.get("/models").json()["failed"]
             assert failed["name"] == "a-slow"
             assert "ended with SIGKILL: expected to load in" in failed["error"]
@@ -146,7 +151,8 @@ def test_a_version_that_takes_too_long_changes_nothing(tmp_path: Path) -> None:
     with models_of(tmp_path, load_seconds=4) as models:
         models.load()
         models.refresh()
-        write_slow(tmp_path / "elsewhere", "tiny-plain").rename(tmp_path / "tiny-plain" / "2")
+        slow = write_slow(tmp_path / "elsewhere", "tiny-plain", version=2)
+        slow.rename(tmp_path / "tiny-plain" / "2")
         models.refresh()
         models.refresh()
         assert served(models) == ["tiny-plain@1"]
