@@ -1,11 +1,13 @@
 """Contact sheets of samples."""
 
+import io
 from pathlib import Path
 
 from PIL import Image
 
 from runtime.images import UInt8Array, contact_sheet, to_picture
 from runtime.images.volumes import as_pictures
+from runtime.writing import write_whole
 
 _SIDE = 1024
 """Pixels along the side of a sheet, at most, if its pictures are not larger than a quarter."""
@@ -38,6 +40,9 @@ def save_picture(path: Path, image: UInt8Array, scale: int = 1) -> UInt8Array:
     """Write an image [H, W, C] as PNG, each pixel `scale` wide, and return it."""
     picture = to_picture(image)
     size = (picture.width * scale, picture.height * scale)
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize(size, Image.Resampling.NEAREST).save(path)
+    # Whole: the page of a run shows it as soon as it is there.
+    write_whole(path, buffer.getvalue())
     return image

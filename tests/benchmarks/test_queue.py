@@ -21,6 +21,12 @@ from train.recipes import RECIPES
 JUDGE = "likelihood {run} --k 3 --images 2"
 
 
+@pytest.fixture(autouse=True)
+def as_important_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside other tests on all cores, a command of low priority would take minutes."""
+    monkeypatch.setattr(queue, "NICENESS", 0)
+
+
 def row(system: str, *runs: Run) -> Row:
     names = tuple(run.name for run in runs)
     return Row(system, "shows", names, ("iw_3",), "goal", "published", "compared", runs=runs)

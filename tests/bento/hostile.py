@@ -9,7 +9,9 @@ from onnx import helper, numpy_helper
 from tests.tiny import replace_file, write_artifact
 
 
-def write_slow(folder: Path, name: str, products: int = 400, side: int = 2048) -> Path:
+def write_slow(
+    folder: Path, name: str, products: int = 400, side: int = 2048, version: int = 1
+) -> Path:
     """A decoder that, for each run, multiplies matrices one after another: each takes 0.1 s or
     more. Its images are those of an ordinary one."""
     # The first one is made from the latents, so that it is no constant that is refused at once.
@@ -28,7 +30,7 @@ def write_slow(folder: Path, name: str, products: int = 400, side: int = 2048) -
         numpy_helper.from_array(np.array([side] * 2), "square"),
         _scalar("inverse", 1 / side),
     ]
-    return _write(folder, name, nodes, weights)
+    return _write(folder, name, nodes, weights, version)
 
 
 def write_large(folder: Path, name: str, values: int = 1 << 26) -> Path:
@@ -48,10 +50,14 @@ def write_large(folder: Path, name: str, values: int = 1 << 26) -> Path:
 
 
 def _write(
-    folder: Path, name: str, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]
+    folder: Path,
+    name: str,
+    nodes: list[onnx.NodeProto],
+    weights: list[onnx.TensorProto],
+    version: int = 1,
 ) -> Path:
     """A tiny decoder whose latents are moved by 0 times `value`, which `nodes` make."""
-    artifact = write_artifact(folder, "plain", name=name)
+    artifact = write_artifact(folder, "plain", name=name, version=version)
     model = onnx.load_model(artifact / "decode.onnx")
     graph = model.graph
     first = next(i for i, node in enumerate(graph.node) if node.op_type == "Tanh")

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from prometheus_client import REGISTRY
 
 from bento.repository.models import Models
 from bento.routes import build_app
@@ -86,6 +87,12 @@ def wait_until(holds: Any) -> None:
     while not holds():
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def left(model: str) -> float:
+    """Requests for samples of a model whose client went, or was cut, by this process's metrics."""
+    labels = {"endpoint": "/sample", "model": model, "status": "499"}
+    return REGISTRY.get_sample_value("latentserve_requests_total", labels) or 0.0
 
 
 def until_closed(connection: socket.socket) -> bytes:

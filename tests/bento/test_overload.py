@@ -195,7 +195,7 @@ def test_a_request_that_is_over_opens_no_further_picture(
     async def ask_both() -> tuple[httpx.Response, httpx.Response]:
         path = "/encode?model=tiny-vae"
         files = [("files", PICTURE)] * 6
-        settings = {"timeout_seconds": 0.2}
+        settings = {"timeout_seconds": 1.0}
         late = await ask_async(models, "POST", path, files=files, settings=settings)
         slow.release.set()
         return late, await ask_async(models, "POST", path, files={"files": PICTURE})

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,13 @@ def test_one_run_and_one_waking(
         with busy(model):
             asked = [turns.run(model, image(seed, model)) for seed in range(6)]
             await end_of_turn()
-        model.submit(Sample(1, 0)).result(WAIT)  # by the one runner, after those
+        # By the one runner, after those; alone, or it could still join their run.
+        model.submit(replace(image(0, model), alone=True)).result(WAIT)
         return await asyncio.gather(*asked)
 
     found = asyncio.run(ask())
-    assert np.array_equal(found, expected)
+    # fp32 in another batch: one grey level.
+    assert np.abs(np.array(found, int) - np.array(expected, int)).max() <= 1
     assert (6, 6) in recorder.of("taken")
     assert len(woken) == 1
 

@@ -23,7 +23,9 @@ WAIT = 30.0
 T = TypeVar("T")
 
 _PIXELS = """
-return Array.from(document.querySelectorAll(arguments[0]), (from) => {
+const all = Array.from(document.querySelectorAll(arguments[0]));
+if (all.some((e) => e instanceof HTMLImageElement && !(e.complete && e.naturalWidth))) return [];
+return all.map((from) => {
   const canvas = document.createElement("canvas");
   canvas.width = from.naturalWidth ?? from.width;
   canvas.height = from.naturalHeight ?? from.height;
@@ -115,11 +117,10 @@ class Browser:
 
     def pixels(self, css: str) -> NDArray[np.uint8]:
         """What the first image or canvas shows, in its own size, once it is there: [H, W, 3]."""
-        self.one(css)
-        return self.all_pixels(css)[0]
+        return self.until(lambda: self.all_pixels(css), css)[0]
 
     def all_pixels(self, css: str) -> list[NDArray[np.uint8]]:
-        """The same of all that there are, as they are at one moment."""
+        """The same of all that there are, as they are at one moment; none while one is loading."""
         urls: list[str] = self.run(_PIXELS, css)
         files = (io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls)
         return [np.asarray(Image.open(file))[..., :3] for file in files]

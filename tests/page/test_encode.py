@@ -18,9 +18,14 @@ SEVEN = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))
 
 
 def figures(page: Browser) -> list[NDArray[np.uint8]]:
-    """What the model sees, and its reconstruction."""
-    page.until(lambda: len(page.all(".report .tile")) > 0)
-    return page.all_pixels(".report figure canvas")
+    """What the model sees, and its reconstruction, once there is a neighbourhood, too."""
+
+    def both() -> list[NDArray[np.uint8]] | None:
+        # At one moment: a picture of another size empties the report first.
+        shown = page.all_pixels(".report figure canvas")
+        return shown if len(shown) == 2 and page.all(".report .tile") else None
+
+    return page.until(both, "both pictures")
 
 
 def asked(page: Browser, request: str, model: str, image: NDArray[np.uint8]) -> httpx.Response:
@@ -52,19 +57,23 @@ def test_a_drawn_digit_is_encoded_and_decoded_again(open_page: Open) -> None:
     page.draw(page.one(".easel canvas"), SEVEN)
     page.until(lambda: page.all(".report .tile"))
 
-    def settled() -> bool:
-        # The picture follows the pointer: wait for the last of what was drawn.
+    def rebuilt() -> bool:
         seen, again = figures(page)
         made = images(asked(page, "reconstruct", "mnist-vae-2d", seen[..., :1]))
         return np.abs(made[0].astype(int) - again[..., :1]).max() <= 1
 
-    page.until(settled)
+    def told() -> bool:
+        seen, _ = figures(page)
+        encoded = asked(page, "encode", "mnist-vae-2d", seen[..., :1]).json()
+        return page.one(".encoded p").text.replace("\u2212", "-") == numbers(encoded)
+
+    # The picture follows the pointer: what is seen may be of a moment ago, and the next one comes.
+    page.until(rebuilt, "its reconstruction")
+    page.until(told, "its latent")
     seen, _ = figures(page)
     assert seen.shape == (28, 28, 3)
     assert seen.max() == 255
     assert (seen[0] == 0).all()
-    encoded = asked(page, "encode", "mnist-vae-2d", seen[..., :1]).json()
-    page.until(lambda: page.one(".encoded p").text.replace("\u2212", "-") == numbers(encoded))
     assert page.barriers() == []
     assert page.problems() == []
     page.button("Clear").click()

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.train.conftest import random_splits, tiny_vae
@@ -21,6 +22,7 @@ from train.data import load
 from train.errors import OptionError
 from train.loop import train
 from train.recipes import RECIPES, Recipe
+from train.sheet import save_sheet
 from train.watch import Watch
 from train.watch import watch as watching
 from train.watch.pace import Pace
@@ -104,6 +106,31 @@ def test_a_run_is_paused_stepped_and_let_go(vae: Run, tmp_path: Path) -> None:
     assert last["sheets"][-1] == "00000006.png"
     vae.thread.join(WAIT)
     assert (tmp_path / "run.json").is_file()
+
+
+def test_a_browser_gets_the_last_sheet_before_the_end(vae: Run) -> None:
+    vae.client.get("/")
+    vae.order(do="go on")
+    last = until(lambda: (found := vae.state())["state"] == "finished" and found)
+    assert last["sheets"][-1] == "00000006.png"
+    assert vae.thread.is_alive()
+    # By another connection, as a browser may open one.
+    assert httpx.get(f"{vae.watch.url}samples/00000004.png").status_code == 200
+    assert httpx.get(f"{vae.watch.url}samples/00000006.png").status_code == 200
+    vae.thread.join(WAIT)
+    assert not vae.thread.is_alive()
+
+
+def test_a_sheet_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(file: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save_sheet(tmp_path / "sheet.png", np.zeros((4, 8, 8, 1), np.uint8), 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_watched_ends_with_the_same_weights(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,8 @@ _LONGEST_BODY = 1000
 """Bytes."""
 _IDLE = 30.0
 """Seconds that a connection may wait for a request."""
+_LAST = 5.0
+"""Seconds that replies under way have once the run has ended."""
 
 
 class Server(ThreadingHTTPServer):
@@ -43,6 +46,9 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         super().__init__((HOST, 0), _Handler)
         self.described, self.sheet, self.pace = described, sheet, pace
+        self.in_browser = False
+        """Whether the page was fetched, not only what it shows."""
+        self._replies, self._none_left = 0, threading.Condition()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
 
     @property
@@ -53,9 +59,24 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
+        """Take no more connections, and let the replies under way end."""
         self.shutdown()
         self.server_close()
         self._thread.join()
+        with self._none_left:
+            self._none_left.wait_for(lambda: not self._replies, _LAST)
+
+    @contextmanager
+    def replying(self) -> Generator[None]:
+        """Inside, a reply is under way."""
+        with self._none_left:
+            self._replies += 1
+        try:
+            yield
+        finally:
+            with self._none_left:
+                self._replies -= 1
+                self._none_left.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that leaves in the middle of a reply is no error of the training."""
@@ -69,10 +90,19 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE
 
     def do_GET(self) -> None:
+        with self.server.replying():
+            self._get()
+
+    def do_POST(self) -> None:
+        with self.server.replying():
+            self._post()
+
+    def _get(self) -> None:
         if not self._is_ours():
             return
         address = urlsplit(self.path)
         if address.path in _FILES:
+            self.server.in_browser = True
             name, media_type = _FILES[address.path]
             self._reply((_PAGE / name).read_bytes(), media_type)
         elif address.path == "/state":
@@ -88,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(HTTPStatus.NOT_FOUND, f"nothing at {address.path}")
 
-    def do_POST(self) -> None:
+    def _post(self) -> None:
         length = self.headers.get("Content-Length", "")
         # A page of another site cannot send this type without being asked first, which fails.
         is_json = self.headers.get_content_type() == "application/json"

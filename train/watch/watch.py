@@ -4,6 +4,7 @@ a run in the plane."""
 import json
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +20,9 @@ from train.watch.server import Server
 
 SHEET = re.compile(r"\d{8}\.png")
 """The name of a sheet of samples."""
-_FAREWELL = 3.0
-"""Seconds that a page which was looking has to fetch the end of the run."""
+_FAREWELL = 10.0
+"""Seconds after its last look that a page has to fetch the end of the run: it looks every second,
+every fourth where nobody sees it."""
 
 
 class Watch:
@@ -35,8 +37,11 @@ class Watch:
         self._step = 0
         self._frame: Frame | None = None
         self._wanted = threading.Event()
-        self._asked = threading.Event()
-        self._told = threading.Event()
+        self._seen = threading.Condition()
+        self._looked = float("-inf")
+        self._told = False
+        self._fetched: str | None = None
+        """The sheet that was fetched last."""
         self._reading = threading.Lock()
         self._log: list[dict[str, float]] = []
         self._read = 0
@@ -53,8 +58,8 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.state = "finished" if kind is None else "stopped" if stopped else f"failed: {error}"
-        if self._asked.is_set() and not stopped:
-            self._told.wait(_FAREWELL)
+        if not stopped:
+            self._say_farewell()
         self._server.stop()
 
     def begin(self, training: Training, out: Path) -> None:
@@ -72,15 +77,26 @@ class Watch:
             self._frame = frame(training)
         return self.pace.hold(stop)
 
+    def _say_farewell(self) -> None:
+        """Serve on until whoever was looking knows the end, and a browser has the last sheet."""
+        with self._seen:
+            self._seen.wait_for(self._is_seen, self._looked + _FAREWELL - time.monotonic())
+
+    def _is_seen(self) -> bool:
+        sheets = _sheets(self._out) if self._out and self._server.in_browser else ()
+        return self._told and (not sheets or sheets[-1] == self._fetched)
+
     def described(self, after: int) -> Mapping[str, Any]:
         """What the page shows; of the losses and sheets those after a step."""
-        self._asked.set()
         self._wanted.set()
-        if self.state not in ("starting", "training"):
-            self._told.set()
+        state = self.state  # once: who is told the end does not look again
+        with self._seen:
+            self._looked = time.monotonic()
+            self._told = state not in ("starting", "training")
+            self._seen.notify_all()
         recipe, out = self._recipe, self._out
         found: dict[str, Any] = {
-            "state": self.state,
+            "state": state,
             "paused": self.pace.paused,
             "rate": self.pace.rate,
             "step": self._step,
@@ -88,7 +104,6 @@ class Watch:
         if recipe is None or out is None:
             return found
         record = json.loads((out / "run.json").read_text())["provenance"]
-        names = sorted(p.name for p in (out / "samples").glob("*.png") if SHEET.fullmatch(p.name))
         return found | {
             "recipe": recipe.name,
             "summary": recipe.summary,
@@ -99,7 +114,7 @@ class Watch:
             "batch_size": recipe.batch_size,
             "figures": record["metrics"],
             "losses": [line for line in self._lines(out) if line["step"] > after],
-            "sheets": names,
+            "sheets": _sheets(out),
             "frame": self._frame and _listed(self._frame),
         }
 
@@ -108,7 +123,12 @@ class Watch:
         if self._out is None or not SHEET.fullmatch(name):
             return None
         path = self._out / "samples" / name
-        return path.read_bytes() if path.is_file() else None
+        if not path.is_file():
+            return None
+        with self._seen:
+            self._fetched = name
+            self._seen.notify_all()
+        return path.read_bytes()
 
     def _lines(self, out: Path) -> list[dict[str, float]]:
         """All that the run has logged; of the file, what is new is read."""
@@ -118,6 +138,11 @@ class Watch:
                 self._log.append(json.loads(line))
                 self._read = file.tell()
             return list(self._log)
+
+
+def _sheets(out: Path) -> list[str]:
+    """The names of a run's sheets, the oldest first."""
+    return sorted(p.name for p in (out / "samples").glob("*.png") if SHEET.fullmatch(p.name))
 
 
 def _listed(frame: Frame) -> dict[str, Any]:

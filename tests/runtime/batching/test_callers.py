@@ -66,9 +66,16 @@ def test_a_busy_model_queues_it(batcher: Batcher, backend: Watched) -> None:
     backend.gate.clear()
     first = batcher.submit(job(1, 1))
     assert backend.entered.acquire(timeout=WAIT)
-    threading.Timer(0.05, backend.gate.set).start()
+
+    def open_gate() -> None:
+        backend.entered.acquire(timeout=WAIT)  # the other runner is inside, too
+        backend.gate.set()
+
+    opening = threading.Thread(target=open_gate)
+    opening.start()
     assert batcher.run(job(2, 1)).tolist() == [[4]]
     assert first.result(WAIT).tolist() == [[2]]
+    opening.join(WAIT)
     assert all("runner" in name for name in backend.threads)
 
 

@@ -272,8 +272,12 @@ def test_engines_are_found_by_name_and_import_no_library() -> None:
 
 
 def test_loading_tells_what_was_chosen_and_why(
-    artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    artifacts: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    speeds: Callable[..., None],
 ) -> None:
+    speeds(onnxruntime=200.0, openvino=100.0)
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             runtime.load(artifacts / "tiny-plain", cache=tmp_path).close()

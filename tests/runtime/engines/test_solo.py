@@ -116,9 +116,10 @@ def test_a_model_gives_the_same_image_alone(
     with runtime.load(artifacts / "tiny-conditional", **given) as model:
         assert "; one image alone: onnxruntime" in model.engine
         alone.clear()
-        many, one = model.sample(8, seed=3), model.sample(1, seed=3)
-    assert "2 threads" in alone[-1]
-    assert all("1 thread " in engine for engine in alone[:-1])
+        # The one first: a runner that has just given its result counts as busy for a moment.
+        one, many = model.sample(1, seed=3), model.sample(8, seed=3)
+    assert "2 threads" in alone[0]
+    assert all("1 thread " in engine for engine in alone[1:])
     assert np.abs(many[:1].astype(int) - one).max() <= 1
     with runtime.load(artifacts / "tiny-conditional", **given, solo=False) as model:
         assert "alone" not in model.engine

@@ -35,8 +35,7 @@ async function look() {
 }
 
 function draw() {
-  get("pause").textContent = now.paused ? "Go on" : "Pause";
-  say();
+  tell();
   if (now.recipe === undefined) return;
   document.title = `${now.recipe}: step ${now.step}`;
   get("title").textContent = now.recipe;
@@ -53,6 +52,11 @@ function draw() {
   drawFigures();
   drawSheet();
   if (now.frame) show(now.frame, now.kind);
+}
+
+function tell() {
+  get("pause").textContent = now.paused ? "Go on" : "Pause";
+  say();
 }
 
 function say() {
@@ -165,7 +169,7 @@ async function order(body) {
 get("pause").onclick = async () => {
   now.paused = !now.paused;
   await order({ do: now.paused ? "pause" : "go on" });
-  draw();
+  tell();
 };
 get("step").onclick = () => order({ do: "step", steps: 1 });
 get("steps").onclick = () => order({ do: "step", steps: 100 });
