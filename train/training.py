@@ -197,7 +197,10 @@ class Training:
     @torch.no_grad()
     def _shown(self, objective: OfPictures, rows: int, columns: int) -> Tensor:
         """A row for each of what the objective shows, as often as the sheet has room."""
-        chosen = order(self.recipe.seed, len(self.images), 0, rows * columns)
+        label = objective.shown_label
+        fitting = np.ones_like(self.classes) if label is None else self.classes == label
+        members = np.flatnonzero(fitting)
+        chosen = members[order(self.recipe.seed, len(members), 0, rows * columns)]
         images = self._pictures(torch.from_numpy(chosen))
         _seed(self.recipe.seed, _SHEET)
         with evaluating(self.model):

@@ -174,6 +174,22 @@ def test_the_sheet_has_rows_of_what_is_given_made_and_wanted(make: Callable[...,
     assert np.array_equal(sheet, run.draw())
 
 
+def test_the_sheet_of_a_cyclegan_turns_pictures_of_the_first_kind_alone() -> None:
+    run = training(cyclic())
+    given, made, returned = run.draw().reshape(3, 3, 10, 16, 16, 3).swapaxes(0, 1)
+    kind = {
+        image.tobytes(): label for image, label in zip(run.images.numpy(), run.classes, strict=True)
+    }
+    assert {kind[image.tobytes()] for image in given.reshape(30, 16, 16, 3)} == {0}
+    images = run.prepare(torch.from_numpy(given.reshape(30, 16, 16, 3)).permute(0, 3, 1, 2))
+    with torch.no_grad():
+        expected = run.model["translator"].eval()(images)
+        again = run.model["back"].eval()(expected)
+    for found, wanted in ((made, expected), (returned, again)):
+        levels = (wanted.permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255).numpy()
+        assert np.abs(found.reshape(levels.shape) - levels).max() < 1  # a level, by rounding
+
+
 @pytest.mark.parametrize("scale", [1, 4])
 @pytest.mark.parametrize("params", [UNetParams(features=2), ResidualParams(features=2, blocks=1)])
 def test_networks_make_pictures_of_their_size(params: Any, scale: int) -> None:

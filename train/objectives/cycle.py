@@ -55,6 +55,9 @@ class Cycle:
 
 
 class CycleObjective:
+    shown_label = 0
+    """The sheet shows A's way into B, the "translator": B's pictures have nothing to do there."""
+
     def __init__(self, settings: Cycle) -> None:
         self.settings = settings
         self.loss = losses.ADVERSARIAL[settings.loss]
@@ -79,7 +82,7 @@ class CycleObjective:
         raise ValueError("latents: expected pictures: a translator has none")
 
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
-        """The picture, as one of B, there and back."""
+        """A's picture, as one of B, there and back."""
         made = model["translator"](images)
         return images, made, model["back"](made)
 

@@ -68,6 +68,11 @@ class Objective(Protocol):
 class OfPictures(Protocol):
     """An objective whose model needs pictures to make pictures: what its sheet shows."""
 
+    @property
+    def shown_label(self) -> int | None:
+        """Of the pictures with this label alone; None: of any."""
+        ...
+
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
         """For each of the images [B, C, H, W]: what is given, what is made of it, what was wanted,
         each [B, C, H, W]."""

@@ -89,6 +89,8 @@ class Translation:
 
 
 class TranslationObjective:
+    shown_label = None
+
     def __init__(self, settings: Translation) -> None:
         self.settings = settings
         self.task = TASKS[settings.task]
