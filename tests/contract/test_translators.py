@@ -76,6 +76,7 @@ def test_the_way_back_of_a_cyclegan_is_an_artifact_of_its_own(tmp_path: Path) ->
     picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
     with runtime.load(tmp_path / "cifar10-cyclegan-back", backend="onnxruntime") as model:
         made = model.translate(picture).astype(int)
+        assert model.manifest.provenance.details["direction"] == "back"
     found = load_any(run)
     assert isinstance(found, TrainedTranslator)
     floats = torch.from_numpy(picture).permute(0, 3, 1, 2) / 127.5 - 1
