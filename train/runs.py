@@ -156,7 +156,7 @@ def _translator(
     given = ImageSpec(
         height=image.height // task.scale,
         width=image.width // task.scale,
-        channels=task.channels,
+        channels=task.channels(image.channels),
         value_range=image.value_range,
     )
     return TrainedTranslator(

@@ -73,6 +73,30 @@ class Translation:
                 "warm_up: expected more than 0 with content or style, whose features are learned "
                 "in it; found 0"
             )
+        self._check_pictures()
+
+    def _check_pictures(self) -> None:
+        network, scale = self.network, TASKS[self.task].scale
+        if network.channels not in (takes := TASKS[self.task].takes):
+            expected = " or ".join(map(str, takes))
+            raise ValueError(
+                f"channels: expected {expected} for {self.task}; found {network.channels}"
+            )
+        if network.height % scale or network.width % scale:
+            raise ValueError(
+                f"height and width: expected multiples of {scale} for {self.task}; "
+                f"found {network.height} x {network.width}"
+            )
+        if self.style and network.channels != 3:
+            raise ValueError(
+                f"channels: expected 3 with a style, whose picture has so many; "
+                f"found {network.channels}"
+            )
+        if self.perceives and self.features.channels != network.channels:
+            raise ValueError(
+                f"features.channels: expected those of the pictures, {network.channels}; "
+                f"found {self.features.channels}"
+            )
 
     @property
     def perceives(self) -> bool:
@@ -96,7 +120,8 @@ class TranslationObjective:
         self.task = TASKS[settings.task]
         self.loss = losses.ADVERSARIAL[settings.loss]
         self.warming = settings.warm_up > 0
-        translator: nn.Module = settings.network.build(self.task.planes, self.task.scale)
+        given = self.task.planes(settings.network.channels)
+        translator: nn.Module = settings.network.build(given, self.task.scale)
         self.translator = Masked(translator) if self.task.masked else translator
         self.model = nn.ModuleDict({"translator": self.translator})
         self.networks = nn.ModuleDict({"translator": self.translator})
@@ -108,8 +133,8 @@ class TranslationObjective:
                 self.features, self._features_losses, AdamParams(1e-3), span=(0.0, settings.warm_up)
             )
         if settings.adversarial:
-            planes = self.task.planes + settings.network.channels
-            self.patches = self.networks["discriminator"] = settings.patches.build(planes)
+            self.patches = settings.patches.build(given + settings.network.channels)
+            self.networks["discriminator"] = self.patches
             self.phases["discriminator"] = Phase(
                 self.patches, self._discriminator_losses, settings.discriminator, span=later
             )
