@@ -19,7 +19,7 @@ from runtime.images import to_uint8
 from train.checkpoint import Checkpoint, pack, pack_optimizer, unpack_optimizer
 from train.data import Splits
 from train.ema import AveragedWeights
-from train.errors import DataError, DivergedError
+from train.errors import DataError, DivergedError, OptionError
 from train.networks.network import noise_of
 from train.networks.voxels import layers_of
 from train.objectives import AdamParams, Batch, Losses, OfPictures, Phase
@@ -39,7 +39,8 @@ _INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
 class Training:
     """The state of one run: networks, averaged weights, optimisers, step.
 
-    Raises DataError where the data's images or classes are not those of the recipe.
+    Raises DataError where the data's images or classes are not those of the recipe, OptionError
+    where its batches are too small for its networks.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Training:
         self.seconds = 0.0
         _seed(recipe.seed, _INITIAL)
         self.objective = recipe.objective.build()
+        _check_parts(recipe, self.objective.networks)
         for network in self.objective.networks.values():
             _lay_out(network.to(device))
         decay = recipe.ema_decay
@@ -260,6 +262,15 @@ def _check(recipe: Recipe, data: Splits) -> None:
         raise DataError(
             f"{data.train.name}: expected {classes} classes for {recipe.name}, "
             f"found {len(data.train.classes)}: {', '.join(data.train.classes)}"
+        )
+
+
+def _check_parts(recipe: Recipe, networks: nn.Module) -> None:
+    normed = any(isinstance(module, nn.BatchNorm1d) for module in networks.modules())
+    if normed and recipe.batch_size == recipe.shards:
+        raise OptionError(
+            f"batch_size and shards: expected at least 2 images in each part of a batch of "
+            f"{recipe.name}, whose features have batch norm; found 1"
         )
 
 

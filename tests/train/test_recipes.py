@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.train.conftest import SAMPLERS, narrow, random_splits
 from train.data import SOURCES
+from train.errors import OptionError
 from train.loop import train
 from train.networks.dcgan import DCGANParams
 from train.networks.resnet import ResNetParams
@@ -17,6 +18,7 @@ from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import RECIPE_JSON, RECIPES, Recipe
 from train.runs import load_run
+from train.training import Training
 
 every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
 
@@ -66,6 +68,24 @@ def test_the_kind_of_network_is_told_by_its_name() -> None:
         else:
             with pytest.raises(ValidationError, match=r"dcgan\.growth"):
                 RECIPE_JSON.validate_python(described)
+
+
+def test_batches_that_hold_parts_of_a_pack_are_refused() -> None:
+    packed = RECIPES["stacked_pacgan"]()
+    for changes in ({"batch_size": 3}, {"batch_size": 12, "shards": 4}):
+        with pytest.raises(ValidationError, match="batch_size: expected whole packs of 2 in each"):
+            replace(packed, **changes)
+
+
+def test_parts_of_a_batch_that_batch_norm_cannot_take_are_refused() -> None:
+    made = narrow(RECIPES["shapes_prompted"]())
+    data = random_splits(made.image, made.classes)
+    for changes in ({"batch_size": 1}, {"shards": made.batch_size}):
+        with pytest.raises(OptionError, match="expected at least 2 images in each part"):
+            Training(replace(made, **changes), data, torch.device("cpu"))
+    # Over maps there are many numbers of one image.
+    made = replace(narrow(RECIPES["cifar10_dcgan"]()), batch_size=1)
+    Training(made, random_splits(made.image), torch.device("cpu")).advance()
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

@@ -372,6 +372,8 @@ def content(network: UNetParams) -> Translation:
         ("expected inputs of 3 channels", lambda: ResidualParams().build(4, 2)),
         ("shards and balanced", lambda: cyclic(shards=2)),
         ("shards and balanced", lambda: replace(cyclic(), balanced=False)),
+        ("batch_size: expected an even one of at least 2", lambda: cyclic(batch_size=1)),
+        ("batch_size: expected an even one of at least 2", lambda: cyclic(batch_size=3)),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
