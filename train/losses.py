@@ -183,8 +183,10 @@ def style_distance(made: Tensor, wanted: Tensor) -> Tensor:
 
 def gram(features: Tensor) -> Tensor:
     """Means over positions of the products of all pairs of channels: [B, C, H, W] -> [B, C, C]."""
-    values = features.flatten(2)
-    return values @ values.transpose(1, 2) / values.shape[2]
+    # Autocast would multiply in bf16 even what is fp32, as losses are to be.
+    with torch.autocast(features.device.type, enabled=False):
+        values = features.flatten(2)
+        return values @ values.transpose(1, 2) / values.shape[2]
 
 
 def _relative_squares(made: Tensor, wanted: Tensor) -> Tensor:

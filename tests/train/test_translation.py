@@ -281,6 +281,14 @@ def test_content_and_style_distances_have_known_answers() -> None:
     assert_close(losses.gram(torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]])), _gram())
 
 
+def test_gram_matrices_are_of_fp32_under_autocast_too() -> None:
+    features = torch.rand(2, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.gram(features)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, losses.gram(features))
+
+
 def _gram() -> Tensor:
     return torch.tensor([[[5.0, 1.0], [1.0, 2.0]]])
 
