@@ -212,9 +212,6 @@ ADVERSARIAL = {
         discriminator_cross_entropy, generator_non_saturating, targets=True
     ),
     "minimax": AdversarialLoss(discriminator_cross_entropy, generator_minimax, targets=True),
-    # The score of such a discriminator is log D / (1 - D), which estimates the log ratio of the
-    # densities: Rosca et al. (2017), arXiv:1706.04987.
-    "density_ratio": AdversarialLoss(discriminator_cross_entropy, generator_score, targets=True),
     "least_squares": AdversarialLoss(discriminator_least_squares, generator_least_squares),
     "wasserstein": AdversarialLoss(critic_wasserstein, generator_score),
     "hinge": AdversarialLoss(discriminator_hinge, generator_score),

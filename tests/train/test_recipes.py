@@ -1,5 +1,6 @@
 """Every recipe: its JSON, and a few steps at a tiny width on generated images."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_json_round_trip(make: Callable[[], Recipe]) -> None:
 def test_is_named_after_its_function_and_has_a_source(make: Callable[[], Recipe]) -> None:
     assert make().name == make.__name__
     assert make().source in SOURCES
+
+
+def test_the_steps_that_the_docs_state_are_those_of_the_recipes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    found: dict[str, int] = {}
+    for section in page.split("\n## "):
+        for steps in re.findall(r"All ([\d,]+) steps", section):
+            (name,) = set(re.findall(r"python -m train (\w+)", section))
+            found[name] = int(steps.replace(",", ""))
+    assert found == {name: RECIPES[name]().steps for name in ("shapes_prompted", "furniture_vae")}
 
 
 def test_a_network_of_another_size_is_refused() -> None:

@@ -81,9 +81,11 @@ def test_strokes_cross_a_part_of_each_picture_and_no_two_are_alike() -> None:
     torch.manual_seed(0)
     masks = free_mask(torch.zeros(200, 3, 32, 32))
     assert set(masks.unique().tolist()) == {0.0, 1.0}
+    # As `cifar10_inpainting` states them, of more strokes.
     shares = masks.mean(dim=(1, 2, 3))
-    assert 0.02 < shares.min() < shares.max() < 0.7
-    assert 0.15 < shares.mean() < 0.4
+    assert 0.06 < shares.min() < 0.15
+    assert 0.5 < shares.max() < 0.65
+    assert shares.mean().item() == pytest.approx(0.31, abs=0.02)
     assert len(masks.flatten(1).unique(dim=0)) == 200
     torch.manual_seed(0)
     assert torch.equal(free_mask(torch.zeros(200, 3, 32, 32)), masks)

@@ -31,7 +31,9 @@ class Cycle:
     loss: str = "least_squares"
     """Key of `train.losses.ADVERSARIAL`, of those that are not of pairs."""
     cycle: float = 10.0
-    """Mean absolute difference of a picture that was translated there and back; both ways."""
+    """Mean absolute difference of a picture that was translated there and back; both ways. 10
+    here weighs as 20 does in the paper, which halves the discriminators' squares alone: the
+    generators' are halved here too, as LSGAN has them."""
     identity: float = 0.5
     """How much, as a share of `cycle`, a translator may not change what is of its kind already
     (section 5.2)."""

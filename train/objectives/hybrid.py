@@ -53,7 +53,9 @@ class Hybrid:
     discriminator: AdamParams = field(default_factory=_adam)
     """Of both discriminators, where there are two."""
     loss: str = "non_saturating"
-    """Key of `train.losses.ADVERSARIAL`, of a loss without pairs; of both discriminators."""
+    """Key of `train.losses.ADVERSARIAL`, of a loss without pairs; of both discriminators. Rosca et
+    al. raise the score itself, log D / (1 - D), which estimates a ratio of densities; the recipes
+    here raise log D alone, which pulls less the more real a picture seems."""
     code_hidden: int = 256
     """Width of the two layers of the discriminator of latents."""
     augmentation: tuple[Augmentation, ...] = ()
