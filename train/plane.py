@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from train import losses
+from train import gaussian
 from train.data.plane import SPEC
 from train.objectives.adversarial import GANObjective
 from train.objectives.elbo import VAEObjective
@@ -118,8 +118,8 @@ def _of_vae(objective: VAEObjective, data: Tensor, grid: Tensor) -> tuple[Tensor
     encoder, decoder = objective.model["encoder"], objective.model["decoder"]
     scale = objective.settings.gaussian_log_scale
     mean, log_variance = encoder(grid)
-    error = losses.gaussian_nll(decoder(mean), grid, scale)
-    explained = -error - losses.gaussian_kl(mean, log_variance)
+    error = gaussian.nll(decoder(mean), grid, scale)
+    explained = -error - gaussian.kl(mean, log_variance)
     starts = data[:ARROWS]
     return (explained - explained.max()).exp(), starts, decoder(encoder(starts)[0]) - starts
 

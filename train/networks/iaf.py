@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train import losses
+from train import gaussian
 from train.networks.posterior import Draw, Posterior
 from train.networks.vae import Encoder
 
@@ -99,7 +99,7 @@ class FlowEncoder(Posterior):
 
     def draw(self, features: Tensor, noise: Tensor, decoder: nn.Module) -> Draw:
         latents, log_density = self._bend(features, noise)
-        log_ratio = log_density - losses.normal_log_density(latents)
+        log_ratio = log_density - gaussian.normal_log_density(latents)
         return Draw(latents, log_ratio, log_ratio)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Objectives: which networks train against which losses, in which phases.
 
-An objective is the only place where networks, losses and noise meet.
+An objective is the only place where networks and losses meet. What noise the
+networks take, it draws.
 """
 
 from train.objectives.adversarial import Adversarial

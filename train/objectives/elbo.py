@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import gaussian, losses
 from train.networks.iaf import IAFParams
 from train.networks.network import any_of, noise_of
 from train.networks.posterior import Draw, Posterior
@@ -104,7 +104,7 @@ class VAEObjective:
         if self.settings.likelihood == "bernoulli":
             return losses.bernoulli_nll(logits, images)
         means = logits.sigmoid() if self.settings.network.sigmoid else logits
-        return losses.gaussian_nll(means, images, self.settings.gaussian_log_scale)
+        return gaussian.nll(means, images, self.settings.gaussian_log_scale)
 
     def _drawn(
         self, model: nn.ModuleDict, images: Tensor, labels: Tensor, draws: int

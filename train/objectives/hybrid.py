@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import gaussian, losses
 from train.augment import Augmentation, augment
 from train.networks.encoded_gan import EncodedGANParams
 from train.networks.mlp import leaky_layers
@@ -120,7 +120,7 @@ class HybridObjective:
             mean, log_variance = (moment.float() for moment in model["encoder"](images))
             rebuilt = model["decoder"](mean, labels).float()
             squares.append((rebuilt - images).square().flatten(1).mean(1))
-            divergences.append(losses.gaussian_kl(mean, log_variance))
+            divergences.append(gaussian.kl(mean, log_variance))
         error = torch.cat(squares).double().mean().item()
         return {
             "test_error": math.sqrt(error),
@@ -130,8 +130,8 @@ class HybridObjective:
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """One latent of each image's posterior [B, Z], and KL(posterior || prior), nats [B]."""
         mean, log_variance = (moment.float() for moment in self.encoder(images))
-        latents = losses.reparameterise(mean, log_variance, torch.randn_like(mean))
-        return latents, losses.gaussian_kl(mean, log_variance)
+        latents = gaussian.reparameterise(mean, log_variance, torch.randn_like(mean))
+        return latents, gaussian.kl(mean, log_variance)
 
     def _rebuilt_and_made(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstructions, and behind them samples from the prior: [2 B, C, H, W], their labels."""
