@@ -194,6 +194,15 @@ ADVERSARIAL = {
 }
 
 
+def adversarial(name: str, *, paired: bool = True) -> AdversarialLoss:
+    """The loss of this name; `paired` False: if it has no pairs. ValueError names those to choose
+    from."""
+    known = {key: loss for key, loss in ADVERSARIAL.items() if paired or not loss.paired}
+    if name not in known:
+        raise ValueError(f"loss: expected one of {', '.join(known)}; found {name!r}")
+    return known[name]
+
+
 def zero_centred_penalty(scores: Tensor, images: Tensor) -> Tensor:
     """E[|grad_x D(x)|^2] / 2: R1 on real images, R2 on generated ones.
 

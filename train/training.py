@@ -21,8 +21,8 @@ from train.data import Splits
 from train.ema import AveragedWeights
 from train.errors import DataError, DivergedError, OptionError
 from train.networks.network import noise_of
-from train.networks.voxels import layers_of
-from train.objectives import AdamParams, Batch, Losses, OfPictures, Phase
+from train.networks.voxels import depth_of
+from train.objectives import AdamParams, Batch, Losses, OfLatents, OfPictures, Phase
 from train.processes import ALONE, Processes
 from train.recipes import Recipe
 from train.schedule import balanced_order, one_cycle, order, seed_of
@@ -194,7 +194,7 @@ class Training:
         else:
             images = self.samples(rows * columns)
         drawn = to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
-        return pictures(drawn, layers_of(self.recipe.objective.network))
+        return pictures(drawn, depth_of(self.recipe.objective.network))
 
     @torch.no_grad()
     def _shown(self, objective: OfPictures, rows: int, columns: int) -> Tensor:
@@ -213,7 +213,10 @@ class Training:
 
     @torch.no_grad()
     def samples(self, count: int) -> Tensor:
-        """What the kept weights draw from fixed latents (labels in turn), [count, C, H, W]."""
+        """What the kept weights draw from fixed latents (labels in turn), [count, C, H, W].
+        TypeError where the model needs pictures."""
+        if not isinstance(self.objective, OfLatents):
+            raise TypeError(f"{self.recipe.name}: expected a model of latents, found a translator")
         _seed(self.recipe.seed, _SHEET)
         # Drawn on the CPU: the same on every device.
         latents = self.objective.latents(count, torch.device("cpu")).to(self.device)

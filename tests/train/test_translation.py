@@ -391,6 +391,11 @@ def test_settings_that_contradict_each_other_are_refused(
         make()
 
 
+def test_a_translator_draws_no_samples() -> None:
+    with pytest.raises(TypeError, match="expected a model of latents, found a translator"):
+        training(cyclic()).samples(4)
+
+
 def test_other_numbers_of_classes_are_refused() -> None:
     with pytest.raises(DataError, match="expected 2 classes"):
         Training(cyclic(), random_splits(cyclic().image, 3), torch.device("cpu"))

@@ -9,7 +9,15 @@ from train.objectives.autoregressive import Autoregressive
 from train.objectives.cycle import Cycle
 from train.objectives.elbo import ELBO
 from train.objectives.hybrid import Hybrid
-from train.objectives.objective import AdamParams, Batch, Losses, Objective, OfPictures, Phase
+from train.objectives.objective import (
+    AdamParams,
+    Batch,
+    Losses,
+    Objective,
+    OfLatents,
+    OfPictures,
+    Phase,
+)
 from train.objectives.translation import Translation
 
 Settings = ELBO | Adversarial | Autoregressive | Hybrid | Translation | Cycle
@@ -25,6 +33,7 @@ __all__ = [
     "Hybrid",
     "Losses",
     "Objective",
+    "OfLatents",
     "OfPictures",
     "Phase",
     "Settings",

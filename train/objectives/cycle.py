@@ -43,9 +43,7 @@ class Cycle:
     kind: Literal["cycle"] = "cycle"
 
     def __post_init__(self) -> None:
-        unpaired = [name for name, loss in losses.ADVERSARIAL.items() if not loss.paired]
-        if self.loss not in unpaired:
-            raise ValueError(f"loss: expected one of {', '.join(unpaired)}; found {self.loss!r}")
+        losses.adversarial(self.loss, paired=False)
 
     @property
     def classes(self) -> int:
@@ -62,7 +60,7 @@ class CycleObjective:
 
     def __init__(self, settings: Cycle) -> None:
         self.settings = settings
-        self.loss = losses.ADVERSARIAL[settings.loss]
+        self.loss = losses.adversarial(settings.loss)
         channels = settings.network.channels
         shape = (channels, settings.network.height, settings.network.width)
         # Of A and of B: what makes such pictures, what judges them, and what was made of late.
@@ -79,9 +77,6 @@ class CycleObjective:
             ),
             "generators": Phase(self.makers, self._generator_losses, settings.generator),
         }
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        raise ValueError("latents: expected pictures: a translator has none")
 
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
         """A's picture, as one of B, there and back."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,7 @@ from train.networks.network import any_of, noise_of
 from train.networks.posterior import Draw, Posterior
 from train.objectives.objective import AdamParams, Batch, Losses, Phase, binarised
 
-if TYPE_CHECKING:
-    Network = Any
-else:
-    Network = any_of("vae", default="vae")
+Network = Annotated[Any, any_of("vae", default="vae")]
 """The params of encoder and decoder, of any kind that is registered."""
 
 

@@ -9,7 +9,7 @@ et al. 2017, arXiv:1706.04987)? And what holds the posterior to the prior: its K
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,11 @@ from train import gaussian, losses
 from train.augment import Augmentation, augment
 from train.networks.encoded_gan import EncodedGANParams
 from train.networks.mlp import leaky_layers
+from train.networks.network import only
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 
-if TYPE_CHECKING:
-    Network = Any
-else:
-    Network = EncodedGANParams
-"""The params of encoder, decoder and discriminator. To a type checker the networks of all
-objectives are alike, for recipes are read without asking which one it is."""
+Network = Annotated[Any, only(EncodedGANParams)]
+"""The params of encoder, decoder and discriminator."""
 
 
 def _adam() -> AdamParams:
@@ -63,9 +60,7 @@ class Hybrid:
     kind: Literal["hybrid"] = "hybrid"
 
     def __post_init__(self) -> None:
-        unpaired = [name for name, loss in losses.ADVERSARIAL.items() if not loss.paired]
-        if self.loss not in unpaired:
-            raise ValueError(f"loss: expected one of {', '.join(unpaired)}; found {self.loss!r}")
+        losses.adversarial(self.loss, paired=False)
         if self.compare == "features" and self.network.gan.dropout:
             raise ValueError("network.gan.dropout: expected 0 where features are compared")
 
@@ -79,7 +74,7 @@ class HybridObjective:
 
     def __init__(self, settings: Hybrid) -> None:
         self.settings = settings
-        self.loss = losses.ADVERSARIAL[settings.loss]
+        self.loss = losses.adversarial(settings.loss)
         self.encoder, self.generator = settings.network.build()
         self.discriminator = settings.network.discriminator()
         self.networks = nn.ModuleDict(

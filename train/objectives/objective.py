@@ -52,15 +52,21 @@ class Objective(Protocol):
     networks: nn.ModuleDict
     """Everything that trains."""
     model: nn.ModuleDict
-    """What outlives training, averaged if the recipe says so: `decoder` and maybe `encoder`."""
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        """Latents from the prior, float [count, latent]."""
-        ...
+    """What outlives training, averaged if the recipe says so: `decoder` and maybe `encoder`,
+    or `translator` and maybe `back`."""
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         """Figures `test_…` of `model` (or its average) on held-out images, which the loop names
         anew where these are validation images; empty where there are none."""
+        ...
+
+
+@runtime_checkable
+class OfLatents(Protocol):
+    """An objective whose model makes pictures of latents."""
+
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        """From the prior, float [count, latent]."""
         ...
 
 

@@ -7,7 +7,7 @@ arXiv:1603.08155) differ in the task and in which terms have a weight.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,7 @@ from train.objectives.terms import Term, with_terms
 from train.styles import STYLES, style_picture
 from train.tasks import TASKS
 
-if TYPE_CHECKING:
-    TranslatorParams = Any
-else:
-    TranslatorParams = any_of("translator", default="unet")
+TranslatorParams = Annotated[Any, any_of("translator", default="unet")]
 """The params of the network that translates, of any kind that is registered."""
 
 
@@ -61,10 +58,9 @@ class Translation:
     kind: Literal["translation"] = "translation"
 
     def __post_init__(self) -> None:
-        for name, known in (("task", TASKS), ("loss", losses.ADVERSARIAL)):
-            if getattr(self, name) not in known:
-                expected, found = ", ".join(known), getattr(self, name)
-                raise ValueError(f"{name}: expected one of {expected}; found {found!r}")
+        losses.adversarial(self.loss)
+        if self.task not in TASKS:
+            raise ValueError(f"task: expected one of {', '.join(TASKS)}; found {self.task!r}")
         if bool(self.style) != (self.style_of in STYLES):
             expected = f"one of {', '.join(STYLES)}" if self.style else "none without a style"
             raise ValueError(f"style_of: expected {expected}; found {self.style_of!r}")
@@ -118,7 +114,7 @@ class TranslationObjective:
     def __init__(self, settings: Translation) -> None:
         self.settings = settings
         self.task = TASKS[settings.task]
-        self.loss = losses.ADVERSARIAL[settings.loss]
+        self.loss = losses.adversarial(settings.loss)
         self.warming = settings.warm_up > 0
         given = self.task.planes(settings.network.channels)
         translator: nn.Module = settings.network.build(given, self.task.scale)
@@ -142,9 +138,6 @@ class TranslationObjective:
             self.translator, self._generator_losses, settings.generator, schedule=self._warm
         )
 
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        raise ValueError("latents: expected pictures: a translator has none")
-
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
         given = self.task.given(images)
         return _seen(given, images), model["translator"](*given), images
@@ -154,7 +147,7 @@ class TranslationObjective:
         found: list[tuple[float, float, int]] = []
         for images, _ in batches:
             made, wanted = (
-                _levels(i) for i in (model["translator"](*self.task.given(images)), images)
+                _served(i) for i in (model["translator"](*self.task.given(images)), images)
             )
             found.append((mean_absolute(made, wanted), psnr(made, wanted), len(images)))
         count = sum(size for *_, size in found)
@@ -239,6 +232,6 @@ def _seen(given: tuple[Tensor, ...], pictures: Tensor) -> Tensor:
     return functional.interpolate(images, pictures.shape[2:], mode="nearest").expand_as(pictures)
 
 
-def _levels(images: Tensor) -> Any:
+def _served(images: Tensor) -> Any:
     """Float [B, C, H, W] in [-1, 1] -> uint8 [B, C, H, W], as an artifact gives them."""
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
