@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ def _cell(value: object) -> str:
 
 def command() -> str:
     """What this process was started by, as a reader would type it."""
-    return " ".join(["python -m benchmarks", *sys.argv[1:]])
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
 
 
 def environment() -> dict[str, Any]:

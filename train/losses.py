@@ -26,33 +26,6 @@ def bernoulli_nll(logits: Tensor, images: Tensor) -> Tensor:
     )
 
 
-def gaussian_nll(means: Tensor, images: Tensor, log_scale: float) -> Tensor:
-    """-log p(x|z) for a Gaussian of fixed scale around `means`; nats per image [B].
-
-    Kingma and Welling (2014), appendix C.2, eq. 12, with one variance for all pixels.
-    """
-    squares = (images - means).square() * math.exp(-2 * log_scale)
-    return (0.5 * (squares + math.log(2 * math.pi)) + log_scale).flatten(1).sum(1)
-
-
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, I)) in closed form; [B, Z] -> nats [B].
-
-    Kingma and Welling (2014), appendix B.
-    """
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
-
-
-def normal_log_density(values: Tensor) -> Tensor:
-    """log N(values; 0, I); [B, Z] -> nats [B]."""
-    return -0.5 * (values.square() + math.log(2 * math.pi)).flatten(1).sum(1)
-
-
-def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """z = mean + sigma * noise, differentiable in mean and sigma. Kingma and Welling, eq. 4."""
-    return mean + (0.5 * log_variance).exp() * noise
-
-
 def negative_elbo(nll: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
     """E[nll + beta * KL] over the batch. Higgins et al. (2017), beta-VAE, eq. 4; beta 1: ELBO."""
     return (nll + beta * kl).mean()
@@ -183,8 +156,10 @@ def style_distance(made: Tensor, wanted: Tensor) -> Tensor:
 
 def gram(features: Tensor) -> Tensor:
     """Means over positions of the products of all pairs of channels: [B, C, H, W] -> [B, C, C]."""
-    values = features.flatten(2)
-    return values @ values.transpose(1, 2) / values.shape[2]
+    # Autocast would multiply in bf16 even what is fp32, as losses are to be.
+    with torch.autocast(features.device.type, enabled=False):
+        values = features.flatten(2)
+        return values @ values.transpose(1, 2) / values.shape[2]
 
 
 def _relative_squares(made: Tensor, wanted: Tensor) -> Tensor:
@@ -210,9 +185,6 @@ ADVERSARIAL = {
         discriminator_cross_entropy, generator_non_saturating, targets=True
     ),
     "minimax": AdversarialLoss(discriminator_cross_entropy, generator_minimax, targets=True),
-    # The score of such a discriminator is log D / (1 - D), which estimates the log ratio of the
-    # densities: Rosca et al. (2017), arXiv:1706.04987.
-    "density_ratio": AdversarialLoss(discriminator_cross_entropy, generator_score, targets=True),
     "least_squares": AdversarialLoss(discriminator_least_squares, generator_least_squares),
     "wasserstein": AdversarialLoss(critic_wasserstein, generator_score),
     "hinge": AdversarialLoss(discriminator_hinge, generator_score),
@@ -220,6 +192,15 @@ ADVERSARIAL = {
         discriminator_relativistic, generator_relativistic, paired=True
     ),
 }
+
+
+def adversarial(name: str, *, paired: bool = True) -> AdversarialLoss:
+    """The loss of this name; `paired` False: if it has no pairs. ValueError names those to choose
+    from."""
+    known = {key: loss for key, loss in ADVERSARIAL.items() if paired or not loss.paired}
+    if name not in known:
+        raise ValueError(f"loss: expected one of {', '.join(known)}; found {name!r}")
+    return known[name]
 
 
 def zero_centred_penalty(scores: Tensor, images: Tensor) -> Tensor:

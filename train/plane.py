@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from train import losses
+from train import gaussian
 from train.data.plane import SPEC
 from train.objectives.adversarial import GANObjective
 from train.objectives.elbo import VAEObjective
@@ -53,8 +53,9 @@ class Frame:
     """[n, 2], of fixed latents."""
     field: NDArray[np.float32]
     """[FIELD, FIELD] in [0, 1], the lowest row first: of a GAN, the probability that the
-    discriminator gives a point of being real; of a VAE the density of the point, by the evidence
-    lower bound, over the highest one."""
+    discriminator gives a point of being real; of a VAE how well it explains the point, over the
+    best one: exp of minus the error at the posterior's mean and the KL divergence. The evidence
+    lower bound has the expected error of all the posterior in the place of its mean's."""
     arrows: NDArray[np.float32]
     """[m, 4], x and y of where each starts and of how far it goes: of a GAN, where the loss's
     gradient pulls a sample; of a VAE, from a point of the data to its reconstruction."""
@@ -117,10 +118,10 @@ def _of_vae(objective: VAEObjective, data: Tensor, grid: Tensor) -> tuple[Tensor
     encoder, decoder = objective.model["encoder"], objective.model["decoder"]
     scale = objective.settings.gaussian_log_scale
     mean, log_variance = encoder(grid)
-    error = losses.gaussian_nll(decoder(mean), grid, scale)
-    bound = -error - losses.gaussian_kl(mean, log_variance)
+    error = gaussian.nll(decoder(mean), grid, scale)
+    explained = -error - gaussian.kl(mean, log_variance)
     starts = data[:ARROWS]
-    return (bound - bound.max()).exp(), starts, decoder(encoder(starts)[0]) - starts
+    return (explained - explained.max()).exp(), starts, decoder(encoder(starts)[0]) - starts
 
 
 def picture(frame: Frame) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from train.networks.dcgan import UniformLatents
 from train.networks.iaf import FlowEncoder
 from train.networks.network import noise_of
 from train.networks.prompted import ByPrompt, PromptedDecoder
-from train.networks.voxels import Volumes, VoxelDecoder, layers_of
+from train.networks.voxels import Volumes, VoxelDecoder, depth_of
 from train.objectives import Adversarial, Cycle, Translation
 from train.recipes import RECIPE_JSON, Recipe
 from train.tasks import TASKS
@@ -127,7 +127,7 @@ def load_any(folder: Path | str, step: int | None = None) -> TrainedRun | Traine
     noise = noise_of(settings.network)
     encoder = None if noise else dict(model.items()).get("encoder")
     uniform = isinstance(settings, Adversarial) and settings.prior == "uniform"
-    decoder, layers = model["decoder"], layers_of(settings.network)
+    decoder, layers = model["decoder"], depth_of(settings.network)
     prompted = isinstance(decoder, PromptedDecoder)
     common["image"] = _layer(recipe.image, layers)
     return TrainedRun(
@@ -156,7 +156,7 @@ def _translator(
     given = ImageSpec(
         height=image.height // task.scale,
         width=image.width // task.scale,
-        channels=task.channels,
+        channels=task.channels(image.channels),
         value_range=image.value_range,
     )
     return TrainedTranslator(

@@ -18,33 +18,43 @@ Inputs = tuple[Tensor, ...]
 """What a translator is called with: images [B, C', H', W'], and behind them, where the task has
 one, a mask [B, 1, H, W], 1 where it is to act and 0 elsewhere."""
 
+Channels = Literal[1, 2, 3, 4]
+"""As `runtime.images.ImageSpec` has them."""
+
 
 @dataclass(frozen=True)
 class Task:
     """One task: `given` makes the inputs of the pictures."""
 
     given: Callable[[Tensor], Inputs]
-    channels: Literal[1, 3] = 3
-    """Of the images that are given."""
+    grey: bool = False
+    """The images that are given have one channel; otherwise as many as the pictures."""
     scale: int = 1
     """How many times larger the picture is than they are."""
     masked: bool = False
+    takes: tuple[Channels, ...] = (1, 2, 3, 4)
+    """Channels that the pictures may have."""
 
-    @property
-    def planes(self) -> int:
+    def channels(self, pictures: Channels) -> Channels:
+        """Of the images that are given of pictures with so many."""
+        return 1 if self.grey else pictures
+
+    def planes(self, pictures: Channels) -> int:
         """Channels of all inputs together."""
-        return self.channels + self.masked
+        return self.channels(pictures) + self.masked
 
 
 def _grey(pictures: Tensor) -> Tensor:
     """As `runtime.images` makes pictures grey, so that a service may be given coloured ones."""
+    if pictures.shape[1] == 1:
+        return _levels(pictures[:, 0])
     red, green, blue = pictures.unbind(1)
-    return _levels(0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+    return _levels(0.299 * red + 0.587 * green + 0.114 * blue)
 
 
 def _edges(pictures: Tensor) -> Tensor:
     """White lines on black: the length of the grey picture's slope, by Sobel's 3x3 filters."""
-    grey = torch.nn.functional.pad(_grey(pictures), (1, 1, 1, 1), mode="replicate")
+    grey = torch.nn.functional.pad(_grey(pictures)[:, None], (1, 1, 1, 1), mode="replicate")
     # As sums of slices: a convolution would run in bf16 under autocast.
     smooth_down = grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]
     smooth_right = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
@@ -109,8 +119,8 @@ def _filling(mask: Callable[[Tensor], Tensor]) -> Task:
 
 
 TASKS = {
-    "colour": Task(lambda pictures: (_grey(pictures),), channels=1),
-    "edges": Task(lambda pictures: (_edges(pictures),), channels=1),
+    "colour": Task(lambda pictures: (_grey(pictures)[:, None],), grey=True, takes=(3,)),
+    "edges": Task(lambda pictures: (_edges(pictures),), grey=True, takes=(1, 3)),
     "enlarge": Task(lambda pictures: (_shrunk(pictures),), scale=SCALE),
     "fill": _filling(_mixed_mask),
     "fill_centre": _filling(centre_mask),

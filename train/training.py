@@ -19,10 +19,10 @@ from runtime.images import to_uint8
 from train.checkpoint import Checkpoint, pack, pack_optimizer, unpack_optimizer
 from train.data import Splits
 from train.ema import AveragedWeights
-from train.errors import DataError, DivergedError
+from train.errors import DataError, DivergedError, OptionError
 from train.networks.network import noise_of
-from train.networks.voxels import layers_of
-from train.objectives import AdamParams, Batch, Losses, OfPictures, Phase
+from train.networks.voxels import depth_of
+from train.objectives import AdamParams, Batch, Losses, OfLatents, OfPictures, Phase
 from train.processes import ALONE, Processes
 from train.recipes import Recipe
 from train.schedule import balanced_order, one_cycle, order, seed_of
@@ -39,7 +39,8 @@ _INITIAL, _STEP, _SHEET, _EVALUATION = range(4)
 class Training:
     """The state of one run: networks, averaged weights, optimisers, step.
 
-    Raises DataError where the data's images or classes are not those of the recipe.
+    Raises DataError where the data's images or classes are not those of the recipe, OptionError
+    where its batches are too small for its networks.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Training:
         self.seconds = 0.0
         _seed(recipe.seed, _INITIAL)
         self.objective = recipe.objective.build()
+        _check_parts(recipe, self.objective.networks)
         for network in self.objective.networks.values():
             _lay_out(network.to(device))
         decay = recipe.ema_decay
@@ -192,12 +194,15 @@ class Training:
         else:
             images = self.samples(rows * columns)
         drawn = to_uint8(images.permute(0, 2, 3, 1).cpu().numpy(), self.recipe.image)
-        return pictures(drawn, layers_of(self.recipe.objective.network))
+        return pictures(drawn, depth_of(self.recipe.objective.network))
 
     @torch.no_grad()
     def _shown(self, objective: OfPictures, rows: int, columns: int) -> Tensor:
         """A row for each of what the objective shows, as often as the sheet has room."""
-        chosen = order(self.recipe.seed, len(self.images), 0, rows * columns)
+        label = objective.shown_label
+        fitting = np.ones_like(self.classes) if label is None else self.classes == label
+        members = np.flatnonzero(fitting)
+        chosen = members[order(self.recipe.seed, len(members), 0, rows * columns)]
         images = self._pictures(torch.from_numpy(chosen))
         _seed(self.recipe.seed, _SHEET)
         with evaluating(self.model):
@@ -208,7 +213,10 @@ class Training:
 
     @torch.no_grad()
     def samples(self, count: int) -> Tensor:
-        """What the kept weights draw from fixed latents (labels in turn), [count, C, H, W]."""
+        """What the kept weights draw from fixed latents (labels in turn), [count, C, H, W].
+        TypeError where the model needs pictures."""
+        if not isinstance(self.objective, OfLatents):
+            raise TypeError(f"{self.recipe.name}: expected a model of latents, found a translator")
         _seed(self.recipe.seed, _SHEET)
         # Drawn on the CPU: the same on every device.
         latents = self.objective.latents(count, torch.device("cpu")).to(self.device)
@@ -257,6 +265,15 @@ def _check(recipe: Recipe, data: Splits) -> None:
         raise DataError(
             f"{data.train.name}: expected {classes} classes for {recipe.name}, "
             f"found {len(data.train.classes)}: {', '.join(data.train.classes)}"
+        )
+
+
+def _check_parts(recipe: Recipe, networks: nn.Module) -> None:
+    normed = any(isinstance(module, nn.BatchNorm1d) for module in networks.modules())
+    if normed and recipe.batch_size == recipe.shards:
+        raise OptionError(
+            f"batch_size and shards: expected at least 2 images in each part of a batch of "
+            f"{recipe.name}, whose features have batch norm; found 1"
         )
 
 

@@ -112,15 +112,31 @@ def recipe_of(model: runtime.Model) -> Mapping[str, Any]:
     return recipe
 
 
+def is_back(model: runtime.Model) -> bool:
+    """Whether a translator of ours is the way back of a CycleGAN, from the second kind of pictures
+    to the first. ValueError for a CycleGAN's export that does not say which it is."""
+    manifest = model.manifest
+    if recipe_of(model)["objective"]["kind"] != "cycle":
+        return False
+    direction = manifest.provenance.details.get("direction")
+    if direction not in ("there", "back"):
+        raise ValueError(
+            f"{manifest.name}: provenance.details.direction: expected there or back, found "
+            f"{direction!r}: export the run again, or measure the run itself"
+        )
+    return direction == "back"
+
+
 def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks translation ARTIFACT_OR_RUN --data PATH`"""
     options = parser("translation", __doc__, data="CIFAR-10", n=10_000)
-    options.add_argument("--back", action="store_true", help="of a CycleGAN: the way back")
+    options.add_argument("--back", action="store_true", help="of a CycleGAN's run: the way back")
     options.add_argument("--out", type=Path, help="write the sheet there, PNG")
     chosen = options.parse_args(arguments)
     with served(chosen.subject, back=chosen.back) as model:
-        recipe = recipe_of(model)
-        back = chosen.back or model.manifest.name.endswith("-back")
+        recipe, back = recipe_of(model), is_back(model)
+        if chosen.back and not back:
+            options.error(f"--back: expected a CycleGAN's run, found {model.manifest.full_name}")
         classifier = load_or_train("cifar10", chosen.data)
         train, test = load_data("cifar10", chosen.data)
         asked = cases(recipe, train, test, n=chosen.n, seed=chosen.seed, back=back)

@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def _done(run: Run, options: argparse.Namespace, deadline: float) -> State:
         if status is None:
             return "stopped by the budget"
         if status:
-            logger.error("%s: python %s ended with %d", run.name, " ".join(command), status)
+            logger.error("%s: python %s ended with %d", run.name, shlex.join(command), status)
             return "failed"
     return "recorded"
 
@@ -113,7 +114,7 @@ def _is_recorded(judge: Sequence[str]) -> bool:
     """Whether the record that a command writes says that it was run."""
     record = read(judge[judge.index("--record") + 1])
     made = () if record is None else record.measurements
-    return any(measurement.command == " ".join(["python", *judge]) for measurement in made)
+    return any(measurement.command == shlex.join(["python", *judge]) for measurement in made)
 
 
 def _training(run: Run, folder: Path, data: Path | None) -> list[str]:
@@ -123,7 +124,11 @@ def _training(run: Run, folder: Path, data: Path | None) -> list[str]:
 
 
 def _judges(run: Run, folder: Path, data: Path | None) -> list[list[str]]:
-    commands = [command.format(run=folder, data=data).split() for command in run.judged_by]
+    # Split first: a folder's name may have spaces.
+    commands = [
+        [word.format(run=folder, data=data) for word in command.split()]
+        for command in run.judged_by
+    ]
     return [
         ["-m", "benchmarks", *command, *(() if "--record" in command else ("--record", run.name))]
         for command in commands
@@ -142,7 +147,7 @@ def _is_trained(folder: Path) -> bool:
 
 def _run(command: Sequence[str], deadline: float) -> int | None:
     """The exit status of a command at low priority; None where the budget ended it."""
-    logger.info("python %s", " ".join(command))
+    logger.info("python %s", shlex.join(command))
     process = subprocess.Popen([sys.executable, *command])  # noqa: S603
     os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
     try:

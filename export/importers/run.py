@@ -116,6 +116,10 @@ def _imported_translator(
     if way not in trained.translators:
         raise ExportError(f"{trained.name}: --back: expected a CycleGAN, found one way alone")
     sheet = trained.sheet.read_bytes() if trained.sheet.is_file() and not back else None
+    if len(trained.translators) > 1:  # or nothing but a name, which is free, would tell which it is
+        origin: Provenance = common["provenance"]
+        details = {**origin.details, "direction": "back" if back else "there"}
+        common = {**common, "provenance": origin.model_copy(update={"details": details})}
     fields = ExportOptions(
         name=name or trained.name + "-back" * back,
         kind="translator",

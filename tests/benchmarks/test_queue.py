@@ -37,21 +37,21 @@ def options(folder: Path, hours: float) -> Namespace:
 
 
 def test_a_run_is_trained_resumed_judged_and_recorded_once(tmp_path: Path) -> None:
-    name = str(tmp_path / "tiny")
+    name = str(tmp_path / "a tiny run")
     recipe = replace(RECIPES["digits_vae"](), steps=3, checkpoint_every=1)
     data = load(recipe.source, None, recipe.image)
-    train(recipe, data, tmp_path / "tiny", until=2, device="cpu")
+    train(recipe, data, Path(name), until=2, device="cpu")
     run = Run(name, "digits_vae", None, (JUDGE,))
     assert queue.work([run], options(tmp_path, 1)) == [queue.Ended(name, "recorded")]
-    record = json.loads((tmp_path / "tiny.json").read_text())
+    record = json.loads(Path(f"{name}.json").read_text())
     assert record["run"]["provenance"]["steps"] == 3
     (measured,) = record["measurements"]
-    said = f"python -m benchmarks likelihood {name} --k 3 --images 2 --record {name}"
+    said = f"python -m benchmarks likelihood '{name}' --k 3 --images 2 --record '{name}'"
     assert measured["command"] == said
     assert measured["figures"]["images"] == 2
-    written = (tmp_path / "tiny.json").stat().st_mtime_ns
+    written = Path(f"{name}.json").stat().st_mtime_ns
     assert queue.work([run], options(tmp_path, 1)) == [queue.Ended(name, "recorded")]
-    assert (tmp_path / "tiny.json").stat().st_mtime_ns == written
+    assert Path(f"{name}.json").stat().st_mtime_ns == written
 
 
 def test_a_command_that_fails_does_not_end_the_queue(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from PIL import Image
 import runtime
 from benchmarks.quality import pairs, style, translation
 from benchmarks.quality.judge import load_classifier
-from tests.train.conftest import narrow
+from export import export_run
+from tests.train.conftest import narrow, random_splits
 from train.data import Dataset, Splits
 from train.data.domains import load_turned, turned
 from train.data.source import Options
@@ -142,6 +145,29 @@ def test_only_our_own_translators_are_judged(data: Path) -> None:
         pytest.raises(ValueError, match="expected a translator that `python -m train` made"),
     ):
         translation.recipe_of(model)
+
+
+def test_the_direction_of_a_cyclegan_is_what_its_export_states(data: Path, tmp_path: Path) -> None:
+    """Its name is free, and a checkpoint has both: which is served is chosen at the export."""
+    recipe, run = narrow(RECIPES["cifar10_cyclegan"]()), tmp_path / "run"
+    train(recipe, random_splits(recipe.image, 2), run, device="cpu")
+    made: dict[str, Path] = {}
+    for name, back in {"there-and-back": False, "negatives": True}.items():
+        made[name] = export_run(run, out=tmp_path, name=name, back=back, precisions=())
+        with runtime.load(made[name], backend="onnxruntime") as model:
+            assert translation.is_back(model) == back
+            silent = model.manifest.model_copy(deep=True)
+            del silent.provenance.details["direction"]
+            with pytest.raises(ValueError, match="direction: expected there or back, found None"):
+                translation.is_back(cast(runtime.Model, SimpleNamespace(manifest=silent)))
+    options = ["--data", str(data), "--n", "12", "--json", str(tmp_path / "figures.json")]
+    figures: list[dict[str, float]] = []
+    for subject in ([str(made["negatives"])], [str(run), "--back"]):
+        translation.main([*subject, *options])
+        figures.append(json.loads((tmp_path / "figures.json").read_text())["figures"])
+    assert figures[0] == figures[1]
+    with pytest.raises(SystemExit):
+        translation.main([str(made["there-and-back"]), "--back", *options])
 
 
 def test_styles_are_compared_with_an_optimisation_of_the_same(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 import runtime
 from export import ExportError, export_run
 from export.__main__ import main as export
+from runtime.images import ImageSpec
 from runtime.images.encoding import decode_npy
 from tests.bento.support import ask_async, loaded
 from tests.train.conftest import narrow, random_splits
@@ -20,8 +23,12 @@ from train.recipes import RECIPES
 from train.runs import TrainedTranslator, load_any
 
 
-def trained(name: str, out: Path) -> Path:
+def trained(name: str, out: Path, channels: Literal[1, 3] = 3) -> Path:
     recipe = narrow(RECIPES[name]())
+    objective = recipe.objective
+    objective = replace(objective, network=replace(objective.network, channels=channels))
+    image = ImageSpec(height=32, width=32, channels=channels)
+    recipe = replace(recipe, objective=objective, image=image)
     train(recipe, random_splits(recipe.image, recipe.classes or 1), out, device="cpu")
     return out
 
@@ -76,6 +83,7 @@ def test_the_way_back_of_a_cyclegan_is_an_artifact_of_its_own(tmp_path: Path) ->
     picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
     with runtime.load(tmp_path / "cifar10-cyclegan-back", backend="onnxruntime") as model:
         made = model.translate(picture).astype(int)
+        assert model.manifest.provenance.details["direction"] == "back"
     found = load_any(run)
     assert isinstance(found, TrainedTranslator)
     floats = torch.from_numpy(picture).permute(0, 3, 1, 2) / 127.5 - 1
@@ -84,3 +92,12 @@ def test_the_way_back_of_a_cyclegan_is_an_artifact_of_its_own(tmp_path: Path) ->
         for way in ("translator", "back")
     )
     assert np.abs(made - back).max() <= 1 < np.abs(made - there).max()
+
+
+@pytest.mark.parametrize("name", ["cifar10_cyclegan", "cifar10_inpainting_l1"])
+def test_translators_of_grey_pictures_are_exported(name: str, tmp_path: Path) -> None:
+    artifact = export_run(trained(name, tmp_path / "run", channels=1), out=tmp_path, precisions=())
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
+    mask = np.full_like(pictures, 255) if "inpainting" in name else None
+    with runtime.load(artifact, backend="onnxruntime") as model:
+        assert model.translate(pictures, mask=mask).shape == pictures.shape

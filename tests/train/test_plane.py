@@ -77,7 +77,7 @@ class Point(nn.Module):
         return torch.tensor([0.25, 0.75]).expand(len(latents), 1, 1, 2)
 
 
-def test_the_frame_of_a_vae_has_its_density_and_reconstructions() -> None:
+def test_the_frame_of_a_vae_has_its_fit_and_reconstructions() -> None:
     training = started("rings_vae")
     training.model["decoder"] = Point()
     shown = frame(training)

@@ -1,5 +1,6 @@
 """Every recipe: its JSON, and a few steps at a tiny width on generated images."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.testing import assert_close
 
 from tests.train.conftest import SAMPLERS, narrow, random_splits
 from train.data import SOURCES
+from train.errors import OptionError
 from train.loop import train
 from train.networks.dcgan import DCGANParams
 from train.networks.resnet import ResNetParams
@@ -17,6 +20,7 @@ from train.networks.vae import VAEParams
 from train.objectives import ELBO, AdamParams, Adversarial
 from train.recipes import RECIPE_JSON, RECIPES, Recipe
 from train.runs import load_run
+from train.training import Training
 
 every_recipe = pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
 
@@ -40,6 +44,29 @@ def test_trains_and_loads(name: str, tmp_path: Path) -> None:
 
 
 @every_recipe
+def test_a_step_in_bf16_has_losses_in_fp32_near_those_of_fp32(make: Callable[[], Recipe]) -> None:
+    recipe = narrow(make())
+    data = random_splits(recipe.image, recipe.classes or 3)
+    if recipe.validation:
+        data = replace(data, held_out="validation")
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for precision in ("fp32", "bf16"):
+        training = Training(replace(recipe, precision=precision), data, torch.device("cpu"))
+        ((images, labels),) = training._batches().values()
+        phases = training.objective.phases.items()
+        for name, phase in phases:
+            torch.manual_seed(0)
+            with training.autocast():
+                made = phase.losses(images, labels)
+            next(iter(made.values())).backward()
+            found.setdefault(name, {})[precision] = next(iter(made.values())).detach()
+    for name, losses in found.items():
+        assert losses["bf16"].dtype == torch.float32, name
+        # bf16 has 8 bits; what it rounds in an untrained network moves a loss by a few percent.
+        assert_close(losses["bf16"], losses["fp32"], rtol=0.1, atol=0.1)
+
+
+@every_recipe
 def test_json_round_trip(make: Callable[[], Recipe]) -> None:
     assert RECIPE_JSON.validate_json(RECIPE_JSON.dump_json(make())) == make()
 
@@ -48,6 +75,16 @@ def test_json_round_trip(make: Callable[[], Recipe]) -> None:
 def test_is_named_after_its_function_and_has_a_source(make: Callable[[], Recipe]) -> None:
     assert make().name == make.__name__
     assert make().source in SOURCES
+
+
+def test_the_steps_that_the_docs_state_are_those_of_the_recipes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    found: dict[str, int] = {}
+    for section in page.split("\n## "):
+        for steps in re.findall(r"All ([\d,]+) steps", section):
+            (name,) = set(re.findall(r"python -m train (\w+)", section))
+            found[name] = int(steps.replace(",", ""))
+    assert found == {name: RECIPES[name]().steps for name in ("shapes_prompted", "furniture_vae")}
 
 
 def test_a_network_of_another_size_is_refused() -> None:
@@ -66,6 +103,24 @@ def test_the_kind_of_network_is_told_by_its_name() -> None:
         else:
             with pytest.raises(ValidationError, match=r"dcgan\.growth"):
                 RECIPE_JSON.validate_python(described)
+
+
+def test_batches_that_hold_parts_of_a_pack_are_refused() -> None:
+    packed = RECIPES["stacked_pacgan"]()
+    for changes in ({"batch_size": 3}, {"batch_size": 12, "shards": 4}):
+        with pytest.raises(ValidationError, match="batch_size: expected whole packs of 2 in each"):
+            replace(packed, **changes)
+
+
+def test_parts_of_a_batch_that_batch_norm_cannot_take_are_refused() -> None:
+    made = narrow(RECIPES["shapes_prompted"]())
+    data = random_splits(made.image, made.classes)
+    for changes in ({"batch_size": 1}, {"shards": made.batch_size}):
+        with pytest.raises(OptionError, match="expected at least 2 images in each part"):
+            Training(replace(made, **changes), data, torch.device("cpu"))
+    # Over maps there are many numbers of one image.
+    made = replace(narrow(RECIPES["cifar10_dcgan"]()), batch_size=1)
+    Training(made, random_splits(made.image), torch.device("cpu")).advance()
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

@@ -18,6 +18,7 @@ from train.data import Splits
 from train.errors import DataError, RunError
 from train.loop import train
 from train.metrics import mean_absolute
+from train.networks.features import FeaturesParams
 from train.networks.masked import Masked
 from train.networks.patches import PatchParams
 from train.networks.residual import ResidualParams
@@ -43,7 +44,7 @@ def recipe(objective: Translation | Cycle, **changes: Any) -> Recipe:
     made = Recipe(
         summary="for tests",
         source="random",
-        image=ImageSpec(height=16, width=16, channels=3),
+        image=ImageSpec(height=16, width=16, channels=objective.network.channels),
         objective=objective,
         balanced=isinstance(objective, Cycle),
         steps=4,
@@ -100,6 +101,41 @@ def test_every_recipe_trains_and_loads(name: str, tmp_path: Path) -> None:
     assert run.sheet.is_file()
     with pytest.raises(RunError, match="expected a run whose model samples"):
         load_run(tmp_path)
+
+
+GREY = replace(SMALL, channels=1)
+ENLARGER = ResidualParams(16, 16, 1, features=2, halvings=0, blocks=1, norm="none")
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        replace(CYCLE, network=replace(CYCLE.network, channels=1)),
+        *(
+            Translation(network, task, adversarial=0.1, patches=PatchParams(features=2))
+            for task, network in (("edges", GREY), ("fill", GREY), ("enlarge", ENLARGER))
+        ),
+        Translation(
+            GREY,
+            "repaint",
+            content=1.0,
+            warm_up=0.5,
+            features=FeaturesParams(channels=1, widths=(2, 3, 4)),
+        ),
+    ],
+    ids=["cycle", "edges", "fill", "enlarge", "repaint"],
+)
+def test_grey_pictures_are_translated(objective: Translation | Cycle, tmp_path: Path) -> None:
+    made = recipe(objective)
+    train(made, data_of(made), tmp_path, device="cpu")
+    run = load_any(tmp_path)
+    assert isinstance(run, TrainedTranslator)
+    assert run.given.channels == 1
+    given = [torch.rand(2, 1, run.given.height, run.given.width) * 2 - 1]
+    if run.takes_mask:
+        given.append(torch.ones(2, 1, 16, 16))
+    for translator in run.translators.values():
+        assert translator(*given).shape == (2, 1, 16, 16)
 
 
 @every_kind
@@ -174,6 +210,22 @@ def test_the_sheet_has_rows_of_what_is_given_made_and_wanted(make: Callable[...,
     assert np.array_equal(sheet, run.draw())
 
 
+def test_the_sheet_of_a_cyclegan_turns_pictures_of_the_first_kind_alone() -> None:
+    run = training(cyclic())
+    given, made, returned = run.draw().reshape(3, 3, 10, 16, 16, 3).swapaxes(0, 1)
+    kind = {
+        image.tobytes(): label for image, label in zip(run.images.numpy(), run.classes, strict=True)
+    }
+    assert {kind[image.tobytes()] for image in given.reshape(30, 16, 16, 3)} == {0}
+    images = run.prepare(torch.from_numpy(given.reshape(30, 16, 16, 3)).permute(0, 3, 1, 2))
+    with torch.no_grad():
+        expected = run.model["translator"].eval()(images)
+        again = run.model["back"].eval()(expected)
+    for found, wanted in ((made, expected), (returned, again)):
+        levels = (wanted.permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255).numpy()
+        assert np.abs(found.reshape(levels.shape) - levels).max() < 1  # a level, by rounding
+
+
 @pytest.mark.parametrize("scale", [1, 4])
 @pytest.mark.parametrize("params", [UNetParams(features=2), ResidualParams(features=2, blocks=1)])
 def test_networks_make_pictures_of_their_size(params: Any, scale: int) -> None:
@@ -227,6 +279,14 @@ def test_content_and_style_distances_have_known_answers() -> None:
     # Twice the features have four times the products.
     assert_close(losses.style_distance(2 * features[:1], features[:1]), torch.tensor(9.0))
     assert_close(losses.gram(torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]])), _gram())
+
+
+def test_gram_matrices_are_of_fp32_under_autocast_too() -> None:
+    features = torch.rand(2, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.gram(features)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, losses.gram(features))
 
 
 def _gram() -> Tensor:
@@ -290,6 +350,14 @@ def test_each_maker_answers_for_its_own_kind() -> None:
     assert all(p.grad is None for p in objective.makers[1].parameters())
 
 
+def styled(network: UNetParams) -> Translation:
+    return Translation(network, "repaint", style=1.0, style_of="waves", warm_up=0.5)
+
+
+def content(network: UNetParams) -> Translation:
+    return Translation(network, "repaint", content=1.0, warm_up=0.5)
+
+
 @pytest.mark.parametrize(
     ("message", "make"),
     [
@@ -297,6 +365,14 @@ def test_each_maker_answers_for_its_own_kind() -> None:
         ("style_of: expected one of mosaic", lambda: Translation(SMALL, "repaint", style=1.0)),
         ("style_of: expected none", lambda: Translation(SMALL, "repaint", style_of="waves")),
         ("warm_up: expected more than 0", lambda: Translation(SMALL, "repaint", content=1.0)),
+        ("channels: expected 3 for colour; found 1", lambda: Translation(GREY, "colour")),
+        (
+            "multiples of 4 for enlarge",
+            lambda: Translation(ResidualParams(30, 30, halvings=0), "enlarge"),
+        ),
+        ("channels: expected 3 with a style", lambda: styled(GREY)),
+        ("features.channels: expected those of the pictures, 1; found 3", lambda: content(GREY)),
+        ("scale . 2..halvings = 16", lambda: ResidualParams(24, 24, halvings=2).build(3, 4)),
         ("loss: expected one of non_sat", lambda: Cycle(SMALL, loss="relativistic")),
         ("multiples of 2..stages = 16", lambda: UNetParams(height=24)),
         ("multiples of 2..halvings = 4", lambda: ResidualParams(width=30)),
@@ -304,6 +380,8 @@ def test_each_maker_answers_for_its_own_kind() -> None:
         ("expected inputs of 3 channels", lambda: ResidualParams().build(4, 2)),
         ("shards and balanced", lambda: cyclic(shards=2)),
         ("shards and balanced", lambda: replace(cyclic(), balanced=False)),
+        ("batch_size: expected an even one of at least 2", lambda: cyclic(batch_size=1)),
+        ("batch_size: expected an even one of at least 2", lambda: cyclic(batch_size=3)),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -311,6 +389,11 @@ def test_settings_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_translator_draws_no_samples() -> None:
+    with pytest.raises(TypeError, match="expected a model of latents, found a translator"):
+        training(cyclic()).samples(4)
 
 
 def test_other_numbers_of_classes_are_refused() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train import losses
+from train import gaussian
 from train.networks.posterior import Draw, Posterior
 from train.networks.vae import Encoder
 
@@ -98,20 +98,21 @@ class FlowEncoder(Posterior):
         return self.base.layers(images)
 
     def draw(self, features: Tensor, noise: Tensor, decoder: nn.Module) -> Draw:
-        latents, log_density = (value.float() for value in self._bend(features, noise))
-        log_ratio = log_density - losses.normal_log_density(latents)
+        latents, log_density = self._bend(features, noise)
+        log_ratio = log_density - gaussian.normal_log_density(latents)
         return Draw(latents, log_ratio, log_ratio)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         return self._bend(self.features(images), noise)
 
     def _bend(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents and densities are of the noise's dtype, whatever the networks' precision."""
         context = self.context(features)
-        mean, log_variance = self.base.moments(features).chunk(2, dim=1)
+        mean, log_variance = self.base.moments(features).to(noise.dtype).chunk(2, dim=1)
         latents = mean + (0.5 * log_variance).exp() * noise
         log_density = -0.5 * (noise.square() + log_variance + math.log(2 * math.pi)).sum(1)
         for step in self.steps:
-            shift, gate = step(latents, context)
+            shift, gate = (value.to(noise.dtype) for value in step(latents, context))
             # sigma * z + (1 - sigma) * m: each latent's Jacobian is its gate.
             latents = torch.lerp(shift, latents, gate.sigmoid())
             log_density = log_density - functional.logsigmoid(gate).sum(1)

@@ -16,7 +16,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import gaussian
 from train.networks.network import network
 from train.networks.posterior import Draw, Gaussian, Posterior
 from train.networks.vae import Decoder, Encoder, VAEParams, dense
@@ -155,8 +155,8 @@ class LadderEncoder(Posterior):
         top, *below = (Gaussian.of(f) for f in features.split([2 * n for n in self.sizes], dim=1))
         drawn, *further = noise.split(self.sizes, dim=1)
         latents = top.at(drawn)
-        log_ratio = top.log_density(latents) - losses.normal_log_density(latents)
-        kl = losses.gaussian_kl(*top)
+        log_ratio = top.log_density(latents) - gaussian.normal_log_density(latents)
+        kl = gaussian.kl(*top)
         priors = cast(LayeredDecoder, decoder).priors
         for conditional, found, drawn in zip(priors, below, further, strict=True):
             prior = Gaussian.of(conditional(latents))
@@ -192,7 +192,7 @@ class ChainEncoder(Posterior):
             posterior = Gaussian.of(conditional(layers[-1]))
             layers.append(posterior.at(drawn))
             log_ratio = log_ratio + posterior.log_density(layers[-1])
-        log_ratio = log_ratio - losses.normal_log_density(layers[-1])
+        log_ratio = log_ratio - gaussian.normal_log_density(layers[-1])
         downwards = layers[::-1]
         priors = cast(LayeredDecoder, decoder).priors
         for conditional, above, below in zip(priors, downwards, downwards[1:], strict=False):

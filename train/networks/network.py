@@ -9,7 +9,7 @@ that takes noise beside its latents have `noise` too. A translator's have no `la
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, GetPydanticSchema, Tag
 
 Params = TypeVar("Params")
 
@@ -26,21 +26,28 @@ def network(family: str) -> Callable[[type[Params]], type[Params]]:
     return register
 
 
-def any_of(family: str, default: str) -> Any:
-    """The type of a field that takes the params of every network of a family.
+def only(params: type[Any]) -> GetPydanticSchema:
+    """What a field is annotated with that takes these params alone. Its type is Any, for recipes
+    are read, and changed, without asking which network is theirs."""
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(params))
+
+
+def any_of(family: str, default: str) -> GetPydanticSchema:
+    """The same for the params of every network of a family.
 
     In JSON they differ by their `kind`; a record that does not state one is of the kind `default`,
     which was the only one at first.
     """
     members = _FAMILIES[family]
     if len(members) == 1:
-        return members[default]
+        return only(members[default])
 
     def kind(params: Any) -> str:
         return params.get("kind", default) if isinstance(params, dict) else params.kind
 
     tagged = tuple(Annotated[params, Tag(name)] for name, params in members.items())
-    return Annotated[Union[tagged], Discriminator(kind)]  # noqa: UP007
+    union = Annotated[Union[tagged], Discriminator(kind)]  # noqa: UP007
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(union))
 
 
 def noise_of(params: Any) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import gaussian
 
 
 class Gaussian(NamedTuple):
@@ -28,7 +28,7 @@ class Gaussian(NamedTuple):
 
     def at(self, noise: Tensor) -> Tensor:
         """The draw that noise [N, Z] from N(0, I) stands for."""
-        return losses.reparameterise(self.mean, self.log_variance, noise)
+        return gaussian.reparameterise(self.mean, self.log_variance, noise)
 
     def log_density(self, values: Tensor) -> Tensor:
         """Of values [N, Z], nats [N]."""
@@ -72,8 +72,8 @@ class Posterior(nn.Module):
         knows the prior, where that is not N(0, I) alone."""
         posterior = Gaussian.of(features)
         latents = posterior.at(noise)
-        log_ratio = posterior.log_density(latents) - losses.normal_log_density(latents)
-        return Draw(latents, log_ratio, losses.gaussian_kl(*posterior))
+        log_ratio = posterior.log_density(latents) - gaussian.normal_log_density(latents)
+        return Draw(latents, log_ratio, gaussian.kl(*posterior))
 
 
 class GaussianPosterior(Posterior):

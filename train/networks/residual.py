@@ -57,6 +57,12 @@ class Residual(nn.Module):
             raise ValueError(f"scale: expected a power of 2, found {scale}")
         if scale > 1 and planes != params.channels:
             raise ValueError(f"expected inputs of {params.channels} channels, found {planes}")
+        factor = scale * 2**params.halvings
+        if params.height % factor or params.width % factor:
+            raise ValueError(
+                f"height and width: expected multiples of scale * 2**halvings = {factor}, "
+                f"found {params.height} x {params.width}"
+            )
         self.params = params
         self.scale = scale
         self.layers = nn.Sequential(*self._layers(planes, params.halvings + scale.bit_length() - 1))

@@ -58,7 +58,7 @@ class VoxelVAEParams:
         return flow(encoder) if flow else encoder, VoxelDecoder(self)
 
 
-def layers_of(params: Any) -> int:
+def depth_of(params: Any) -> int:
     """The layers of a network's volumes; 1 for one of pictures."""
     return params.side if isinstance(params, VoxelVAEParams) else 1
 

@@ -1,6 +1,7 @@
 """Objectives: which networks train against which losses, in which phases.
 
-An objective is the only place where networks, losses and noise meet.
+An objective is the only place where networks and losses meet. What noise the
+networks take, it draws.
 """
 
 from train.objectives.adversarial import Adversarial
@@ -8,7 +9,15 @@ from train.objectives.autoregressive import Autoregressive
 from train.objectives.cycle import Cycle
 from train.objectives.elbo import ELBO
 from train.objectives.hybrid import Hybrid
-from train.objectives.objective import AdamParams, Batch, Losses, Objective, OfPictures, Phase
+from train.objectives.objective import (
+    AdamParams,
+    Batch,
+    Losses,
+    Objective,
+    OfLatents,
+    OfPictures,
+    Phase,
+)
 from train.objectives.translation import Translation
 
 Settings = ELBO | Adversarial | Autoregressive | Hybrid | Translation | Cycle
@@ -24,6 +33,7 @@ __all__ = [
     "Hybrid",
     "Losses",
     "Objective",
+    "OfLatents",
     "OfPictures",
     "Phase",
     "Settings",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,7 @@ from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 from train.objectives.terms import Term, with_terms
 
-if TYPE_CHECKING:
-    GANParams = Any
-else:
-    GANParams = any_of("gan", default="dcgan")
+GANParams = Annotated[Any, any_of("gan", default="dcgan")]
 """The params of both networks, of any kind that is registered."""
 
 
@@ -59,15 +56,12 @@ class Adversarial:
     kind: Literal["gan"] = "gan"
 
     def __post_init__(self) -> None:
-        if self.loss not in losses.ADVERSARIAL:
-            expected = ", ".join(losses.ADVERSARIAL)
-            raise ValueError(f"loss: expected one of {expected}; found {self.loss!r}")
-        targets = losses.ADVERSARIAL[self.loss].targets
-        if not targets and (self.label_noise or self.label_smoothing):
+        loss = losses.adversarial(self.loss)
+        if not loss.targets and (self.label_noise or self.label_smoothing):
             raise ValueError(
                 f"label_noise and label_smoothing: expected 0 with the {self.loss} loss"
             )
-        if losses.ADVERSARIAL[self.loss].paired and self.feature_matching:
+        if loss.paired and self.feature_matching:
             raise ValueError(
                 f"feature_matching: expected False with the {self.loss} loss, whose generator it "
                 "would leave without its pairs"
@@ -89,7 +83,7 @@ class Adversarial:
 class GANObjective:
     def __init__(self, settings: Adversarial) -> None:
         self.settings = settings
-        self.loss = losses.ADVERSARIAL[settings.loss]
+        self.loss = losses.adversarial(settings.loss)
         self.generator, self.discriminator = settings.network.build()
         self.networks = nn.ModuleDict(
             {"generator": self.generator, "discriminator": self.discriminator}

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import gaussian, losses
 from train.networks.iaf import IAFParams
 from train.networks.network import any_of, noise_of
 from train.networks.posterior import Draw, Posterior
 from train.objectives.objective import AdamParams, Batch, Losses, Phase, binarised
 
-if TYPE_CHECKING:
-    Network = Any
-else:
-    Network = any_of("vae", default="vae")
+Network = Annotated[Any, any_of("vae", default="vae")]
 """The params of encoder and decoder, of any kind that is registered."""
 
 
@@ -104,7 +101,7 @@ class VAEObjective:
         if self.settings.likelihood == "bernoulli":
             return losses.bernoulli_nll(logits, images)
         means = logits.sigmoid() if self.settings.network.sigmoid else logits
-        return losses.gaussian_nll(means, images, self.settings.gaussian_log_scale)
+        return gaussian.nll(means, images, self.settings.gaussian_log_scale)
 
     def _drawn(
         self, model: nn.ModuleDict, images: Tensor, labels: Tensor, draws: int

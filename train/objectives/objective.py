@@ -52,11 +52,8 @@ class Objective(Protocol):
     networks: nn.ModuleDict
     """Everything that trains."""
     model: nn.ModuleDict
-    """What outlives training, averaged if the recipe says so: `decoder` and maybe `encoder`."""
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        """Latents from the prior, float [count, latent]."""
-        ...
+    """What outlives training, averaged if the recipe says so: `decoder` and maybe `encoder`,
+    or `translator` and maybe `back`."""
 
     def evaluate(self, model: nn.ModuleDict, batches: Iterable[Batch]) -> dict[str, float]:
         """Figures `test_…` of `model` (or its average) on held-out images, which the loop names
@@ -65,8 +62,22 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class OfLatents(Protocol):
+    """An objective whose model makes pictures of latents."""
+
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        """From the prior, float [count, latent]."""
+        ...
+
+
+@runtime_checkable
 class OfPictures(Protocol):
     """An objective whose model needs pictures to make pictures: what its sheet shows."""
+
+    @property
+    def shown_label(self) -> int | None:
+        """Of the pictures with this label alone; None: of any."""
+        ...
 
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
         """For each of the images [B, C, H, W]: what is given, what is made of it, what was wanted,

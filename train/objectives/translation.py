@@ -7,7 +7,7 @@ arXiv:1603.08155) differ in the task and in which terms have a weight.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,7 @@ from train.objectives.terms import Term, with_terms
 from train.styles import STYLES, style_picture
 from train.tasks import TASKS
 
-if TYPE_CHECKING:
-    TranslatorParams = Any
-else:
-    TranslatorParams = any_of("translator", default="unet")
+TranslatorParams = Annotated[Any, any_of("translator", default="unet")]
 """The params of the network that translates, of any kind that is registered."""
 
 
@@ -61,10 +58,9 @@ class Translation:
     kind: Literal["translation"] = "translation"
 
     def __post_init__(self) -> None:
-        for name, known in (("task", TASKS), ("loss", losses.ADVERSARIAL)):
-            if getattr(self, name) not in known:
-                expected, found = ", ".join(known), getattr(self, name)
-                raise ValueError(f"{name}: expected one of {expected}; found {found!r}")
+        losses.adversarial(self.loss)
+        if self.task not in TASKS:
+            raise ValueError(f"task: expected one of {', '.join(TASKS)}; found {self.task!r}")
         if bool(self.style) != (self.style_of in STYLES):
             expected = f"one of {', '.join(STYLES)}" if self.style else "none without a style"
             raise ValueError(f"style_of: expected {expected}; found {self.style_of!r}")
@@ -72,6 +68,30 @@ class Translation:
             raise ValueError(
                 "warm_up: expected more than 0 with content or style, whose features are learned "
                 "in it; found 0"
+            )
+        self._check_pictures()
+
+    def _check_pictures(self) -> None:
+        network, scale = self.network, TASKS[self.task].scale
+        if network.channels not in (takes := TASKS[self.task].takes):
+            expected = " or ".join(map(str, takes))
+            raise ValueError(
+                f"channels: expected {expected} for {self.task}; found {network.channels}"
+            )
+        if network.height % scale or network.width % scale:
+            raise ValueError(
+                f"height and width: expected multiples of {scale} for {self.task}; "
+                f"found {network.height} x {network.width}"
+            )
+        if self.style and network.channels != 3:
+            raise ValueError(
+                f"channels: expected 3 with a style, whose picture has so many; "
+                f"found {network.channels}"
+            )
+        if self.perceives and self.features.channels != network.channels:
+            raise ValueError(
+                f"features.channels: expected those of the pictures, {network.channels}; "
+                f"found {self.features.channels}"
             )
 
     @property
@@ -89,12 +109,15 @@ class Translation:
 
 
 class TranslationObjective:
+    shown_label = None
+
     def __init__(self, settings: Translation) -> None:
         self.settings = settings
         self.task = TASKS[settings.task]
-        self.loss = losses.ADVERSARIAL[settings.loss]
+        self.loss = losses.adversarial(settings.loss)
         self.warming = settings.warm_up > 0
-        translator: nn.Module = settings.network.build(self.task.planes, self.task.scale)
+        given = self.task.planes(settings.network.channels)
+        translator: nn.Module = settings.network.build(given, self.task.scale)
         self.translator = Masked(translator) if self.task.masked else translator
         self.model = nn.ModuleDict({"translator": self.translator})
         self.networks = nn.ModuleDict({"translator": self.translator})
@@ -106,17 +129,14 @@ class TranslationObjective:
                 self.features, self._features_losses, AdamParams(1e-3), span=(0.0, settings.warm_up)
             )
         if settings.adversarial:
-            planes = self.task.planes + settings.network.channels
-            self.patches = self.networks["discriminator"] = settings.patches.build(planes)
+            self.patches = settings.patches.build(given + settings.network.channels)
+            self.networks["discriminator"] = self.patches
             self.phases["discriminator"] = Phase(
                 self.patches, self._discriminator_losses, settings.discriminator, span=later
             )
         self.phases["generator"] = Phase(
             self.translator, self._generator_losses, settings.generator, schedule=self._warm
         )
-
-    def latents(self, count: int, device: torch.device) -> Tensor:
-        raise ValueError("latents: expected pictures: a translator has none")
 
     def show(self, model: nn.ModuleDict, images: Tensor) -> tuple[Tensor, ...]:
         given = self.task.given(images)
@@ -127,7 +147,7 @@ class TranslationObjective:
         found: list[tuple[float, float, int]] = []
         for images, _ in batches:
             made, wanted = (
-                _levels(i) for i in (model["translator"](*self.task.given(images)), images)
+                _served(i) for i in (model["translator"](*self.task.given(images)), images)
             )
             found.append((mean_absolute(made, wanted), psnr(made, wanted), len(images)))
         count = sum(size for *_, size in found)
@@ -212,6 +232,6 @@ def _seen(given: tuple[Tensor, ...], pictures: Tensor) -> Tensor:
     return functional.interpolate(images, pictures.shape[2:], mode="nearest").expand_as(pictures)
 
 
-def _levels(images: Tensor) -> Any:
+def _served(images: Tensor) -> Any:
     """Float [B, C, H, W] in [-1, 1] -> uint8 [B, C, H, W], as an artifact gives them."""
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -68,7 +68,8 @@ def mnist_vae_gan() -> Recipe:
 
 @recipe
 def mnist_alpha_gan() -> Recipe:
-    """Rosca et al. (2017)."""
+    """Rosca et al. (2017), but for the generator's and the encoder's adversarial loss: see
+    `Hybrid.loss`."""
     return replace(
         mnist_vae_dcgan(),
         summary="alpha-GAN: digits compared by pixels, codes by a discriminator of their own",

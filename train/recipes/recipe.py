@@ -58,7 +58,18 @@ class Recipe:
                 "shards and balanced: expected 1 and True for a CycleGAN, whose batches hold both "
                 f"kinds and whose pool is one; found {self.shards} and {self.balanced}"
             )
+        if self.objective.kind == "cycle" and (self.batch_size < 2 or self.batch_size % 2):
+            raise ValueError(
+                "batch_size: expected an even one of at least 2 for a CycleGAN, whose batches hold "
+                f"as many of both kinds; found {self.batch_size}"
+            )
         network = self.objective.network
+        pack = getattr(network, "pack", 1)
+        if self.batch_size // self.shards % pack:
+            raise ValueError(
+                f"batch_size: expected whole packs of {pack} in each of {self.shards} shards; "
+                f"found {self.batch_size}"
+            )
         shape = (network.height, network.width, network.channels)
         if shape != self.image.shape:
             raise ValueError(f"network: expected images of {self.image.shape}, found {shape}")

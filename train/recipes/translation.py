@@ -59,7 +59,9 @@ def cifar10_pix2pix_edges_l1() -> Recipe:
 
 @recipe
 def cifar10_inpainting() -> Recipe:
-    """The hole is a quarter of the picture at most, and with it the difference of pixels."""
+    """The difference of pixels is a mean over the whole picture and lies in the hole alone: a
+    quarter of it in the middle; of a stroke 31% in the mean, 7 to 62% (4,000 strokes at 32x32).
+    With 400, what is in the middle weighs as a whole picture does with pix2pix's 100."""
     return _cifar10(
         "inpainting: the middle of a picture, or a stroke across it, painted anew",
         Translation(UNetParams(), "fill", pixel=400.0, adversarial=1.0),

@@ -14,9 +14,9 @@ const WORDS = {
       "stronger the surer it is, against the place where it is surest. Lines: where the generator's gradient pulls samples.",
   },
   vae: {
-    field: "density",
+    field: "fit",
     arrows: "reconstructions",
-    legend: "Blue: how likely the model takes a point to be, by the evidence lower bound, over the likeliest. " +
+    legend: "Blue: how well the model explains a point (its error at the posterior's mean, and the KL divergence), over the best. " +
       "Lines: from points of the data to their reconstructions.",
   },
 };
