@@ -51,4 +51,5 @@ def test_a_run_is_measured_by_its_export(tmp_path: Path) -> None:
         assert model.sample(2, seed=0).shape == (2, 8, 8, 3)
     artifact = tiny.write_artifact(tmp_path, "plain")
     with served(str(artifact)) as model, runtime.load(artifact) as same:
-        np.testing.assert_array_equal(model.sample(3, seed=1), same.sample(3, seed=1))
+        # Of another engine, or in another batch: one grey level.
+        assert np.abs(model.sample(3, seed=1).astype(int) - same.sample(3, seed=1)).max() <= 1

@@ -163,7 +163,9 @@ def test_all_requests_of_an_encoder_are_served(kind: str, tmp_path: Path) -> Non
         assert model.manifest.kind == "hybrid"
         assert {row.graph for row in model.manifest.parity} == {"decode", "encode"}
         posterior = model.encode(images)
-        np.testing.assert_array_equal(model.reconstruct(images), model.decode(posterior.mean))
+        remade, decoded = model.reconstruct(images), model.decode(posterior.mean)
+        # fp32 in another batch: one grey level.
+        assert np.abs(remade.astype(int) - decoded).max() <= 1
         first, second = posterior.mean[0], posterior.mean[1]
         assert model.interpolate(first, second, 4).shape == (4, *made.image.shape)
         assert model.sample(2, seed=1).shape == (2, *made.image.shape)
