@@ -126,6 +126,22 @@ def test_the_client_of_python_sends_the_prompt(models: Models, model: runtime.Mo
     assert close(decoded, model.sample(2, seed=7, prompt=PROMPT))
 
 
+@pytest.mark.parametrize("prompt", [[OTHER, "large square"], ["square", "circle"], [PROMPT, OTHER]])
+def test_the_client_sends_prompts_beside_arrays_one_by_one(
+    models: Models, model: runtime.Model, prompt: list[str]
+) -> None:
+    latents, images = model.latents(2, seed=7), model.sample(2, seed=7, prompt=PROMPT)
+    with listening(models) as url, Client(url) as client:
+        decoded = client.decode(NAME, latents, prompt=prompt)
+        rebuilt = client.reconstruct(NAME, images, prompt=prompt)
+        with pytest.raises(InputError, match=r"expected words .*, found '\[large\]'$"):
+            client.decode(NAME, latents, prompt="[large] square")
+        with pytest.raises(InputError, match="prompt: expected at least one prompt"):
+            client.decode(NAME, latents, prompt=[])
+    assert close(decoded, model.decode(latents, prompt=prompt))
+    assert close(rebuilt, model.reconstruct(images, prompt=prompt))
+
+
 def test_a_list_has_an_image_each_and_the_reply_tells_the_words(models: Models) -> None:
     body = {"model": NAME, "seed": 7, "prompt": [PROMPT, OTHER], "format": "json"}
     reply = ask(models, "POST", "/sample", json=body).json()
