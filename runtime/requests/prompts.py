@@ -54,6 +54,13 @@ def drawn_prompts(vocabulary: Vocabulary | None, counter: Counter) -> Int64Array
     return vocabulary.example_tokens[chosen]
 
 
+def texts_of(vocabulary: Vocabulary | None, tokens: Int64Array | None) -> list[str] | None:
+    """The words of prompts [n, length]; None where none are read."""
+    if vocabulary is None or tokens is None:
+        return None
+    return [vocabulary.text(row) for row in tokens.tolist()]
+
+
 def count_of_prompts(prompt: Prompt | None) -> int:
     """How many images are meant where no number is given: one, or one for each of several."""
     return 1 if prompt is None or isinstance(prompt, str) else len(prompt)

@@ -35,7 +35,13 @@ from runtime.requests.inputs import (
     drawn_labels,
     latent_draws,
 )
-from runtime.requests.prompts import Prompt, check_prompts, count_of_prompts, drawn_prompts
+from runtime.requests.prompts import (
+    Prompt,
+    check_prompts,
+    count_of_prompts,
+    drawn_prompts,
+    texts_of,
+)
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws, repeated
 
@@ -112,9 +118,7 @@ class Sample:
             given = drawn_prompts(words, counter.slice(start, stop))
         else:
             given = given[start:stop]
-        if words is None or given is None:
-            return None
-        return [words.text(row) for row in given.tolist()]
+        return texts_of(words, given)
 
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""
