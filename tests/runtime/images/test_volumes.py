@@ -1,6 +1,9 @@
 """Volumes as pictures and as meshes, against what is known of a few cubes."""
 
 import io
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,10 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.images import contact_sheet
+from runtime.images import contact_sheet, volumes
 from runtime.images.layout import Layout
 from runtime.images.meshes import check_volume, encode_glb, surface
-from runtime.images.volumes import SIDE, as_picture, as_pictures, picture_of, picture_shape
+from runtime.images.volumes import (
+    MAX_VOLUME_SIDE,
+    SIDE,
+    as_picture,
+    as_pictures,
+    picture_of,
+    picture_shape,
+)
 
 
 def cube(low: int, high: int, side: int = 8) -> NDArray[np.uint8]:
@@ -55,11 +65,43 @@ def test_images_stay_as_they_are_and_volumes_of_any_sides_become_pictures() -> N
     image = np.zeros((5, 6, 3), np.uint8)
     assert as_picture(image) is image
     assert picture_shape((5, 6, 3)) == (5, 6, 3)
-    volumes = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 8, 1)).astype(np.uint8)
-    made = as_pictures(volumes)
+    three = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 8, 1)).astype(np.uint8)
+    made = as_pictures(three)
     assert made.shape == (3, *picture_shape((4, 6, 8, 1)))
-    np.testing.assert_array_equal(made[1], as_picture(volumes[1]))
-    np.testing.assert_array_equal(Layout(2).sheet(volumes), contact_sheet(made, 2))
+    np.testing.assert_array_equal(made[1], as_picture(three[1]))
+    np.testing.assert_array_equal(Layout(2).sheet(three), contact_sheet(made, 2))
+
+
+def test_the_first_picture_of_a_large_volume_takes_little_more_than_its_rays() -> None:
+    side = MAX_VOLUME_SIDE
+    volume = np.zeros((side, side, side, 1), np.uint8)
+    volume[: side // 2] = 255
+    volumes._made_rays.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    tracemalloc.start()
+    first = picture_of(volume)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first.any()
+    assert kept < 18e6
+    assert peak < 26e6
+
+
+def test_threads_that_draw_their_first_volume_make_its_rays_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, passed = [0], volumes._passed  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*given: Any) -> Any:
+        made[0] += 1
+        time.sleep(1e-4)  # the others come meanwhile
+        return passed(*given)
+
+    monkeypatch.setattr(volumes, "_passed", counted)
+    volumes._made_rays.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(picture_of, [cube(2, 6)] * 4))
+    assert made[0] == SIDE
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
 
 
 def _enclosed(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> float:
