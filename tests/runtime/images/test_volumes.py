@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.images import contact_sheet, volumes
 from runtime.images.layout import Layout
-from runtime.images.meshes import check_volume, encode_glb, surface
+from runtime.images.meshes import check_volume, encode_glb, mesh_bytes, surface
 from runtime.images.volumes import (
     MAX_VOLUME_SIDE,
     SIDE,
@@ -104,7 +104,7 @@ def test_threads_that_draw_their_first_volume_make_its_rays_once(
     assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
 
 
-def _enclosed(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> float:
+def _enclosed(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> float:
     """The volume inside a surface of outward triangles, by the divergence theorem."""
     a, b, c = vertices.astype(np.float64)[faces].transpose(1, 0, 2)
     return float((a * np.cross(b, c)).sum() / 6)
@@ -150,3 +150,23 @@ def test_a_glb_holds_every_volume_or_says_what_is_missing() -> None:
     assert all(mesh.is_watertight for mesh in scene.geometry.values())
     with pytest.raises(InputError, match="of volumes without a filled voxel"):
         encode_glb(np.zeros_like(volumes))
+
+
+@pytest.mark.parametrize(
+    ("count", "sides"),
+    [(1, (2, 2, 2)), (50, (4, 4, 4)), (1, (1, 1, 64)), (3, (16, 16, 16)), (1, (32, 32, 32))],
+)
+def test_a_mesh_takes_no_more_than_is_held_for_it(count: int, sides: tuple[int, ...]) -> None:
+    pytest.importorskip("trimesh")
+    # The most faces that there can be, and no two volumes alike, which would be written once.
+    every_second = np.indices(sides).sum(axis=0) % 2 * 255
+    volumes = np.stack([every_second.astype(np.uint8)[..., None]] * count)
+    for i, volume in enumerate(volumes):
+        volume.ravel()[i % volume.size] ^= 255
+    encode_glb(volumes)  # what is imported and kept the first time is not the mesh's
+    tracemalloc.start()
+    encode_glb(volumes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 2 * count * mesh_bytes((*sides, 1))
+    assert peak >= count * mesh_bytes((*sides, 1)) // 2
