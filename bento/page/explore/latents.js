@@ -1,6 +1,6 @@
 // Latents, as {values: Float32Array, shape: [...latent]}, and the images of them.
 
-import { call, fullName, images, labelIn, parseNpy } from "../api.js";
+import { call, fullName, images, labelIn, parseNpy, promptIn } from "../api.js";
 
 /** The rows of an array [n, ...latent], each a latent. */
 export function rowsOf({ data, shape }) {
@@ -25,14 +25,14 @@ export function stacked(latents) {
   return { data, shape: [latents.length, ...latents[0].shape] };
 }
 
-/** What the images of latents are asked for by: all have one label or none, and the same noise, so
- * that they differ by their latents alone. A model of prompts has its first example. */
-export const decoding = (model, labels) =>
-  ({ model: fullName(model), labels: labelIn(model, labels), prompt: model.vocabulary?.examples[0], same_noise: true });
+/** What the images of latents are asked for by: all have one condition, {labels, prompt}, and the
+ * same noise, so that they differ by their latents alone. */
+export const decoding = (model, { labels, prompt }) =>
+  ({ model: fullName(model), labels: labelIn(model, labels), prompt: promptIn(prompt), same_noise: true });
 
 /** The images of latents. */
-export const decode = (model, latents, labels, signal) =>
-  images("decode", { query: decoding(model, labels), npy: stacked(latents), signal });
+export const decode = (model, latents, condition, signal) =>
+  images("decode", { query: decoding(model, condition), npy: stacked(latents), signal });
 
 /** `start + sum of weight * values`, for terms [weight, values]. */
 export function plus(start, terms) {

@@ -8,10 +8,10 @@ const PIXELS = 560; // about how wide the map's picture is
 const MOST_STEPS = 20;
 const PAUSE = 400; // milliseconds of rest until the address says where the point is
 
-export default async function map({ panel, model, labels, state, signal }) {
+export default async function map({ panel, model, condition, state, signal }) {
   const [height, width] = model.image;
   const steps = Math.max(4, Math.min(MOST_STEPS, Math.floor(PIXELS / Math.max(height, width))));
-  const json = { model: fullName(model), steps, labels, format: "png" };
+  const json = { model: fullName(model), steps, ...condition, format: "png" };
   const [response, latentAt] = await Promise.all([call("manifold", { json, signal }), planeOf(model, steps, signal)]);
   const drawn = await picture(response, "", signal);
   drawn.classList.add("smooth");
@@ -19,7 +19,7 @@ export default async function map({ panel, model, labels, state, signal }) {
   const point = el("div", { class: "point" });
   const plane = el("div", { class: "plane", tabindex: 0, role: "application", "aria-describedby": "where",
     "aria-label": "Map of the latent plane: the arrow keys move the point" }, drawn, point);
-  const live = liveImage({ model, labels, signal, size: 336, name: "The image at the point" });
+  const live = liveImage({ model, condition, signal, size: 336, name: "The image at the point" });
   const where = el("p", { id: "where", class: "where", "aria-live": "polite" });
   const hint = el("p", { class: "quiet" });
   const usual = matchMedia("(pointer: coarse)").matches ? "Draw a finger over the map." : "Move over the map. A click holds the point.";
