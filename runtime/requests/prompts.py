@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.vocabulary import Vocabulary
+from runtime.checks import as_list, short
 from runtime.errors import InputError
-from runtime.requests.checks import Int64Array, as_list, short
+from runtime.requests.checks import Int64Array
 from runtime.sampling.streams import Counter, Stream, integers
 
 Prompt = str | Sequence[str] | NDArray[Any]

@@ -12,6 +12,7 @@ from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import Role, Signature
 from runtime.batching.jobs import Job
+from runtime.checks import as_list, check_integer, short
 from runtime.engines.backend import Inputs, arrays
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
@@ -19,13 +20,10 @@ from runtime.requests.checks import (
     MAX_COUNT,
     Int64Array,
     Labels,
-    as_list,
-    check_integer,
     check_labels,
     check_seed,
     check_size,
     check_truncation,
-    short,
 )
 from runtime.requests.inputs import (
     NO_TRUNCATION,

@@ -67,7 +67,7 @@ class Copies:
                 Remote(url, "images").get(local.path)
                 copy.set_result(local)
             except BaseException as error:
-                copy.set_exception(error)
+                copy.set_exception(without_frames(error))
 
         Thread(target=get, name="bulk-copier", daemon=True).start()
         return copy
