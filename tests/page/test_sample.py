@@ -94,6 +94,20 @@ def test_the_class_that_was_drawn_is_explored(open_page: Open) -> None:
     page.until(lambda: np.abs(page.pixels(".live canvas").astype(int) - tiles[7]).max() <= 1)
 
 
+@pytest.mark.parametrize("model", ["mnist-vae-2d", "mnist-cgan"])
+def test_a_truncated_image_is_explored_on_the_map_or_by_sliders(
+    open_page: Open, model: str
+) -> None:
+    page = open_page(f"sample?model={model}&n=12&seed=3&truncation=0.5")
+    page.until(lambda: len(page.all(".tile")) == 12)
+    tiles = page.all_pixels(".tile canvas")
+    page.all(".tile")[7].click()
+    page.button("Explore from here").click()
+    page.until(lambda: len(page.all(".live canvas")) == 1)
+    page.until(lambda: np.abs(page.pixels(".live canvas").astype(int) - tiles[7]).max() <= 1)
+    assert page.problems() == []
+
+
 def test_volumes_are_seen_from_the_front(open_page: Open) -> None:
     page = open_page("sample?model=tiny-volumes&n=4&seed=3")
     page.until(lambda: len(page.all(".tile")) == 4)

@@ -46,7 +46,7 @@ export default async function sliders({ panel, model, condition, state, signal }
     if (made) rows.forEach((row, i) => row.paint(made, 2 * i));
   });
   const restart = latest(async () => {
-    const asked = { seed: Number(seed.value), offset: Number(offset.value), size };
+    const asked = { seed: Number(seed.value), offset: Number(offset.value), size, truncation: condition.truncation };
     const found = await attempt(() => latentsOf(model, asked, signal));
     if (!found) return;
     [start] = found;

@@ -23,7 +23,9 @@ function show({ root, model, state, signal }) {
   const labels = model.labels && choice(model.labels.map((l) => [l, l]), state.get("labels") ?? model.labels[0]);
   const prompt = promptInput(model, state.get("prompt"));
   // Whatever is shown has one condition: without a prompt, the model's first example.
-  const condition = () => ({ labels: labels?.value, prompt: prompt ? prompt.value || prompt.placeholder : undefined });
+  const condition = () => ({
+    labels: labels?.value, prompt: prompt ? prompt.value || prompt.placeholder : undefined,
+    truncation: state.get("truncation") ? Number(state.get("truncation")) : undefined });
   const buttons = views.map(([name, { title }]) => el("button", { type: "button", onclick: () => open(name) }, title));
   const panel = el("div", { class: "panel" });
   root.append(

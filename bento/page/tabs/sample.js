@@ -128,8 +128,8 @@ function enlarge(button, canvas, name, model, one, signal) {
       }) }, "Download PNG"),
       el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
   if (model.requests.includes("decode")) attempt(async () => {
-    const { seed, offset } = one;
-    const query = { model: model.name, seed, offset, ...await conditionOf(model, one, signal) };
+    const { seed, offset, truncation } = one;
+    const query = { model: model.name, seed, offset, truncation, ...await conditionOf(model, one, signal) };
     const href = `#explore?${new URLSearchParams(given(query))}`;
     dialog.querySelector(".row button:last-child").before(
       el("a", { class: "button", href, onclick: () => dialog.close() }, "Explore from here"));

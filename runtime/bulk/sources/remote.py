@@ -13,7 +13,7 @@ from threading import Thread
 from runtime.bulk.remote import Remote
 from runtime.bulk.sources.folders import named
 from runtime.bulk.sources.items import SUFFIXES, Named, Source
-from runtime.errors import InputError
+from runtime.errors import InputError, without_frames
 from runtime.images.trees import is_hidden
 
 
