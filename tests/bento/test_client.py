@@ -127,7 +127,7 @@ def test_a_query_names_labels_as_the_service_reads_them(labels: Any, sent: str) 
     asked = calls.decode("any", np.zeros((2, 2)), labels=labels)
     assert asked.query["labels"] == sent
     names = labels if isinstance(labels, list) else [labels]
-    read = from_strings(DecodeOptions, asked.query, 8).labels
+    read: Any = from_strings(DecodeOptions, asked.query, 8).labels
     assert list(map(str, read)) == list(map(str, names))
 
 
