@@ -52,10 +52,11 @@ def without_collections() -> Iterator[None]:
     gc.enable()
 
 
-def held() -> list[str]:
-    """What the process holds of requests."""
+def held() -> dict[int, str]:
+    """What the process holds of requests: id -> kind."""
     kinds = Exchange, Job, Entry
-    return sorted(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
+    # By its type: a proxy, of some other test, may stand for what is there no more.
+    return {id(each): type(each).__name__ for each in gc.get_objects() if type(each) in kinds}
 
 
 @contextmanager
@@ -125,7 +126,8 @@ def test_nothing_is_held_after_the_reply(
     with during():
         before = held()
         reply = asyncio.run(ask())
-        wait_until(lambda: held() == before)  # a runner may have the batch a moment longer
+        # A runner may have the batch a moment longer; what earlier tests left may go meanwhile.
+        wait_until(lambda: held().keys() <= before.keys())
     assert reply.status_code == status, reply.text
 
 
