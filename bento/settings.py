@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from runtime.defaults import MAX_PIXELS
 from runtime.errors import InputError
 
 PREFIX = "LATENTSERVE_"
@@ -132,7 +133,7 @@ class Settings(BaseModel):
         default=256, ge=1, description="Files in one multipart request; more is 422."
     )
     max_pixels: int = Field(
-        default=1 << 26,  # `runtime.images.MAX_PIXELS`, without its imports
+        default=MAX_PIXELS,
         ge=1,
         description="Pixels of one uploaded picture; more is 422. As many are decoded at a time, "
         "of two pictures at most, in up to 22 bytes a pixel: 1.5 GB (WebP; others up to 15, 1 GB; "

@@ -14,7 +14,9 @@ LatentServeError
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class LatentServeError(Exception):
@@ -116,3 +118,18 @@ class ServiceError(LatentServeError):
 
 class ExportError(LatentServeError):
     """A module cannot be exported with these options; no artifact was written."""
+
+
+def without_frames(error: ErrorT) -> ErrorT:
+    """An error of ours without its traceback, and that of what caused it, for whoever hands it over
+    to others by a future: a traceback holds the frames that the error came through, and those that
+    called them. Where one of them holds the future, all that they hold, images and engines, stays
+    in memory until a collection of garbage. Errors that nobody foresaw keep theirs, for the log.
+    """
+    left: list[BaseException | None] = [error] if isinstance(error, LatentServeError) else []
+    while left:
+        each = left.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            left += each.__cause__, each.__context__
+    return error

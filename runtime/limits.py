@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from runtime.artifact.reading import Artifact
+from runtime.checks import check_integer
 from runtime.engines.backend import Place, Setting
 from runtime.engines.gpu import LANES_PER_GPU
 from runtime.engines.nvidia import devices
 from runtime.machine import cores, free_memory
-from runtime.requests.checks import check_integer
 
 _MEMORY_SHARE = 2
 _LARGEST = {"memory": 1 << 50}

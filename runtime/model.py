@@ -1,10 +1,9 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
-import time
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -14,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.prior import Mixture
 from runtime.artifact.reading import Artifact
-from runtime.artifact.size import Size
 from runtime.batching.batcher import Batcher, close_all, close_in_thread
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
-from runtime.engines.backend import REFERENCE, Backend, Variant, zero_inputs
+from runtime.engines.backend import REFERENCE, Backend, Variant
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
@@ -36,13 +34,9 @@ from runtime.requests.translate import Translate
 from runtime.sampling.directions import PrincipalDirections
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
-from runtime.sampling.streams import Counter, Stream, normals
+from runtime.warming import warmed
 
 T = TypeVar("T")
-
-_PACE_RUNS = 2
-_WARM_SECONDS = 1.0
-"""Where a run takes longer, the first one takes hardly longer than the next."""
 
 
 class Model:
@@ -315,39 +309,9 @@ class Model:
         return self.run(Translate(images, mask, labels, seed, truncation, tile))
 
     def warm(self) -> None:
-        """Run every graph at the manifest's batch sizes, as many at once as will be, so that no
-        request pays for a first time; no larger ones where a run takes seconds anyway."""
-        normals(Counter(count=1), Stream.LATENT, 1)  # imports what draws normals
-        size = self.manifest.default_size
-        with ThreadPoolExecutor(self.runners) as pool:
-            for graph in self.manifest.graphs:
-                most = self._capacity.needs(graph, size).most
-                for batch in (b for b in self.manifest.batches if b <= most and most > 1):
-                    if self._timed(pool, graph, batch) > _WARM_SECONDS:
-                        break
-                for solo in self._backends[1:]:
-                    solo.run(graph, zero_inputs(self.manifest, graph, 1))
-            self.images_per_second = self._pace(pool, size)
-
-    def _timed(self, pool: ThreadPoolExecutor, graph: str, batch: int) -> float:
-        """Seconds of as many runs at once as there will be."""
-        began = time.monotonic()
-        inputs = [zero_inputs(self.manifest, graph, batch)] * self.runners
-        list(pool.map(self._backend.run, [graph] * self.runners, inputs))
-        return time.monotonic() - began
-
-    def _pace(self, pool: ThreadPoolExecutor, size: Size) -> float | None:
-        """Images a second of the main graph, in three significant digits: of further runs, or where
-        these take long by what one image took when the model was loaded."""
-        graph = self.manifest.main_graph
-        needs = self._capacity.needs(graph, size)
-        batch = max((b for b in self.manifest.batches if b <= needs.most), default=1)
-        images = batch * self.runners
-        if needs.seconds * images > _WARM_SECONDS:
-            seconds, images = needs.seconds, 1
-        else:
-            seconds = min(self._timed(pool, graph, batch) for _ in range(_PACE_RUNS))
-        return float(f"{images / seconds:.3g}") if seconds else None
+        """Run every graph as requests will, so that none pays for a first time."""
+        made = self.manifest, self._backends, self._capacity, self.runners
+        self.images_per_second = warmed(*made)
 
     def run_rows(self, job: Job[Any]) -> int:
         """How many of a job's images ride in one engine run, at most: `max_batch`, or as many as

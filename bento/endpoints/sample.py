@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from bento.endpoints import Endpoint, Json
 from bento.exchange.bodies import JSON
-from bento.exchange.exchange import Exchange, with_labels
+from bento.exchange.exchange import Exchange, with_labels, with_prompts
 from bento.exchange.replies import PICTURE_REPLIES
 from bento.exchange.schemas import PromptOptions, Seed, Seeds, SizedOptions, Truncation
 from runtime import Model, Sample
@@ -80,9 +80,7 @@ async def answer(x: Exchange) -> Response:
     def origins() -> list[dict[str, Any]]:
         numbers = (array.tolist() for array in request.counter.numbers())
         made = [{"seed": s, "index": i} for s, i in zip(*numbers, strict=True)]
-        prompts = request.chosen_prompts(model.manifest)
-        if prompts is not None:
-            made = [{**o, "prompt": prompt} for o, prompt in zip(made, prompts, strict=True)]
+        made = with_prompts(made, request.chosen_prompts(model.manifest))
         return with_labels(made, model, request.chosen_labels(model.manifest))
 
     return await x.pictures(model, job, reply, options, origins, headers, repeatable)

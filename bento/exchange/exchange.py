@@ -16,7 +16,7 @@ from bento.exchange.bodies import Body, in_thread, query_options, read_options
 from bento.exchange.caching import cache_control, entity_tag, is_known
 from bento.exchange.opening import Opening
 from bento.exchange.replies import PICTURE_REPLIES, PictureReply, Pictures, Reply
-from bento.exchange.schemas import Options, PictureOptions, from_strings
+from bento.exchange.schemas import Options, PictureOptions, PromptOptions, from_strings
 from bento.exchange.streaming import ArrayStream, Lifetime, Streams
 from bento.exchange.turns import Turns
 from bento.exchange.uploads import Upload, read_upload
@@ -31,6 +31,7 @@ from runtime.images.volumes import shown_bytes
 from runtime.machine import installed_version
 from runtime.requests.checks import check_labels
 from runtime.requests.pictures import image_shape
+from runtime.requests.prompts import check_prompts, texts_of
 
 _PATIENCE = 4.0
 """Times what a job's own runs take: others are before it, or beside it."""
@@ -150,8 +151,8 @@ class Exchange:
         repeatable: bool = True,
     ) -> Response:
         """The reply with a job's images. `origins()` says what made each of them; without it they
-        are numbered, and have the labels of the options. `repeatable`: the same request gives them
-        again."""
+        are numbered, and have the labels or the prompts of the options. `repeatable`: the same
+        request gives them again."""
         sent = {"X-Model": model.manifest.full_name, **(headers or {})}
         bodiless = self.without_body(sent, options, model, reply, repeatable=repeatable)
         if bodiless is not None:
@@ -162,8 +163,12 @@ class Exchange:
         images = await self.run(model, job)
 
         def numbered() -> Sequence[Mapping[str, Any]]:
-            labels = check_labels(model.manifest, options.labels, job.count)
-            return with_labels([{"index": i} for i in range(job.count)], model, labels)
+            manifest = model.manifest
+            labels = check_labels(manifest, options.labels, job.count)
+            asked = options.prompt if isinstance(options, PromptOptions) else None
+            prompts = texts_of(manifest.vocabulary, check_prompts(manifest, asked, job.count))
+            made = with_prompts([{"index": i} for i in range(job.count)], prompts)
+            return with_labels(made, model, labels)
 
         def body() -> bytes:
             made = (origins or numbered)() if reply.shows == "images" else ()
@@ -282,3 +287,12 @@ def with_labels(origins: list[dict[str, Any]], model: Model, labels: Any) -> lis
     if labels is None or names is None:
         return origins
     return [{**o, "label": names[i]} for o, i in zip(origins, labels.tolist(), strict=True)]
+
+
+def with_prompts(
+    origins: list[dict[str, Any]], prompts: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Each origin with the words of its prompt, where the model reads prompts."""
+    if prompts is None:
+        return origins
+    return [{**o, "prompt": prompt} for o, prompt in zip(origins, prompts, strict=True)]

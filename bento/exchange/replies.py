@@ -23,7 +23,7 @@ from runtime.images.encoding import (
     encode_zip,
 )
 from runtime.images.layout import Layout, enlarged
-from runtime.images.meshes import BYTES_A_VOXEL, check_volume, encode_glb
+from runtime.images.meshes import check_volume, encode_glb, mesh_bytes
 from runtime.images.pixels import sheet_grid
 from runtime.images.volumes import as_picture, picture_shape
 from runtime.requests.encode import Encoded
@@ -79,7 +79,7 @@ class PictureReply:
         made = count * math.prod(shape)
         if self.shows == "meshes":
             check_volume(shape)
-            return BYTES_A_VOXEL * made
+            return count * mesh_bytes(shape)
         if self.shows == "array":
             return made
         height, width, channels = picture_shape(shape)

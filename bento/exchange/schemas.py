@@ -30,8 +30,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from bento.exchange.replies import PICTURE_REPLIES
 from runtime import InputError
+from runtime.checks import short
 from runtime.images.layout import DEFAULT_FPS, MAX_FPS, MAX_SCALE, Layout
-from runtime.requests.checks import MAX_TRUNCATION, short
+from runtime.requests.checks import MAX_TRUNCATION
 from runtime.sampling.streams import MAX_SEED
 
 # More dimensions than any latent has; each level of lists is one.

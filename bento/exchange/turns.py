@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from runtime import Model
 from runtime.batching.jobs import Job
+from runtime.errors import without_frames
 
 T = TypeVar("T")
 _Asked = tuple[Model, Job[Any], "asyncio.Future[Any]"]
@@ -45,7 +46,8 @@ class Turns:
             try:
                 work = model.submit(job, wait=False)
             except Exception as error:
-                future.set_exception(error)
+                # Its traceback holds this frame, which holds the future that is given the error.
+                future.set_exception(without_frames(error))
                 continue
             future.add_done_callback(partial(_cancel, work))
             work.add_done_callback(partial(self._give, future))

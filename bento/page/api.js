@@ -66,10 +66,13 @@ export async function models() {
   return (await (await call("models", { query: { full: 1 } })).json()).models;
 }
 
-/** A label as a query holds it: lists are separated by commas there, so a name with one is told by
- * its index. */
+/** A label as a query holds it: lists are separated by commas there, or JSON, so a name that would
+ * be read as one is told by its index. */
 export const labelIn = (model, label) =>
-  label?.includes(",") ? String(model.labels.indexOf(label)) : label;
+  label?.includes(",") || label?.startsWith("[") ? String(model.labels.indexOf(label)) : label;
+
+/** A prompt as a query holds it, where what begins like a list is one. */
+export const promptIn = (prompt) => (prompt?.startsWith("[") ? JSON.stringify([prompt]) : prompt);
 
 /** `name@version`: what a link must name to mean the same for ever. */
 export const fullName = (model) => `${model.name}@${model.version}`;

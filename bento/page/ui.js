@@ -28,6 +28,10 @@ export function choice(choices, value) {
   return el("select", {}, ...options);
 }
 
+/** A text input for the prompt of a model that reads them; null for others. */
+export const promptInput = (model, value) => model.vocabulary && el("input", {
+  type: "text", value: value ?? "", placeholder: model.vocabulary.examples[0], name: "prompt" });
+
 /** Say something to the user, also to one who does not see the page. */
 export function say(text, isError = false) {
   const status = document.getElementById("status");

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from runtime.artifact.manifest import PRIOR
 from runtime.errors import ArtifactError
 from runtime.images import Float32Array
-from runtime.requests.checks import MAX_LATENT
+from runtime.sampling.posterior import MAX_LATENT
 from runtime.sampling.streams import Items, Stream, normals, uniforms
 
 

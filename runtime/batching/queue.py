@@ -21,7 +21,7 @@ from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.jobs import Job
 from runtime.batching.room import Room
 from runtime.engines.backend import WORTH_SHARING, Tensors
-from runtime.errors import EngineError
+from runtime.errors import EngineError, OverloadedError
 from runtime.observer import SafeObserver
 
 T = TypeVar("T")
@@ -80,10 +80,7 @@ class JobQueue:
             self._arrive(entry)
             while entry.where is self._line:
                 if not wait:
-                    overload = self._room.overload(self._line[0])
-                    self._leave(entry)
-                    self._observer.rejected(job.graph, job.count, "overloaded")
-                    raise overload
+                    raise self._refused(entry)
                 self._freed.wait()
         return entry.future
 
@@ -226,6 +223,14 @@ class JobQueue:
         self._observer.queued(entry.job.graph, entry.job.count)
         if len(self._queue) == 1:
             self._work.notify()  # with more, a runner is on its way, which wakes the next
+
+    def _refused(self, entry: Entry) -> OverloadedError:
+        """Take an entry out of the line, and why. Raised where it is called: a frame that holds
+        the error which it raises stays in memory, and the job, until a collection of garbage."""
+        overload = self._room.overload(self._line[0])
+        self._leave(entry)
+        self._observer.rejected(entry.job.graph, entry.job.count, "overloaded")
+        return overload
 
     def _leave(self, entry: Entry) -> None:
         """Take an entry out of the line, or its remaining rows out of the queue."""

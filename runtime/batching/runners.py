@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from runtime.batching.entries import Batch, Entry, Slice
 from runtime.batching.queue import JobQueue
 from runtime.engines.backend import Backend, Inputs, Tensors, arrays, normals_left
-from runtime.errors import EngineError, LatentServeError, NotFiniteError
+from runtime.errors import EngineError, LatentServeError, NotFiniteError, without_frames
 from runtime.observer import SafeObserver, guarded
 from runtime.sampling.streams import Draws
 
@@ -180,8 +180,7 @@ def _concatenate(parts: list[Inputs]) -> Inputs:
 
 def _as_engine_error(error: Exception, graph: str) -> Exception:
     if isinstance(error, LatentServeError):
-        # Its traceback holds frames that hold the batch: it would keep images, and the engine.
-        return error.with_traceback(None)
+        return without_frames(error)  # they hold the batch, and this future
     if isinstance(error, MemoryError):
         return EngineError(f"{graph}: not enough memory for all images at once: {error}")
     return EngineError(f"{graph} failed: {error}")

@@ -94,7 +94,8 @@ os.register_at_fork(
 class Sample(_Function):
     """`index` [n] -> `image` uint8 [n, H, W, C]: the images of these numbers, of one seed; and of a
     model with classes `label` [n], the class of each: the batch's own, by name or index, or as it
-    was drawn, by index. See `runtime.Sample` for the other arguments."""
+    was drawn, by index; of a model of prompts `prompt` [n], texts: the batch's own, or the words as
+    they were drawn. See `runtime.Sample` for the other arguments."""
 
     _: KW_ONLY
     seed: int = 0
@@ -102,18 +103,21 @@ class Sample(_Function):
     size: Sequence[int] | None = None
 
     def __call__(self, batch: Batch) -> Columns:
-        model, labels = self.model, _labels(batch)
-        numbers = _integers(batch, "index")
+        model, labels, prompts = self.model, _labels(batch), _prompts(batch)
+        manifest, numbers = model.manifest, _integers(batch, "index")
 
         def request(first: int, rows: NDArray[np.int64]) -> sample.Sample:
             given = self.seed, first, None, _of(labels, rows), self.truncation, self.size
-            return sample.Sample(len(rows), *given)
+            return sample.Sample(len(rows), *given, prompt=_of(prompts, rows))
 
         made: Columns = {"image": _images(model, numbers, request)}
-        if labels is None and model.manifest.labels is not None:
-            runs = _runs(numbers)
-            drawn = [request(*run).chosen_labels(model.manifest) for run in runs]
+        runs = _runs(numbers)
+        if labels is None and manifest.labels is not None:
+            drawn = [request(*run).chosen_labels(manifest) for run in runs]
             made["label"] = _in_place(runs, [each for each in drawn if each is not None])
+        if prompts is None and manifest.vocabulary is not None:
+            told = [np.array(request(*run).chosen_prompts(manifest)) for run in runs]
+            made["prompt"] = _in_place(runs, told)
         return {**batch, **made}
 
 
@@ -153,8 +157,9 @@ class Encode(_Function):
 class Decode(_Function):
     """`latents` (or, without these, `mean`) [n, *latent] -> `image` uint8 [n, H, W, C].
 
-    Decoders that know classes are given `label` [n]. Where the decoder takes noise, that of a row
-    is of (`seed`, its `index`), a column that must then be there. See `runtime.Decode`.
+    Decoders that know classes are given `label` [n], those of prompts `prompt` [n]. Where the
+    decoder takes noise, that of a row is of (`seed`, its `index`), a column that must then be
+    there. See `runtime.Decode`.
     """
 
     _: KW_ONLY
@@ -164,13 +169,14 @@ class Decode(_Function):
     tile: int | None = None
 
     def __call__(self, batch: Batch) -> Columns:
-        model, labels = self.model, _labels(batch)
+        model, labels, prompts = self.model, _labels(batch), _prompts(batch)
         name = next((each for each in ("latents", "mean") if each in batch), "latents")
         latents = np.asarray(_column(batch, name), np.float32)
 
         def request(first: int, rows: NDArray[np.int64]) -> decode.Decode:
             given = self.seed, self.truncation, self.size, self.tile
-            return decode.Decode(latents[rows], _of(labels, rows), *given, offset=first)
+            chosen, prompt = _of(labels, rows), _of(prompts, rows)
+            return decode.Decode(latents[rows], chosen, *given, offset=first, prompt=prompt)
 
         numbers = _noise_numbers(model, "decode", batch, len(latents))
         return {**_without(batch, name), "image": _images(model, numbers, request)}
@@ -263,6 +269,10 @@ def _integers(batch: Batch, name: str) -> NDArray[np.int64]:
 
 def _labels(batch: Batch) -> NDArray[Any] | None:
     return np.asarray(batch["label"]) if "label" in batch else None
+
+
+def _prompts(batch: Batch) -> NDArray[Any] | None:
+    return np.asarray(batch["prompt"]) if "prompt" in batch else None
 
 
 def _of(column: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:

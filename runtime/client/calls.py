@@ -242,15 +242,19 @@ def _files(given: Pictures) -> Iterable[File]:
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, str]:
-    """Options as a query string has them: lists are separated by commas, or JSON where an item
-    holds one."""
+    """Options as a query string has them: lists are separated by commas, or JSON where that would
+    be read otherwise."""
     plain = {key: _plain(value) for key, value in options.items() if value is not None}
-    return {key: _text(value) for key, value in plain.items()}
+    return {key: _text(key, value) for key, value in plain.items()}
 
 
-def _text(value: Any) -> str:
-    items = [str(each) for each in cast(list[Any], value if isinstance(value, list) else [value])]
-    return json.dumps(items) if any("," in item for item in items) else ",".join(items)
+def _text(option: str, value: Any) -> str:
+    items = cast(list[Any], value if isinstance(value, list) else [value])
+    texts = [str(item) for item in items]
+    listed = any("," in text or text.startswith("[") for text in texts)
+    if option == "prompt":  # with commas of its own: the service separates none of them there
+        listed = not isinstance(value, str) or value.startswith("[")
+    return json.dumps(items) if listed else ",".join(texts)
 
 
 def _plain(value: Any) -> Any:

@@ -93,6 +93,15 @@ def conclude_output(
     conclude(f"{args.out.path}: {in_words(count, what)}, {made_by}", *command)
 
 
+def condition_words(args: argparse.Namespace) -> list[object]:
+    """The words of a command that asks for the same one label, or the same prompt."""
+    if args.prompt is not None:
+        return ["--prompt", args.prompt]
+    if args.labels is not None and len(args.labels) == 1:
+        return ["--labels", args.labels[0]]
+    return []
+
+
 def first_command(artifact: object, manifest: Manifest) -> tuple[object, ...]:
     """The words of a command that tries an artifact."""
     requests = answered(manifest)

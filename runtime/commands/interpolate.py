@@ -3,7 +3,7 @@
 import argparse
 
 from runtime.commands._arguments import add_prompt, add_sheet, load_model, seeds
-from runtime.commands._output import conclude_output, save
+from runtime.commands._output import conclude_output, condition_words, save
 from runtime.errors import InputError
 from runtime.images.layout import DEFAULT_FPS, MAX_FPS
 from runtime.requests.interpolate import Interpolate
@@ -32,5 +32,6 @@ def run(args: argparse.Namespace) -> None:
         )
         save(args, model.batches(request), args.steps)
         ends = ",".join(map(str, args.seeds))
-        command = "latentserve", "sample", args.artifact, "--seeds", ends, "-o", "ends.png"
+        chosen = *condition_words(args), "--seeds", ends
+        command = "latentserve", "sample", args.artifact, *chosen, "-o", "ends.png"
         conclude_output(args, model, args.steps, *command)

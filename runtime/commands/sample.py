@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -15,7 +16,7 @@ from runtime.bulk.pipeline import GROUP
 from runtime.bulk.places import opened
 from runtime.bulk.samples import Samples
 from runtime.commands._arguments import add_prompt, add_sheet, add_size, load_model, seeds
-from runtime.commands._output import conclude_output, first_command, save
+from runtime.commands._output import conclude_output, condition_words, first_command, save
 from runtime.commands._ray import sample_by_ray
 from runtime.commands._shards import (
     add_shards,
@@ -130,17 +131,15 @@ def _sample_here(
 
 def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ...]:
     """A command for more of the same: the images that follow, or those between two seeds."""
-    label: list[object] = []
-    if args.labels is not None and len(args.labels) == 1:
-        label = ["--labels", args.labels[0]]
-    if args.prompt is not None:
-        label = ["--prompt", args.prompt]
+    manifest = model.manifest
+    label = condition_words(args)
     if args.seeds is None:
         cut = [] if args.truncation is None else ["--truncation", args.truncation]
         rest = "-n", n, "--seed", args.seed, "--offset", args.offset + n, "-o", "more.png"
         return "latentserve", "sample", args.artifact, *label, *cut, *rest
-    if len(args.seeds) < 2 or (model.manifest.labels is not None and not label):
-        return first_command(args.artifact, model.manifest)
+    conditional = manifest.labels is not None or manifest.vocabulary is not None
+    if len(args.seeds) < 2 or (conditional and not label):
+        return first_command(args.artifact, manifest)
     between = f"{args.seeds[0]},{args.seeds[1]}"
     rest = "--seeds", between, "-o", "path.png"
     return "latentserve", "interpolate", args.artifact, *label, *rest
@@ -170,14 +169,21 @@ def _same(args: argparse.Namespace, manifest: Manifest) -> dict[str, Any]:
 
 
 def _arrays(model: Model, request: Sample) -> dict[str, NDArray[Any]]:
-    """The seed, the number and the class (of a conditional model) of every image."""
+    """The seed and the number of every image, and its class or the words of its prompt where the
+    model takes one."""
+    manifest = model.manifest
     seeds, numbers = request.counter.numbers()
-    labels = request.chosen_labels(model.manifest)
-    return {"seeds": seeds, "numbers": numbers} | ({} if labels is None else {"labels": labels})
+    made: dict[str, NDArray[Any]] = {"seeds": seeds, "numbers": numbers}
+    labels, prompts = request.chosen_labels(manifest), request.chosen_prompts(manifest)
+    if labels is not None:
+        made["labels"] = labels
+    if prompts is not None:
+        made["prompts"] = np.array(prompts)
+    return made
 
 
 def _names(model: Model, request: Sample) -> Iterator[str]:
-    made, classes = _arrays(model, request), model.manifest.labels
-    for i, (seed, number) in enumerate(zip(made["seeds"], made["numbers"], strict=True)):
-        label = f"_{classes[made['labels'][i]]}" if classes is not None else ""
+    labels, classes = request.chosen_labels(model.manifest), model.manifest.labels
+    for i, (seed, number) in enumerate(zip(*request.counter.numbers(), strict=True)):
+        label = f"_{classes[labels[i]]}" if classes is not None and labels is not None else ""
         yield f"seed{seed}_{number:06d}{label}"

@@ -3,8 +3,9 @@
 Training and serving share the names of this module. Importing it loads nothing else of the runtime.
 """
 
+from runtime.defaults import MAX_PIXELS
 from runtime.images.fitting import fit
-from runtime.images.opening import FORMATS, MAX_PIXELS, open_image, upright_size
+from runtime.images.opening import FORMATS, open_image, upright_size
 from runtime.images.pixels import (
     Float32Array,
     ImageSpec,

@@ -13,17 +13,13 @@ from typing import Any, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from runtime.defaults import MAX_PIXELS
 from runtime.errors import InputError
 from runtime.images import pnm, tiff
 from runtime.images.guards import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that Pillow may open: plain pictures, not EPS, which starts another program."""
-
-MAX_PIXELS = 1 << 26
-"""Default limit of one picture's pixels, on every way in: 64 Mi, such as 8192 x 8192. A small file
-can declare a huge picture. Opening and fitting one takes at most 22 bytes a pixel (WebP; others up
-to 15), so 1.5 GB; a baseline JPEG for a small model less than one."""
 
 TURNED = (5, 6, 7, 8)
 """The EXIF orientations of pictures that lie on their side."""

@@ -5,6 +5,7 @@ from left to right. A voxel of at least THRESHOLD is filled.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from runtime.images.pixels import UInt8Array
 
 MAX_VOLUME_SIDE = 128
-"""Voxels that a volume has a side, at most: its picture takes memory by its sides, 100 MB here."""
+"""Voxels that a volume has a side, at most. The rays of its picture take memory by its sides: 18 MB
+here, which are kept for the last four shapes, and up to 8 MB more while a picture is made."""
 THRESHOLD = 128
 SIDE = 96
 """Height and width of a volume's picture, in pixels."""
@@ -22,6 +24,8 @@ _AZIMUTH, _ELEVATION = np.radians(-30.0), np.radians(25.0)
 _LIGHT = np.array([110, 170, 245])
 """Grey levels of a face: to the side, to the front, on top."""
 _DRAWING = 1 << 20
+_KEPT = 4
+"""Shapes whose rays are kept."""
 _FADE = 0.35
 """By so much are the farthest faces darker than the nearest."""
 
@@ -41,7 +45,8 @@ def picture_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 
 def shown_bytes(shape: Sequence[int]) -> int:
     """The work of showing one result of a shape, as so many bytes of an image: drawing a volume
-    takes milliseconds, however small it is."""
+    takes milliseconds, however small it is. (How much memory it takes is another matter: see
+    MAX_VOLUME_SIDE.)"""
     return _DRAWING if is_volume(shape) else math.prod(shape)
 
 
@@ -83,8 +88,16 @@ class _Rays:
         self.voxels, self.faces = voxels, faces
 
 
-@lru_cache(maxsize=4)
+_making = threading.Lock()
+
+
 def _rays(shape: tuple[int, int, int]) -> _Rays:
+    with _making:  # once, when several threads draw their first volume
+        return _made_rays(shape)
+
+
+@lru_cache(maxsize=_KEPT)
+def _made_rays(shape: tuple[int, int, int]) -> _Rays:
     size = np.array(shape[::-1])  # x, y, z
     right = np.array([np.cos(_AZIMUTH), np.sin(_AZIMUTH), 0.0])
     level = np.array([-np.sin(_AZIMUTH), np.cos(_AZIMUTH), 0.0])
@@ -92,8 +105,23 @@ def _rays(shape: tuple[int, int, int]) -> _Rays:
     up = np.cross(right, forward)
     half = max(float(np.abs(axis) @ size) / 2 for axis in (right, up))
     across = ((np.arange(SIDE) + 0.5) / SIDE - 0.5) * 2 * half
-    plane = across[None, :, None] * right - across[:, None, None] * up
-    start = plane.reshape(-1, 3) + size / 2
+    passed = sum(shape) + 2
+    rays = _Rays(
+        np.empty((SIDE * SIDE, passed), np.int32), np.empty((SIDE * SIDE, passed), np.uint8)
+    )
+    # Row by row of the picture: what rays are made of takes many times what is kept of them.
+    for row in range(SIDE):
+        start = across[:, None] * right - across[row] * up + size / 2
+        rows = slice(row * SIDE, (row + 1) * SIDE)
+        rays.voxels[rows], rays.faces[rows] = _passed(start, forward, shape)
+    return rays
+
+
+def _passed(
+    start: NDArray[np.float64], forward: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """The voxels and the axes of rays in one direction from [n, 3]: [n, passed] each."""
+    size = np.array(shape[::-1])
     # When each ray passes each plane between voxels, in the order of passing.
     each: list[NDArray[np.float64]] = []
     for axis in range(3):
@@ -107,4 +135,4 @@ def _rays(shape: tuple[int, int, int]) -> _Rays:
     inside = ((cells >= 0) & (cells < size)).all(axis=2)
     x, y, z = np.moveaxis(cells, 2, 0)
     voxels = np.where(inside, (z * shape[1] + y) * shape[2] + x, np.int32(np.prod(shape)))
-    return _Rays(voxels.astype(np.int32), axes[order[:, :-1]])
+    return voxels.astype(np.int32), axes[order[:, :-1]]

@@ -1,7 +1,6 @@
-"""Checks of arguments: each function returns the value as it will be used, or raises InputError
-that names the field, what was expected and what was found."""
+"""Checks of a request's arguments against a model: each function returns the value as it will be
+used, or raises InputError that names the field, what was expected and what was found."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import SIZE_AXES, Size, axes_of, solve
 from runtime.artifact.tensors import Signature, TensorSpec
+from runtime.checks import as_list, check_integer, short
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
+from runtime.sampling.posterior import MAX_LATENT
 from runtime.sampling.streams import MAX_SEED
 
 Int64Array = NDArray[np.int64]
@@ -20,22 +21,8 @@ Label = int | str
 Labels = Label | np.integer[Any] | Sequence[Label] | NDArray[Any]
 """One class for all images, or one for each; by name or by index."""
 
-MAX_LATENT = 1e6
-"""Beyond it no model has seen anything."""
 MAX_COUNT = 2**31
 MAX_TRUNCATION = 100.0
-
-
-def check_integer(field: str, value: object, low: int, high: int, what: str = "") -> int:
-    """`value` as an int in [low, high]; bools and floats are refused."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        number = None
-    if number is not None and low <= number <= high:
-        return number
-    expected = what or f"an integer from {low} to {high}"
-    raise InputError(field, expected, short(value if number is None else number))
 
 
 def check_seed(field: str, value: object) -> int:
@@ -94,13 +81,6 @@ def _label_index(field: str, label: object, names: list[str]) -> int:
             raise InputError(field, expected, short(label))
         label = int(label)
     return check_integer(field, label, 0, len(names) - 1, what=expected)
-
-
-def as_list(field: str, values: object, expected: str) -> list[Any]:
-    try:
-        return list(values)  # pyright: ignore
-    except TypeError:
-        raise InputError(field, expected, short(values)) from None
 
 
 def check_size(manifest: Manifest, size: Sequence[int] | None, *, tiled: bool = False) -> Size:
@@ -242,13 +222,3 @@ def check_mask(
     if array.dtype != np.uint8 or array.shape[1:] != shape or len(array) not in (1, count):
         raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
     return np.broadcast_to(array, (count, *shape))
-
-
-def short(value: object) -> str:
-    """A value for an error's text, never longer than a line."""
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    if isinstance(value, list | tuple | dict | set):
-        return f"{type(value).__name__} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
-    text = repr(value[:100] if isinstance(value, str) else value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
+from runtime.checks import short
 from runtime.engines.backend import Tensors
 from runtime.errors import InputError
 from runtime.images import Float32Array
 from runtime.images.volumes import as_pictures
 from runtime.requests import sample
-from runtime.requests.checks import Labels, check_labels, short
+from runtime.requests.checks import Labels, check_labels
 from runtime.requests.request import Described, images_of
 from runtime.sampling.directions import PrincipalDirections, principal_directions, reduced
 

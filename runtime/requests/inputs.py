@@ -12,8 +12,9 @@ from runtime.artifact.prior import Mixture
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import Role, Signature, TensorSpec
 from runtime.artifact.vocabulary import Vocabulary
+from runtime.checks import short
 from runtime.errors import InputError
-from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation, short
+from runtime.requests.checks import Int64Array, Labels, check_labels, check_truncation
 from runtime.requests.prompts import drawn_prompts
 from runtime.sampling.streams import Counter, Draws, Stream, integers, normals
 

@@ -7,16 +7,10 @@ from numpy.typing import ArrayLike
 
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
+from runtime.checks import check_integer, short
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
-from runtime.requests.checks import (
-    MAX_COUNT,
-    Labels,
-    check_integer,
-    check_latents,
-    check_seed,
-    short,
-)
+from runtime.requests.checks import MAX_COUNT, Labels, check_latents, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.prompts import Prompt
 from runtime.requests.request import Described, graph_of

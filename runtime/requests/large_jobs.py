@@ -14,9 +14,10 @@ from runtime.artifact.size import SIZE_AXES, Size
 from runtime.artifact.tensors import Signature
 from runtime.batching.capacity import Capacity
 from runtime.batching.jobs import AUTOMATIC, Job
+from runtime.checks import check_integer, short
 from runtime.engines.backend import Inputs, Tensors, arrays
 from runtime.errors import InputError
-from runtime.requests.checks import MAX_COUNT, check_integer, short
+from runtime.requests.checks import MAX_COUNT
 from runtime.requests.tiles import joined, tile_edges, tiles_of
 
 T = TypeVar("T")

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
+from runtime.checks import check_integer
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
-from runtime.requests.checks import Labels, check_integer, check_seed
+from runtime.requests.checks import Labels, check_seed
 from runtime.requests.decode import decoding
 from runtime.requests.prompts import Prompt
 from runtime.requests.request import Described

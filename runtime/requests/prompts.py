@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.vocabulary import Vocabulary
+from runtime.checks import as_list, short
 from runtime.errors import InputError
-from runtime.requests.checks import Int64Array, as_list, short
+from runtime.requests.checks import Int64Array
 from runtime.sampling.streams import Counter, Stream, integers
 
 Prompt = str | Sequence[str] | NDArray[Any]
@@ -52,6 +53,13 @@ def drawn_prompts(vocabulary: Vocabulary | None, counter: Counter) -> Int64Array
         return None
     chosen = integers(counter, Stream.LABEL, len(vocabulary.examples))
     return vocabulary.example_tokens[chosen]
+
+
+def texts_of(vocabulary: Vocabulary | None, tokens: Int64Array | None) -> list[str] | None:
+    """The words of prompts [n, length]; None where none are read."""
+    if vocabulary is None or tokens is None:
+        return None
+    return [vocabulary.text(row) for row in tokens.tolist()]
 
 
 def count_of_prompts(prompt: Prompt | None) -> int:

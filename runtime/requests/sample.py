@@ -12,6 +12,7 @@ from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import Size
 from runtime.artifact.tensors import Role, Signature
 from runtime.batching.jobs import Job
+from runtime.checks import as_list, check_integer, short
 from runtime.engines.backend import Inputs, arrays
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
@@ -19,13 +20,10 @@ from runtime.requests.checks import (
     MAX_COUNT,
     Int64Array,
     Labels,
-    as_list,
-    check_integer,
     check_labels,
     check_seed,
     check_size,
     check_truncation,
-    short,
 )
 from runtime.requests.inputs import (
     NO_TRUNCATION,
@@ -35,7 +33,13 @@ from runtime.requests.inputs import (
     drawn_labels,
     latent_draws,
 )
-from runtime.requests.prompts import Prompt, check_prompts, count_of_prompts, drawn_prompts
+from runtime.requests.prompts import (
+    Prompt,
+    check_prompts,
+    count_of_prompts,
+    drawn_prompts,
+    texts_of,
+)
 from runtime.requests.request import Described, graph_of, images_of
 from runtime.sampling.streams import MAX_SEED, Counter, Draws, repeated
 
@@ -112,9 +116,7 @@ class Sample:
             given = drawn_prompts(words, counter.slice(start, stop))
         else:
             given = given[start:stop]
-        if words is None or given is None:
-            return None
-        return [words.text(row) for row in given.tolist()]
+        return texts_of(words, given)
 
     def inputs(self, model: Described) -> dict[str, NDArray[Any]]:
         """The graph's inputs for all images."""

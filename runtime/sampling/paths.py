@@ -1,14 +1,21 @@
 """Paths and grids through latent space: pure functions of arrays."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.artifact.prior import Mixture
 from runtime.images import Float32Array
 
 PathKind = Literal["slerp", "lerp"]
+
+
+class Prior(Protocol):
+    """What a grid asks of a prior that is not N(0, I)."""
+
+    def quantiles(
+        self, axis: int, probabilities: NDArray[np.float64], /
+    ) -> NDArray[np.float64]: ...
 
 
 def interpolate(
@@ -38,7 +45,7 @@ def interpolate(
     return (direction / np.sin(angle) * length).astype(np.float32)
 
 
-def manifold_grid(steps: int, prior: Mixture | None = None) -> Float32Array:
+def manifold_grid(steps: int, prior: Prior | None = None) -> Float32Array:
     """A steps x steps grid over a 2-D latent space, row by row: [steps * steps, 2].
 
     The steps are equal in probability under the prior, not in coordinates, over the middle 95%

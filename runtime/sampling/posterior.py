@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.checks import check_integer
 from runtime.errors import NotFiniteError
 from runtime.images import Float32Array
-from runtime.requests.checks import MAX_LATENT, check_seed
-from runtime.sampling.streams import Counter, Stream, normals
+from runtime.sampling.streams import MAX_SEED, Counter, Stream, normals
+
+MAX_LATENT = 1e6
+"""Beyond it no model has seen anything."""
 
 LOG_VARIANCE = (-30.0, 20.0)
 """Bounds on the log variance: those of diffusers' `DiagonalGaussianDistribution`
@@ -88,7 +91,8 @@ class Posterior:
     def draw(self, seed: int, offset: int = 0) -> PosteriorDraw:
         """The latents of `sample` with their log density. The first image uses noise number
         `offset`. Raises NotFiniteError that names the image whose latent no decoder would take."""
-        return self.drawn(Counter(check_seed("seed", seed), offset, len(self)), offset)
+        seed = check_integer("seed", seed, 0, MAX_SEED - 1)
+        return self.drawn(Counter(seed, offset, len(self)), offset)
 
     def drawn(self, noise_of: Counter, offset: int = 0) -> PosteriorDraw:
         """`draw` by the noise of any seeds and numbers; `offset` is the number of the first image

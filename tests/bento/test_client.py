@@ -14,10 +14,12 @@ import pytest
 
 from benchmarks.speed.servers import Running, ours, running
 from bento.description.bentoml_client import client_schema
+from bento.endpoints.decode import DecodeOptions
+from bento.exchange.schemas import from_strings
 from bento.repository.models import Models
 from bento.settings import Settings
 from runtime import InputError, Model, Posterior, PosteriorDraw, Sample
-from runtime.client import AsyncClient, Client
+from runtime.client import AsyncClient, Client, calls
 from runtime.client.replies import ArrayReader, Retries, error_of
 from runtime.errors import ServiceError
 from runtime.images.encoding import encode_image, encode_npy
@@ -108,6 +110,25 @@ def test_labels_go_with_arrays(asks: Asks, url: str, models: Models) -> None:
     latents = model.latents(2, seed=1)
     found = asks(url, "decode", "tiny-conditional", latents, labels=["one", "two"])
     same(found, model.decode(latents, ["one", "two"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sent"),
+    [
+        ("a", "a"),
+        (["a", 1], "a,1"),
+        ("a, b", '["a, b"]'),
+        (["a, b", 1], '["a, b", 1]'),
+        ("[a]", '["[a]"]'),
+        (["[a", "b"], '["[a", "b"]'),
+    ],
+)
+def test_a_query_names_labels_as_the_service_reads_them(labels: Any, sent: str) -> None:
+    asked = calls.decode("any", np.zeros((2, 2)), labels=labels)
+    assert asked.query["labels"] == sent
+    names = labels if isinstance(labels, list) else [labels]
+    read: Any = from_strings(DecodeOptions, asked.query, 8).labels
+    assert list(map(str, read)) == list(map(str, names))
 
 
 def test_files_of_pictures(asks: Asks, url: str, vae: Model, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import httpx
 import numpy as np
@@ -18,10 +19,11 @@ from PIL import Image
 import runtime
 from bento.repository.models import Models
 from export import export_run
+from runtime import bulk
 from runtime.__main__ import main as command
 from runtime.client import Client
 from runtime.errors import InputError
-from runtime.images.encoding import decode_npy
+from runtime.images.encoding import decode_npy, encode_npy
 from tests.bento.support import ask_async, listening, loaded
 from tests.train.conftest import narrow, random_splits
 from train.loop import train
@@ -126,12 +128,46 @@ def test_the_client_of_python_sends_the_prompt(models: Models, model: runtime.Mo
     assert close(decoded, model.sample(2, seed=7, prompt=PROMPT))
 
 
+@pytest.mark.parametrize("prompt", [[OTHER, "large square"], ["square", "circle"], [PROMPT, OTHER]])
+def test_the_client_sends_prompts_beside_arrays_one_by_one(
+    models: Models, model: runtime.Model, prompt: list[str]
+) -> None:
+    latents, images = model.latents(2, seed=7), model.sample(2, seed=7, prompt=PROMPT)
+    with listening(models) as url, Client(url) as client:
+        decoded = client.decode(NAME, latents, prompt=prompt)
+        rebuilt = client.reconstruct(NAME, images, prompt=prompt)
+        with pytest.raises(InputError, match=r"expected words .*, found '\[large\]'$"):
+            client.decode(NAME, latents, prompt="[large] square")
+        with pytest.raises(InputError, match="prompt: expected at least one prompt"):
+            client.decode(NAME, latents, prompt=[])
+    assert close(decoded, model.decode(latents, prompt=prompt))
+    assert close(rebuilt, model.reconstruct(images, prompt=prompt))
+
+
 def test_a_list_has_an_image_each_and_the_reply_tells_the_words(models: Models) -> None:
     body = {"model": NAME, "seed": 7, "prompt": [PROMPT, OTHER], "format": "json"}
     reply = ask(models, "POST", "/sample", json=body).json()
     assert [entry["prompt"] for entry in reply["images"]] == [PROMPT.replace(",", ""), OTHER]
     drawn = ask(models, "POST", "/sample", json={**body, "prompt": None, "n": 2}).json()
     assert all(entry["prompt"].startswith("a ") for entry in drawn["images"])
+
+
+def test_whatever_is_decoded_tells_the_words(models: Models, model: runtime.Model) -> None:
+    told, npy = [PROMPT.replace(",", ""), OTHER], {"content-type": "application/x-npy"}
+    latents, images = model.latents(2, seed=7), model.sample(2, seed=7, prompt=PROMPT)
+    prompts = json.dumps([PROMPT, OTHER])
+    query = {"model": NAME, "prompt": prompts, "format": "json"}
+    for path, array in (("/decode", latents), ("/reconstruct", images)):
+        body = {"content": encode_npy(array), "headers": npy}
+        reply = ask(models, "POST", path, params=query, **body).json()
+        assert [(e["index"], e["prompt"]) for e in reply["images"]] == list(enumerate(told))
+        archive = ask(models, "POST", path, params={**query, "format": "zip"}, **body)
+        with ZipFile(io.BytesIO(archive.content)) as files:
+            index = json.loads(files.read("index.json"))
+        assert [entry["prompt"] for entry in index["images"]] == told
+    body = {"model": NAME, "seeds": [1, 2], "steps": 3, "prompt": OTHER, "format": "json"}
+    path = ask(models, "POST", "/interpolate", json=body).json()
+    assert [entry["prompt"] for entry in path["images"]] == [OTHER] * 3
 
 
 @pytest.mark.parametrize(
@@ -219,8 +255,37 @@ def test_the_shell_takes_the_prompt_and_names_the_wrong_word(
     ]
     assert command([*path, "--prompt", OTHER]) == 0
     assert np.load(tmp_path / "p.npy").shape == (3, 32, 32, 1)
+    assert f"--prompt '{OTHER}' --seeds 1,2 -o ends.png" in capsys.readouterr().err
     assert command(["info", artifact]) == 0
     assert "prompts  of a, at, bottom" in capsys.readouterr().out
+
+
+def test_the_shell_writes_down_which_prompts_were_drawn(
+    artifacts: Path, model: runtime.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, artifact = tmp_path / "images.npz", str(artifacts / NAME)
+    assert command(["sample", artifact, "--seeds", "1,2,9", "-o", str(out)]) == 0
+    # Without a prompt there is no path to draw between them.
+    assert f"latentserve sample {artifact} -n 64" in capsys.readouterr().err
+    with np.load(out) as arrays:
+        told = arrays["prompts"].tolist()
+        images = arrays["images"]
+    assert told == runtime.Sample(seeds=[1, 2, 9]).chosen_prompts(model.manifest)
+    assert close(images, model.sample(seeds=[1, 2, 9], prompt=told))
+
+
+def test_a_batch_of_columns_has_its_prompts(artifacts: Path, model: runtime.Model) -> None:
+    sample = bulk.Sample(str(artifacts / NAME), seed=7, precision="fp32")
+    drawn = sample({"index": np.array([4, 0, 1])})
+    told = drawn["prompt"].tolist()
+    expected = runtime.Sample(5, 7).chosen_prompts(model.manifest)
+    assert expected is not None
+    assert told == [expected[i] for i in (4, 0, 1)]
+    given = sample({"index": np.arange(2), "prompt": [PROMPT, OTHER]})
+    assert close(given["image"], model.sample(2, seed=7, prompt=[PROMPT, OTHER]))
+    decode = bulk.Decode(str(artifacts / NAME), precision="fp32")
+    batch = {"latents": model.latents(2, seed=7), "prompt": [PROMPT, OTHER]}
+    assert close(decode(batch)["image"], given["image"])
 
 
 def test_models_without_prompts_refuse_one(tmp_path: Path) -> None:

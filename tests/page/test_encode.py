@@ -28,13 +28,15 @@ def figures(page: Browser) -> list[NDArray[np.uint8]]:
     return page.until(both, "both pictures")
 
 
-def asked(page: Browser, request: str, model: str, image: NDArray[np.uint8]) -> httpx.Response:
+def asked(
+    page: Browser, request: str, model: str, image: NDArray[np.uint8], **options: str
+) -> httpx.Response:
     """What the service says of exactly this image."""
     buffer = io.BytesIO()
     np.save(buffer, image[None])
     return httpx.post(
         f"{page.url}/{request}",
-        params={"model": model, "format": "npy" if request == "reconstruct" else "json"},
+        params={"model": model, "format": "npy" if request == "reconstruct" else "json"} | options,
         headers={"Content-Type": "application/x-npy"},
         content=buffer.getvalue(),
     ).raise_for_status()
@@ -159,6 +161,29 @@ def test_encoders_of_other_kinds(open_page: Open) -> None:
 def _codes(page: Browser) -> str:
     encoded = asked(page, "encode", "tiny-codes", figures(page)[0]).json()
     return "codes " + " ".join(str(code) for row in encoded["codes"][0] for code in row)
+
+
+def test_a_prompt_decides_how_a_picture_is_decoded_again(open_page: Open) -> None:
+    model, square = "shapes-prompted", "a large bright square at the top left"
+    page = open_page(f"encode?model={model}&prompt={square.replace(' ', '+')}")
+    page.button("Sample").click()
+    page.until(lambda: page.all(".report .tile"))
+
+    def is_of(prompt: str) -> bool:
+        seen, again = figures(page)
+        made = images(asked(page, "reconstruct", model, seen[..., :1], prompt=prompt))
+        return bool(np.abs(made[0].astype(int) - again[..., :1]).max() <= 1)
+
+    page.until(lambda: is_of(square))
+    before = figures(page)[0]
+    circle = "a small dark circle in the centre"
+    prompt = page.labelled("Prompt")
+    prompt.clear()
+    prompt.send_keys(f"{circle}\t")
+    page.until(lambda: is_of(circle))
+    assert np.array_equal(figures(page)[0], before)
+    assert "small+dark" in page.driver.current_url
+    assert page.problems() == []
 
 
 def test_with_the_keyboard_alone(open_page: Open) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
+from selenium.webdriver.support.ui import Select
 
 from tests.page.conftest import Open
 
@@ -56,6 +58,54 @@ def test_a_prompt_is_asked_for_and_a_wrong_word_is_told(open_page: Open) -> None
     prompt.clear()
     prompt.send_keys("purple\t")
     page.until(lambda: "'purple'" in page.one("#status").text)
+
+
+@pytest.mark.parametrize("chosen", ["", "&prompt=black", "&prompt=white"])
+def test_what_is_explored_is_what_was_pressed(open_page: Open, chosen: str) -> None:
+    page = open_page(f"sample?model=tiny-prompts&n=12&seed=3{chosen}")
+    page.until(lambda: len(page.all(".tile")) == 12)
+    tiles = page.all_pixels(".tile canvas")
+    # Without a prompt some are drawn with each example; that of the second is seldom the first's.
+    shades = [int(tile.mean() > 127) for tile in tiles]
+    number = shades.index(0) if 0 in shades else 5
+    page.all(".tile")[number].click()
+    page.button("Explore from here").click()
+    page.until(lambda: len(page.all(".live canvas")) == 1)
+    page.until(lambda: np.abs(page.pixels(".live canvas").astype(int) - tiles[number]).max() <= 1)
+    prompt = page.labelled("Prompt")
+    assert prompt.get_attribute("value") == ("black" if shades[number] == 0 else "white")
+    prompt.clear()
+    prompt.send_keys("white\t" if shades[number] == 0 else "black\t")
+    page.until(lambda: int(page.pixels(".live canvas").mean() > 127) != shades[number])
+    assert page.problems() == []
+
+
+def test_the_class_that_was_drawn_is_explored(open_page: Open) -> None:
+    page = open_page("sample?model=mnist-cgan&n=12&seed=3")
+    Select(page.labelled("Label")).select_by_visible_text("any")
+    page.until(
+        lambda: "labels=each" not in page.driver.current_url and len(page.all(".tile")) == 12
+    )
+    page.until(lambda: page.one(".grid").get_attribute("aria-busy") is None)
+    tiles = page.all_pixels(".tile canvas")
+    page.all(".tile")[7].click()
+    page.button("Explore from here").click()
+    page.until(lambda: len(page.all(".live canvas")) == 1)
+    page.until(lambda: np.abs(page.pixels(".live canvas").astype(int) - tiles[7]).max() <= 1)
+
+
+@pytest.mark.parametrize("model", ["mnist-vae-2d", "mnist-cgan"])
+def test_a_truncated_image_is_explored_on_the_map_or_by_sliders(
+    open_page: Open, model: str
+) -> None:
+    page = open_page(f"sample?model={model}&n=12&seed=3&truncation=0.5")
+    page.until(lambda: len(page.all(".tile")) == 12)
+    tiles = page.all_pixels(".tile canvas")
+    page.all(".tile")[7].click()
+    page.button("Explore from here").click()
+    page.until(lambda: len(page.all(".live canvas")) == 1)
+    page.until(lambda: np.abs(page.pixels(".live canvas").astype(int) - tiles[7]).max() <= 1)
+    assert page.problems() == []
 
 
 def test_volumes_are_seen_from_the_front(open_page: Open) -> None:

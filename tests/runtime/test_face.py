@@ -50,6 +50,7 @@ def test_importing_pixels_loads_no_more_of_the_runtime() -> None:
     assert "runtime.images.pixels" in loaded
     assert [name for name in loaded if not name.startswith("runtime.images.")] == [
         "runtime",
+        "runtime.defaults",
         "runtime.errors",
         "runtime.images",
     ]

@@ -11,7 +11,7 @@ const SMALL = 64; // pixels of the longer side
 const FAR = 0.5; // standard deviations of the prior
 
 /**
- * The neighbourhood of a latent: `around(latent, labels)` shows it in `element`. `pick(canvas)` is
+ * The neighbourhood of a latent: `around(latent, condition)` shows it in `element`. `pick(canvas)` is
  * called with the image that the user chooses.
  */
 export function neighbourhood(model, { pick, signal }) {
@@ -21,11 +21,11 @@ export function neighbourhood(model, { pick, signal }) {
   let seed = 1;
   let centre = null;
   const update = latest(() => attempt(async () => {
-    const { latent, labels } = centre;
+    const { latent, condition } = centre;
     const small = Math.max(...model.image.slice(0, 2)) <= SMALL;
     const n = small ? MANY : FEW;
     const latents = near(latent, { n, seed, far: Number(far.value), unit: unitOf(latent, model.prior) });
-    const made = await decode(model, latents, labels, signal);
+    const made = await decode(model, latents, condition, signal);
     grid.replaceChildren(...Array.from({ length: n }, (_, i) => {
       const canvas = paint(el("canvas"), made, i);
       return el("button", { type: "button", class: "tile", "aria-label": `Neighbour ${i + 1}: go there`, onclick: () => pick(canvas) }, canvas);
@@ -43,8 +43,8 @@ export function neighbourhood(model, { pick, signal }) {
     el("div", { class: "row near" }, field("How far, in standard deviations", far), said, others), grid);
   return {
     element,
-    around(latent, labels) {
-      centre = { latent, labels };
+    around(latent, condition) {
+      centre = { latent, condition };
       return update();
     },
   };

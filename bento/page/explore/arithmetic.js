@@ -9,9 +9,9 @@ const NAMES = ["a", "b", "c"];
 const SIGNS = ["", "\u2212", "+"];
 const USUAL = "7.0,7.1,7.2";
 
-export default async function arithmetic({ panel, model, labels, state, signal }) {
-  const terms = await picked({ model, labels, signal }, state.get("terms"), USUAL, { least: 3, most: 3 });
-  const live = liveImage({ model, labels, signal, size: 196, name: "a minus b plus c" });
+export default async function arithmetic({ panel, model, condition, state, signal }) {
+  const terms = await picked({ model, condition, signal }, state.get("terms"), USUAL, { least: 3, most: 3 });
+  const live = liveImage({ model, condition, signal, size: 196, name: "a minus b plus c" });
   const amount = el("input", { type: "range", min: 0, max: 1.5, step: 0.05, value: state.get("amount") ?? 1 });
   const text = el("output", { class: "number" });
   const slots = NAMES.map((name, i) => el("button", { type: "button", class: "tile slot", onclick: () => choose(i) }));
@@ -46,7 +46,7 @@ export default async function arithmetic({ panel, model, labels, state, signal }
       el("label", { class: "field" }, el("span", { class: "row" }, "How much of c \u2212 b", text), amount),
       el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"),
       el("button", { type: "button", onclick: () => savePng(live.canvas, `${model.name}-sum`) }, "Download PNG")),
-    tray({ model, labels, state, signal }, "Pick a, b and c", (sample) => {
+    tray({ model, condition, state, signal }, "Pick a, b and c", (sample) => {
       put(chosen, sample);
       choose((chosen + 1) % 3);
       update();

@@ -1,6 +1,6 @@
 // Latents, as {values: Float32Array, shape: [...latent]}, and the images of them.
 
-import { call, fullName, images, labelIn, parseNpy } from "../api.js";
+import { call, fullName, images, labelIn, parseNpy, promptIn } from "../api.js";
 
 /** The rows of an array [n, ...latent], each a latent. */
 export function rowsOf({ data, shape }) {
@@ -9,10 +9,10 @@ export function rowsOf({ data, shape }) {
   return Array.from({ length: n }, (_, i) => ({ values: data.slice(i * size, (i + 1) * size), shape: rest }));
 }
 
-/** The latents that the images `offset` .. `offset + n - 1` of a seed are made of; `size`: [height,
- * width] where that is not the model's usual one. */
-export async function latentsOf(model, { seed, offset = 0, n = 1, size }, signal) {
-  const json = { model: fullName(model), seed, offset, n, size, format: "npy" };
+/** The latents that the images `offset` .. `offset + n - 1` of a seed are made of, truncated as
+ * these were; `size`: [height, width] where that is not the model's usual one. */
+export async function latentsOf(model, { seed, offset = 0, n = 1, size, truncation }, signal) {
+  const json = { model: fullName(model), seed, offset, n, size, truncation, format: "npy" };
   const response = await call("latents", { json, signal });
   return rowsOf(parseNpy(await response.arrayBuffer()));
 }
@@ -25,14 +25,15 @@ export function stacked(latents) {
   return { data, shape: [latents.length, ...latents[0].shape] };
 }
 
-/** What the images of latents are asked for by: all have one label or none, and the same noise, so
- * that they differ by their latents alone. A model of prompts has its first example. */
-export const decoding = (model, labels) =>
-  ({ model: fullName(model), labels: labelIn(model, labels), prompt: model.vocabulary?.examples[0], same_noise: true });
+/** What the images of latents are asked for by: all have one condition, {labels, prompt,
+ * truncation}, and the same noise, so that they differ by their latents alone. */
+export const decoding = (model, { labels, prompt, truncation }) => ({
+  model: fullName(model), labels: labelIn(model, labels), prompt: promptIn(prompt), same_noise: true,
+  truncation: model.takes.decode.includes("truncation") ? truncation : undefined });
 
 /** The images of latents. */
-export const decode = (model, latents, labels, signal) =>
-  images("decode", { query: decoding(model, labels), npy: stacked(latents), signal });
+export const decode = (model, latents, condition, signal) =>
+  images("decode", { query: decoding(model, condition), npy: stacked(latents), signal });
 
 /** `start + sum of weight * values`, for terms [weight, values]. */
 export function plus(start, terms) {

@@ -11,13 +11,13 @@ const REMEMBERED = 50; // round trips, for their median
  * is kept: the image never lags behind by more than one request. `element` holds the image and
  * the median round trip of the last requests; `size`: about how many pixels high it is shown.
  */
-export function liveImage({ model, labels, signal, size, name }) {
+export function liveImage({ model, condition, signal, size, name }) {
   const canvas = frame(name, model.image, size);
   const timing = el("small", { class: "timing" }, "\u00a0");
   const trips = [];
   const show = latest((latent) => attempt(async () => {
     const began = performance.now();
-    const made = await decode(model, [latent], labels, signal);
+    const made = await decode(model, [latent], condition, signal);
     trips.push(performance.now() - began);
     if (trips.length > REMEMBERED) trips.shift();
     paint(canvas, made);

@@ -12,14 +12,14 @@ const PAUSE = 250; // milliseconds of rest until the ends are drawn anew
 const SMALL = 128 ** 2; // pixels of an image, up to which the ends are drawn at all
 
 /** A sample, and sliders that say where it stands on each direction, until they are moved. */
-export default async function sliders({ panel, model, labels, state, signal }) {
-  const live = liveImage({ model, labels, signal, size: 392, name: "The image of the sliders" });
+export default async function sliders({ panel, model, condition, state, signal }) {
+  const live = liveImage({ model, condition, signal, size: 392, name: "The image of the sliders" });
   const seed = number(state.get("seed") ?? 7, { min: 0, max: 2 ** 53 - 1, step: 1 });
   const offset = number(state.get("offset") ?? 0, { min: 0, step: 1 });
   const hint = el("p", { class: "quiet", role: "status" }, "Looking for what changes the images most\u2026");
   const group = el("div", { class: "controls", role: "group", "aria-label": "Directions" }, hint);
   const given = (state.get("by") ?? "").split(",");
-  const finding = directionsOf(model, labels, signal);
+  const finding = directionsOf(model, condition, signal);
   finding.catch(() => {}); // awaited below
   // Where images have several sizes, directions are those of one.
   const size = Object.keys(model.axes ?? {}).length ? (await finding).size : undefined;
@@ -42,11 +42,11 @@ export default async function sliders({ panel, model, labels, state, signal }) {
   }
   const drawEnds = latest(async () => {
     const ends = rows.flatMap((row) => [latent(row, -FAR), latent(row, FAR)]);
-    const made = await attempt(() => decode(model, ends, labels, signal));
+    const made = await attempt(() => decode(model, ends, condition, signal));
     if (made) rows.forEach((row, i) => row.paint(made, 2 * i));
   });
   const restart = latest(async () => {
-    const asked = { seed: Number(seed.value), offset: Number(offset.value), size };
+    const asked = { seed: Number(seed.value), offset: Number(offset.value), size, truncation: condition.truncation };
     const found = await attempt(() => latentsOf(model, asked, signal));
     if (!found) return;
     [start] = found;
@@ -86,7 +86,7 @@ export default async function sliders({ panel, model, labels, state, signal }) {
 }
 
 /** Directions of length 1, {along, deviation, middle}, of images of a size [height, width]. */
-async function directionsOf(model, labels, signal) {
+async function directionsOf(model, { labels }, signal) {
   const response = await call("directions", { json: { model: fullName(model), count: DIRECTIONS, labels }, signal });
   const { directions, deviations, mean, size } = await response.json();
   const middle = Float32Array.from(mean.flat(Infinity));

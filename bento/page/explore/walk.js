@@ -11,8 +11,8 @@ const FPS = 24;
 const MOST_PICKS = 12;
 const ANIMATIONS = [["WebP", "animated-webp", "webp"], ["GIF", "gif", "gif"]];
 
-export default async function walk({ panel, model, labels, state, signal }) {
-  const picks = await picked({ model, labels, signal }, state.get("picks"), USUAL, { least: 2, most: MOST_PICKS });
+export default async function walk({ panel, model, condition, state, signal }) {
+  const picks = await picked({ model, condition, signal }, state.get("picks"), USUAL, { least: 2, most: MOST_PICKS });
   const steps = number(state.get("steps") ?? 24, { min: 2, max: 120, step: 1 });
   const round = choice([["", "the last"], ["1", "the first again"]], state.get("round") ?? "");
   const strip = el("ol", { class: "strip" });
@@ -32,7 +32,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
     making = new AbortController();
     path = pathThrough(picks.map(({ latent }) => latent), Math.max(2, Number(steps.value)), round.value !== "");
     player.wait(path.length);
-    const frames = await attempt(() => decode(model, path, labels, making.signal));
+    const frames = await attempt(() => decode(model, path, condition, making.signal));
     if (frames) player.load(frames);
   }
 
@@ -47,7 +47,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
     return button;
   };
   const animations = ANIMATIONS.map(([title, format, suffix]) => saving(title, async () => {
-    const query = { ...decoding(model, labels), format, fps: FPS, scale: times };
+    const query = { ...decoding(model, condition), format, fps: FPS, scale: times };
     const response = await call("decode", { npy: stacked(path), query, signal });
     return { blob: await response.blob(), suffix };
   }));
@@ -62,7 +62,7 @@ export default async function walk({ panel, model, labels, state, signal }) {
         el("div", { class: "row" }, field("Steps", steps), field("Ends at", round)),
         el("div", { class: "field" }, el("span", {}, "Save as"), el("div", { class: "row" }, ...animations, ...videos)),
         el("button", { type: "button", onclick: () => copy(location.href) }, "Copy link"))),
-    tray({ model, labels, state, signal }, "Add to the way", (sample) => {
+    tray({ model, condition, state, signal }, "Add to the way", (sample) => {
       if (picks.length < MOST_PICKS) picks.push(sample);
       update();
     }));

@@ -1,12 +1,12 @@
 // Encode: a picture or a drawing, its latent, what the model makes of it, and what lies near it.
 
-import { call, fullName, images, labelIn } from "../api.js";
+import { call, fullName, images, labelIn, promptIn } from "../api.js";
 import { easelOf } from "../encode/easel.js";
 import { chart, latentOf, text } from "../encode/latent.js";
 import { neighbourhood } from "../encode/neighbourhood.js";
 import { latest } from "../latest.js";
 import { chooser, nearest, opened, pngOf, sizeAxes } from "../pictures.js";
-import { anySeed, attempt, choice, el, enlargement, field, number, paint, save } from "../ui.js";
+import { anySeed, attempt, choice, el, enlargement, field, number, paint, promptInput, save } from "../ui.js";
 
 const NUMBERS = 8; // latents of up to so many values are told in numbers, too
 const CODES = 64; // codes that are told
@@ -16,6 +16,9 @@ export default { title: "Encode", request: "encode", show };
 
 function show({ root, model, state, signal }) {
   const labels = model.labels && choice(model.labels, state.get("labels") ?? model.labels[0]);
+  const prompt = model.requests.includes("decode") ? promptInput(model, state.get("prompt")) : null;
+  // Without a prompt, the model's first example.
+  const condition = () => ({ labels: labels?.value, prompt: prompt ? prompt.value || prompt.placeholder : undefined });
   const axes = sizeAxes(model);
   const size = axes.map((axis) => number(axis.default, { min: axis.min, max: axis.max, step: axis.multiple_of }));
   const lengths = () => (axes.length ? size.map((input) => Number(input.value)) : model.image.slice(0, 2));
@@ -25,7 +28,7 @@ function show({ root, model, state, signal }) {
   const update = latest(() => attempt(async () => {
     const picture = easel.seen();
     if (picture === null) report.clear();
-    else await report.show(picture, labels?.value);
+    else await report.show(picture, condition());
   }));
   let easel;
   const setUp = () => {
@@ -45,7 +48,7 @@ function show({ root, model, state, signal }) {
   };
   const sample = () => attempt(async () => {
     const seed = anySeed();
-    const json = { model: fullName(model), seed, labels: labels?.value, size: axes.length ? lengths() : undefined };
+    const json = { model: fullName(model), seed, ...condition(), size: axes.length ? lengths() : undefined };
     put(paint(el("canvas"), await images("sample", { json, signal })));
   });
   root.append(el("div", { class: "split" },
@@ -54,17 +57,20 @@ function show({ root, model, state, signal }) {
         model.requests.includes("sample") ? el("button", { type: "button", onclick: sample }, "Sample") : null),
       place,
       labels && field("Label", labels),
+      prompt && field("Prompt", prompt),
       axes.length ? el("div", { class: "row" }, ...size.map((input, i) => field(["Height", "Width"][i], input))) : null),
     report.element));
   for (const input of size) input.addEventListener("change", setUp);
-  labels?.addEventListener("change", () => {
-    state.set({ model: model.name, labels: labels.value });
-    update();
-  });
+  for (const input of [labels, prompt]) {
+    input?.addEventListener("change", () => {
+      state.set({ model: model.name, labels: labels?.value, prompt: prompt?.value });
+      update();
+    });
+  }
   setUp();
 }
 
-/** What is shown of a picture: `show(picture, labels)` asks the model and fills `element`. */
+/** What is shown of a picture: `show(picture, condition)` asks the model and fills `element`. */
 function reportOf(model, put, signal) {
   const element = el("section", { class: "report", "aria-label": "What the model makes of it" });
   const figures = el("div", { class: "figures" });
@@ -86,15 +92,15 @@ function reportOf(model, put, signal) {
   return {
     element,
     clear,
-    async show(picture, labels) {
+    async show(picture, condition) {
       const form = { files: await pngOf(picture) };
-      const query = { model: fullName(model), labels: labelIn(model, labels) };
+      const query = { model: fullName(model), labels: labelIn(model, condition.labels) };
       // An encoder that takes noise has no mean: it draws.
       asked = { form, query: { ...query, seed: model.encoder_takes_noise ? 0 : undefined } };
       const rebuilds = model.requests.includes("reconstruct");
       const [encoded, rebuilt] = await Promise.all([
         call("encode", { ...asked, signal }),
-        rebuilds ? images("reconstruct", { form, query: { ...query, prompt: model.vocabulary?.examples[0] }, signal }) : null,
+        rebuilds ? images("reconstruct", { form, query: { ...query, prompt: promptIn(condition.prompt) }, signal }) : null,
       ]);
       const latent = latentOf(await encoded.json());
       figures.replaceChildren(
@@ -102,7 +108,7 @@ function reportOf(model, put, signal) {
         rebuilt && figure("Its reconstruction", paint(el("canvas"), rebuilt)));
       numbers.replaceChildren(chart(latent), el("p", { class: "quiet" }, told(latent)));
       if (!figures.isConnected) element.replaceChildren(...filled);
-      await around?.around(latent, labels);
+      await around?.around(latent, condition);
     },
   };
 }

@@ -1,7 +1,7 @@
 // Sample: images of a seed, in a grid that fills as they arrive.
 
-import { call, fullName, given, images, labelIn, link } from "../api.js";
-import { attempt, choice, copy, el, enlarged, enlargement, field, number, paint, save, seedDice } from "../ui.js";
+import { call, fullName, given, images, labelIn, link, promptIn } from "../api.js";
+import { attempt, choice, copy, el, enlarged, enlargement, field, number, paint, promptInput, save, seedDice } from "../ui.js";
 
 const MOST = 1024; // more canvases than that make a browser slow
 const FIRST_PART = 16; // images of the first request; each further one asks for twice as many
@@ -44,8 +44,7 @@ function controlsOf(model, state) {
   const count = number(state.get("n") ?? 64, { min: 1, max: MOST, step: 1, name: "n" });
   const labels = model.labels
     && choice([["", "any"], ["each", "each in turn"], ...model.labels.map((l) => [l, l])], state.get("labels") ?? "each");
-  const prompt = model.vocabulary && el("input", {
-    type: "text", value: state.get("prompt") ?? "", placeholder: model.vocabulary.examples[0], name: "prompt" });
+  const prompt = promptInput(model, state.get("prompt"));
   const truncation = number(state.get("truncation") ?? "", { min: 0.05, max: 3, step: 0.05, placeholder: "none" });
   const sizes = Object.entries(model.axes ?? {}).filter(([name]) => name === "height" || name === "width");
   const size = sizes.map(([name, axis]) => [name, number(state.get(name) ?? axis.default,
@@ -118,8 +117,7 @@ function enlarge(button, canvas, name, model, one, signal) {
   const large = enlarged(canvas, times);
   large.setAttribute("role", "img");
   large.setAttribute("aria-label", name);
-  const query = { ...one, labels: labelIn(model, one.labels), model: fullName(model), n: 1, format: "png" };
-  const explore = `#explore?${new URLSearchParams(given({ model: model.name, seed: one.seed, offset: one.offset, labels: one.labels }))}`;
+  const query = { ...one, labels: labelIn(model, one.labels), prompt: promptIn(one.prompt), model: fullName(model), n: 1, format: "png" };
   const dialog = el("dialog", { "aria-label": name },
     large,
     el("p", {}, name),
@@ -128,8 +126,14 @@ function enlarge(button, canvas, name, model, one, signal) {
       el("button", { type: "button", onclick: () => attempt(async () => {
         save(await (await call("sample", { query: { ...query, scale: times } })).blob(), `${model.name}-${one.seed}-${one.offset}.png`);
       }) }, "Download PNG"),
-      model.requests.includes("decode") ? el("a", { class: "button", href: explore, onclick: () => dialog.close() }, "Explore from here") : null,
       el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+  if (model.requests.includes("decode")) attempt(async () => {
+    const { seed, offset, truncation } = one;
+    const query = { model: model.name, seed, offset, truncation, ...await conditionOf(model, one, signal) };
+    const href = `#explore?${new URLSearchParams(given(query))}`;
+    dialog.querySelector(".row button:last-child").before(
+      el("a", { class: "button", href, onclick: () => dialog.close() }, "Explore from here"));
+  });
   dialog.addEventListener("close", () => {
     dialog.remove();
     button.focus();
@@ -143,6 +147,17 @@ function enlarge(button, canvas, name, model, one, signal) {
   signal.addEventListener("abort", () => dialog.close(), { once: true });
   document.body.append(dialog);
   dialog.showModal();
+}
+
+/** The label and the prompt of an image, {labels, prompt}: where none was chosen, those that were
+ * drawn, which the service tells. */
+async function conditionOf(model, one, signal) {
+  const { labels, prompt } = one;
+  const drawn = (model.labels && labels === undefined) || (model.vocabulary && prompt === undefined);
+  if (!drawn) return { labels, prompt };
+  const response = await call("sample", { json: { ...one, model: fullName(model), n: 1, format: "json" }, signal });
+  const [image] = (await response.json()).images;
+  return { labels: image.label, prompt: image.prompt };
 }
 
 async function download(model, options, format) {

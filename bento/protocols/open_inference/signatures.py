@@ -14,11 +14,11 @@ from runtime.artifact.tensors import SIGNATURES, Role, TensorSpec
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs
 from runtime.requests import answers
-from runtime.requests.checks import MAX_LATENT
 from runtime.requests.encode import Encoded, takes_noise
 from runtime.requests.pictures import image_shape
 from runtime.requests.request import graph_of
 from runtime.requests.sample import count_of
+from runtime.sampling.posterior import MAX_LATENT
 
 Datatype = Literal["FP32", "INT64", "UINT8"]
 Tensors = Mapping[str, NDArray[Any]]

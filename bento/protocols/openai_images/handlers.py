@@ -26,12 +26,13 @@ from bento.protocols.openai_images.messages import (
 )
 from bento.repository.models import Models
 from runtime import InputError, Manifest, Model, Sample
+from runtime.checks import short
 from runtime.images import UInt8Array
 from runtime.images.encoding import encode_image
 from runtime.images.layout import Layout
 from runtime.images.volumes import as_picture, shown_bytes
 from runtime.requests import answers
-from runtime.requests.checks import Label, check_labels, short
+from runtime.requests.checks import Label, check_labels
 from runtime.requests.pictures import image_shape
 from runtime.sampling.streams import MAX_SEED
 

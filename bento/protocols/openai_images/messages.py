@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 from bento.errors import ErrorBody, ErrorShape
 from bento.exchange.schemas import ModelOptions, Seed, Truncation
 from runtime import InputError
-from runtime.requests.checks import MAX_COUNT, short
+from runtime.checks import short
+from runtime.requests.checks import MAX_COUNT
 
 ANY = "any"
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")

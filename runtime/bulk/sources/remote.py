@@ -13,7 +13,7 @@ from threading import Thread
 from runtime.bulk.remote import Remote
 from runtime.bulk.sources.folders import named
 from runtime.bulk.sources.items import SUFFIXES, Named, Source
-from runtime.errors import InputError
+from runtime.errors import InputError, without_frames
 from runtime.images.trees import is_hidden
 
 
@@ -67,7 +67,7 @@ class Copies:
                 Remote(url, "images").get(local.path)
                 copy.set_result(local)
             except BaseException as error:
-                copy.set_exception(error)
+                copy.set_exception(without_frames(error))
 
         Thread(target=get, name="bulk-copier", daemon=True).start()
         return copy

@@ -1,6 +1,9 @@
 """Volumes as pictures and as meshes, against what is known of a few cubes."""
 
 import io
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,10 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.images import contact_sheet
+from runtime.images import contact_sheet, volumes
 from runtime.images.layout import Layout
-from runtime.images.meshes import check_volume, encode_glb, surface
-from runtime.images.volumes import SIDE, as_picture, as_pictures, picture_of, picture_shape
+from runtime.images.meshes import check_volume, encode_glb, mesh_bytes, surface
+from runtime.images.volumes import (
+    MAX_VOLUME_SIDE,
+    SIDE,
+    as_picture,
+    as_pictures,
+    picture_of,
+    picture_shape,
+)
 
 
 def cube(low: int, high: int, side: int = 8) -> NDArray[np.uint8]:
@@ -55,14 +65,46 @@ def test_images_stay_as_they_are_and_volumes_of_any_sides_become_pictures() -> N
     image = np.zeros((5, 6, 3), np.uint8)
     assert as_picture(image) is image
     assert picture_shape((5, 6, 3)) == (5, 6, 3)
-    volumes = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 8, 1)).astype(np.uint8)
-    made = as_pictures(volumes)
+    three = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 8, 1)).astype(np.uint8)
+    made = as_pictures(three)
     assert made.shape == (3, *picture_shape((4, 6, 8, 1)))
-    np.testing.assert_array_equal(made[1], as_picture(volumes[1]))
-    np.testing.assert_array_equal(Layout(2).sheet(volumes), contact_sheet(made, 2))
+    np.testing.assert_array_equal(made[1], as_picture(three[1]))
+    np.testing.assert_array_equal(Layout(2).sheet(three), contact_sheet(made, 2))
 
 
-def _enclosed(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> float:
+def test_the_first_picture_of_a_large_volume_takes_little_more_than_its_rays() -> None:
+    side = MAX_VOLUME_SIDE
+    volume = np.zeros((side, side, side, 1), np.uint8)
+    volume[: side // 2] = 255
+    volumes._made_rays.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    tracemalloc.start()
+    first = picture_of(volume)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first.any()
+    assert kept < 18e6
+    assert peak < 26e6
+
+
+def test_threads_that_draw_their_first_volume_make_its_rays_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, passed = [0], volumes._passed  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*given: Any) -> Any:
+        made[0] += 1
+        time.sleep(1e-4)  # the others come meanwhile
+        return passed(*given)
+
+    monkeypatch.setattr(volumes, "_passed", counted)
+    volumes._made_rays.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(picture_of, [cube(2, 6)] * 4))
+    assert made[0] == SIDE
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+
+
+def _enclosed(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> float:
     """The volume inside a surface of outward triangles, by the divergence theorem."""
     a, b, c = vertices.astype(np.float64)[faces].transpose(1, 0, 2)
     return float((a * np.cross(b, c)).sum() / 6)
@@ -108,3 +150,23 @@ def test_a_glb_holds_every_volume_or_says_what_is_missing() -> None:
     assert all(mesh.is_watertight for mesh in scene.geometry.values())
     with pytest.raises(InputError, match="of volumes without a filled voxel"):
         encode_glb(np.zeros_like(volumes))
+
+
+@pytest.mark.parametrize(
+    ("count", "sides"),
+    [(1, (2, 2, 2)), (50, (4, 4, 4)), (1, (1, 1, 64)), (3, (16, 16, 16)), (1, (32, 32, 32))],
+)
+def test_a_mesh_takes_no_more_than_is_held_for_it(count: int, sides: tuple[int, ...]) -> None:
+    pytest.importorskip("trimesh")
+    # The most faces that there can be, and no two volumes alike, which would be written once.
+    every_second = np.indices(sides).sum(axis=0) % 2 * 255
+    volumes = np.stack([every_second.astype(np.uint8)[..., None]] * count)
+    for i, volume in enumerate(volumes):
+        volume.ravel()[i % volume.size] ^= 255
+    encode_glb(volumes)  # what is imported and kept the first time is not the mesh's
+    tracemalloc.start()
+    encode_glb(volumes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 2 * count * mesh_bytes((*sides, 1))
+    assert peak >= count * mesh_bytes((*sides, 1)) // 2
