@@ -13,7 +13,7 @@ FULL := .venv
 GPU := .venv-$(FLAVOR)
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve bundle install test test-gpu check format docs docs-check fuzz reliability soak audit clean
+.PHONY: serve bundle install test test-again test-gpu check format docs docs-check fuzz reliability soak audit clean
 
 # `exec`: stopping make stops the server.
 serve: $(SERVE)/.ready
@@ -30,6 +30,10 @@ install: $(FULL)/.ready
 # compile all of them, and all of ours, anew.
 test: $(FULL)/.ready
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses auto
+
+# Only the tests that failed last, one after another.
+test-again: $(FULL)/.ready
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --last-failed --last-failed-no-failures none --maxfail 5
 
 # On a machine with an NVIDIA GPU: every backend against the CPU's, and a short benchmark. Without
 # one, or without a library, what needs it is skipped, and the last lines say why.
