@@ -49,7 +49,7 @@ function show({ root, model, state, signal }) {
   const sample = () => attempt(async () => {
     const seed = anySeed();
     const json = { model: fullName(model), seed, ...condition(), size: axes.length ? lengths() : undefined };
-    put(paint(el("canvas"), await images("sample", { json, signal })));
+    put(paint(el("canvas"), await images(model, "sample", { json, signal })));
   });
   root.append(el("div", { class: "split" },
     el("form", { class: "controls", "aria-label": "The picture", onsubmit: (e) => e.preventDefault() },
@@ -100,7 +100,7 @@ function reportOf(model, put, signal) {
       const rebuilds = model.requests.includes("reconstruct");
       const [encoded, rebuilt] = await Promise.all([
         call("encode", { ...asked, signal }),
-        rebuilds ? images("reconstruct", { form, query: { ...query, prompt: promptIn(condition.prompt) }, signal }) : null,
+        rebuilds ? images(model, "reconstruct", { form, query: { ...query, prompt: promptIn(condition.prompt) }, signal }) : null,
       ]);
       const latent = latentOf(await encoded.json());
       figures.replaceChildren(
