@@ -49,6 +49,7 @@ function facts(model) {
     Images: model.volume ? voxels(model) : `${width} × ${height} pixels, ${colours[channels]}${sizes}`,
     Latent: model.latent && model.latent.join(" × "),
     Labels: model.labels && (model.labels.length > 12 ? `${model.labels.length} classes` : model.labels.join(", ")),
+    Prompts: model.vocabulary && `of ${model.vocabulary.words.length} words, such as “${model.vocabulary.examples[0]}”`,
     Engine: model.engine,
     Speed: model.images_per_second && `${Math.round(model.images_per_second).toLocaleString("en")} images/s, measured here`,
     Licence: model.licence,

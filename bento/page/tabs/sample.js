@@ -6,13 +6,15 @@ import { attempt, choice, copy, el, enlarged, enlargement, field, number, paint,
 const MOST = 1024; // more canvases than that make a browser slow
 const FIRST_PART = 16; // images of the first request; each further one asks for twice as many
 
-export default { title: "Sample", request: "sample", show };
+export default { title: "Sample", request: "sample", can: "make samples", show };
 
 function show({ root, model, state, signal }) {
   const controls = controlsOf(model, state);
   const grid = el("div", { class: "grid" });
   const [height] = model.image;
-  grid.style.setProperty("--cell", `${Math.min(256, Math.max(84, height))}px`);
+  // Below an image may stand its prompt.
+  const least = model.vocabulary ? 128 : 84;
+  grid.style.setProperty("--cell", `${Math.min(256, Math.max(least, height))}px`);
   const saving = ["png", "webp", "npy", "zip", ...(model.glb ? ["glb"] : [])].map((format) =>
     el("button", { type: "button", onclick: () => attempt(() => download(model, controls.options(), format)) }, format));
   root.append(
@@ -115,7 +117,7 @@ function tile(made, i, model, one, condition, signal) {
   const name = [`seed ${one.seed}`, `image ${one.offset}`, ...told].join(", ");
   const button = el("button", { type: "button", class: "tile", "aria-label": name },
     canvas, el("small", {}, [one.seed, one.offset, label].filter((each) => each !== undefined).join(" · ")),
-    prompt === undefined ? null : el("small", { class: "prompt" }, prompt));
+    prompt === undefined ? null : el("small", { class: "prompt", title: prompt }, prompt));
   button.addEventListener("click", () => enlarge(button, canvas, name, model, one, condition, signal));
   return button;
 }
