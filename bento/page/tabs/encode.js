@@ -12,7 +12,7 @@ const NUMBERS = 8; // latents of up to so many values are told in numbers, too
 const CODES = 64; // codes that are told
 const WIDE = 196; // pixels of the two images, about
 
-export default { title: "Encode", request: "encode", show };
+export default { title: "Encode", request: "encode", can: "encode pictures", show };
 
 function show({ root, model, state, signal }) {
   const labels = model.labels && choice(model.labels, state.get("labels") ?? model.labels[0]);
