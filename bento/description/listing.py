@@ -18,6 +18,8 @@ from bento.settings import Settings
 from runtime import Manifest, Model
 from runtime.artifact.figures import explained
 from runtime.artifact.manifest import SHEET
+from runtime.errors import InputError
+from runtime.images.meshes import check_volume
 from runtime.requests import answered, answers
 from runtime.requests.encode import takes_noise
 
@@ -86,6 +88,16 @@ def _volume(manifest: Manifest) -> list[int | str] | None:
     return None if made is None else list(made.shape)
 
 
+def _has_meshes(manifest: Manifest) -> bool:
+    """Whether a model's results can be had as GLB: volumes, where what writes it is installed."""
+    volume = _volume(manifest)
+    try:
+        check_volume(() if volume is None else tuple(map(int, volume)))
+    except InputError:
+        return False
+    return True
+
+
 def short_entry(model: Model) -> dict[str, Any]:
     """What a client needs to ask a model something. Shapes are [height, width, channels]."""
     manifest = model.manifest
@@ -112,6 +124,7 @@ def full_entry(model: Model) -> dict[str, Any]:
         **short_entry(model),
         "vocabulary": None if manifest.vocabulary is None else manifest.vocabulary.model_dump(),
         "volume": _volume(manifest),
+        "glb": _has_meshes(manifest),
         "prior": manifest.prior,
         "can_encode": answers(manifest, "encode"),
         "encoder_takes_noise": takes_noise(manifest),

@@ -77,33 +77,38 @@ export const promptIn = (prompt) => (prompt?.startsWith("[") ? JSON.stringify([p
 /** `name@version`: what a link must name to mean the same for ever. */
 export const fullName = (model) => `${model.name}@${model.version}`;
 
-/** The images of a request to `path`: {data: Uint8Array, shape: [n, H, W, C]}; of volumes their
- * views from the front. */
-export async function images(path, options) {
+/**
+ * The images of a request to `path` of a model: {data, shape: [n, H, W, C], seed}; of volumes their
+ * pictures, as the service draws them. With `told`, `origins` says what made each: its label and
+ * its prompt, where it has one.
+ */
+export async function images(model, path, { told = false, ...options }) {
+  // An array holds the network's own voxels, and says nothing of what made them.
+  const format = model.volume || told ? "json" : "npy";
   // Options stand in the query where the body is no JSON.
   const where = options.json ? "json" : "query";
-  const response = await call(path, { ...options, [where]: { ...options[where], format: "npy" } });
-  const array = fromFront(parseNpy(await response.arrayBuffer()));
-  return { ...array, seed: response.headers.get("X-Seed") };
+  const response = await call(path, { ...options, [where]: { ...options[where], format } });
+  const seed = response.headers.get("X-Seed");
+  if (format === "npy") return { ...parseNpy(await response.arrayBuffer()), seed };
+  const { images: entries } = await response.json();
+  return { ...await pixelsOf(entries.map(({ png }) => png)), seed, origins: entries };
 }
 
-/** Volumes [n, D, H, W, 1], layers from the floor up, as images [n, D, W, 1]: each voxel that is
- * seen from the front, darker the farther back it is; images as they are. */
-function fromFront({ data, shape }) {
-  if (shape.length < 5) return { data, shape };
-  const [n, depth, height, width] = shape;
-  const seen = new Uint8Array(n * depth * width);
-  for (let i = 0; i < seen.length; i++) {
-    const column = i % width;
-    const row = Math.floor(i / width) % depth;
-    const first = (Math.floor(i / (width * depth)) * depth + depth - 1 - row) * height * width + column;
-    for (let y = 0; y < height; y++) {
-      if (data[first + y * width] < 128) continue;
-      seen[i] = 255 - Math.round((155 * y) / height);
-      break;
-    }
-  }
-  return { data: seen, shape: [n, depth, width, 1] };
+/** PNGs of one size in base64 as an array {data, shape: [n, H, W, 4]}. */
+async function pixelsOf(pngs) {
+  const bytes = (png) => Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
+  const pictures = await Promise.all(pngs.map((png) => createImageBitmap(new Blob([bytes(png)]))));
+  const { width, height } = pictures[0];
+  const size = width * height * 4;
+  const data = new Uint8ClampedArray(pictures.length * size);
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  pictures.forEach((picture, i) => {
+    context.clearRect(0, 0, width, height);
+    context.drawImage(picture, 0, 0);
+    picture.close();
+    data.set(context.getImageData(0, 0, width, height).data, i * size);
+  });
+  return { data, shape: [pictures.length, height, width, 4] };
 }
 
 /** An array of an `.npy` file: {data, shape}; of uint8, int64 or float32, as the service sends. */

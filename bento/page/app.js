@@ -10,10 +10,11 @@ import translate from "./tabs/translate.js";
 import cards from "./tabs/models.js";
 
 /**
- * A tab is {title, request, show}: `request` is what a model must answer to be shown in it, and
- * `show({root, model, models, state, signal})` fills the empty element `root`. `state` holds the
- * options of the address: `state.get(name)`, and `state.set({name: value})`, which writes them
- * there. `signal` is aborted once another tab or model is shown.
+ * A tab is {title, request, can, show}: `request` is what a model must answer to be shown in it,
+ * `can` says that in words, and `show({root, model, models, state, signal})` fills the empty
+ * element `root`. `state` holds the options of the address: `state.get(name)`, and
+ * `state.set({name: value})`, which writes them there. `signal` is aborted once another tab or
+ * model is shown.
  */
 const TABS = { sample, explore, encode, translate, models: cards };
 
@@ -50,18 +51,21 @@ function show() {
     link.toggleAttribute("aria-current", link.dataset.tab === tab);
     if (link.dataset.tab === tab) link.setAttribute("aria-current", "page");
   }
-  const { title, request } = TABS[tab];
+  const { title, request, can } = TABS[tab];
   document.title = `${title} - latentserve`;
-  const able = served.filter((model) => !request || model.requests.includes(request));
+  const able = ableTo(tab);
   const wanted = query.get("model");
   const named = served.find((m) => wanted === m.name || wanted === `${m.name}@${m.version}`);
   const model = named && able.includes(named) ? named : wanted ? undefined : able[0];
   select.closest("label").hidden = !request;
-  select.replaceChildren(...served.map((m) => el("option", { value: m.name }, m.name)));
-  select.value = (model ?? named)?.name ?? "";
+  const chosen = model ?? named;
+  const none = el("option", { value: "", hidden: true }, "choose one");
+  select.replaceChildren(...(chosen ? [] : [none]),
+    ...served.map((m) => el("option", { value: m.name, disabled: !able.includes(m) }, m.name)));
+  select.value = chosen?.name ?? "";
   view.replaceChildren();
   if (request && !model) {
-    view.append(missing(tab, title, named, able));
+    view.append(missing({ tab, title, can, wanted, named, able }));
     return;
   }
   const root = el("div", { class: `tab ${tab}` });
@@ -70,11 +74,19 @@ function show() {
   TABS[tab].show({ root, model, models: served, state, signal: shown.signal });
 }
 
-function missing(tab, title, named, able) {
+/** The models that can be shown in a tab. */
+function ableTo(tab) {
+  const { request } = TABS[tab];
+  return served.filter((model) => !request || model.requests.includes(request));
+}
+
+/** What is shown in place of a model that is not served, or that has nothing for this tab. */
+function missing({ tab, title, can, wanted, named, able }) {
   const links = able.map((m) => el("li", {}, el("a", { href: `#${tab}?model=${m.name}` }, m.name)));
-  const text = `${named?.name ?? "No model here"} ${named ? "does not answer this" : "answers this"}`;
-  const others = links.length ? el("ul", {}, ...links) : null;
-  return el("div", { class: "tab" }, el("h2", {}, title), el("p", {}, `${text}${links.length ? "; these do:" : "."}`), others);
+  const why = named ? `${named.name} cannot ${can}.` : wanted ? `No model ${wanted} is served here.` : "";
+  const others = links.length ? `These can ${can}:` : `No model that is served can ${can}.`;
+  return el("div", { class: "tab" }, el("h2", {}, title), el("p", {}, `${why} ${others}`.trim()),
+    links.length ? el("ul", {}, ...links) : null);
 }
 
 select.addEventListener("change", () => {
@@ -86,12 +98,12 @@ for (const [name, { title }] of Object.entries(TABS)) {
   nav.append(el("a", { href: `#${name}`, "data-tab": name }, title));
 }
 nav.addEventListener("click", (event) => {
-  // The model stays when the tab changes.
+  // The model stays when the tab changes, if it can be shown there.
   const tab = event.target.dataset?.tab;
   if (!tab || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const model = select.value && tab !== "models" ? `?model=${select.value}` : "";
-  location.hash = `#${tab}${model}`;
+  const stays = tab !== "models" && ableTo(tab).some((model) => model.name === select.value);
+  location.hash = stays ? `#${tab}?model=${select.value}` : `#${tab}`;
 });
 
 await attempt(async () => {

@@ -135,7 +135,9 @@ def test_glb_is_a_mesh_or_says_what_is_missing(models: Models, run: Path, tmp_pa
     out = tmp_path / "beds.glb"
     sample = ["sample", str(run.parent / "artifacts" / NAME), "-n", "2", "--seed", "7"]
     code = command([*sample, "--labels", "bed", "-o", str(out)])
-    if find_spec("trimesh") is None:
+    told = ask(models, "GET", f"/models/{NAME}").json()["glb"]
+    assert told == (find_spec("trimesh") is not None)
+    if not told:
         assert reply.status_code == 422
         assert "trimesh is missing here" in reply.json()["expected"]
         assert code != 0
@@ -153,6 +155,8 @@ def test_pictures_are_no_meshes(tmp_path: Path) -> None:
     write_artifact(tmp_path, "plain")
     with loaded(tmp_path) as models:
         reply = ask(models, "GET", "/sample", params={"seed": 7, "format": "glb"})
+        (told,) = ask(models, "GET", "/models?full=1").json()["models"]
+        assert told["glb"] is False
     assert (reply.status_code, reply.json()["field"]) == (422, "format")
     assert "glb is for volumes" in reply.json()["expected"]
 

@@ -21,6 +21,9 @@ def test_a_card_tells_of_every_model(open_page: Open) -> None:
         "cifar10-frogs-dcgan": "32 \N{MULTIPLICATION SIGN} 32 pixels, colour",
         "mnist-vae-2d": "28 \N{MULTIPLICATION SIGN} 28 pixels, grey",
         "tiny-sized": "pixels, colour, other sizes too",
+        "shapes-prompted": "of 17 words, such as “a small dark square at the top left, turned”",
+        "tiny-volumes": "8 \N{MULTIPLICATION SIGN} 8 \N{MULTIPLICATION SIGN} 8 voxels, "
+        "shown as 96 \N{MULTIPLICATION SIGN} 96 pixels",
     }.items():
         card = page.one(f"[aria-labelledby='{name}-title']").text
         assert name in card

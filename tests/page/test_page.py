@@ -1,6 +1,7 @@
 """What is so of the page as a whole: what it loads, what it says, how it is used by keyboard."""
 
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from tests.page.conftest import Open
 
@@ -39,9 +40,47 @@ def test_what_the_service_refuses_is_said(open_page: Open) -> None:
 
 def test_what_no_model_answers_is_said(open_page: Open) -> None:
     page = open_page("encode?model=mnist-cgan")
-    page.until(lambda: "mnist-cgan does not answer this" in page.one("main").text)
+    told = "mnist-cgan cannot encode pictures. These can encode pictures:"
+    page.until(lambda: told in page.one("main").text)
+    assert page.one("#model").get_attribute("value") == "mnist-cgan"
     page.button("mnist-vae").click()
     page.one(".easel canvas")
+    assert page.barriers() == []
+    assert page.problems() == []
+
+
+def test_a_model_that_is_not_served_is_said(open_page: Open) -> None:
+    page = open_page("sample?model=mnist-vae@99")
+    told = "No model mnist-vae@99 is served here. These can make samples:"
+    page.until(lambda: told in page.one("main").text)
+    assert Select(page.one("#model")).first_selected_option.text == "choose one"
+    Select(page.one("#model")).select_by_visible_text("mnist-vae")
+    page.one(".tile")
+    assert "choose one" not in [option.text for option in Select(page.one("#model")).options]
+    assert page.problems() == []
+
+
+def test_a_tab_offers_the_models_that_it_can_show(open_page: Open) -> None:
+    page = open_page("sample?model=twemoji&n=1")
+    page.one(".tile")
+
+    def offered() -> set[str]:
+        return {o.text for o in Select(page.one("#model")).options if o.is_enabled()}
+
+    assert {"twemoji", "mnist-vae", "mnist-vae-2d"} <= offered()
+    assert "cifar10-pix2pix" not in offered()
+    # Twemoji has no encoder: the tab shows a model that has one.
+    page.one("[data-tab=encode]").click()
+    page.one(".easel canvas")
+    assert page.one("#model").get_attribute("value") in offered()
+    assert "mnist-vae" in offered()
+    assert not {"twemoji", "cifar10-pix2pix"} & offered()
+    Select(page.one("#model")).select_by_visible_text("mnist-vae-2d")
+    page.until(lambda: "model=mnist-vae-2d" in page.driver.current_url)
+    # A model that can be shown stays.
+    page.one("[data-tab=explore]").click()
+    page.one(".plane")
+    assert page.one("#model").get_attribute("value") == "mnist-vae-2d"
     assert page.barriers() == []
     assert page.problems() == []
 

@@ -1,6 +1,7 @@
 """The Translate tab."""
 
 import io
+import re
 from pathlib import Path
 
 import httpx
@@ -63,6 +64,33 @@ def test_without_a_mask_a_picture_is_translated_at_once(open_page: Open, picture
     assert "size=16%2C24" in page.driver.current_url
     refused = [problem for problem in page.problems() if "422" not in problem]
     assert refused == []
+
+
+def test_who_has_no_picture_takes_a_sample_of_another_model(open_page: Open) -> None:
+    page = open_page("translate?model=cifar10-pix2pix")
+    assert "take a sample of cifar10-frogs-dcgan" in page.one(".stage").text
+    page.button("Sample").click()
+    page.until(lambda: page.all(".compare .after"))
+    told = re.search(r"A sample of cifar10-frogs-dcgan, seed (\d+)", page.one(".controls").text)
+    assert told
+    query = {"model": "cifar10-frogs-dcgan", "seed": told[1], "format": "png"}
+    sampled = httpx.get(f"{page.url}/sample", params=query).raise_for_status().content
+    before = np.asarray(Image.open(io.BytesIO(sampled)))
+    shown = page.pixels(".compare img:not(.after)")
+    assert np.abs(shown.astype(int) - before).max() <= 1
+    # The model takes grey pictures.
+    assert page.all(".compare img.grey:not(.after)")
+    assert page.pixels(".compare .after").shape == (32, 32, 3)
+    assert page.barriers() == []
+    assert page.problems() == []
+
+
+def test_a_chosen_picture_is_no_sample(open_page: Open, picture: Path) -> None:
+    page = open_page("translate?model=tiny-larger")
+    page.button("Sample").click()
+    page.until(lambda: "A sample of " in page.one(".controls").text)
+    page.choose(picture)
+    page.until(lambda: "A sample of " not in page.one(".controls").text)
 
 
 def test_it_fits_a_telephone(open_page: Open, picture: Path) -> None:

@@ -33,7 +33,7 @@ export const decoding = (model, { labels, prompt, truncation }) => ({
 
 /** The images of latents. */
 export const decode = (model, latents, condition, signal) =>
-  images("decode", { query: decoding(model, condition), npy: stacked(latents), signal });
+  images(model, "decode", { query: decoding(model, condition), npy: stacked(latents), signal });
 
 /** `start + sum of weight * values`, for terms [weight, values]. */
 export function plus(start, terms) {

@@ -12,7 +12,7 @@ const NUMBERS = 8; // latents of up to so many values are told in numbers, too
 const CODES = 64; // codes that are told
 const WIDE = 196; // pixels of the two images, about
 
-export default { title: "Encode", request: "encode", show };
+export default { title: "Encode", request: "encode", can: "encode pictures", show };
 
 function show({ root, model, state, signal }) {
   const labels = model.labels && choice(model.labels, state.get("labels") ?? model.labels[0]);
@@ -49,7 +49,7 @@ function show({ root, model, state, signal }) {
   const sample = () => attempt(async () => {
     const seed = anySeed();
     const json = { model: fullName(model), seed, ...condition(), size: axes.length ? lengths() : undefined };
-    put(paint(el("canvas"), await images("sample", { json, signal })));
+    put(paint(el("canvas"), await images(model, "sample", { json, signal })));
   });
   root.append(el("div", { class: "split" },
     el("form", { class: "controls", "aria-label": "The picture", onsubmit: (e) => e.preventDefault() },
@@ -100,7 +100,7 @@ function reportOf(model, put, signal) {
       const rebuilds = model.requests.includes("reconstruct");
       const [encoded, rebuilt] = await Promise.all([
         call("encode", { ...asked, signal }),
-        rebuilds ? images("reconstruct", { form, query: { ...query, prompt: promptIn(condition.prompt) }, signal }) : null,
+        rebuilds ? images(model, "reconstruct", { form, query: { ...query, prompt: promptIn(condition.prompt) }, signal }) : null,
       ]);
       const latent = latentOf(await encoded.json());
       figures.replaceChildren(

@@ -6,7 +6,7 @@ import sliders from "../explore/sliders.js";
 import walk from "../explore/walk.js";
 import { attempt, choice, el, field, promptInput } from "../ui.js";
 
-export default { title: "Explore", request: "sample", show };
+export default { title: "Explore", request: "sample", can: "be explored", show };
 
 const hasMap = (model) => model.requests.includes("manifold");
 

@@ -46,15 +46,21 @@ function facts(model) {
   const sizes = Object.keys(model.axes).length ? ", other sizes too" : "";
   const colours = { 1: "grey", 2: "grey and alpha", 3: "colour", 4: "colour and alpha" };
   const known = {
-    Images: `${width} × ${height} pixels, ${colours[channels]}${sizes}`,
+    Images: model.volume ? voxels(model) : `${width} × ${height} pixels, ${colours[channels]}${sizes}`,
     Latent: model.latent && model.latent.join(" × "),
     Labels: model.labels && (model.labels.length > 12 ? `${model.labels.length} classes` : model.labels.join(", ")),
+    Prompts: model.vocabulary && `of ${model.vocabulary.words.length} words, such as “${model.vocabulary.examples[0]}”`,
     Engine: model.engine,
     Speed: model.images_per_second && `${Math.round(model.images_per_second).toLocaleString("en")} images/s, measured here`,
     Licence: model.licence,
   };
   const rows = Object.entries(known).filter(([, value]) => value);
   return el("dl", {}, ...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+/** Volumes [D, H, W, 1], and the pictures that show them. */
+function voxels({ image: [height, width], volume: [deep, high, wide] }) {
+  return `${wide} × ${high} × ${deep} voxels, shown as ${width} × ${height} pixels`;
 }
 
 /** A table of the first figures, and one of the others to be opened. */

@@ -6,14 +6,16 @@ import { attempt, choice, copy, el, enlarged, enlargement, field, number, paint,
 const MOST = 1024; // more canvases than that make a browser slow
 const FIRST_PART = 16; // images of the first request; each further one asks for twice as many
 
-export default { title: "Sample", request: "sample", show };
+export default { title: "Sample", request: "sample", can: "make samples", show };
 
 function show({ root, model, state, signal }) {
   const controls = controlsOf(model, state);
   const grid = el("div", { class: "grid" });
   const [height] = model.image;
-  grid.style.setProperty("--cell", `${Math.min(256, Math.max(84, height))}px`);
-  const saving = ["png", "webp", "npy", "zip"].map((format) =>
+  // Below an image may stand its prompt.
+  const least = model.vocabulary ? 128 : 84;
+  grid.style.setProperty("--cell", `${Math.min(256, Math.max(least, height))}px`);
+  const saving = ["png", "webp", "npy", "zip", ...(model.glb ? ["glb"] : [])].map((format) =>
     el("button", { type: "button", onclick: () => attempt(() => download(model, controls.options(), format)) }, format));
   root.append(
     el("div", { class: "split" },
@@ -92,48 +94,54 @@ async function fillGrid(grid, model, options, signal) {
   for (let start = 0, part = FIRST_PART; start < n; start += part, part *= 2) {
     part = Math.min(part, n - start);
     const labels = labelsOf(start, part);
-    const made = await images("sample", {
-      json: { model: fullName(model), ...rest, n: part, offset: start, labels }, signal });
+    // What nobody chose is drawn, and the service tells it.
+    const told = Boolean((model.labels && labels === undefined) || (model.vocabulary && rest.prompt === undefined));
+    const made = await images(model, "sample", {
+      json: { model: fullName(model), ...rest, n: part, offset: start, labels }, told, signal });
     signal.throwIfAborted(); // the grid is another's
     for (let i = 0; i < part; i++) {
       const label = Array.isArray(labels) ? labels[i] : labels;
-      grid.append(tile(made, i, model, { ...rest, offset: start + i, labels: label }, signal));
+      const one = { ...rest, offset: start + i, labels: label };
+      const drawn = told ? made.origins[i] : {};
+      grid.append(tile(made, i, model, one, { labels: label ?? drawn.label, prompt: rest.prompt ?? drawn.prompt }, signal));
     }
   }
 }
 
-function tile(made, i, model, one, signal) {
+/** An image of the grid: `one` is what it was asked for by, `condition` {labels, prompt} what it was
+ * drawn with. */
+function tile(made, i, model, one, condition, signal) {
   const canvas = paint(el("canvas"), made, i);
-  const name = `seed ${one.seed}, image ${one.offset}${one.labels === undefined ? "" : `, ${one.labels}`}`;
+  const [label, prompt] = [condition.labels, one.prompt === undefined ? condition.prompt : undefined];
+  const told = [label, prompt].filter((each) => each !== undefined);
+  const name = [`seed ${one.seed}`, `image ${one.offset}`, ...told].join(", ");
   const button = el("button", { type: "button", class: "tile", "aria-label": name },
-    canvas, el("small", {}, `${one.seed} · ${one.offset}${one.labels === undefined ? "" : ` · ${one.labels}`}`));
-  button.addEventListener("click", () => enlarge(button, canvas, name, model, one, signal));
+    canvas, el("small", {}, [one.seed, one.offset, label].filter((each) => each !== undefined).join(" · ")),
+    prompt === undefined ? null : el("small", { class: "prompt", title: prompt }, prompt));
+  button.addEventListener("click", () => enlarge(button, canvas, name, model, one, condition, signal));
   return button;
 }
 
 /** The image large, with what can be done with it; arrow keys go to its neighbours. */
-function enlarge(button, canvas, name, model, one, signal) {
+function enlarge(button, canvas, name, model, one, condition, signal) {
   const times = enlargement(canvas.height, 448);
   const large = enlarged(canvas, times);
   large.setAttribute("role", "img");
   large.setAttribute("aria-label", name);
   const query = { ...one, labels: labelIn(model, one.labels), prompt: promptIn(one.prompt), model: fullName(model), n: 1, format: "png" };
+  const keep = (format, more) => attempt(async () => {
+    const response = await call("sample", { query: { ...query, ...more, format } });
+    save(await response.blob(), `${model.name}-${one.seed}-${one.offset}.${format}`);
+  });
   const dialog = el("dialog", { "aria-label": name },
     large,
     el("p", {}, name),
     el("div", { class: "row" },
       el("button", { type: "button", onclick: () => copy(link("sample", query)) }, "Copy link"),
-      el("button", { type: "button", onclick: () => attempt(async () => {
-        save(await (await call("sample", { query: { ...query, scale: times } })).blob(), `${model.name}-${one.seed}-${one.offset}.png`);
-      }) }, "Download PNG"),
+      el("button", { type: "button", onclick: () => keep("png", { scale: times }) }, "Download PNG"),
+      model.glb ? el("button", { type: "button", onclick: () => keep("glb") }, "Download GLB") : null,
+      model.requests.includes("decode") ? el("a", { class: "button", href: explored(model, one, condition), onclick: () => dialog.close() }, "Explore from here") : null,
       el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
-  if (model.requests.includes("decode")) attempt(async () => {
-    const { seed, offset, truncation } = one;
-    const query = { model: model.name, seed, offset, truncation, ...await conditionOf(model, one, signal) };
-    const href = `#explore?${new URLSearchParams(given(query))}`;
-    dialog.querySelector(".row button:last-child").before(
-      el("a", { class: "button", href, onclick: () => dialog.close() }, "Explore from here"));
-  });
   dialog.addEventListener("close", () => {
     dialog.remove();
     button.focus();
@@ -149,15 +157,9 @@ function enlarge(button, canvas, name, model, one, signal) {
   dialog.showModal();
 }
 
-/** The label and the prompt of an image, {labels, prompt}: where none was chosen, those that were
- * drawn, which the service tells. */
-async function conditionOf(model, one, signal) {
-  const { labels, prompt } = one;
-  const drawn = (model.labels && labels === undefined) || (model.vocabulary && prompt === undefined);
-  if (!drawn) return { labels, prompt };
-  const response = await call("sample", { json: { ...one, model: fullName(model), n: 1, format: "json" }, signal });
-  const [image] = (await response.json()).images;
-  return { labels: image.label, prompt: image.prompt };
+/** The address of Explore that begins at an image, with the class and the prompt that it has. */
+function explored(model, { seed, offset, truncation }, condition) {
+  return `#explore?${new URLSearchParams(given({ model: model.name, seed, offset, truncation, ...condition }))}`;
 }
 
 async function download(model, options, format) {

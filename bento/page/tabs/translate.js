@@ -4,14 +4,15 @@ import { call, fullName, labelIn } from "../api.js";
 import { chooser, sizeAxes, unreadable } from "../pictures.js";
 import { compared } from "../translate/compare.js";
 import { maskOf } from "../translate/mask.js";
-import { attempt, choice, el, enlargement, field, number, save, seedDice } from "../ui.js";
+import { sourceOf } from "../translate/source.js";
+import { anySeed, attempt, choice, el, enlargement, field, number, save, seedDice } from "../ui.js";
 
 const WIDE = 560; // pixels of a picture on the page, about
 const SMOOTH = 128; // pixels of a side from which on a picture is no pixel art
 
-export default { title: "Translate", request: "translate", show };
+export default { title: "Translate", request: "translate", can: "translate pictures", show };
 
-function show({ root, model, state, signal }) {
+function show({ root, model, models, state, signal }) {
   const controls = controlsOf(model, state);
   const takesMask = model.takes.translate.includes("mask");
   const given = el("div");
@@ -19,6 +20,8 @@ function show({ root, model, state, signal }) {
   const start = el("button", { type: "button", class: "primary", disabled: true, onclick: () => translate() }, "Translate");
   const keep = el("button", { type: "button", disabled: true, onclick: () => save(result, `${model.name}.png`) }, "Download PNG");
   const tools = el("div");
+  const origin = el("p", { class: "quiet" });
+  const source = sourceOf(model, models);
   let file = null;
   let mask = null;
   let result = null;
@@ -29,8 +32,9 @@ function show({ root, model, state, signal }) {
     start.disabled = file === null || (mask?.isEmpty() ?? false);
     keep.disabled = result === null;
   };
-  const take = async (picture) => {
+  const take = async (picture, from = "") => {
     const image = await imageOf(picture);
+    origin.textContent = from;
     making.abort(); // a translation of the picture before
     [file, result] = [picture, null];
     made.replaceChildren();
@@ -60,6 +64,7 @@ function show({ root, model, state, signal }) {
       const [before, after] = await Promise.all([imageOf(picture), imageOf(blob)]);
       own.throwIfAborted();
       result = blob;
+      before.classList.toggle("grey", model.image[2] < 3); // as the model sees it
       made.replaceChildren(compared(before, after, widthOf(after)));
       if (!takesMask) given.replaceChildren();
     } finally {
@@ -69,11 +74,18 @@ function show({ root, model, state, signal }) {
       }
     }
   });
+  const sample = () => attempt(async () => {
+    const seed = anySeed();
+    const response = await call("sample", { json: { model: fullName(source), seed, n: 1, format: "png" }, signal });
+    await take(await response.blob(), `A sample of ${source.name}, seed ${seed}`);
+  });
   controls.onchange(() => state.set({ model: model.name, ...controls.options() }));
-  given.append(el("p", { class: "quiet" }, "Choose, drop or paste a picture."));
+  given.append(el("p", { class: "quiet" }, `Choose, drop or paste a picture${source ? `, or take a sample of ${source.name}` : ""}.`));
   root.append(el("div", { class: "split" },
     el("form", { class: "controls", "aria-label": "What to translate", onsubmit: (e) => e.preventDefault() },
-      el("div", { class: "row" }, ...chooser({ take, signal })),
+      el("div", { class: "row" }, ...chooser({ take, signal }),
+        source ? el("button", { type: "button", title: `A picture that ${source.name} makes`, onclick: sample }, "Sample") : null),
+      origin,
       tools,
       ...controls.fields,
       el("div", { class: "row" }, start, keep)),
