@@ -46,7 +46,9 @@ function facts(model) {
   const sizes = Object.keys(model.axes).length ? ", other sizes too" : "";
   const colours = { 1: "grey", 2: "grey and alpha", 3: "colour", 4: "colour and alpha" };
   const known = {
-    Images: model.volume ? voxels(model) : `${width} × ${height} pixels, ${colours[channels]}${sizes}`,
+    // What a translator makes of them may have other colours.
+    [model.kind === "translator" ? "Takes" : "Images"]:
+      model.volume ? voxels(model) : `${width} × ${height} pixels, ${colours[channels]}${sizes}`,
     Latent: model.latent && model.latent.join(" × "),
     Labels: model.labels && (model.labels.length > 12 ? `${model.labels.length} classes` : model.labels.join(", ")),
     Prompts: model.vocabulary && `of ${model.vocabulary.words.length} words, such as “${model.vocabulary.examples[0]}”`,
@@ -87,7 +89,7 @@ function table(rows) {
     ...rows.map(lines));
 }
 
-const TERMS = { frechet: "Fréchet", kl: "KL divergence" };
+const TERMS = { frechet: "Fréchet", kl: "KL divergence", psnr: "PSNR", ssim: "SSIM", iou: "IoU" };
 
 const named = ({ name, unit }) =>
   `${capital(name.split("_").map((word) => TERMS[word] ?? word).join(" "))}${unit && unit !== "share" && unit !== "ratio" ? `, ${unit}` : ""}`;
