@@ -23,8 +23,8 @@ PROMPTS = (
 )
 """One a row."""
 FURNITURE = {"bed": (7, 10), "chair": (1, 11), "lamp": (3, 10), "shelf": (0, 9), "table": (1, 11)}
-"""The seeds of two of each kind, chosen from seeds 0 to 11: the only panel with a choice, as many of
-the others are not in one piece."""
+"""Seeds of two of each kind, chosen from seeds 0 to 11: many of these volumes are not in one piece.
+Nothing is chosen in the other panels."""
 
 
 def main(arguments: Sequence[str]) -> None:
