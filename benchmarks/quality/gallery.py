@@ -62,7 +62,7 @@ def _samples(artifact: Path, count: int, labels: Sequence[str] | None = None) ->
 
 def _of_each_label(artifact: Path) -> UInt8Array:
     with runtime.load(artifact) as model:
-        labels = model.manifest.labels
+        labels = model.manifest.labels or ()
         return model.sample(len(labels), seed=SEED, labels=labels)
 
 

@@ -4,6 +4,7 @@ A trial that an artifact passed is remembered with what is measured on this mach
 its outcome depends on: the next start loads the artifact at once, in the way that was chosen.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from runtime.engines.cache import alone, cache_folder, forget
 from runtime.engines.choice import choice_subject, recalled_variant, remember_variant
 from runtime.engines.library import EngineRequest
 from runtime.machine import installed_version
+
+logger = logging.getLogger(__name__)
 
 _TRIALS = "trials"
 _PATIENCE_SECONDS = 10.0
@@ -77,6 +80,8 @@ class Loader:
             if variant is None:
                 variant = self._try(head, told)
                 remember_variant(self._cache, _TRIALS, subject, variant)
+                # The line that says what was loaded cannot tell: it is not who measured.
+                logger.info("%s: tried and measured now", head.manifest.full_name)
         told("loading it as it was tried")
         return self._open(head, variant)
 

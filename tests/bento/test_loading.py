@@ -1,5 +1,6 @@
 """Models are loaded beside serving; what takes too much is ended, and the others are served."""
 
+import logging
 import re
 import signal
 import threading
@@ -163,7 +164,7 @@ def test_a_version_that_takes_too_long_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_passed_its_trial_needs_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifacts, cache = tmp_path / "artifacts", tmp_path / "cache"
     write_artifact(artifacts, "plain")
@@ -183,8 +184,17 @@ def test_what_passed_its_trial_needs_no_other(
             assert served(models) == ["tiny-plain@1"], models.failed
         return len(started) - before
 
-    assert load() == 1
-    assert load() == 0
+    with caplog.at_level(logging.INFO):
+        assert load() == 1
+        told = caplog.text
+        assert told.index("tiny-plain@1: tried and measured now") < told.index(
+            "loaded tiny-plain@1"
+        )
+        # It was measured now: nobody is told that this was earlier.
+        assert "earlier" not in told
+        caplog.clear()
+        assert load() == 0
+        assert "measured now" not in caplog.text
     # Other limits, or another way to run it, or another artifact: another trial.
     assert load(load_seconds=77.0) == 1
     assert load(backend="openvino") == 1
