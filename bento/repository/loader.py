@@ -80,8 +80,6 @@ class Loader:
             if variant is None:
                 variant = self._try(head, told)
                 remember_variant(self._cache, _TRIALS, subject, variant)
-                # The line that says what was loaded cannot tell: it is not who measured.
-                logger.info("%s: tried and measured now", head.manifest.full_name)
         told("loading it as it was tried")
         return self._open(head, variant)
 
@@ -107,8 +105,18 @@ class Loader:
             signed_by=None if settings.signed_by is None else str(settings.signed_by),
             bytes=settings.load_bytes,
         )
+        steps: list[str] = []
+
+        def tell(step: str) -> None:
+            steps.append(step)
+            told(step)
+
         with self._trials() as trials:
-            return trials.verdict(order, settings.load_seconds, told)
+            variant = trials.verdict(order, settings.load_seconds, tell)
+        # What this process says of the loaded model cannot tell: it is not who measured.
+        measured = " and measured" if any(step.startswith("measuring ") for step in steps) else ""
+        logger.info("%s: tried%s now", head.manifest.full_name, measured)
+        return variant
 
     @contextmanager
     def _trials(self) -> Generator[Trials]:
