@@ -1,10 +1,11 @@
 # The service and a folder of artifacts, in an image; docs/operations.md has the commands.
-#   EXTRAS     what is installed: onnx,openvino,serve for processors, onnx-gpu,serve for NVIDIA GPUs
+#   EXTRAS     what is installed: onnx,openvino,serve,volumes for processors,
+#              onnx-gpu,serve,volumes for NVIDIA GPUs
 #   ARTIFACTS  the folder that is packed, below this one
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-ARG EXTRAS=onnx,openvino,serve
+ARG EXTRAS=onnx,openvino,serve,volumes
 RUN python -m venv /opt/latentserve
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./

@@ -80,7 +80,7 @@ audit: $(FULL)/.ready
 # Serving needs no torch: this environment has none.
 $(SERVE)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/bin/python $(PIP) --editable '.[onnx,openvino,serve]'
+	$(SERVE)/bin/python $(PIP) --editable '.[onnx,openvino,serve,volumes]'
 	touch $@
 
 $(FULL)/.ready: pyproject.toml constraints.txt

@@ -16,8 +16,10 @@ _ROW = 0.34  # inches a bar takes
 _PANEL = 0.75  # inches a panel takes beside its bars
 
 
-def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
-    """Draw the figures as a PNG: values as bars, ratios beside them, a bar to be met as a line."""
+def draw(path: Path, title: str, figures: Sequence[Figure], cpu: str | None = None) -> None:
+    """Draw the figures as a PNG: values as bars, ratios beside them, a bar to be met as a line.
+
+    `cpu`: where they were measured; this machine's unless given."""
     plt = pyplot()
     panels = [(subject, list(rows)) for subject, rows in groupby(figures, lambda f: f.subject)]
     if not panels:
@@ -31,8 +33,8 @@ def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
         squeeze=False,
         layout="constrained",
     )
-    caption = "\nred: the bar" if any(row.bar for row in figures) else ""
-    figure.suptitle(f"{title}\n{cpu_model()}{caption}", fontsize=11)
+    caption = "\nred lines: goals" if any(row.bar for row in figures) else ""
+    figure.suptitle(f"{title}\n{cpu or cpu_model()}{caption}", fontsize=11)
     for panel, (subject, rows) in zip(axes[:, 0], panels, strict=True):
         _draw_panel(panel, subject, rows)
     figure.savefig(path, format="png", dpi=130)
@@ -41,7 +43,8 @@ def draw(path: Path, title: str, figures: Sequence[Figure]) -> None:
 
 def _draw_panel(panel: Any, subject: str, rows: Sequence[Figure]) -> None:
     lengths = [_length(row) for row in rows]
-    top = max(lengths) or 1.0
+    goals = [_needed(row, length) for row, length in zip(rows, lengths, strict=True)]
+    top = max(*lengths, *(goal for goal in goals if goal is not None), 0.0) or 1.0
     colours = [OURS if row.variant.startswith("ours") else OTHERS for row in rows]
     panel.barh(range(len(rows)), lengths, color=colours, height=0.72)
     panel.set_yticks(range(len(rows)), [row.variant for row in rows], fontsize=9)
@@ -52,12 +55,13 @@ def _draw_panel(panel: Any, subject: str, rows: Sequence[Figure]) -> None:
     panel.set_xlabel(" / ".join(sorted(units)) or "ratio", fontsize=8)
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    for line, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+    for line, (row, length, goal) in enumerate(zip(rows, lengths, goals, strict=True)):
         colour = "black" if length else MISSING
-        panel.text(length + top * 0.01, line, _label(row), va="center", fontsize=8, color=colour)
-        needed = _needed(row, length)
-        if needed is not None:
-            panel.plot([needed, needed], [line - 0.45, line + 0.45], color="#c0392b", lw=1.6)
+        # Behind the goal, whose line would run through the text.
+        start = max(length, goal or 0.0) + top * 0.01
+        panel.text(start, line, _label(row), va="center", fontsize=8, color=colour)
+        if goal is not None:
+            panel.plot([goal, goal], [line - 0.45, line + 0.45], color="#c0392b", lw=1.6)
 
 
 def _length(row: Figure) -> float:

@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -127,9 +128,17 @@ def _again(command: list[str], out: Path) -> str:
     return shlex.join([*words, *resume])
 
 
+def _recipe(name: str) -> str:
+    if name in RECIPES:
+        return name
+    near = get_close_matches(name, RECIPES, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise argparse.ArgumentTypeError(f"no recipe {name!r}: {hint}`--list` shows all recipes")
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Train a recipe into a run folder.")
-    parser.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
+    parser.add_argument("recipe", nargs="?", type=_recipe, metavar="RECIPE")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--data", type=Path, metavar="PATH", help="the data set's folder or zip")
     parser.add_argument(

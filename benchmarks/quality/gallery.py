@@ -22,6 +22,9 @@ PROMPTS = (
     "a small bright circle at the bottom left",
 )
 """One a row."""
+FURNITURE = {"bed": (7, 10), "chair": (1, 11), "lamp": (3, 10), "shelf": (0, 9), "table": (1, 11)}
+"""Seeds of two of each kind, chosen from seeds 0 to 11: many of these volumes are not in one piece.
+Nothing is chosen in the other panels."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,20 +36,18 @@ def main(arguments: Sequence[str]) -> None:
     root: Path = options.artifacts
     # Rows of the conditional model's sheet: the same digit once in every column.
     digits = [str(column) for _ in range(8) for column in range(10)]
-    faces = ["smileys-and-emotion", "people-and-body", "smileys-and-emotion"]
-    faces = [kind for kind in faces for _ in range(5)]
-    frogs = _samples(root / "cifar10-frogs-dcgan", 64)
+    frogs = _samples(root / "cifar10-frogs-dcgan", 80)
     rows = (
         (
             _sheet(_manifold(root / "mnist-vae-2d", 8), 8, 32),
             _sheet(_samples(root / "mnist-vae", 64), 8, 32),
             _sheet(_samples(root / "mnist-cgan", 80, labels=digits), 10, 32),
-            _sheet(frogs, 8, 32),
+            _sheet(frogs, 10, 32),
         ),
         (
             _sheet(_prompted(root / "shapes-prompted", 7), 7, 32),
-            _sheet(_samples(root / "twemoji", 15, labels=faces), 5, 64),
-            _sheet(_samples(root / "furniture-vae", 6, truncation=0.7), 3, 96),
+            _sheet(_of_each_label(root / "twemoji"), 3, 64),
+            _sheet(_chosen(root / "furniture-vae"), len(FURNITURE), 96),
             _sheet(_coloured(root / "cifar10-pix2pix", frogs[:24]), 8, 32),
         ),
     )
@@ -54,14 +55,23 @@ def main(arguments: Sequence[str]) -> None:
     print(options.out)
 
 
-def _samples(
-    artifact: Path,
-    count: int,
-    labels: Sequence[str] | None = None,
-    truncation: float | None = None,
-) -> UInt8Array:
+def _samples(artifact: Path, count: int, labels: Sequence[str] | None = None) -> UInt8Array:
     with runtime.load(artifact) as model:
-        return model.sample(count, seed=SEED, labels=labels, truncation=truncation)
+        return model.sample(count, seed=SEED, labels=labels)
+
+
+def _of_each_label(artifact: Path) -> UInt8Array:
+    with runtime.load(artifact) as model:
+        labels = model.manifest.labels or ()
+        return model.sample(len(labels), seed=SEED, labels=labels)
+
+
+def _chosen(artifact: Path) -> UInt8Array:
+    """A column for each kind."""
+    rows = zip(*FURNITURE.values(), strict=True)
+    seeds = [seed for row in rows for seed in row]
+    with runtime.load(artifact) as model:
+        return model.sample(seeds=seeds, labels=[*FURNITURE] * (len(seeds) // len(FURNITURE)))
 
 
 def _manifold(artifact: Path, steps: int) -> UInt8Array:

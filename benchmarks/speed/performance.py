@@ -15,6 +15,8 @@ from benchmarks.report import markdown
 from benchmarks.speed.publishing import RECORDS
 
 TEMPLATE = Path(__file__).with_suffix(".md")
+PICTURE = "Images a second over HTTP"
+"""The title of docs/performance-serving.png."""
 _FITTING = 4
 """Variants beside which a page has room for a column of goals and notes."""
 
@@ -28,6 +30,7 @@ class Recorded(dict[str, Figure]):
         super().__init__({k: figure_of(v) for k, v in content["figures"].items()})
         self.subject = content["subject"]
         where = content["environment"]
+        self.cpu: str = where["cpu"]
         self.measured = (
             f"`{content['command']}`, {where['cpu']}, {where['cores']} cores, "
             f"Python {where['python']}, {where['time'][:10]}"
@@ -90,6 +93,13 @@ def main(arguments: Sequence[str]) -> None:
     """`python -m benchmarks performance`"""
     parser = argparse.ArgumentParser(prog="python -m benchmarks performance", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw its picture anew there")
     options = parser.parse_args(arguments)
     options.out.write_text(page())
     print(options.out)
+    if options.plot is not None:
+        from benchmarks.plot import draw  # imports matplotlib
+
+        record = Recorded(RECORDS / "serving.json")
+        draw(options.plot, PICTURE, [*record.values()], record.cpu)
+        print(options.plot)

@@ -108,6 +108,7 @@ def short_entry(model: Model) -> dict[str, Any]:
         "image": list(manifest.image().shape),
         "latent": None if manifest.latent is None else list(manifest.latent.shape),
         "labels": None if manifest.labels is None else list(manifest.labels),
+        "prompts": manifest.vocabulary is not None,
         "requests": answered(manifest),
         "axes": {name: axis.model_dump() for name, axis in manifest.axes.items()},
         "engine": model.engine,

@@ -60,13 +60,46 @@ def openapi_document(settings: Settings, models: Models) -> Json:
             "title": "latentserve",
             "version": API_VERSION,
             "description": "Images from VAE decoders and GAN generators. Image i of a seed is a "
-            "function of model, seed, i, label and truncation alone.",
+            "function of model, seed, i, label or prompt, truncation and size alone.",
         },
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "servers": [{"url": "."}],
-        "paths": paths | _gets(models),
+        "paths": _grouped(paths | _gets(models)),
         "components": {"schemas": _schemas(), "securitySchemes": {"key": key}},
         "security": [] if settings.api_key is None else [{"key": []}],
     }
+
+
+_TAGS = {
+    "requests": "What models are asked for.",
+    "models": "What is served.",
+    "service": "Whether it works, and how much it does.",
+    "OpenAI": "As OpenAI's clients ask for images.",
+    "open-inference": "The Open Inference Protocol of KServe and Triton.",
+    "remote-VAE": "As diffusers asks autoencoders.",
+}
+_PREFIXES = {
+    "/v1/": "OpenAI",
+    "/v2": "open-inference",
+    "/remote_vae/": "remote-VAE",
+    "/models": "models",
+    "/livez": "service",
+    "/readyz": "service",
+    "/metrics": "service",
+}
+"""How the paths of a tag begin; all others are requests."""
+
+
+def _grouped(paths: Json) -> Json:
+    """Paths whose operations have the tags that they are shown under."""
+    return {
+        path: {method: {**operation, "tags": [_tag(path)]} for method, operation in methods.items()}
+        for path, methods in paths.items()
+    }
+
+
+def _tag(path: str) -> str:
+    return next((tag for start, tag in _PREFIXES.items() if path.startswith(start)), "requests")
 
 
 def _schemas() -> Json:

@@ -4,6 +4,7 @@ A trial that an artifact passed is remembered with what is measured on this mach
 its outcome depends on: the next start loads the artifact at once, in the way that was chosen.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from runtime.engines.cache import alone, cache_folder, forget
 from runtime.engines.choice import choice_subject, recalled_variant, remember_variant
 from runtime.engines.library import EngineRequest
 from runtime.machine import installed_version
+
+logger = logging.getLogger(__name__)
 
 _TRIALS = "trials"
 _PATIENCE_SECONDS = 10.0
@@ -102,8 +105,18 @@ class Loader:
             signed_by=None if settings.signed_by is None else str(settings.signed_by),
             bytes=settings.load_bytes,
         )
+        steps: list[str] = []
+
+        def tell(step: str) -> None:
+            steps.append(step)
+            told(step)
+
         with self._trials() as trials:
-            return trials.verdict(order, settings.load_seconds, told)
+            variant = trials.verdict(order, settings.load_seconds, tell)
+        # What this process says of the loaded model cannot tell: it is not who measured.
+        measured = " and measured" if any(step.startswith("measuring ") for step in steps) else ""
+        logger.info("%s: tried%s now", head.manifest.full_name, measured)
+        return variant
 
     @contextmanager
     def _trials(self) -> Generator[Trials]:

@@ -30,6 +30,8 @@ _KEY = "latentserve.call"
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()
 _PIECE_BYTES = 256 << 10
+_READINESS = ("/readyz", "/ready")
+"""How the paths end by which we, and the Open Inference Protocol, say what is ready."""
 _ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -147,7 +149,9 @@ class Calls:
         series("request_seconds", call.endpoint, call.status).observe(seconds)
         if call.status == "200" and call.images:
             series("images", call.endpoint, call.model).inc(call.images)
-        failed = call.status == "cut" or call.status >= "500"
+        # An orchestrator polls until a model is ready: its answer is no failure.
+        unready = call.status == "503" and call.endpoint.endswith(_READINESS)
+        failed = (call.status == "cut" or call.status >= "500") and not unready
         if not (self.logs or failed or call.trace):
             return
         told = {

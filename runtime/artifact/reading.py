@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ ARTIFACTS_VARIABLE = "LATENTSERVE_ARTIFACTS"
 _MAX_FILE_BYTES = 2 << 30
 _MAX_MANIFEST_BYTES = 4 << 20
 _MAX_NPZ_BYTES = 256 << 20
+_NAMES_SHOWN = 12
+"""Of the artifacts there, in an error."""
 _MAX_SHEET_BYTES = 16 << 20
 
 
@@ -99,12 +102,27 @@ def find_artifact(artifact: str | Path) -> Path:
         return path
     versions = numbered_versions(path)
     if not versions:
-        raise ArtifactError(
-            artifact,
-            f"expected an artifact (a folder with {MANIFEST}, or with numbered versions of one), "
-            f"or a name under {artifacts_root()} (set {ARTIFACTS_VARIABLE} to look elsewhere)",
-        )
+        raise ArtifactError(artifact, _instead(artifact))
     return path / str(max(versions))
+
+
+def _instead(artifact: str | Path) -> str:
+    """What could have been meant by a path or name that is no artifact."""
+    root = artifacts_root()
+    name, _, version = str(artifact).partition("@")
+    there = numbered_versions(root / name) if name else []
+    if version and there:
+        named = ", ".join(f"{name}@{number}" for number in there)
+        return f"no version {version} of {name} in {root}: expected {named}"
+    names = [folder.name for folder in artifact_folders(root)]
+    near = get_close_matches(Path(name).name, names, n=1)
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+    told = f"did you mean {near[0]}? " if near else ""
+    told += f"there: {shown}; `latentserve list` tells more" if names else "none is there"
+    return (
+        f"expected an artifact (a folder with {MANIFEST}, or with numbered versions of one), "
+        f"or a name under {root} (set {ARTIFACTS_VARIABLE} to look elsewhere): {told}"
+    )
 
 
 def artifacts_of(artifact: str | Path) -> Path:

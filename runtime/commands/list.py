@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from textwrap import shorten
 
 from tqdm import tqdm
 
@@ -11,6 +12,8 @@ from runtime.errors import ArtifactError, InputError
 from runtime.requests import answered
 from runtime.terminal import SERVE, conclude, in_words
 
+_LICENCE = 24
+"""Characters of it that are shown: the rest is in the model card."""
 _HEADS = ("ARTIFACT", "KIND", "IMAGE", "LATENT", "LABELS", "ANSWERS", "LICENCE")
 
 
@@ -55,10 +58,17 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
         manifest.kind,
         _product(manifest.image().shape),
         "-" if latent is None else _product(latent.shape),
-        str(len(manifest.labels)) if manifest.labels else "-",
+        _asked_for(manifest),
         ",".join(answered(manifest)),
-        manifest.licence.splitlines()[0],
+        shorten(manifest.licence.splitlines()[0], _LICENCE, placeholder=" ..."),
     )
+
+
+def _asked_for(manifest: Manifest) -> str:
+    """What a request may ask for: by one of so many labels, or by a prompt."""
+    if manifest.vocabulary is not None:
+        return "prompt"
+    return str(len(manifest.labels)) if manifest.labels else "-"
 
 
 def _product(shape: tuple[object, ...]) -> str:

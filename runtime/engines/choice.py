@@ -95,7 +95,8 @@ def _remembered(
     recalled = recalled_variant(cache, "choices", subject, request)
     if recalled is not None:
         with left_out_if_it_fails(recalled):
-            return take(artifact, recalled, settings, cache)
+            reason = "the fastest when measured here earlier"
+            return take(artifact, recalled, settings, cache, reason)
     return None
 
 
@@ -104,7 +105,7 @@ def take(
     variant: Variant,
     settings: Callable[[Place], Setting],
     cache: Path,
-    reason: str = "the fastest when measured here earlier",
+    reason: str = "chosen when measured here",
 ) -> Chosen:
     """A variant, opened without being measured; EngineError where it cannot be."""
     setting = settings(variant.device)

@@ -34,7 +34,7 @@ def check_volume(shape: tuple[int, ...]) -> None:
     if not is_volume(shape):
         raise InputError("format", "one for images: glb is for volumes", "glb")
     if find_spec("trimesh") is None:
-        expected = "npy or a picture: trimesh is missing here (pip install '.[volumes]')"
+        expected = "any format but glb: trimesh is missing here (pip install '.[volumes]')"
         raise InputError("format", expected, "glb")
 
 
@@ -56,7 +56,7 @@ def encode_glb(volumes: UInt8Array) -> bytes:
         if mesh is not None:
             scene.add_geometry(mesh, node_name=f"{number:05d}", geom_name=f"{number:05d}")
     if not scene.geometry:
-        raise InputError("format", "npy or a picture, of volumes without a filled voxel", "glb")
+        raise InputError("format", "any format but glb, of volumes without a filled voxel", "glb")
     return scene.export(file_type="glb")
 
 

@@ -85,6 +85,23 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 10
 
 
+def test_no_goal_runs_through_the_text() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib draws the plots (extra: benchmarks)")
+    from benchmarks.plot import _draw_panel, pyplot
+
+    plt = pyplot()
+    figure, panel = plt.subplots(figsize=(9.5, 2.0))
+    missed = Figure("net x64", "ours", 90.0, "images/s", 0.9, "baseline", least(1.0))
+    _draw_panel(panel, "net x64", [missed, *FIGURES[:2]])
+    figure.canvas.draw()
+    texts = [text.get_window_extent() for text in panel.texts]
+    goals = [line.get_window_extent() for line in panel.lines]
+    plt.close(figure)
+    assert len(texts) == 3
+    assert len(goals) == 2
+    assert not [text for text in texts for goal in goals if text.overlaps(goal)]
+
+
 def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib draws the plots (extra: benchmarks)")
     from benchmarks.plot import draw

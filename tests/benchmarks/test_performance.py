@@ -19,6 +19,13 @@ def test_the_committed_page_is_drawn(tmp_path: Path) -> None:
     )
 
 
+def test_the_picture_is_drawn_from_the_record(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib draws the plots (extra: benchmarks)")
+    out, plot = tmp_path / "performance.md", tmp_path / "serving.png"
+    performance.main(["--out", str(out), "--plot", str(plot)])
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
 def test_every_record_is_on_the_page() -> None:
     shown = re.findall(r"^\{(\w+)\}$", performance.TEMPLATE.read_text(), re.MULTILINE)
     # That of diffusion is on docs/networks.md.

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from bento.errors import JsonErrors
 from bento.repository.models import Models
@@ -139,6 +141,29 @@ def test_one_line_of_json_for_each_request(ask: Ask, caplog: pytest.LogCaptureFi
         "n": 3,
         "seed": 5,
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/readyz", False), ("/v2/health/ready", False), ("/v2/models/{model}/ready", False),
+     ("/sample", True)],
+)  # fmt: skip
+def test_what_is_not_ready_yet_is_no_error_for_a_probe(
+    path: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def loading(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({}, 503)(scope, receive, send)
+
+    app = Calls(loading, Settings(), {path: None})
+
+    async def probe() -> int:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.get(path.replace("{model}", "mine"))).status_code
+
+    caplog.set_level(logging.INFO, "bento.traffic.calls")
+    assert asyncio.run(probe()) == 503
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * told
 
 
 def test_the_engines_work_is_counted_by_model() -> None:

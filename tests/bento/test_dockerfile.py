@@ -26,7 +26,10 @@ LINES = [
         r"^[A-Z]+ (?:.*\\\n)*.*$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE
     )
 ]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = SETTINGS["project"]
+BENTO = SETTINGS["tool"]["bentoml"]["build"]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 COPIED = [line.split()[1:-1] for line in LINES if line.startswith("COPY") and "--from" not in line]
 
 
@@ -52,11 +55,24 @@ def test_what_it_copies_is_there() -> None:
 def test_the_extras_are_those_of_the_project() -> None:
     told = re.findall(r"[a-z-]+(?:,[a-z-]+)+", (ROOT / "Dockerfile").read_text("utf-8"))
     choices = [each.split(",") for each in told if "serve" in each.split(",")]
-    assert ["onnx", "openvino", "serve"] in choices
-    assert ["onnx-gpu", "serve"] in choices
+    assert ["onnx", "openvino", "serve", "volumes"] in choices
+    assert ["onnx-gpu", "serve", "volumes"] in choices
     for extras in choices:
         assert {*extras} <= PROJECT["optional-dependencies"].keys()
         assert not {"onnx", "onnx-gpu"} <= {*extras}
+
+
+def test_every_format_of_the_shipped_models_is_installed() -> None:
+    """`make serve`, the image and the Bento serve furniture, so they have what writes `glb`."""
+    extras = {"onnx", "openvino", "serve", "volumes"}
+    made = re.search(r"^\$\(SERVE\)/\.ready:(?:.*\n\t)+?.*'\.\[(.+)\]'", MAKEFILE, re.MULTILINE)
+    assert made
+    assert {*made[1].split(",")} == extras
+    assert {*argument("EXTRAS").split(",")} == extras
+    needed = {each for extra in extras for each in PROJECT["optional-dependencies"][extra]}
+    # Starlette and python-multipart come with BentoML.
+    packed = {*BENTO["python"]["packages"]}
+    assert {"trimesh>=5"} <= packed <= needed
 
 
 def test_python_is_one_that_the_project_takes() -> None:

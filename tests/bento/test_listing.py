@@ -45,10 +45,11 @@ def test_the_list_is_short(get: Get) -> None:
     entries = get("/models").json()["models"]
     assert [entry["name"] for entry in entries] == ["tiny-plain", "tiny-vae"]
     assert set(entries[1]) == {
-        "name", "version", "kind", "image", "latent", "labels", "requests", "axes", "engine",
-        "images_per_second", "licence",
+        "name", "version", "kind", "image", "latent", "labels", "prompts", "requests", "axes",
+        "engine", "images_per_second", "licence",
     }  # fmt: skip
     assert entries[1]["images_per_second"] > 0
+    assert entries[1]["prompts"] is False
     assert all(len(json.dumps(entry)) < 1000 for entry in entries)
 
 

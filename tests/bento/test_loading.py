@@ -1,5 +1,6 @@
 """Models are loaded beside serving; what takes too much is ended, and the others are served."""
 
+import logging
 import re
 import signal
 import threading
@@ -195,6 +196,24 @@ def test_what_passed_its_trial_needs_no_other(
         record.write_bytes(b"[" * 100_000)
     assert load() == 1
     assert load(load_seconds=0) == 0
+
+
+def test_the_log_says_what_was_measured_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifacts, cache = tmp_path / "artifacts", tmp_path / "cache"
+    write_artifact(artifacts, "plain")
+    told: list[str] = []
+    # The second time all is remembered, the third time what was measured.
+    for seconds in (70.0, 70.0, 77.0):
+        caplog.clear()
+        settings = {"backend": "auto", "cache": cache, "load_seconds": seconds}
+        with caplog.at_level(logging.INFO), models_of(artifacts, **settings) as models:
+            models.load()
+            assert served(models) == ["tiny-plain@1"], models.failed
+        assert "earlier" not in caplog.text
+        told.append(" ".join(re.findall(r"tiny-plain@1: (tried.*)", caplog.text)))
+    assert told == ["tried and measured now", "", "tried now"]
 
 
 def test_several_artifacts_are_tried_by_the_same_processes(

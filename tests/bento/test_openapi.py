@@ -55,6 +55,25 @@ def test_every_route_is_described(document: dict[str, Any], models: Models) -> N
             assert "200" in operation["responses"]
 
 
+def test_every_operation_is_in_a_group_that_is_described(document: dict[str, Any]) -> None:
+    told = {tag["name"] for tag in document["tags"] if tag["description"]}
+    found = {
+        path: {tag for operation in operations.values() for tag in operation["tags"]}
+        for path, operations in document["paths"].items()
+    }
+    assert all(len(tags) == 1 for tags in found.values())
+    assert set.union(*found.values()) == told
+    asked = ("/sample", "/models/{model}", "/readyz", "/v1/models", "/v2/health/live")
+    groups = ("requests", "models", "service", "OpenAI", "open-inference")
+    assert [found[path] for path in asked] == [{group} for group in groups]
+
+
+def test_what_an_image_depends_on_is_whole(document: dict[str, Any]) -> None:
+    told = document["info"]["description"]
+    for each in ("model", "seed", "i", "label", "prompt", "truncation", "size"):
+        assert re.search(rf"\b{each}\b", told), each
+
+
 def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     fields = {

@@ -32,7 +32,7 @@ def operations(served: Running) -> dict[str, Json]:
     """What the description says of each operation, by the name that Swagger UI gives it."""
     paths: dict[str, Json] = httpx.get(f"{served.url}/openapi.json").json()["paths"]
     return {
-        "operations-default-" + re.sub(r"\W", "_", f"{method}{path}"): operation
+        f"operations-{operation['tags'][0]}-" + re.sub(r"\W", "_", f"{method}{path}"): operation
         for path, methods in paths.items()
         for method, operation in methods.items()
     }

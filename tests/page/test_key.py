@@ -62,7 +62,7 @@ def test_the_reference_uses_the_key(open_page: Open, locked: Running) -> None:
     page = open_page(url=locked.url)
     page.driver.get(f"{locked.url}/docs")
     enter(page, KEY)
-    block = open_operation(page, "operations-default-get_models")
+    block = open_operation(page, "operations-models-get_models")
     assert execute(page, block, "the models") == "200"
     assert unexpected(page) == []
 

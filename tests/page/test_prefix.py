@@ -37,7 +37,7 @@ def test_every_tab_works(open_page: Open, prefixed: str, picture: Path) -> None:
 def test_the_reference_works(open_page: Open, prefixed: str) -> None:
     page = open_page(url=prefixed)
     page.driver.get(f"{prefixed}/docs")
-    block = open_operation(page, "operations-default-get_models")
+    block = open_operation(page, "operations-models-get_models")
     assert execute(page, block, "the models") == "200"
     _check_addresses(page, prefixed)
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import runtime
 from runtime import ArtifactError, EngineError
-from runtime.artifact.reading import read_artifact, read_npz
+from runtime.artifact.reading import find_artifact, read_artifact, read_npz
 from runtime.images.encoding import encode_npz
 from tests.tiny import replace_file, rewrite_manifest, write_artifact
 
@@ -363,3 +363,23 @@ def test_npz_bombs_and_pickles_are_refused() -> None:
     np.savez(objects, allow_pickle=True, x=np.array([{}], dtype=object))
     with pytest.raises(ArtifactError, match="plain arrays"):
         read_npz(objects.getvalue(), "golden.npz")
+
+
+def test_a_name_or_version_that_is_not_there_is_answered_by_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTSERVE_ARTIFACTS", str(tmp_path))
+    with pytest.raises(ArtifactError, match=r"look elsewhere\): none is there"):
+        find_artifact("tiny-vae")
+    for version in (1, 3):
+        write_artifact(tmp_path, "vae", version=version)
+    write_artifact(tmp_path, "plain")
+    with pytest.raises(
+        ArtifactError, match=r"no version 9 of tiny-vae in .*tiny-vae@1, tiny-vae@3"
+    ):
+        find_artifact("tiny-vae@9")
+    listed = r"there: tiny-plain, tiny-vae; `latentserve list`"
+    with pytest.raises(ArtifactError, match=listed):
+        find_artifact("nope")
+    with pytest.raises(ArtifactError, match=rf"did you mean tiny-vae\? {listed}"):
+        find_artifact("artifacts/tiny-vea")

@@ -25,6 +25,17 @@ def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == list(RECIPES)
 
 
+def test_a_mistyped_recipe_is_answered_by_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["mnist_vea", "--out", "run"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "no recipe 'mnist_vea': did you mean mnist_vae" in said
+    with pytest.raises(SystemExit, match="2"):
+        main(["nothing", "--out", "run"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("no recipe 'nothing': `--list` shows all recipes")
+
+
 def test_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "run")
     assert main(["digits_vae", "--out", out, "--steps", "2", "--device", "cpu"]) == 0
@@ -156,7 +167,7 @@ def test_what_cannot_be_used_is_one_line(
     [
         ([], "expected RECIPE and --out"),
         (["digits_vae"], "expected RECIPE and --out"),
-        (["no_such_recipe", "--out", "x"], "mnist_vae_2d"),
+        (["no_such_recipe", "--out", "x"], "`--list` shows all recipes"),
         (["digits_vae", "--out", "x", "--steps", "0"], "expected at least 1, found 0"),
         (["digits_vae", "--out", "x", "--steps", "abc"], "invalid positive integer value: 'abc'"),
     ],

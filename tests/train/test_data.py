@@ -480,6 +480,7 @@ class TestMNIST:
             load("mnist", write(tmp_path, files), GREY_28)
         text = str(caught.value)
         assert "missing: train-labels-idx1-ubyte." in text
+        assert "have the command that trains do that first, by its --download" in text
         assert str(tmp_path) in text
         assert "--download" in text
         assert all(mirror in text for mirror in mnist.MIRRORS)

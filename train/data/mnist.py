@@ -67,7 +67,7 @@ def load_mnist(folder: Path) -> Splits:
         raise DataError(
             f"{folder}: expected the four MNIST files, plain or with .gz, missing: "
             f"{', '.join(missing)}. Download each as NAME.gz from {' or '.join(MIRRORS)} "
-            f"into that folder, or have `python -m train mnist_vae --download` do that first."
+            f"into that folder, or have the command that trains do that first, by its --download."
         )
     return Splits(train=_split(folder, "train"), test=_split(folder, "t10k"))
 

@@ -368,6 +368,20 @@ def test_list_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "folder: expected a folder with artifacts" in capsys.readouterr().err
 
 
+def test_list_says_what_takes_prompts_and_the_first_words_of_a_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Path(__file__).parents[3] / "artifacts"
+    for name in ("mnist-vae-2d", "shapes-prompted"):
+        (tmp_path / name).symlink_to(shipped / name)
+    assert run("list", tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    _, digits, shapes = [re.split(r"  +", line) for line in lines]
+    assert digits[4:] == ["-", digits[5], "MNIST: Yann LeCun, ..."]
+    assert shapes[4] == "prompt"
+    assert max(map(len, lines)) < 150
+
+
 def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("recontruct", "tiny-vae")
@@ -375,6 +389,19 @@ def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="2"):
         run("xyz")
     assert "no command 'xyz': expected one of decode, directions" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_shows_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("sample", "tiny-vae", "--sed", "4", "-o", "a.png")
+    told = capsys.readouterr().err
+    assert re.match(r"usage: .* sample ", told)
+    assert "sample: error: unrecognized arguments: --sed 4 (did you mean --seed?)" in told
+    with pytest.raises(SystemExit, match="2"):
+        run("list", "one", "another")
+    assert "list: error: unrecognized arguments: another\n" in capsys.readouterr().err
 
 
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ def test_images_are_no_meshes() -> None:
         check_volume((8, 8, 3))
 
 
+def test_without_trimesh_the_other_formats_are_named_and_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.images.meshes.find_spec", lambda name: None)
+    expected = (
+        r"expected any format but glb: trimesh is missing here \(pip install '\.\[volumes\]'\)"
+    )
+    with pytest.raises(InputError, match=expected):
+        check_volume((8, 8, 8, 1))
+
+
 def test_a_glb_holds_every_volume_or_says_what_is_missing() -> None:
     volumes = np.stack([cube(2, 6), cube(0, 8)])
     if find_spec("trimesh") is None:
