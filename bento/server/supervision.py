@@ -80,10 +80,12 @@ def _supervisor() -> int | None:
 
 def refuse_to_start(reason: str) -> NoReturn:
     """End this process with one line on the standard error, and status 1."""
+    # Said first: a supervisor that is ended ends its workers at once, in the middle of a word.
+    print(reason, file=sys.stderr, flush=True)
     if _is_worker():
         # The supervisor found nothing wrong, earlier; it would start the worker again for ever.
         os.kill(os.getppid(), signal.SIGTERM)
-    sys.exit(reason)
+    sys.exit(1)
 
 
 def _is_worker() -> bool:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from benchmarks.speed.servers import Running, Server, ours, running
+from bento.server import supervision
 from bento.server.front import ApiKey
 from export.__main__ import main as export_main
 from tests.bento.support import FP32, ROOT
@@ -169,6 +170,18 @@ def test_a_worker_whose_settings_have_become_wrong_ends_the_service(
         serving_process(own).kill()
         own.process.wait(SECONDS)
         assert "LATENTSERVE_SIGNED_BY" in own.log.read_text("utf-8")
+
+
+def test_a_worker_says_why_before_it_ends_the_service(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(supervision, "_is_worker", lambda: True)
+    monkeypatch.setattr(os, "kill", lambda *_: said.append(capfd.readouterr().err))
+    with pytest.raises(SystemExit) as ended:
+        supervision.refuse_to_start("no key")
+    assert said == ["no key\n"]
+    assert ended.value.code == 1
 
 
 def test_an_empty_key_is_no_key() -> None:
