@@ -21,7 +21,7 @@ from train.networks.layers import (
     one_hot,
     with_labels,
 )
-from train.networks.network import network
+from train.networks.network import check_sides, network
 
 REFERENCE = 32
 """Latents in the reference batch of virtual batch norm."""
@@ -82,12 +82,7 @@ class DCGANParams:
     kind: Literal["dcgan"] = "dcgan"
 
     def __post_init__(self) -> None:
-        factor = 2**self.stages
-        if self.height % factor or self.width % factor:
-            raise ValueError(
-                f"height and width: expected multiples of 2**stages = {factor}, "
-                f"found {self.height} x {self.width}"
-            )
+        check_sides(self.height, self.width, 2**self.stages, "2**stages")
         if self.pack > 1 and self.classes:
             raise ValueError(f"pack: expected 1 for a conditional network, found {self.pack}")
         if self.generator_norm == "virtual" and self.classes:

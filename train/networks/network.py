@@ -54,3 +54,12 @@ def noise_of(params: Any) -> tuple[int, ...]:
     """The sizes of the noise inputs that a network's decoder takes behind its latents and labels;
     most take none."""
     return getattr(params, "noise", ())
+
+
+def check_sides(height: int, width: int, factor: int, what: str) -> None:
+    """Raise ValueError where a network cannot halve pictures of this size as often as it does:
+    `factor` is what `what`, its parameters, come to."""
+    if height % factor or width % factor:
+        raise ValueError(
+            f"height and width: expected multiples of {what} = {factor}, found {height} x {width}"
+        )

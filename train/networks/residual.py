@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.networks.network import network
+from train.networks.network import check_sides, network
 
 
 @network("translator")
@@ -34,12 +34,7 @@ class ResidualParams:
     kind: Literal["residual"] = "residual"
 
     def __post_init__(self) -> None:
-        factor = 2**self.halvings
-        if self.height % factor or self.width % factor:
-            raise ValueError(
-                f"height and width: expected multiples of 2**halvings = {factor}, "
-                f"found {self.height} x {self.width}"
-            )
+        check_sides(self.height, self.width, 2**self.halvings, "2**halvings")
 
     def build(self, planes: int, scale: int = 1) -> "Residual":
         """The network for inputs of so many channels, which are so many times smaller (a power of
@@ -57,12 +52,7 @@ class Residual(nn.Module):
             raise ValueError(f"scale: expected a power of 2, found {scale}")
         if scale > 1 and planes != params.channels:
             raise ValueError(f"expected inputs of {params.channels} channels, found {planes}")
-        factor = scale * 2**params.halvings
-        if params.height % factor or params.width % factor:
-            raise ValueError(
-                f"height and width: expected multiples of scale * 2**halvings = {factor}, "
-                f"found {params.height} x {params.width}"
-            )
+        check_sides(params.height, params.width, scale * 2**params.halvings, "scale * 2**halvings")
         self.params = params
         self.scale = scale
         self.layers = nn.Sequential(*self._layers(planes, params.halvings + scale.bit_length() - 1))

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from train.networks.layers import ConditionalBatchNorm2d
-from train.networks.network import network
+from train.networks.network import check_sides, network
 
 
 @network("gan")
@@ -52,12 +52,9 @@ class ResNetParams:
     kind: Literal["resnet"] = "resnet"
 
     def __post_init__(self) -> None:
-        factor = 2 ** max(self.stages, self.discriminator_stages)
-        if self.height % factor or self.width % factor:
-            raise ValueError(
-                f"height and width: expected multiples of 2**stages = {factor}, "
-                f"found {self.height} x {self.width}"
-            )
+        check_sides(
+            self.height, self.width, 2 ** max(self.stages, self.discriminator_stages), "2**stages"
+        )
 
     @property
     def judges_alone(self) -> bool:

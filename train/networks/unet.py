@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.networks.network import network
+from train.networks.network import check_sides, network
 
 
 @network("translator")
@@ -34,12 +34,7 @@ class UNetParams:
     kind: Literal["unet"] = "unet"
 
     def __post_init__(self) -> None:
-        factor = 2**self.stages
-        if self.height % factor or self.width % factor:
-            raise ValueError(
-                f"height and width: expected multiples of 2**stages = {factor}, "
-                f"found {self.height} x {self.width}"
-            )
+        check_sides(self.height, self.width, 2**self.stages, "2**stages")
 
     def build(self, planes: int, scale: int = 1) -> "UNet":
         """The network for inputs of so many channels, which are so many times smaller than the
