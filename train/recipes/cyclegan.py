@@ -21,6 +21,7 @@ def cifar10_cyclegan() -> Recipe:
         steps=5_000,
         batch_size=16,
         balanced=True,
+        precision="bf16",
         ema_decay=0.999,
     )
 

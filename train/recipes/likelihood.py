@@ -29,6 +29,7 @@ def _binary(summary: str, objective: ELBO | Autoregressive) -> Recipe:
         objective=objective,
         steps=30_000,
         batch_size=128,
+        precision="bf16",
         ema_decay=0.999,
         checkpoint_every=500,
         sample_every=4000,
@@ -50,7 +51,7 @@ def mnist_iwae() -> Recipe:
             draws=50,
         ),
     )
-    return replace(made, batch_size=32, steps=50_000)
+    return replace(made, batch_size=32, steps=50_000, precision="fp32")
 
 
 @recipe
@@ -114,6 +115,7 @@ def mnist_vae_2d_residual() -> Recipe:
         ),
         steps=25_000,
         batch_size=128,
+        precision="bf16",
         ema_decay=0.999,
         checkpoint_every=500,
         sample_every=4000,

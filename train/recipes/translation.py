@@ -116,6 +116,7 @@ def cifar10_style_mosaic() -> Recipe:
             ),
             steps=5_000,
         ),
+        precision="bf16",
         ema_decay=0.0,
     )
 
