@@ -45,14 +45,13 @@ class Batcher:
     def run(self, job: Job[T]) -> T:
         """The result of a job. One row on an idle model runs in this thread: to give it to a runner
         and take it back would cost as much as a small network's run."""
-        batch = self._queue.begin(job)
-        if batch is None:
+        claim = self._queue.claim(job)
+        if claim is None:
             return self.submit(job).result()
         try:
-            self._runners.serve(batch)
+            return self._runners.make_one(job, solo=claim.solo)
         finally:
-            self._queue.end(batch)
-        return batch.slices[0].entry.future.result()
+            self._queue.end(claim)
 
     def submit(self, job: Job[T], *, wait: bool = True) -> Future[T]:
         """Queue a job; its future can be cancelled until the last row is done.

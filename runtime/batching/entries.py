@@ -69,3 +69,12 @@ class Batch:
     @property
     def graph(self) -> str:
         return self.slices[0].entry.job.graph
+
+
+@dataclass(slots=True)
+class Claim:
+    """The right of a caller to run one row in its own thread: the bytes that the run may hold, and
+    whether it may have all cores."""
+
+    bytes: int
+    solo: bool

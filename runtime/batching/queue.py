@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from runtime.batching.capacity import Capacity
-from runtime.batching.entries import Batch, Entry, Slice
+from runtime.batching.capacity import Capacity, Needs
+from runtime.batching.entries import Batch, Claim, Entry, Slice
 from runtime.batching.jobs import Job
 from runtime.batching.room import Room
 from runtime.engines.backend import WORTH_SHARING, Tensors
@@ -121,26 +121,26 @@ class JobQueue:
                     return None
                 self._work.wait()
 
-    def begin(self, job: Job[Any]) -> Batch | None:
-        """The batch of a job of one row, where nothing runs and nothing waits: its caller may run
-        it, and then calls `end`. None: it belongs into the queue."""
+    def claim(self, job: Job[Any]) -> Claim | None:
+        """For a job of one row, where nothing runs and nothing waits: its caller may run it, and
+        then calls `end`. None: it belongs into the queue."""
         if job.count > 1 or job.then is not None:
             return None  # what several runners may share, or one has to go on with
-        entry = Entry(job, Future(), self._capacity.needs(job.graph, job.size))
+        needs = self._capacity.needs(job.graph, job.size)
+        claim = Claim(needs.bytes(1), _may_share(job, needs))
         with self._lock:
             if self._closed or self._running_images or self._queue or self._line:
                 return None
-            entry.taken = 1
-            held = entry.needs.bytes(1)
             self._running_images += 1
-            self._running_bytes += held
+            self._running_bytes += claim.bytes
         self._observer.queued(job.graph, 1)
-        return Batch([Slice(entry, 0, 1)], 1, held, _may_share(entry))
+        return claim
 
-    def end(self, batch: Batch) -> None:
-        """The run of a batch in its caller's thread is over."""
-        self.release(batch)
+    def end(self, claim: Claim) -> None:
+        """The run of a claim is over."""
         with self._lock:
+            self._running_images -= 1
+            self._running_bytes -= claim.bytes
             if self._queue:
                 self._work.notify()  # there is memory for what came meanwhile
             if self._closed:
@@ -272,7 +272,7 @@ class JobQueue:
         self._queue.extendleft(reversed(others))
         held = first.needs.bytes(images)
         others_come = self._running_images or self._queue or self._line
-        solo = images == 1 and not others_come and _may_share(first)
+        solo = images == 1 and not others_come and _may_share(job, first.needs)
         self._running_images += images
         self._running_bytes += held
         self._admit()
@@ -338,10 +338,10 @@ class JobQueue:
                 entry.future.set_running_or_notify_cancel()
 
 
-def _may_share(entry: Entry) -> bool:
-    """Whether all cores may work on one row of an entry: not where the same job must always give
-    the same bytes, nor where it takes no time."""
-    return not entry.job.alone and entry.needs.seconds >= WORTH_SHARING
+def _may_share(job: Job[Any], needs: Needs) -> bool:
+    """Whether all cores may work on one row of a job: not where the same job must always give the
+    same bytes, nor where it takes no time."""
+    return not job.alone and needs.seconds >= WORTH_SHARING
 
 
 def _run_together(first: Job[Any], other: Job[Any]) -> bool:

@@ -5,18 +5,22 @@ The inputs of a large job are made slice by slice, while the other runners keep 
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.batching.entries import Batch, Entry, Slice
+from runtime.batching.jobs import Job
 from runtime.batching.queue import JobQueue
 from runtime.engines.backend import Backend, Inputs, Tensors, arrays, normals_left
 from runtime.errors import EngineError, LatentServeError, NotFiniteError, without_frames
 from runtime.observer import SafeObserver, guarded
 from runtime.sampling.streams import Draws
+
+T = TypeVar("T")
 
 
 class Runners:
@@ -58,11 +62,24 @@ class Runners:
         batch = self._queue.take()
         if batch is None:
             return False
-        self.serve(batch)
+        self._settle(batch)
         self._queue.release(batch)
         return True
 
-    def serve(self, batch: Batch) -> None:
+    def make_one(self, job: Job[T], *, solo: bool) -> T:
+        """The result of a job of one row, in its caller's thread: without an entry, whose future
+        nobody else waits for."""
+        arrived = time.monotonic()
+        self._observer.taken(job.graph, 1, [0.0])
+        try:
+            inputs = job.rows(job.first, job.first + 1)
+            outputs = self._engine(job.graph, inputs, 1, solo=solo, told=[(job, arrived)])
+            return job.finish(_owned(outputs), job.first)
+        except Exception as error:
+            self._observer.rejected(job.graph, 1, _reason(error))
+            raise _as_engine_error(error, job.graph) from None
+
+    def _settle(self, batch: Batch) -> None:
         """Run a batch, and settle the futures of the jobs that it completes."""
         try:
             now = time.monotonic()
@@ -86,20 +103,11 @@ class Runners:
         if not good:
             return
         inputs = parts[0] if len(parts) == 1 else _concatenate(parts)
-        backend = self._solo if batch.solo else self._backend
-        # Drawn here, so that the engine's time is the engine's alone.
-        inputs = normals_left(inputs) if backend.draws else arrays(inputs)
         images = sum(piece.rows for piece in good)
-        began = time.monotonic()
-        outputs = self._engine(backend, batch.graph, inputs, images, _destination(good))
-        ended = time.monotonic()
-        self._observer.run(batch.graph, images, ended - began)
-        for piece in good:
-            timed = piece.entry.job.timed
-            if timed is not None and piece.start == 0:
-                guarded(timed, "queue", piece.entry.arrived, began)
-            if timed is not None:
-                guarded(timed, "engine", began, ended)
+        told = [(p.entry.job, p.entry.arrived if p.start == 0 else None) for p in good]
+        outputs = self._engine(
+            batch.graph, inputs, images, _destination(good), solo=batch.solo, told=told
+        )
         row = 0
         for piece in good:
             part = slice(row, row + piece.rows)
@@ -113,10 +121,23 @@ class Runners:
                 self._fail(piece.entry, error)
 
     def _engine(
-        self, backend: Backend, graph: str, inputs: Inputs, images: int, out: Tensors | None
+        self,
+        graph: str,
+        inputs: Inputs,
+        images: int,
+        out: Tensors | None = None,
+        *,
+        solo: bool,
+        told: Sequence[tuple[Job[Any], float | None]],
     ) -> Tensors:
+        """The outputs of one run. `told`: the jobs in it, each with when it arrived if this is its
+        first run."""
+        backend = self._solo if solo else self._backend
+        # Drawn here, so that the engine's time is the engine's alone.
+        inputs = normals_left(inputs) if backend.draws else arrays(inputs)
+        began = time.monotonic()
         try:
-            outputs = backend.run(graph, inputs, out)  # pyright: ignore[reportArgumentType]
+            outputs = backend.run(graph, inputs, out)
             for name, array in outputs.items():
                 if len(array) != images:
                     raise EngineError(
@@ -126,15 +147,21 @@ class Runners:
             self.failures += 1
             self._observer.failed(graph, images)
             raise
+        ended = time.monotonic()
         self.failures = 0
+        self._observer.run(graph, images, ended - began)
+        for job, arrived in told:
+            if job.timed is not None and arrived is not None:
+                guarded(job.timed, "queue", arrived, began)
+            if job.timed is not None:
+                guarded(job.timed, "engine", began, ended)
         return outputs
 
     def _deliver(self, piece: Slice, outputs: Tensors) -> None:
         """Put a slice's outputs in their place; with the last of them the job is finished."""
         entry, job = piece.entry, piece.entry.job
         if piece.rows == job.count:
-            # A view would hold the whole batch, or the engine's own memory.
-            outputs = {n: a if a.base is None else a.copy() for n, a in outputs.items()}
+            outputs = _owned(outputs)
         else:
             place = self._queue.place(entry, outputs)
             for name, array in outputs.items():
@@ -151,8 +178,7 @@ class Runners:
             entry.future.set_result(result)
 
     def _fail(self, entry: Entry, error: Exception) -> None:
-        reason = "not finite" if isinstance(error, NotFiniteError) else "failed"
-        if self._queue.settle(entry, rejected=reason):
+        if self._queue.settle(entry, rejected=_reason(error)):
             entry.future.set_exception(_as_engine_error(error, entry.job.graph))
 
 
@@ -163,6 +189,11 @@ def _destination(slices: list[Slice]) -> Tensors | None:
     if len(slices) > 1 or outputs is None:
         return None
     return {name: array[slices[0].start : slices[0].stop] for name, array in outputs.items()}
+
+
+def _owned(outputs: Tensors) -> Tensors:
+    """Arrays of their own: a view would hold the whole batch, or the engine's own memory."""
+    return {n: a if a.base is None else a.copy() for n, a in outputs.items()}
 
 
 def _concatenate(parts: list[Inputs]) -> Inputs:
@@ -176,6 +207,11 @@ def _concatenate(parts: list[Inputs]) -> Inputs:
         else:
             joined[name] = np.concatenate([np.asarray(each) for each in rows])
     return joined
+
+
+def _reason(error: Exception) -> str:
+    """Why a job gets no result, as observers are told."""
+    return "not finite" if isinstance(error, NotFiniteError) else "failed"
 
 
 def _as_engine_error(error: Exception, graph: str) -> Exception:

@@ -82,7 +82,7 @@ for all of them takes as long as one for a few."""
 def uniforms(items: Items, stream: int, values: int) -> NDArray[np.float64]:
     """[count, values] uniforms strictly inside (0, 1), on a grid of 2^-52."""
     # 52 bits, so that adding one half is exact and the result is neither 0 nor 1.
-    uniform = (_bits(items, stream, values) >> np.uint64(12)).astype(np.float64)
+    uniform = (_bits(items, stream, values) >> 12).astype(np.float64)
     uniform += 0.5
     uniform *= 2.0**-52
     return uniform
