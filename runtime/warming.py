@@ -1,5 +1,6 @@
 """Warming up: the first runs of a loaded model, which no request should pay for, and its pace."""
 
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,10 @@ from runtime.batching.capacity import Capacity
 from runtime.engines.backend import Backend, zero_inputs
 from runtime.sampling.streams import Counter, Stream, normals
 
-_PACE_RUNS = 2
+_STEADY_SECONDS = 0.1
+"""Where runs take longer, the first one takes hardly longer than the next."""
 _WARM_SECONDS = 1.0
-"""Where a run takes longer, the first one takes hardly longer than the next."""
+"""Where a run takes longer, no larger one follows."""
 
 
 def warmed(
@@ -36,10 +38,12 @@ def warmed(
             list(pool.map(backend.run, [graph] * runners, inputs))
             return time.monotonic() - began
 
+        took: dict[tuple[str, int], float] = {}
         for graph in manifest.graphs:
             most = capacity.needs(graph, size).most
             for batch in (b for b in manifest.batches if b <= most and most > 1):
-                if timed(graph, batch) > _WARM_SECONDS:
+                took[graph, batch] = timed(graph, batch)
+                if took[graph, batch] > _WARM_SECONDS:
                     break
             for each in solo:
                 each.run(graph, zero_inputs(manifest, graph, 1))
@@ -50,5 +54,7 @@ def warmed(
         if needs.seconds * images > _WARM_SECONDS:
             seconds, images = needs.seconds, 1
         else:
-            seconds = min(timed(graph, batch) for _ in range(_PACE_RUNS))
+            seconds = took.get((graph, batch), math.inf)
+            if not _STEADY_SECONDS < seconds < math.inf:
+                seconds = min(seconds, timed(graph, batch))
         return float(f"{images / seconds:.3g}") if seconds else None

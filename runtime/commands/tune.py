@@ -20,8 +20,9 @@ def run(args: argparse.Namespace) -> None:
     for m in measured:
         print(
             f"{'*' if m.is_chosen else ' '} {m.variant!s:<30} {m.images_per_second:>10.3g} "
-            f"images/s, grey levels from the reference: mean {m.mean_levels:.4f}, "
-            f"largest {m.max_levels:.0f}{'' if m.is_acceptable else ' (outside the tolerance)'}"
+            f"images/s, {m.one_at_a_time:>8.3g} one at a time; grey levels from the reference: "
+            f"mean {m.mean_levels:.4f}, largest {m.max_levels:.0f}"
+            f"{'' if m.is_acceptable else ' (outside the tolerance)'}"
         )
     chosen = next(m for m in measured if m.is_chosen)
     made = f"{args.artifact}: {chosen.variant} (marked *) is chosen whenever it is loaded here"

@@ -1,10 +1,11 @@
 """How fast each variant runs an artifact here, and how far its pixels are from the reference's.
 
 Pixels first: a fast variant outside the tolerance is not acceptable. Variants are timed as they
-will be used, `runners` runs at once at the largest batch.
+will be used, `runners` runs at once at the largest batch, and with one image at a time.
 """
 
 import logging
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,13 @@ from runtime.sampling.streams import Counter
 
 logger = logging.getLogger(__name__)
 
-REVISION = 3
+REVISION = 4
 """Counts changes of how variants are measured: what was chosen before is measured again."""
 
 _ROUNDS = 3
+_ALONE = Setting(runners=1, threads=1, batch=1)
+_SHARE_OF_ONE = 0.3
+"""Of a turn of batches: so long is a turn of single images, whose runs are short."""
 _SEED = 3
 # What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
 # of the reference's own running; slow networks are compared on fewer.
@@ -50,6 +54,9 @@ class Measured:
 
     variant: Variant
     images_per_second: float
+    """In batches, as many at once as there will be."""
+    one_at_a_time: float
+    """Images a second of runs of one image, one after another."""
     mean_levels: float
     max_levels: float
     images: int
@@ -63,7 +70,17 @@ class Measured:
 
     def __str__(self) -> str:
         rejected = "" if self.is_acceptable else " (pixels outside the tolerance)"
-        return f"{self.variant} {self.images_per_second:.3g} images/s{rejected}"
+        return f"{self.variant} {self.figures}{rejected}"
+
+    @property
+    def figures(self) -> str:
+        """Both speeds, in words."""
+        return f"{self.images_per_second:.3g} images/s ({self.one_at_a_time:.3g} one at a time)"
+
+    @property
+    def speed(self) -> float:
+        """Of batches and of single images: the mean of the two in logarithms."""
+        return math.sqrt(self.images_per_second * self.one_at_a_time)
 
 
 def measure(
@@ -94,18 +111,28 @@ def measure(
             setting = affordable
     there = {variant: backends[variant] for variant in variants if variant in backends}
     distances = _distances(artifact, reference, there, setting, latents)
-    speeds: dict[Variant, list[float]] = {variant: [] for variant in distances}
+    batches: dict[Variant, list[float]] = {variant: [] for variant in distances}
+    singles: dict[Variant, list[float]] = {variant: [] for variant in distances}
     graph = artifact.manifest.main_graph
     batch = examples_of(artifact, Counter(_SEED, 0, setting.batch), size)
+    one = examples_of(artifact, Counter(_SEED, 0, 1), size)
     for _ in range(rounds):
-        for variant, measured in speeds.items():
+        for variant, measured in batches.items():
             with left_out_if_it_fails(variant):
-                measured.append(_speed(there[variant], graph, batch, setting, seconds / rounds))
+                backend, turn = there[variant], seconds / rounds
+                fast = _speed(backend, graph, batch, setting, turn)
+                # Of slow networks, a batch is one image.
+                single = fast
+                if setting.batch > 1:
+                    backend.run(graph, one)  # the first run is not like the others
+                    single = _speed(backend, graph, one, _ALONE, turn * _SHARE_OF_ONE)
+                measured.append(fast)
+                singles[variant].append(single)
     return [
         # The best of the rounds: whatever else the machine does only ever slows one down.
-        Measured(variant, max(speeds[variant]), *distance, latents)
+        Measured(variant, max(batches[variant]), max(singles[variant]), *distance, latents)
         for variant, distance in distances.items()
-        if len(speeds[variant]) == rounds
+        if len(batches[variant]) == rounds
     ]
 
 
@@ -114,7 +141,7 @@ def speed_of_one(artifact: Artifact, backend: Backend, seconds: float) -> float:
     manifest = artifact.manifest
     inputs = examples_of(artifact, Counter(_SEED, 0, 1), manifest.default_size)
     backend.run(manifest.main_graph, inputs)  # the first run is not like the others
-    return _speed(backend, manifest.main_graph, inputs, Setting(1, 1, 1), seconds)
+    return _speed(backend, manifest.main_graph, inputs, _ALONE, seconds)
 
 
 @contextmanager

@@ -67,14 +67,17 @@ def alter(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
 
 @pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`speeds(onnxruntime=100, openvino=200)`: images a second, as if measured."""
+    """`speeds(onnxruntime=100, openvino=200)`: images a second, as if measured; of batches and of
+    single images where two are stated."""
 
-    def speeds(**by_engine: float) -> None:
-        def speed(backend: Any, *arguments: Any) -> float:
+    def speeds(**by_engine: float | tuple[float, float]) -> None:
+        def speed(backend: Any, graph: str, inputs: Tensors, *others: Any) -> float:
             name = (
                 "openvino" if "openvino" in getattr(backend, "inner", backend).description else ""
             )
-            return by_engine[name or "onnxruntime"]
+            stated = by_engine[name or "onnxruntime"]
+            batches, singles = stated if isinstance(stated, tuple) else (stated, stated)
+            return singles if len(next(iter(inputs.values()))) == 1 else batches
 
         monkeypatch.setattr(measuring, "_speed", speed)
 
@@ -113,6 +116,26 @@ def test_a_simpler_variant_wins_a_tie(
     assert chosen(artifact, tmp_path) == REFERENCE
 
 
+@pytest.mark.parametrize(
+    ("openvino", "expected"),
+    [
+        ((1050.0, 300.0), "onnxruntime"),  # a little faster in batches, much slower with one
+        ((1080.0, 990.0), "openvino"),
+        ((1200.0, 300.0), "openvino"),  # batches count first
+        ((950.0, 3000.0), "openvino"),
+    ],
+)
+def test_single_images_count_where_batches_are_about_as_fast(
+    artifact: Artifact,
+    tmp_path: Path,
+    speeds: Callable[..., None],
+    openvino: tuple[float, float],
+    expected: str,
+) -> None:
+    speeds(onnxruntime=(1000.0, 1000.0), openvino=openvino)
+    assert chosen(artifact, tmp_path).engine == expected
+
+
 def test_a_fast_variant_with_wrong_pixels_is_not_chosen(
     artifact: Artifact,
     tmp_path: Path,
@@ -138,7 +161,9 @@ def test_what_is_remembered_is_for_these_runs_only(
     other = replace(SETTING, runners=1)
     found = choose_at(artifact, tmp_path, other)
     assert found.variant.engine == "onnxruntime"
-    assert found.reason.startswith("measured 300 images/s, against openvino fp32")
+    assert found.reason.startswith(
+        "measured 300 images/s (300 one at a time), against openvino fp32"
+    )
 
 
 def test_a_damaged_memory_is_measured_anew(
@@ -329,7 +354,7 @@ def test_bf16_may_differ_more_than_fp32() -> None:
         ("bf16", 0.1, 3, 256, False),
     ):
         variant = Variant("openvino", precision, "plain")  # pyright: ignore[reportArgumentType]
-        assert Measured(variant, 1.0, mean, largest, images).is_acceptable is fits
+        assert Measured(variant, 1.0, 1.0, mean, largest, images).is_acceptable is fits
 
 
 def test_a_gpu_is_not_for_openvino(artifact: Artifact, tmp_path: Path) -> None:

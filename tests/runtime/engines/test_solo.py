@@ -46,7 +46,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Images that take no time are worth it, too. Returns the engines of all runs."""
     monkeypatch.setattr(loading, "WORTH_SHARING", 0.0)
-    monkeypatch.setattr(queue, "_may_share", lambda entry: True)
+    monkeypatch.setattr(queue, "_may_share", lambda job, needs: True)
     ran: list[str] = []
     run = OnnxRuntimeBackend.run
 
