@@ -1,4 +1,4 @@
-"""Our runtime behind nothing but uvicorn: what the transport alone costs.
+"""Our runtime behind nothing but an HTTP server: what the transport alone costs.
 
 No validation, no errors, no metrics: a ceiling for the service, not a way to serve. The engine is
 set by the service's variables, LATENTSERVE_BACKEND and LATENTSERVE_PRECISION, the artifact by
@@ -13,9 +13,8 @@ import os
 import sys
 from typing import Any
 
-import uvicorn
-
 import runtime
+from benchmarks.peers.transport import serve
 from runtime.images.encoding import encode_image, encode_npy
 
 
@@ -59,15 +58,7 @@ def main(port: int) -> None:
     )
     with model:
         model.warm()
-        uvicorn.run(
-            App(model),
-            host="127.0.0.1",
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            lifespan="off",
-            log_level="warning",
-        )
+        serve(App(model), port)
 
 
 if __name__ == "__main__":

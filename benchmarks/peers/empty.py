@@ -1,5 +1,4 @@
-"""An app that does nothing, behind uvicorn: what HTTP itself costs in Python. Every request gets
-the same PNG.
+"""An app that does nothing: what HTTP itself costs in Python. Every request gets the same PNG.
 
 `python -m benchmarks.peers.empty PORT`
 """
@@ -8,8 +7,8 @@ import sys
 from typing import Any
 
 import numpy as np
-import uvicorn
 
+from benchmarks.peers.transport import serve
 from runtime.images.encoding import encode_image
 
 _PNG = encode_image(np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8))
@@ -23,12 +22,4 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        log_level="warning",
-    )
+    serve(app, int(sys.argv[1]))

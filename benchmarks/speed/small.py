@@ -1,9 +1,10 @@
 """Requests a second for one image of a small network: what a request costs beside its image.
 
 The shipped `mnist-vae` as PNG to 64 connections, by our service with one worker and with one a
-core; beside it an app behind uvicorn that does nothing, our runtime behind nothing but uvicorn, and
-other servers with the same graph, engine and cores. The servers take turns in every round, and a
-ratio is that of two in the same round. At last, the latency of ours while one more client asks for
+core; beside it an app behind uvicorn that does nothing, our runtime behind nothing but uvicorn (and
+both behind granian, where it is installed), and other servers with the same graph, engine and
+cores. The servers take turns in every round, and a ratio is that of two in the same round. At last,
+the latency of ours while one more client asks for
 4,096 images again and again.
 """
 
@@ -21,6 +22,7 @@ import httpx
 
 import runtime
 from benchmarks.figures import Bar, Figure, least, most
+from benchmarks.peers.transport import GRANIAN, has_granian
 from benchmarks.speed import servers, wrk
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.rounds import Found, Plan, Work, take_turns
@@ -31,6 +33,7 @@ from runtime.machine import cores
 
 SMALL = ROOT / "artifacts" / "mnist-vae"
 EMPTY, BARE = "empty uvicorn", "bare uvicorn on our runtime"
+EMPTY_GRANIAN, BARE_GRANIAN = "empty granian", "bare granian on our runtime"
 ONE, EACH = "ours, one worker", "ours, a worker a core"
 PEERS = (NAIVE, ADAPTIVE, LITSERVE)
 
@@ -93,6 +96,10 @@ def prepare(chosen: argparse.Namespace, folder: Path) -> Plan:
         ONE: servers.ours(served, exact),
         EACH: servers.ours(served, {**exact, "LATENTSERVE_WORKERS": str(cores())}),
     }
+    if has_granian():
+        compiled = {**given, "PEER_HTTP": GRANIAN}
+        started[EMPTY_GRANIAN] = servers.peer("empty", compiled, ready="/")
+        started[BARE_GRANIAN] = servers.peer("bare", compiled)
     if not chosen.no_peers:
         started |= servers.others(given)
     load = Load("/sample", 1, '{"n":1,"seed":%d}', least_bytes=50)
