@@ -4,6 +4,7 @@ Each variant runs one image at a time in a process of its own, on all cores, in 
 take turns, and the figures are medians over the rounds. Ratios are to the fastest of the others.
 """
 
+import argparse
 import json
 import tempfile
 from collections.abc import Sequence
@@ -38,10 +39,14 @@ def main(arguments: Sequence[str]) -> None:
     options.add_argument("--rounds", type=int, help="rounds (default 3; 1 with --quick)")
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep weights and artifacts")
     options.add_argument("--rows", nargs="*", default=list(SUBJECTS))
-    options.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    options.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="with torch.compile, which takes minutes (default: not with --quick)",
+    )
     chosen = options.parse_args(arguments)
-    left_out = {"torch.compile"} if chosen.no_compile or chosen.quick else set[str]()
-    variants = [name for name in VARIANTS if name not in left_out]
+    compiles = not chosen.quick if chosen.compile is None else chosen.compile
+    variants = [name for name in VARIANTS if compiles or name != "torch.compile"]
     rounds = chosen.rounds or (1 if chosen.quick else 3)
     figures: list[Figure] = []
     for row in chosen.rows:
