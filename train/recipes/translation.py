@@ -98,11 +98,11 @@ def cifar10_srgan_l1() -> Recipe:
 
 @recipe
 def cifar10_style_mosaic() -> Recipe:
-    """One network a style, at the size of the pictures and without norms. Two halvings, as Johnson's
-    network has them at 256x256, leave 8x8 of these, from which it could not make them again (its
-    loss stayed at 0.8); and instance norms take away how bright a picture is, so that at full size
-    it could not copy one either (a difference of pixels of 0.14 after 1,200 steps, 0.03 without).
-    Averaged weights would lag behind the classifier's."""
+    """One network a style, at the size of the pictures and without norms. Two halvings, as
+    Johnson's network has them at 256x256, leave 8x8 of these, from which it could not make them
+    again (its loss stayed at 0.8); and instance norms take away how bright a picture is, so that at
+    full size it could not copy one either (a difference of pixels of 0.14 after 1,200 steps, 0.03
+    without). Averaged weights would lag behind the classifier's."""
     return replace(
         _cifar10(
             "style transfer: pictures as mosaics",
