@@ -42,6 +42,8 @@ _NEAR = 0.9
 """Of the best speed of batches: among variants that have as much, single images count too. Some
 libraries take three times as long as others for one image of a small network, and are as fast, or
 seem so while the machine does other work, with 64."""
+SECONDS = 0.1
+"""For which `load` times each variant."""
 PATIENCE_SECONDS = 60.0
 """For another process that measures the same artifact."""
 
@@ -84,7 +86,7 @@ def choose(
         logger.info("opening %d ways to run %s", len(variants), artifact.manifest.name)
         setting = settings(variants[0].device)
         with _opened(artifact, variants, setting, cache) as backends:
-            measured = measure(artifact, variants, backends, setting, seconds=0.1)
+            measured = measure(artifact, variants, backends, setting, seconds=SECONDS)
             best, reason = _decide(measured, variants, subject, cache)
             return Chosen(backends.pop(best), best, setting, reason)
 
