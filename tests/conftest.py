@@ -1,6 +1,7 @@
 """What a machine measured for its user is neither read nor written by tests; and what torch's
 exporter would make anew for every graph is made once."""
 
+import gc
 import sys
 from contextlib import suppress
 from copy import copy
@@ -12,6 +13,21 @@ from typing import Any
 import pytest
 
 from runtime.engines import choice
+from runtime.machine import cores
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`--numprocesses auto`: a fifth of the tests' time waits for other processes, which one worker
+    more for every two cores fills."""
+    return max(1, 3 * cores() // 2)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end. To look through it again and again for what nobody
+    needs any more takes a seventh of the time of tests that export."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
