@@ -101,7 +101,7 @@ def test_a_graph_that_takes_minutes_does_not_hold_up_the_others(tmp_path: Path) 
 
             def ready() -> bool:
                 # A limit of seconds would end it in the middle of all this on a busy machine.
-                for process in trials_of(server, seconds=5):
+                for process in trials_of(server, seconds=3):
                     process.kill()
                 return client.get("/readyz").status_code == 200
 
