@@ -2,6 +2,7 @@
 exporter would make anew for every graph is made once."""
 
 import gc
+import os
 import sys
 from contextlib import suppress
 from copy import copy
@@ -32,8 +33,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of engine choices for the session, and for the processes that it starts."""
-    folder = tmp_path_factory.mktemp("cache")
+    """One cache of engine choices for all workers, and for the processes that they start: what
+    ships is measured once."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "engines"
+    folder.mkdir(exist_ok=True)
     patch = pytest.MonkeyPatch()
     patch.setenv("LATENTSERVE_CACHE", str(folder))
     return folder
