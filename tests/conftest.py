@@ -18,8 +18,8 @@ from runtime.machine import cores
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`--numprocesses auto`: a fifth of the tests' time waits for other processes, which one worker
-    more for every two cores fills."""
+    """`--numprocesses auto`: tests wait for other processes, for ports and for limits of time, which
+    one worker more for every two cores fills."""
     return max(1, 3 * cores() // 2)
 
 
@@ -80,25 +80,6 @@ def torch_operators() -> None:
         utilities._materialize_cpp_cia_ops = lambda: look_up(
             len(names("CompositeImplicitAutograd"))
         )
-    with suppress(ImportError, AttributeError):
-        # For every graph twice, 6,000 times: Python makes the types of its annotations each time.
-        operators: Any = import_module("torch._ops")
-        general = operators.OperatorBase.py_impl
-
-        def py_impl(self: Any, key: Any) -> Any:
-            if not isinstance(key, operators.DispatchKey) or key == operators.DispatchKey.Python:
-                return general(self, key)
-
-            def register(function: Any) -> Any:
-                if key in self.py_kernels:
-                    return general(self, key)(function)  # which says what is wrong
-                self.py_kernels[key] = function
-                self._dispatch_cache.clear()
-                return function
-
-            return register
-
-        operators.OperatorBase.py_impl = py_impl
     with suppress(ImportError, AttributeError):
         decompositions: Any = import_module("torch.onnx._internal.exporter._decomp")
         make = decompositions.create_onnx_friendly_decomposition_table
