@@ -18,8 +18,8 @@ from runtime.machine import cores
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`--numprocesses auto`: tests wait for other processes and for limits of time, which one worker
-    more for every two cores fills."""
+    """`--numprocesses auto`: tests wait for other processes and for limits of time, which a third
+    worker on two cores fills."""
     return max(1, 3 * cores() // 2)
 
 
