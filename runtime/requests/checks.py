@@ -2,7 +2,7 @@
 used, or raises InputError that names the field, what was expected and what was found."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,15 @@ MAX_COUNT = 2**31
 MAX_TRUNCATION = 100.0
 
 
+def as_array(field: str, values: object, expected: str) -> NDArray[Any]:
+    """Values as an array of whatever type and shape they are."""
+    try:
+        return np.asarray(values)
+    # Lists of unlike lengths; tensors on a GPU, or with gradients.
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(field, expected, f"no array ({' '.join(str(error).split())})") from None
+
+
 def check_seed(field: str, value: object) -> int:
     """A seed: an integer in [0, 2^53)."""
     return check_integer(field, value, 0, MAX_SEED - 1)
@@ -34,6 +43,8 @@ def check_truncation(value: object) -> float | None:
     """None, or a positive finite float."""
     if value is None:
         return None
+    if isinstance(value, np.integer | np.floating):
+        value = cast("np.number[Any]", value).item()
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -153,13 +164,11 @@ def check_latents(
     expected = _described(tensor, manifest, tiled, () if single else ("n",))
     if not single:
         expected += ", n at least 1"
-    try:
-        array = np.asarray(latents)
-        if array.dtype.kind not in "fiu":
-            raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
+    array = as_array(field, latents, expected)
+    if array.dtype.kind not in "fiu":
+        raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
         array = array.astype(np.float32)
-    except (ValueError, TypeError) as error:
-        raise InputError(field, expected, f"no array ({error})") from None
     array = array[None] if single else array
     found = _size_of(tensor, array.shape[1:], manifest, tiled)
     if found is None or not array.ndim or not len(array):
@@ -190,17 +199,19 @@ def check_images(
 ) -> tuple[UInt8Array, Size]:
     """Images as uint8 [n, H, W, C], n >= 1, of a size that the graph takes, and that size."""
     tensor = spec.input("images")
-    array = np.asarray(images)
-    tiled = spec.tileable
-    size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest, tiled)
-    if tensor is None or array.dtype != np.uint8 or size is None or not len(array):
-        described = "images" if tensor is None else _described(tensor, manifest, tiled)
-        raise InputError(
-            field,
-            f"{described}, n at least 1 (runtime.images.fit brings any picture to it)",
-            f"{array.dtype} of shape {list(array.shape)}",
-        )
+    expected = expected_images(spec, manifest)
+    array = as_array(field, images, expected)
+    size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest, spec.tileable)
+    if array.dtype != np.uint8 or size is None or not len(array):
+        raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
     return array, size
+
+
+def expected_images(spec: Signature, manifest: Manifest) -> str:
+    """The images that a graph takes, for an error."""
+    tensor = spec.input("images")
+    described = "images" if tensor is None else _described(tensor, manifest, spec.tileable)
+    return f"{described}, n at least 1 (runtime.images.fit brings any picture to it)"
 
 
 def check_mask(
@@ -216,7 +227,7 @@ def check_mask(
     expected = f"uint8 of shape {[count, *shape]}, or one mask for all images"
     if mask is None:
         raise InputError(field, expected, "none")
-    array = np.asarray(mask)
+    array = as_array(field, mask, expected)
     if array.shape[1:] == shape[:-1]:
         array = array[..., None]
     if array.dtype != np.uint8 or array.shape[1:] != shape or len(array) not in (1, count):

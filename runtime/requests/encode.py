@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime.artifact.manifest import Manifest
 from runtime.batching.jobs import Job
+from runtime.checks import as_list
 from runtime.engines.backend import Inputs, Tensors
 from runtime.errors import InputError
 from runtime.requests.checks import Labels, check_images, check_seed
@@ -47,8 +47,10 @@ class Encode:
 
     def job(self, model: Described) -> Job[Encoded]:
         manifest = model.manifest
+        spec = graph_of(manifest, "encode")
         noisy, drawn = takes_noise(manifest), has_posterior(manifest)
-        noise_of = self._noise_of()
+        images, _ = check_images("images", self.images, spec, manifest)
+        noise_of = self._noise_of(len(images))
         if not drawn and noise_of is not None:
             raise InputError("seed", "none: this encoder draws nothing", "one")
         if noisy and noise_of is None:
@@ -68,14 +70,14 @@ class Encode:
                 return posterior
             return posterior.drawn(noise_of.slice(start, start + len(posterior)), start)
 
-        return encoding(manifest, self.images, self.labels, noise_of, finish, self.tile)
+        return encoding(manifest, images, self.labels, noise_of, finish, self.tile)
 
-    def _noise_of(self) -> Counter | None:
-        count = len(self.images) if np.ndim(self.images) else 0
+    def _noise_of(self, count: int) -> Counter | None:
         if self.seeds is not None:
-            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(self.seeds)]
+            expected = f"one for each of {count} images, and no seed beside them"
+            given = as_list("seeds", self.seeds, expected)
+            seeds = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(given)]
             if self.seed is not None or len(seeds) != count:
-                expected = f"one for each of {count} images, and no seed beside them"
                 raise InputError("seeds", expected, f"{len(seeds)}")
             return Counter.of_seeds(seeds)
         return None if self.seed is None else Counter(check_seed("seed", self.seed), 0, count)

@@ -11,7 +11,14 @@ from runtime.artifact.tensors import Role
 from runtime.batching.jobs import Job
 from runtime.engines.backend import Inputs, Tensors
 from runtime.images import UInt8Array
-from runtime.requests.checks import Labels, check_images, check_mask, check_seed
+from runtime.requests.checks import (
+    Labels,
+    as_array,
+    check_images,
+    check_mask,
+    check_seed,
+    expected_images,
+)
 from runtime.requests.inputs import checked_labels, checked_truncation, conditions
 from runtime.requests.large_jobs import checked_tile
 from runtime.requests.pictures import Frame, cropped
@@ -55,7 +62,7 @@ class Translate:
         manifest = model.manifest
         spec = graph_of(manifest, "translate")
         tile = checked_tile(manifest, "translate", self.tile)
-        given = np.asarray(self.images)
+        given = as_array("images", self.images, expected_images(spec, manifest))
         frame, seen = _framed(manifest, given, tiled=spec.tileable)
         _, size = check_images("images", seen, spec, manifest)
         count = len(given)
