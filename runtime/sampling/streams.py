@@ -44,12 +44,13 @@ class Stream(IntEnum):
 @dataclass(frozen=True)
 class Counter:
     """Which items are drawn: `count` items of one `seed` from number `offset` on or, if `seeds` is
-    given, item 0 of each of these seeds."""
+    given, item 0 of each of these seeds; with `same`, item `offset` of `seed`, `count` times."""
 
     seed: int = 0
     offset: int = 0
     count: int = 0
     seeds: tuple[int, ...] | None = None
+    same: bool = False
 
     @classmethod
     def of_seeds(cls, seeds: Sequence[int]) -> "Counter":
@@ -59,19 +60,22 @@ class Counter:
         """Items start..stop of this counter."""
         if self.seeds is not None:
             return Counter.of_seeds(self.seeds[start:stop])
-        return Counter(self.seed, self.offset + start, stop - start)
+        first = self.offset if self.same else self.offset + start
+        return Counter(self.seed, first, stop - start, same=self.same)
 
     def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The seed of every item, and its number within that seed: [count] each."""
         if self.seeds is not None:
             return np.array(self.seeds, np.int64), np.zeros(self.count, np.int64)
         first = np.full(self.count, self.seed, np.int64)
+        if self.same:
+            return first, np.full(self.count, self.offset, np.int64)
         return first, np.arange(self.offset, self.offset + self.count, dtype=np.int64)
 
 
 def repeated(seed: int, count: int) -> Counter:
     """Item 0 of a seed, `count` times."""
-    return Counter.of_seeds((seed,) * count)
+    return Counter(seed, 0, count, same=True)
 
 
 Items = Counter | Sequence[Counter]
@@ -163,6 +167,9 @@ def _bits(items: Items, stream: int, values: int) -> NDArray[np.uint64]:
     """[count, values] words: `values` of each item."""
     if not isinstance(items, Counter):
         return _joined([_bits(counter, stream, values) for counter in items])
+    if items.same:
+        one = _bits_of(items.seed, stream, items.offset, 1, values)
+        return np.repeat(one, items.count, axis=0)
     if items.seeds is None:
         return _bits_of(items.seed, stream, items.offset, items.count, values)
     rows = [_bits_of(seed, stream, 0, 1, values) for seed in items.seeds]
