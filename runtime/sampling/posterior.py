@@ -92,6 +92,7 @@ class Posterior:
         """The latents of `sample` with their log density. The first image uses noise number
         `offset`. Raises NotFiniteError that names the image whose latent no decoder would take."""
         seed = check_integer("seed", seed, 0, MAX_SEED - 1)
+        offset = check_integer("offset", offset, 0, MAX_SEED - 1)
         return self.drawn(Counter(seed, offset, len(self)), offset)
 
     def drawn(self, noise_of: Counter, offset: int = 0) -> PosteriorDraw:
