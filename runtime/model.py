@@ -1,5 +1,6 @@
 """`Model`: a loaded artifact that samples, decodes and encodes in batches."""
 
+import os
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -16,7 +17,9 @@ from runtime.artifact.reading import Artifact
 from runtime.batching.batcher import Batcher, close_all, close_in_thread
 from runtime.batching.capacity import Capacity, FixedCapacity
 from runtime.batching.jobs import Job
+from runtime.checks import check_integer
 from runtime.engines.backend import REFERENCE, Backend, Variant
+from runtime.errors import EngineError
 from runtime.images import Float32Array, UInt8Array
 from runtime.observer import Observer
 from runtime.requests.checks import Labels
@@ -31,7 +34,7 @@ from runtime.requests.reconstruct import Reconstruct
 from runtime.requests.request import Request
 from runtime.requests.sample import Sample
 from runtime.requests.translate import Translate
-from runtime.sampling.directions import PrincipalDirections
+from runtime.sampling.directions import MAX_DIRECTIONS, PrincipalDirections
 from runtime.sampling.paths import PathKind
 from runtime.sampling.posterior import Posterior, PosteriorDraw
 from runtime.warming import warmed
@@ -76,6 +79,7 @@ class Model:
         self.runners = runners
         self.variant = variant
         """The way in which it is run here: what `load` may be given the next time."""
+        self._process = os.getpid()
         self._backend = backend
         self._backends = (backend,) if solo is None else (backend, solo)
         self.engine = "; one image alone: ".join(each.description for each in self._backends)
@@ -189,6 +193,11 @@ class Model:
                 future.cancel()
 
     def _job(self, work: Request[T] | Job[T]) -> Job[T]:
+        if os.getpid() != self._process:
+            raise EngineError(
+                "the model was loaded in another process, from which this one was forked: neither "
+                "its threads nor its engine came along; load it here, or start processes by spawn"
+            )
         job = work if isinstance(work, Job) else work.job(self)
         return fitted(job, self.manifest, self._capacity)
 
@@ -291,6 +300,7 @@ class Model:
     def directions(self, count: int = 8, *, labels: Labels | None = None) -> PrincipalDirections:
         """The `count` directions in the latent space that change images most, at most as many as
         latents have values; of one class, for a conditional model. Takes some hundred images."""
+        count = check_integer("count", count, 1, MAX_DIRECTIONS)
         request = Directions(labels)
         images = np.concatenate(list(self.batches(request)))
         return request.found(self, images).first(count)
@@ -350,6 +360,8 @@ class Model:
 
     def close(self) -> None:
         """Finish what is queued, then release the engine."""
+        if os.getpid() != self._process:
+            return  # of what a fork copied, nothing works, and nothing can be waited for
         close_all(self._batcher, self._backends)
 
     def close_when_unused(self) -> None:
