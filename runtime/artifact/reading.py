@@ -95,12 +95,16 @@ def find_artifact(artifact: str | Path) -> Path:
     A name without a version takes the highest one. Raises ArtifactError where there is none.
     """
     path = Path(artifact)
-    if not path.exists():
-        name, _, version = str(artifact).partition("@")
-        path = artifacts_root() / name / version
-    if (path / MANIFEST).is_file():
-        return path
-    versions = numbered_versions(path)
+    try:
+        if not path.exists():
+            name, _, version = str(artifact).partition("@")
+            path = artifacts_root() / name / version
+        if (path / MANIFEST).is_file():
+            return path
+        versions = numbered_versions(path)
+    except (OSError, ValueError) as error:  # too long, a NUL in it, or no permission to look
+        why = f"expected the path or the name of an artifact ({error})"
+        raise ArtifactError(repr(str(artifact))[:200], why) from None
     if not versions:
         raise ArtifactError(artifact, _instead(artifact))
     return path / str(max(versions))
