@@ -45,7 +45,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is not None:
+            if value is not None or name == "queue_images":
                 check_integer(f"limits.{name}", value, 1, _LARGEST.get(name, 1 << 20))
 
     @property

@@ -34,7 +34,7 @@ def load(
     device: Device = "auto",
     limits: Limits | None = None,
     observer: Observer | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     signed_by: str | Path | None = None,
     solo: bool = True,
 ) -> Model:
@@ -61,7 +61,7 @@ def load(
     if not isinstance(artifact, Artifact):
         artifact = read_artifact(artifact, signed_by=signed_by)
     verified, limits = artifact, limits or Limits()
-    cache = cache or cache_folder()
+    cache = Path(cache) if cache else cache_folder()
     if isinstance(backend, Variant):
         chosen = take(verified, backend, partial(limits.setting, verified), cache)
     else:
@@ -119,8 +119,8 @@ def _memory(artifact: Artifact, limits: Limits, chosen: Chosen) -> int | None:
         needed = bounds.cost(1, size).bytes
         if needed > memory:
             raise EngineError(
-                f"{artifact.manifest.name}: {graph}: one image takes {needed >> 20} MiB of memory, "
-                f"and {memory >> 20} MiB may be taken: free some, or raise Limits.memory"
+                f"{artifact.manifest.name}: {graph}: one image takes {-(-needed >> 20)} MiB of "
+                f"memory, and {memory >> 20} MiB may be taken: free some, or raise Limits.memory"
             )
     return memory
 
@@ -157,7 +157,7 @@ def tune(
     precision: Precision | Literal["auto"] = "auto",
     device: Device = "auto",
     limits: Limits | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     latents: int = REDUCED_IMAGES,
 ) -> list[Measured]:
     """Measure again, and thoroughly, what `load` with the same arguments chooses from, over so many
@@ -167,6 +167,6 @@ def tune(
         verified,
         EngineRequest(backend, precision, device),
         partial((limits or Limits()).setting, verified),
-        cache or cache_folder(),
+        Path(cache) if cache else cache_folder(),
         latents,
     )

@@ -43,10 +43,13 @@ def requested(request: EngineRequest) -> list[EngineLibrary]:
     Raises InputError where backend, precision or device is unknown, or they contradict each other.
     """
     names, precisions = ("auto", *engines()), ("auto", *get_args(Precision))
+    places = "auto", *get_args(Place)
     if request.backend not in names:
         raise InputError("backend", f"one of {names}", repr(request.backend))
     if request.precision not in precisions:
         raise InputError("precision", f"one of {precisions}", repr(request.precision))
+    if request.device not in places:
+        raise InputError("device", f"one of {places}", repr(request.device))
     found = [e for e in engines().values() if request.backend in ("auto", e.name)]
     fitting = [e for e in found if request.device in ("auto", *e.places)]
     if not fitting:
