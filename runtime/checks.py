@@ -32,5 +32,5 @@ def short(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict | set):
         return f"{type(value).__name__} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
-    text = repr(value[:100] if isinstance(value, str) else value)
+    text = repr(value[:100]) if isinstance(value, str) else " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."

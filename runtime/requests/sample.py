@@ -169,7 +169,9 @@ class Sample:
         if self.mix_seed is None and self.mix_layer is None:
             return None
         if spec.input("mixing_latents") is None:
-            raise InputError("mix_seed", "none: this model mixes no styles", short(self.mix_seed))
+            name = "mix_layer" if self.mix_seed is None else "mix_seed"
+            found = short(getattr(self, name))
+            raise InputError(name, "none: this model mixes no styles", found)
         if self.mix_seed is None or self.mix_layer is None:
             field = "mix_seed" if self.mix_seed is None else "mix_layer"
             raise InputError(field, "mix_seed and mix_layer together", "one of them")
