@@ -20,6 +20,9 @@ _OVERSHOOT_SHARE = 0.05
 # Of images whose range was stated twice as wide (-1..1 for 0..1), none is darker than mid-grey.
 _UNDERSHOOT = 0.05
 _FLAT = 0.25
+# Of images whose range was stated far too wide (0..255 for 0..1), all are black.
+_BLACK = 1.5 / 255
+
 _CHANNELS = (1, 2, 3, 4)
 
 
@@ -98,6 +101,13 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
             "(--value-range)"
         )
     least, most, middle = float(images.min()), float(images.max()), (low + high) / 2
+    if least < most <= low + _BLACK * (high - low):
+        raise ExportError(
+            f"{graph}: images: expected values in all of [{low:g}, {high:g}], found {least:g} to "
+            f"{most:g} in {len(images)} images, which are all black: state the range the network "
+            "really gives as ImageSpec.value_range (--value-range); where its images are so dark "
+            "indeed, any_range=True (--any-range)"
+        )
     # Of nearly flat images, as an untrained network gives, nothing can be said; a network without a
     # bounded last layer may go a little below black.
     if least >= middle - _UNDERSHOOT * (high - low) and most - least > _FLAT * (high - low):

@@ -21,8 +21,8 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    if not bounds[0] < bounds[1]:
-        raise ValueError(f"expected (low, high) with low < high, found {bounds}")
+    if not (math.isfinite(bounds[1] - bounds[0]) and bounds[0] < bounds[1]):
+        raise ValueError(f"expected (low, high) with low < high, both finite, found {bounds}")
     return bounds
 
 
