@@ -76,6 +76,8 @@ class Binding:
                 "one input besides those that are named (--noise, --mask, --truncation) and "
                 "class indices (--labels)"
             )
+        if mask is not None and self._graph != "translate":
+            raise self._refused("no --mask, which a translator alone takes (--translates)")
         main: Role = "latents" if self._graph == "decode" else "images"
         found: list[tuple[Role, Port | None]] = [(main, next(iter(left.values())))]
         found.append(("mask", mask))
@@ -156,13 +158,16 @@ class Binding:
                     return row[0] in likely
             if otherwise is not None:
                 return otherwise
-        found = ", ".join("?" if length is None else str(length) for length in ("B", *row))
+        lengths = ("?" if length is None else str(length) for length in ("B", *row))
+        found = f"[{', '.join(lengths)}]"
         remedy = "say which (--layout nchw or nhwc)"
-        if len(row) != 3:
+        if port.shape is None:
+            found = "none"
+        elif len(row) != 3:
             remedy = "end the file with a Reshape to one of these"
         raise ExportError(
             f"{self._graph}: {self._file.path}: {port.name!r}: expected images [B, C, H, W] or "
-            f"[B, H, W, C], found [{found}]: {remedy}"
+            f"[B, H, W, C], found {found}: {remedy}"
         )
 
     def _row(self, port: Port, flag: str) -> tuple[int, ...]:

@@ -193,12 +193,7 @@ def _opset(model: ModelProto) -> int:
 def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Path) -> ModelProto:
     """The file with these outputs alone, in an opset that artifacts have, of their operators."""
     if _opset(given) <= MAX_OPSET:  # others are converted, or refused
-        try:
-            onnx.checker.check_model(given)
-        except onnx.checker.ValidationError as error:
-            raise ExportError(
-                f"{path}: expected a valid ONNX graph, found {' '.join(str(error).split())}"
-            ) from error
+        _check(given, path)
     model = ModelProto()
     model.CopyFrom(given)
     if model.functions:
@@ -226,6 +221,24 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     for node in model.graph.node:
         node.domain = ""
     return model
+
+
+def _check(given: ModelProto, path: Path) -> None:
+    """ONNX's own check. Some makers leave out shapes that they do not know, which it refuses:
+    without it, a shape is looked at no further here."""
+    kinds = [value.type.tensor_type for value in (*given.graph.input, *given.graph.output)]
+    shapeless = [kind for kind in kinds if kind.elem_type and not kind.HasField("shape")]
+    for kind in shapeless:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(given)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            f"{path}: expected a valid ONNX graph, found {' '.join(str(error).split())}"
+        ) from error
+    finally:
+        for kind in shapeless:
+            kind.ClearField("shape")
 
 
 def _constants_of_false(model: ModelProto) -> set[str]:

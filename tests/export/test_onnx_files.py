@@ -174,6 +174,19 @@ def test_half_precision_inside(tmp_path: Path) -> None:
         assert same(served.decode(z), levels(run(path, {"z": z.astype(np.float16)})[0]))
 
 
+@pytest.mark.parametrize("opset", [13, 20])
+def test_shapes_that_the_file_leaves_out(opset: int, tmp_path: Path) -> None:
+    model = parsed(NHWC, opset, w=(6, 60))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    path = tmp_path / "shapeless.onnx"
+    path.write_bytes(model.SerializeToString())
+    artifact = export(tmp_path, path, "--latent", "6")
+    z = latents_of(5, 6)
+    with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as served:
+        assert same(served.decode(z), levels(run(path, {"z": z})[0]))
+
+
 @pytest.mark.parametrize("mode", ["initializer", "node"])
 def test_dropout_that_is_off_does_nothing(mode: str, tmp_path: Path) -> None:
     off = "off = Constant<value = bool {0}>()" if mode == "node" else ""
