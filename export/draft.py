@@ -106,6 +106,8 @@ def make_draft(options: ExportOptions, sources: Mapping[str, Source]) -> Draft:
 
 def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> None:
     """Refuse before the conversion what the manifest would refuse after it."""
+    if options.labels is not None and not all(str(name).strip() for name in options.labels):
+        raise ExportError(f"labels: expected a name for each, found {tuple(options.labels)}")
     try:
         check_choices(options.batches, options.labels)
         for name, spec in graphs.items():
@@ -124,7 +126,10 @@ def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> N
 def _refused(error: ValidationError) -> ExportError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or error.title
-    return ExportError(f"{where}: {first['msg']}, found {first['input']!r:.80}")
+    reason = first["msg"].removeprefix("Value error, ")
+    # Of what several fields say together, the reason says what was found.
+    found = "" if isinstance(first["input"], dict) else f", found {first['input']!r:.80}"
+    return ExportError(f"{where}: {reason}{found}")
 
 
 def _installed(libraries: Sequence[str]) -> dict[str, str]:

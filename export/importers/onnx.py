@@ -5,6 +5,7 @@ runs it. Needs no torch.
 """
 
 import argparse
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,9 +161,10 @@ def _meaning(
 ) -> "Meaning":
     from export.onnx_files.binding import Meaning
 
-    if len(args.std) != len(args.mean) or 0.0 in args.std:
+    usable = all(map(math.isfinite, (*args.mean, *args.std))) and all(s > 0.0 for s in args.std)
+    if len(args.std) != len(args.mean) or not usable:
         raise ExportError(
-            "--mean, --std: expected a number a channel for both, none of --std 0, found "
+            "--mean, --std: expected a number a channel for both, those of --std above 0, found "
             f"{list(args.mean)} and {list(args.std)}"
         )
     return Meaning(
