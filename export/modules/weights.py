@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 _SHOWN = 20
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 """Of `torch.save`; anything else is taken for safetensors."""
+_INDEX = ".safetensors.index.json"
+_COUNTER = "num_batches_tracked"
+"""Of batch norms: torch, too, takes older weights without it, and no image depends on it."""
 _AVERAGE = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
 """In the prefix of weights that are an average over the training."""
 _SAVING = 'safetensors.torch.save_file(state, "weights.safetensors")'
@@ -75,6 +78,12 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
 
     if not file.is_file():
         raise ExportError(f"{file}: expected a safetensors file, found none")
+    if file.name.endswith(_INDEX):
+        raise ExportError(
+            f"{file}: expected one safetensors file, found the index of several: join them: "
+            "state = {}, for each of them state.update(safetensors.torch.load_file(path)), then "
+            f"{_SAVING}"
+        )
     if file.suffix in PICKLES:
         return _unpickled(file)
     try:
@@ -157,7 +166,7 @@ def _fitting(
 
 def _prefixes(names: Iterable[str], state: Iterable[str]) -> list[str]:
     """What stands before the module's first name wherever a name ends with it."""
-    first = min(state, default="")
+    first = min((name for name in state if not name.endswith(_COUNTER)), default="")
     return sorted({name.removesuffix(first) for name in names if name.endswith(f".{first}")})
 
 
@@ -169,7 +178,13 @@ def _missing(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> 
     """The module's names that get no tensor. Of weights that share their memory, safetensors keeps
     one."""
     filled = {_place(name, state[name]) for name in tensors if name in state}
-    return sorted(n for n, t in state.items() if n not in tensors and _place(n, t) not in filled)
+    return sorted(
+        name
+        for name, tensor in state.items()
+        if name not in tensors
+        and _place(name, tensor) not in filled
+        and not name.endswith(_COUNTER)
+    )
 
 
 def _place(name: str, tensor: "Tensor") -> object:

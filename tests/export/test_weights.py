@@ -84,6 +84,34 @@ def test_names_that_fit_without_a_prefix(
         assert not caplog.records
 
 
+class Normed(nn.Sequential):
+    def __init__(self, affine: bool = True) -> None:
+        super().__init__(nn.BatchNorm1d(3, affine=affine), nn.Linear(3, 4))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_batch_norms_of_before_their_counter(prefix: str, affine: bool, tmp_path: Path) -> None:
+    """torch takes such weights, too."""
+    expected = filled(Normed(affine), 1).state_dict()
+    state = {n: tensor for n, tensor in expected.items() if "num_batches" not in n}
+    save_file(prefixed(prefix, state), tmp_path / "weights.safetensors")
+    module = Normed(affine)
+    load_weights(module, "Normed", tmp_path / "weights.safetensors")
+    assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in state.items())
+    (tmp_path / "less").mkdir()
+    state.pop("0.running_mean")
+    save_file(prefixed(prefix, state), tmp_path / "less" / "weights.safetensors")
+    with pytest.raises(ExportError, match=r"missing \[.*'0.running_mean'"):
+        load_weights(module, "Normed", tmp_path / "less" / "weights.safetensors")
+
+
+def test_the_index_of_shards_says_how_to_join_them(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(ExportError, match="expected one safetensors file, found the index of"):
+        load_weights(Net(), "Net", tmp_path / "model.safetensors.index.json")
+
+
 REFUSED: dict[str, tuple[State, str]] = {
     "missing": (
         {n: t for n, t in prefixed("module.").items() if "bias" not in n},
