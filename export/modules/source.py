@@ -47,7 +47,8 @@ class TorchNetwork:
     def floats(self, inputs: Tensors) -> list[NDArray[Any]]:
         spec, module = self._spec, self._module
         with torch.inference_mode():
-            given = [module.given(torch.from_numpy(inputs[t.name]), t) for t in spec.inputs]
+            # Copies: a forward may change in place what it is given.
+            given = [module.given(torch.tensor(inputs[t.name]), t) for t in spec.inputs]
         try:
             with torch.inference_mode():
                 made = outputs_of(module.module(*given), len(spec.outputs))
@@ -69,7 +70,7 @@ class TorchNetwork:
         return [_array(tensor) for tensor in made]
 
     def outputs(self, inputs: Tensors) -> Tensors:
-        tensors = [torch.from_numpy(inputs[tensor.name]) for tensor in self._spec.inputs]
+        tensors = [torch.tensor(inputs[tensor.name]) for tensor in self._spec.inputs]
         try:
             with torch.inference_mode():
                 outputs = self._module(*tensors)

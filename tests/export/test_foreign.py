@@ -40,6 +40,13 @@ class Repeats(Net):
         return torch.tanh(self.const.repeat(z.shape[0], 1, 1, 1) * super().forward(z))
 
 
+class InPlace(Net):
+    """It changes the latents that it is given."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z.mul_(0.5))
+
+
 class Locked(Net):
     def __init__(self) -> None:
         super().__init__()
@@ -182,6 +189,7 @@ EXPORTED: dict[str, Callable[[], Any]] = {
     "spectral norm": lambda: normed(parametrizations.spectral_norm),
     "weight norm": lambda: normed(parametrizations.weight_norm),
     "orthogonal": lambda: normed(parametrizations.orthogonal),
+    "in place": InPlace,
     "half": half,
     "double": lambda: nn.Sequential(Net().double()),
 }
@@ -198,7 +206,7 @@ def check_images(artifact: Path, module: Callable[[Tensor], Tensor]) -> None:
         for batch in BATCHES:
             latents = np.random.default_rng(batch).standard_normal((batch, 4)).astype(np.float32)
             with torch.no_grad():
-                floats = module(torch.from_numpy(latents)).float()
+                floats = module(torch.tensor(latents)).float()
             levels = (floats + 1).mul(127.5).permute(0, 2, 3, 1).round().clamp(0, 255).numpy()
             assert np.abs(model.decode(latents).astype(int) - levels).max() <= 1
 
