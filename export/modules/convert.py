@@ -1,9 +1,11 @@
 """A torch module -> the bytes of one ONNX file."""
 
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any
 
 import onnx
@@ -48,7 +50,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     )
     shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
-        with _quiet():
+        with _quiet(), _unless_failed():
             model = _converted(module, inputs, shapes, spec)
             batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
             remedy = fixed_batch(module, inputs) if batch else ""
@@ -107,7 +109,7 @@ def _captured(
     (`len(x)` does), as torch reads its code. None where neither works: torch's ONNX exporter knows
     more ways, and says best what is wrong."""
     for strict in (False, True):
-        with suppress(Exception):
+        with suppress(Exception), _unless_failed():
             return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=strict)
     return None
 
@@ -131,6 +133,16 @@ def _dynamic_shapes(spec: GraphSpec, axes: Mapping[str, Axis]) -> tuple[dict[int
                 free[position] = units[name] if steps == 1 else steps * units[name]
         shapes.append(free)
     return tuple(shapes)
+
+
+@contextmanager
+def _unless_failed() -> Iterator[None]:
+    """What is written to stderr inside comes there if nothing fails: of a module that it cannot
+    capture, torch prints pages."""
+    held = io.StringIO()
+    with redirect_stderr(held):
+        yield
+    sys.stderr.write(held.getvalue())
 
 
 @contextmanager
