@@ -83,6 +83,12 @@ def _check_output(
 def _remedy(tensor: TensorSpec, made: NDArray[Any]) -> str:
     if tensor.role != "images":
         return "flatten or reshape it"
+    if not np.issubdtype(made.dtype, np.floating):
+        return "return floats"
+    if made.ndim != 4:
+        return "reshape them to that"
+    if made.shape[3] == tensor.shape[-1] != made.shape[1]:
+        return "return them channels first: permute(0, 3, 1, 2)"
     channels = made.shape[1] if made.ndim == 4 else 0
     if channels != tensor.shape[-1] and channels in _CHANNELS:
         return f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"

@@ -106,8 +106,9 @@ def make_draft(options: ExportOptions, sources: Mapping[str, Source]) -> Draft:
 
 def _check_options(options: ExportOptions, graphs: Mapping[str, GraphSpec]) -> None:
     """Refuse before the conversion what the manifest would refuse after it."""
-    if options.labels is not None and not all(str(name).strip() for name in options.labels):
-        raise ExportError(f"labels: expected a name for each, found {tuple(options.labels)}")
+    named = all(isinstance(name, str) and name.strip() for name in options.labels or ())
+    if not named:
+        raise ExportError(f"labels: expected a name for each, found {tuple(options.labels or ())}")
     try:
         check_choices(options.batches, options.labels)
         for name, spec in graphs.items():

@@ -32,7 +32,7 @@ def _build(target: str, params: Mapping[str, Any]) -> "nn.Module":
     from torch import nn
 
     path, _, attribute = target.partition(":")
-    if not path or not attribute:
+    if not path or not attribute or path.startswith("."):
         raise ExportError(f"{target}: expected package.module:Class, or package.module:function")
     try:
         factory = getattr(importlib.import_module(path), attribute)

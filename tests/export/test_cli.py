@@ -160,6 +160,7 @@ def test_another_process_gives_the_same_bytes_and_the_next_version(
         ({"params": '{"width": 6}'}, "layers.0.bias [5] (expected [6])"),
         ({"params": None}, "their_nets:Decoder: cannot be built with {} (--params): TypeError"),
         ({"decoder": "their_nets"}, "their_nets: expected package.module:Class"),
+        ({"decoder": "./their_nets.py:Decoder"}, "expected package.module:Class"),
         ({"decoder": "their_nets:Decodr"}, "their_nets:Decodr: cannot be imported"),
         ({"decoder": "no_such_nets:Decoder"}, "No module named 'no_such_nets'"),
         ({"decoder": "their_nets:not_a_module", "params": None}, "expected a torch.nn.Module, f"),

@@ -114,6 +114,14 @@ def test_what_onnx_cannot_say(refused: Refused) -> None:
     assert "control flow" in message
 
 
+def test_torch_prints_nothing_of_a_module_that_it_cannot_convert(
+    refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(lambda z: spread(z if z.sum() > 0 else -z))
+    assert "free of Python control flow that depends on values" in message
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_batch_size_frozen_into_the_graph(refused: Refused) -> None:
     message = refused(lambda z: spread(z + 1) if len(z) == 1 else spread(z))
     assert "does not reproduce the torch module" in message
@@ -125,15 +133,20 @@ def test_a_batch_size_frozen_into_the_graph(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("decode", "expected"),
     [
-        (lambda z: torch.tanh(z).view(-1, 2, 2, 3), "of shape [16, 3, 2, 2] (B, C, H, W), found"),
+        (
+            lambda z: torch.tanh(z).view(-1, 2, 2, 3),
+            "of shape [16, 3, 2, 2] (B, C, H, W), found float32 [16, 2, 2, 3]: return them "
+            "channels first",
+        ),
+        (lambda z: torch.tanh(z).view(-1, 2, 6), "found float32 [16, 2, 6]: reshape them to that"),
         (lambda z: spread(z)[:1], "found float32 [1, 3, 2, 2]"),
-        (lambda z: spread(z).to(torch.uint8), "expected a float tensor of shape"),
+        (lambda z: spread(z).to(torch.uint8), "found uint8 [16, 3, 2, 2]: return floats"),
         (lambda z: (spread(z), spread(z)), "found a tuple of 2"),
         (lambda z: 127.5 * (spread(z) + 1), "expected values in [-1, 1], found 1.11"),
         (lambda z: spread(z.sqrt()), "expected finite values, found NaN or infinity in rows [0"),
         (lambda z: spread(z.view(-1, 13)), "decode: the module failed on latents [16, 12]"),
     ],
-    ids=["channels-last", "one-row", "uint8", "pair", "0-255", "nan", "raises"],
+    ids=["channels-last", "flat", "one-row", "uint8", "pair", "0-255", "nan", "raises"],
 )
 def test_decoders(refused: Refused, decode: Callable[[Tensor], Any], expected: str) -> None:
     assert expected in refused(decode)
