@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from runtime.client import calls
 from runtime.client.calls import Call
 from runtime.client.replies import ArrayReader, Retries
-from runtime.errors import ServiceError
+from runtime.errors import InputError, ServiceError
 from runtime.images import UInt8Array
 from runtime.machine import to_install
 
@@ -95,7 +95,7 @@ class Client:
         patience: float = _PATIENCE,
     ) -> None:
         self._patience = patience
-        self._http = httpx.Client(base_url=url, headers=_headers(api_key), timeout=timeout)
+        self._http = httpx.Client(base_url=_url(url), headers=_headers(api_key), timeout=timeout)
 
     sample = _sending(calls.sample)
     latents = _sending(calls.latents)
@@ -152,7 +152,9 @@ class AsyncClient:
         patience: float = _PATIENCE,
     ) -> None:
         self._patience = patience
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key), timeout=timeout)
+        self._http = httpx.AsyncClient(
+            base_url=_url(url), headers=_headers(api_key), timeout=timeout
+        )
 
     sample = _sending_async(calls.sample)
     latents = _sending_async(calls.latents)
@@ -199,7 +201,20 @@ class AsyncClient:
 
 
 def _headers(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    if api_key is None:
+        return {}
+    key = api_key.strip()  # as the service does: files end in a line's end
+    if not (key and key.isascii() and key.isprintable()):
+        # Which, is nobody's business: errors end up in logs.
+        raise InputError("api_key", "printable ASCII characters", "others" if key else "none")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _url(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError("url", "that of a service, http://HOST:PORT", f"{url!r}") from error
 
 
 def _request(call: Call[Any]) -> dict[str, Any]:
