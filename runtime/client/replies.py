@@ -53,7 +53,8 @@ def read_models(body: bytes) -> list[dict[str, Any]]:
 
 
 class ArrayReader:
-    """Images of an `.npy` that arrives in pieces: `feed` gives those that are whole."""
+    """Images, or volumes, of an `.npy` that arrives in pieces: `feed` gives those that are
+    whole."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -61,7 +62,7 @@ class ArrayReader:
         self._left = 0
 
     def feed(self, piece: bytes) -> Iterator[UInt8Array]:
-        """The images [k, H, W, C] that this piece makes whole, if any."""
+        """The images [k, H, W, C] (volumes [k, D, H, W, 1]) that this piece makes whole, if any."""
         self._held += piece
         if not self._shape and not self._begin():
             return
@@ -89,8 +90,8 @@ class ArrayReader:
             shape, fortran, dtype = read_npy_header(bytes(self._held[:start]))
         except NPY_ERRORS as error:
             raise _unreadable("an .npy", "something else") from error
-        if fortran or dtype != np.uint8 or len(shape) != 4:
-            raise _unreadable("uint8 [n, H, W, C]", f"{dtype} {list(shape)}")
+        if fortran or dtype != np.uint8 or len(shape) not in (4, 5):
+            raise _unreadable("uint8 [n, H, W, C] or [n, D, H, W, 1]", f"{dtype} {list(shape)}")
         del self._held[:start]
         self._shape, self._left = shape, shape[0]
         return True
