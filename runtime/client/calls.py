@@ -8,7 +8,7 @@ Shapes: images uint8 [n, H, W, C], latents float32 [n, *latent].
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -16,11 +16,12 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.checks import short
 from runtime.client.replies import read_array, read_encoded, read_models
 from runtime.errors import InputError
 from runtime.images import Float32Array, UInt8Array
 from runtime.images.encoding import MEDIA_TYPES, encode_image, encode_npy
-from runtime.requests.checks import Labels
+from runtime.requests.checks import Labels, as_array
 from runtime.requests.encode import Encoded
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ File = tuple[str, tuple[str, bytes, str]]
 """A field of a form: its name, and the file's name, content and media type."""
 
 _JSON, _NPY = MEDIA_TYPES["json"], MEDIA_TYPES["npy"]
+_LATENTS = "numbers of shape [n, *latent]"
+_PICTURES = "an array uint8 [n, H, W, C], or paths of picture files"
+_MASK = "uint8 of shape [H, W] or [H, W, 1]: one mask for all images"
 _ANY_PICTURE = "application/octet-stream"
 
 
@@ -121,7 +125,12 @@ def decode(
         "same_noise": same_noise,
         **more,
     }
-    return _sent("decode", np.asarray(latents, np.float32), options, "npy", read_array)
+    given = as_array("latents", latents, _LATENTS)
+    if given.dtype.kind not in "fiu":
+        raise InputError("latents", _LATENTS, f"{given.dtype} of shape {list(given.shape)}")
+    with np.errstate(over="ignore"):  # the service refuses what float32 cannot hold
+        floats = given.astype(np.float32)
+    return _sent("decode", floats, options, "npy", read_array)
 
 
 def encode(
@@ -156,7 +165,7 @@ def translate(
     **more: Any,
 ) -> Call[UInt8Array]:
     """The images that a network makes of pictures, all of one size. `mask` [H, W] or [H, W, 1], for
-    networks that take one, is 255 where they are to act."""
+    networks that take one, is 255 where they are to act; it serves all pictures."""
     options = {"model": model, "labels": labels, "seed": seed, **more}
     return _sent("translate", images, options, "npy", read_array, mask)
 
@@ -205,7 +214,7 @@ def models(**more: Any) -> Call[list[dict[str, Any]]]:
 def _asked(name: str, options: Mapping[str, Any]) -> Call[UInt8Array]:
     """Images of nothing but options: JSON, in which alone there is room for latents."""
     given = {key: _plain(value) for key, value in options.items() if value is not None}
-    content = json.dumps(given | {"format": "npy"}).encode()
+    content = b"".join(_json(given | {"format": "npy"}))
     return Call("POST", f"/{name}", read_array, content=content, content_type=_JSON)
 
 
@@ -219,22 +228,51 @@ def _sent(
 ) -> Call[T]:
     """What is made of an array or of files, with the options in the query."""
     path, query = f"/{name}", _query({**options, "format": reply})
-    if isinstance(given, np.ndarray) and mask is None:
-        content = encode_npy(given)
+    pictures = _pictures(given)
+    if isinstance(pictures, np.ndarray) and mask is None:
+        content = encode_npy(pictures)
         return Call("POST", path, read, query, content, _NPY)
-    files = list(_files(given))
+    files = list(_files(pictures))
     if mask is not None:
-        drawn = encode_image(np.asarray(mask, np.uint8).reshape(*mask.shape[:2], 1))
-        files.append(("mask", ("mask.png", drawn, _ANY_PICTURE)))
+        files.append(("mask", ("mask.png", encode_image(_checked_mask(mask)), _ANY_PICTURE)))
     return Call("POST", path, read, query, files=files)
 
 
-def _files(given: Pictures) -> Iterable[File]:
+def _pictures(given: Any) -> NDArray[Any] | list[Path]:
+    """Files, or whatever numpy reads as an array; the service checks its type and shape."""
+    if isinstance(given, str | Path):
+        return [Path(given)]
+    each: Any = given
+    if isinstance(given, Iterable) and not isinstance(given, np.ndarray | bytes):
+        each = list(cast(Iterable[Any], given))
+        if each and all(isinstance(place, str | Path) for place in each):
+            return [Path(place) for place in each]
+    array = as_array("images", each, _PICTURES)
+    if array.dtype.kind not in "biuf":
+        raise InputError("images", _PICTURES, f"{array.dtype} of shape {list(array.shape)}")
+    return array
+
+
+def _checked_mask(mask: Any) -> UInt8Array:
+    """[H, W, 1]"""
+    array = as_array("mask", mask, _MASK)
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 1 or not array.size:
+        raise InputError("mask", _MASK, f"{array.dtype} of shape {list(array.shape)}")
+    return array
+
+
+def _files(given: NDArray[Any] | list[Path]) -> Iterator[File]:
     if isinstance(given, np.ndarray):
+        if given.dtype != np.uint8 or given.ndim != 4 or not given.size:
+            raise InputError("images", _PICTURES, f"{given.dtype} of shape {list(given.shape)}")
         for i, image in enumerate(given):
             yield "files", (f"{i}.png", encode_image(image), _ANY_PICTURE)
         return
-    for place in map(Path, [given] if isinstance(given, str | Path) else given):
+    for place in given:
         try:
             yield "files", (place.name, place.read_bytes(), _ANY_PICTURE)
         except OSError as error:
@@ -258,9 +296,22 @@ def _text(option: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, and sequences, as what JSON has."""
+    """NumPy's numbers and arrays, and all that can be listed, as what JSON has."""
     if isinstance(value, np.ndarray | np.generic):
         return cast(NDArray[Any], value).tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each) for each in cast(Sequence[Any], value)]
+    if isinstance(value, str | bytes | Mapping):
+        return cast(Any, value)
+    if isinstance(value, Iterable):
+        return [_plain(each) for each in cast(Iterable[Any], value)]
     return value
+
+
+def _json(options: Mapping[str, Any]) -> Iterator[bytes]:
+    """The pieces of a JSON object."""
+    for i, (name, value) in enumerate(options.items()):
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(name, "what JSON has", short(value)) from error
+        yield f"{', ' if i else '{'}{json.dumps(name)}: {text}".encode()
+    yield b"}"

@@ -151,6 +151,58 @@ def test_translations_with_a_mask(asks: Asks, tmp_path: Path) -> None:
         same(found, model.translate(pixels, mask=mask[None], seed=3))
 
 
+def test_a_mask_is_one_for_all_pictures(asks: Asks, tmp_path: Path) -> None:
+    write_sized(tmp_path)
+    images = np.zeros((2, 8, 12, 3), np.uint8)
+    mask = np.zeros((8, 12), np.uint8)
+    mask[:4] = 255
+    with loaded(tmp_path) as models, listening(models) as address:
+        expected = models.get("tiny-sized").translate(images, mask=mask[None])
+        for given in (mask, mask[..., None], mask[None, ..., None]):
+            same(asks(address, "translate", None, images, mask=given), expected)
+        for wrong in (mask > 0, np.stack([mask] * 2)[..., None], [[1], [1, 2]], b"png"):
+            with pytest.raises(InputError, match=r"^mask: expected uint8 of shape \[H, W\]"):
+                asks(address, "translate", None, images, mask=wrong)
+    with pytest.raises(InputError, match=r"^images: expected an array uint8 .*found float64"):
+        calls.translate(None, images / 2, mask=mask)
+
+
+def test_arrays_as_the_library_takes_them(asks: Asks, url: str, vae: Model) -> None:
+    images = vae.sample(2, seed=1)
+    mean = vae.encode(images).mean
+    for given in (list(images), images[::-1][::-1], np.asfortranarray(images)):
+        np.testing.assert_allclose(asks(url, "encode", "tiny-vae", given).mean, mean, atol=1e-5)
+    same(asks(url, "sample", "tiny-vae", seeds=iter([3, 4])), vae.sample(seeds=[3, 4]))
+
+
+@pytest.mark.parametrize("given", [[b"png"], b"png", None, [object()]])
+def test_what_are_no_pictures_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^images: expected an array uint8 .*, or paths"):
+        calls.encode(None, given)
+
+
+@pytest.mark.parametrize("given", [[[1.0], [1.0, 2.0]], "x", [[1j, 2.0]], None])
+def test_what_are_no_latents_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^latents: expected numbers of shape \[n, \*latent\]"):
+        calls.decode(None, given)
+
+
+def test_what_json_has_not_is_refused() -> None:
+    seed: Any = object()
+    with pytest.raises(InputError, match=r"^seed: expected what JSON has, found <object"):
+        calls.sample(None, 1, seed=seed)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_keys_and_addresses_that_no_header_and_no_url_can_hold(kind: Any) -> None:
+    for key in ("sécret", "sec\nret", " \n"):
+        with pytest.raises(InputError, match=r"^api_key: expected printable ASCII") as caught:
+            kind("http://127.0.0.1:1", key)
+        assert "ret" not in str(caught.value)
+    with pytest.raises(InputError, match=r"^url: expected that of a service"):
+        kind("http://[::")
+
+
 def test_the_models_are_listed(asks: Asks, url: str, models: Models) -> None:
     names = [entry["name"] for entry in asks(url, "models")]
     assert names == [model.manifest.name for model in models]
@@ -182,7 +234,7 @@ def guarded(artifacts: Path) -> Iterator[Running]:
 
 
 def test_the_service_itself_with_a_key(asks: Asks, guarded: Running, models: Models) -> None:
-    with_key = {"client": {"api_key": KEY}}
+    with_key = {"client": {"api_key": f"{KEY}\n"}}  # as a file has it
     found = asks(guarded.url, "sample", "tiny-plain", 3, seed=2, **with_key)
     same(found, models.get("tiny-plain").sample(3, seed=2))
     with pytest.raises(ServiceError, match="401: an API key is needed") as caught:
@@ -248,6 +300,15 @@ def test_nobody_there_is_an_error(asks: Asks) -> None:
     with pytest.raises(ServiceError, match="no whole reply") as caught:
         asks(f"http://127.0.0.1:{port}", "models")
     assert caught.value.status is None
+
+
+def test_volumes_in_pieces() -> None:
+    volumes = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5, 1)
+    reader = ArrayReader()
+    body = encode_npy(volumes)
+    parts = [part for i in range(0, len(body), 50) for part in reader.feed(body[i : i + 50])]
+    reader.end()
+    np.testing.assert_array_equal(np.concatenate(parts), volumes)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
