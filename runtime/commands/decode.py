@@ -1,6 +1,7 @@
 """Draw images of given latents (.npy, or .npz of encode)."""
 
 import argparse
+import zlib
 from pathlib import Path
 from typing import Any, cast
 from zipfile import BadZipFile
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from runtime.commands._arguments import add_prompt, add_sheet, add_size, add_tile, load_model
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.errors import InputError
+from runtime.images.encoding import NPY_ERRORS
 from runtime.requests.decode import Decode
 
 _ARRAYS = ("latents", "mean")
@@ -54,7 +56,9 @@ def _read(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         arrays: dict[str, NDArray[Any]] = (
             dict(cast(Any, loaded)) if is_npz else {_ARRAYS[0]: loaded}
         )
-    except (OSError, ValueError, BadZipFile) as error:
+    except MemoryError:
+        raise
+    except (OSError, BadZipFile, zlib.error, RuntimeError, *NPY_ERRORS) as error:
         reason = error.strerror if isinstance(error, OSError) else "something else"
         expected = "a readable .npy or .npz of numbers"
         raise InputError("latents", expected, f"{path} ({reason})") from error
@@ -64,4 +68,7 @@ def _read(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         found = {name: list(array.shape) for name, array in arrays.items()}
         raise InputError("latents", expected, f"{found} in {path}")
     names = arrays.get("names")
+    if names is not None and names.shape != (len(latents),):
+        found = f"{list(names.shape)} in {path}"
+        raise InputError("names", f"one for each of {len(latents)} latents", found)
     return latents, None if names is None else names.astype(str).tolist()
