@@ -134,9 +134,16 @@ def _further(args: argparse.Namespace, model: Model, n: int) -> tuple[object, ..
     manifest = model.manifest
     label = condition_words(args)
     if args.seeds is None:
-        cut = [] if args.truncation is None else ["--truncation", args.truncation]
+        same: list[object] = []
+        for name in ("truncation", "mix_seed", "mix_layer"):
+            if (value := getattr(args, name)) is not None:
+                same += f"--{name.replace('_', '-')}", value
+        if args.size is not None:
+            same += "--size", "x".join(map(str, args.size))
+        if args.scale != 1:
+            same += "--scale", args.scale
         rest = "-n", n, "--seed", args.seed, "--offset", args.offset + n, "-o", "more.png"
-        return "latentserve", "sample", args.artifact, *label, *cut, *rest
+        return "latentserve", "sample", args.artifact, *label, *same, *rest
     conditional = manifest.labels is not None or manifest.vocabulary is not None
     if len(args.seeds) < 2 or (conditional and not label):
         return first_command(args.artifact, manifest)
