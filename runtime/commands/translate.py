@@ -5,7 +5,7 @@ zip get their own names.
 """
 
 import argparse
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -35,12 +35,13 @@ from runtime.commands._shards import (
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
-from runtime.images.files import Output, save_images
+from runtime.images.files import DistinctNames, Output, save_images
 from runtime.images.reading import count_files, is_array, prepared
 from runtime.machine import cores
 from runtime.model import Model
-from runtime.requests.checks import Labels, check_seed
-from runtime.requests.pictures import picture_spec
+from runtime.requests.checks import Labels, check_seed, expected_images
+from runtime.requests.pictures import MAX_SIDE, picture_spec
+from runtime.requests.request import graph_of
 from runtime.requests.translate import Translate
 from runtime.terminal import SERVE
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         if args.resume:
             raise InputError("--continue", "a folder of pictures", f"{args.out.path}")
         images, names = read_pictures(model, "translate", args)
-        mask = None if args.mask is None else _mask(args, images)
+        mask = None if args.mask is None else _mask(args, model, images)
         request = Translate(images, mask, args.labels, args.seed, tile=args.tile)
         save(args, model.batches(request), len(images), names)
         _conclude(args, model, len(images))
@@ -117,8 +118,12 @@ def _conclude(args: argparse.Namespace, model: Model, count: int) -> None:
     conclude_output(args, model, count, *SERVE, artifacts_of(args.artifact))
 
 
-def _mask(args: argparse.Namespace, images: NDArray[Any]) -> UInt8Array:
+def _mask(args: argparse.Namespace, model: Model, images: NDArray[Any]) -> UInt8Array:
     """The mask for images, which were fitted to the model as it is."""
+    spec = graph_of(model.manifest, "translate")
+    if images.ndim != 4 or 0 in images.shape or max(images.shape[1:3]) > MAX_SIDE:
+        most = f"{expected_images(spec, model.manifest)}, at most {MAX_SIDE} pixels a side"
+        raise InputError("images", most, f"{images.dtype} of shape {list(images.shape)}")
     grey = ImageSpec(height=images.shape[1], width=images.shape[2], channels=1)
     opened = open_image(args.mask, max_pixels=args.max_pixels)
     if is_array(args.images):
@@ -146,7 +151,7 @@ class _Folder:
         self.mask = None
         if args.mask is not None:
             self.mask = open_image(args.mask, max_pixels=args.max_pixels)
-        self.names: Counter[str] = Counter()
+        self.names = DistinctNames()  # of a.jpg and a.png
         self.number = 0
         """Of the picture, counted from 1."""
         self.found = 0
@@ -179,11 +184,8 @@ class _Folder:
     def _wanted(self, name: str) -> bool:
         """Choose the file for a picture's result; false where it is there already."""
         own = PurePosixPath(*(part for part in PurePosixPath(name).parts if part != ".."))
-        self.names[str(own)] += 1
         self.number += 1
-        if self.names[str(own)] > 1:  # a.jpg and a.png
-            own = own.with_name(f"{own.name}_{self.names[str(own)]}")
-        self.path = self.args.out.path / f"{own}{self.suffix}"
+        self.path = self.args.out.path / f"{self.names.of(str(own))}{self.suffix}"
         self.found += self.args.resume and self.path.exists()
         return not (self.args.resume and self.path.exists())
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
+from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,10 @@ _MESHES = ".glb"
 REQUEST = ".request.json"
 PART = ".part"
 """Behind the name of a file that is not complete."""
+_MAX_NAME = 255
+"""Bytes of a file's name."""
+_MOST_BYTES = 220
+"""Of a name that is made here, before its number and its suffix."""
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
     f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, .glb (of "
@@ -160,13 +165,41 @@ def numbered(i: int) -> str:
     return f"{i:06d}"
 
 
+class DistinctNames:
+    """Names of files, each of which is given once: a, and for another a, a_2, or the next one."""
+
+    def __init__(self) -> None:
+        self._asked: Counter[str] = Counter()
+        self._given: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """The name, with a number behind it where it was given before."""
+        found = name
+        while True:
+            self._asked[name] += 1
+            if self._asked[name] > 1:
+                found = f"{name}_{self._asked[name]}"
+            if found not in self._given:  # as a_2 is, where the next file is called a_2 itself
+                self._given.add(found)
+                return found
+
+
 def _distinct(names: Iterable[str]) -> Iterator[str]:
     """Safe file names without duplicates: a class may be called "t-shirt/top"."""
-    seen: Counter[str] = Counter()
+    distinct = DistinctNames()
     for name in names:
         safe = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
-        seen[safe] += 1
-        yield safe if seen[safe] == 1 else f"{safe}_{seen[safe]}"
+        yield distinct.of(_cut(safe))
+
+
+def _cut(name: str) -> str:
+    """A name that a file can have: of a longer one, as that of a picture deep in a folder, its
+    beginning and its end."""
+    data = name.encode()
+    if len(data) <= _MOST_BYTES:
+        return name
+    begin, end = data[: _MOST_BYTES // 4], data[-_MOST_BYTES // 2 :]
+    return f"{begin.decode(errors='ignore')}_{end.decode(errors='ignore')}"
 
 
 def _each(batches: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
@@ -190,6 +223,8 @@ def _write_npy(file: IO[bytes], batches: Iterable[UInt8Array], n: int) -> None:
 def renamed(path: Path) -> Generator[IO[bytes]]:
     """A file that gets its name when it is complete; InputError if it cannot be written."""
     partial = path.with_name(path.name + PART)
+    if len(os.fsencode(partial.name)) > _MAX_NAME:
+        partial = path.with_name(sha256(os.fsencode(path.name)).hexdigest() + PART)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

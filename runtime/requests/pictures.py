@@ -15,7 +15,7 @@ from runtime.images import ImageSpec, UInt8Array
 from runtime.requests.checks import check_size
 from runtime.requests.request import graph_of
 
-_MAX_SIDE = 4096
+MAX_SIDE = 4096
 """Of an `ImageSpec`."""
 
 
@@ -54,7 +54,7 @@ def picture_spec(
 def _within(manifest: Manifest, picture: tuple[int, int], *, tiled: bool) -> tuple[int, int]:
     """A picture's size, or the largest of its shape that the artifact takes."""
     axes = [manifest.axes[name] for name in SIZE_AXES if name in manifest.axes]
-    most = [_MAX_SIDE if tiled else min(axis.max, _MAX_SIDE) for axis in axes]
+    most = [MAX_SIDE if tiled else min(axis.max, MAX_SIDE) for axis in axes]
     if len(most) < len(SIZE_AXES):  # the other side is cropped to the model's
         return picture
     ratio = min(1.0, *(limit / length for limit, length in zip(most, picture, strict=True)))

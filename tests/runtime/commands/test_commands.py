@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from runtime import commands
 from runtime.__main__ import main
 from runtime.images import fit, open_image
 from runtime.images.encoding import encode_image, encode_npy
-from runtime.images.files import save_images
+from runtime.images.files import count_finished, save_images
 from tests.sized import write_sized
 from tests.tiny import write_artifact
 
@@ -286,6 +287,12 @@ SHEET = "latentserve sample {} -n 64 --seed 7 -o sheet.png"
             "3 images, by tiny-vae@1",
             "latentserve interpolate tiny-vae --seeds 4,5 -o path.png",
         ),
+        (
+            ["sample", "tiny-vae", "--truncation", 0.5, "--size", "8x8", "--scale", 2],
+            "1 image, by tiny-vae@1",
+            "latentserve sample tiny-vae --truncation 0.5 --size 8x8 --scale 2 -n 1 --seed 0 "
+            "--offset 1 -o more.png",
+        ),
         (["sample", "tiny-plain", "--seeds", "4"], "1 image, by ", SHEET.format("tiny-plain")),
         (
             ["interpolate", "tiny-vae", "--seeds", "1,2", "--steps", 5],
@@ -413,6 +420,64 @@ def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
         "t-shirt_top.png",
         "t-shirt_top_2.png",
     ]
+
+
+def test_no_image_takes_the_name_of_another(tmp_path: Path) -> None:
+    """a.png, a.jpg and a_2.png: the second is a_2, and the third must not write over it."""
+    pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+    names = ["a", "a", "a_2", "a"]
+    save_images(tmp_path / "out", [pixels], 4, names=names)
+    for i, name in enumerate(["a", "a_2", "a_2_2", "a_3"]):
+        assert opened(tmp_path / "out" / f"{name}.png")[0, 0] == i
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert count_finished(tmp_path / "out", names) == 4
+    save_images(tmp_path / "out.zip", [pixels], 4, names=names)
+    with zipfile.ZipFile(tmp_path / "out.zip") as packed:
+        assert len(set(packed.namelist())) == 4
+
+
+def test_names_as_long_as_a_file_system_takes_them(tmp_path: Path) -> None:
+    pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    save_images(tmp_path / f"{'x' * 251}.png", [pixels], 3)
+    assert [len(file.name) for file in tmp_path.iterdir()] == [255]
+    names = ["/".join(["folder"] * 50) + "/last", "é" * 125, f"seed0_000001_{'label' * 60}"]
+    save_images(tmp_path / "out", [pixels], 3, names=names)
+    made = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert made[0].startswith("folder_")
+    assert made[0].endswith("_last.png")
+    assert made[1].startswith("seed0_000001_label")
+    assert made[2].startswith("ééé")
+
+
+def arrays_of(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+LATENTS = np.zeros((3, 2), np.float32)
+WHOLE = arrays_of(latents=np.random.default_rng(0).standard_normal((300, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("empty.npy", b"", "latents: expected a readable .npy or .npz of numbers, found"),
+        ("damaged.npz", WHOLE[:200] + b"\xff" * 200 + WHOLE[400:], "expected a readable .npy or"),
+        ("names.npz", arrays_of(latents=LATENTS, names=["a", "b"]), "names: expected one for each"),
+        ("name.npz", arrays_of(latents=LATENTS, names="a"), "names: expected one for each of 3"),
+        ("pairs.npz", arrays_of(latents=LATENTS, names=[["a", "b"]] * 3), "found [3, 2] in "),
+    ],
+)
+def test_files_of_latents_that_cannot_be_read(
+    name: str, data: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert run("decode", "tiny-vae", tmp_path / name, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(

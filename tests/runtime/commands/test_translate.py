@@ -56,6 +56,29 @@ def test_a_folder_of_several_sizes_keeps_names_and_sizes(
         assert np.array_equal(opened(out / "b_2.png"), model.translate(pixels(8, 12)[None])[0])
 
 
+def test_no_result_takes_the_name_of_another(artifact: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for height, name in enumerate(("b.jpg", "b.png", "b_2.png"), start=4):
+        Image.fromarray(pixels(height, 8)).save(folder / name)
+    assert translate(artifact, folder, "-o", out) == 0
+    heights = {path.name: opened(path).shape[0] for path in out.iterdir()}
+    assert heights == {"b.png": 8, "b_2.png": 10, "b_2_2.png": 12}
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 0, 8, 3), (1, 5000, 4, 3)])
+def test_a_mask_for_what_are_no_images(
+    shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "images.npy", np.zeros(shape, np.uint8))
+    Image.new("L", (8, 8)).save(tmp_path / "mask.png")
+    given = tmp_path / "images.npy", "--mask", tmp_path / "mask.png", "-o", tmp_path / "out"
+    assert translate(write_sized(tmp_path), *given) == 2
+    error = capsys.readouterr().err
+    assert "InputError: images: expected uint8 of shape ['n', 'height', 'width', 3]" in error
+    assert error.count("\n") == 1
+
+
 def test_what_is_there_is_left_alone(artifact: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert translate(artifact, pictures, "-o", out, "--format", "webp") == 0
