@@ -17,11 +17,15 @@ from export.options import Imported
 from export.report import report
 from runtime.errors import ExportError, LatentServeError
 from runtime.machine import to_install
-from runtime.terminal import check_command
+from runtime.terminal import check_command, ended
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m export") -> int:
     """Run one command; returns the exit status (2 where the input is at fault)."""
+    return ended(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     check_command(parser, given, _add_commands(parser))

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from runtime.commands import add_commands, commands
 from runtime.commands._output import check_output
 from runtime.errors import LatentServeError
-from runtime.terminal import check_command
+from runtime.terminal import check_command, ended
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m runtime") -> int:
     """Run one command; returns the exit status (2 where the input is at fault)."""
+    return ended(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add_commands(parser)

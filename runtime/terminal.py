@@ -1,16 +1,48 @@
-"""What every command says on the terminal: its last line, and a hint where its name is mistyped.
+"""What every command says on the terminal: its last line, a hint where its name is mistyped, and
+that it was stopped.
 
-Both go to stderr, so that what is piped on stays clean.
+All go to stderr, so that what is piped on stays clean.
 """
 
 import argparse
+import os
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from errno import ENOSPC, EPIPE
+from typing import TextIO
 
 SERVE = ("latentserve", "serve", "--artifacts")
 """What serves the folder of artifacts that follows."""
+
+
+def ended(command: Callable[[], int]) -> int:
+    """The exit status of a command: 130, and one line, where Ctrl-C stops it; 141 where nobody
+    reads on what it prints (`| head -1`), as shells give them for the two signals; 1, and one line,
+    where there is no room for it."""
+    out: TextIO | None = sys.stdout  # None where it was closed
+    try:
+        try:
+            return command()
+        finally:
+            if out is not None:
+                out.flush()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (EPIPE, ENOSPC) or error.filename is not None:
+            raise
+        # What is left to print must not fail once more when Python ends.
+        with suppress(OSError, ValueError):
+            if out is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if error.errno == EPIPE:
+            return 141
+        print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def conclude(made: str, *command: object) -> None:

@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -51,6 +54,60 @@ def test_commands_of_the_runtime(
     with pytest.raises(SystemExit, match="0"):
         main(["sample", "--help"])
     assert capsys.readouterr().out.startswith("usage: latentserve sample ")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["info", "tiny-plain"], ["--help"]])
+def test_whoever_stops_reading_gets_no_traceback(arguments: list[str], artifacts: Path) -> None:
+    """As `| head -1` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "LATENTSERVE_ARTIFACTS": str(artifacts)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "runtime", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    os.close(writing)
+    assert ended.returncode == (0 if arguments == ["--help"] else 141)  # argparse says nothing
+    assert "Traceback" not in ended.stderr
+    assert "BrokenPipe" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_no_room_for_what_is_printed_is_one_line(artifacts: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "runtime", "list", str(artifacts)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("standard output cannot be written: No space")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_ctrl_c_is_one_line(artifacts: Path, tmp_path: Path) -> None:
+    # Where the shell ignores the signal, Python does, too.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN}"
+    out = tmp_path / "out"
+    words = "sample", artifacts / "tiny-plain", "-n", 10**6, "-o", out, "--backend", "onnxruntime"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        end = time.monotonic() + 60
+        while not (out / "seed0_000000.png").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert told.splitlines()[-1] == "stopped"
+    assert "Traceback" not in told
+    assert not list(out.glob("*.part"))
 
 
 @pytest.mark.parametrize("name", ["serve", "bundle", "train", "export"])
