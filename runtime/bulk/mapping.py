@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from runtime.artifact.tensors import Precision
 from runtime.bulk.encoder import seed_of
+from runtime.checks import short
 from runtime.engines.backend import Variant
 from runtime.engines.library import Device
 from runtime.errors import InputError
@@ -33,14 +34,16 @@ from runtime.limits import Limits
 from runtime.loading import load
 from runtime.model import Model
 from runtime.requests import decode, encode, sample, translate
-from runtime.requests.checks import check_size
+from runtime.requests.checks import as_array, check_size
 from runtime.requests.inputs import noise_streams
 from runtime.requests.pictures import picture_spec
+from runtime.sampling.streams import MAX_SEED
 
 Batch = Mapping[str, Any]
 """Name -> column of n values."""
 Columns = dict[str, Any]
 
+_LATENTS = "numbers of shape [n, *latent]"
 _lock = threading.Lock()
 _models: dict[tuple[object, ...], Model] = {}
 
@@ -103,8 +106,9 @@ class Sample(_Function):
     size: Sequence[int] | None = None
 
     def __call__(self, batch: Batch) -> Columns:
-        model, labels, prompts = self.model, _labels(batch), _prompts(batch)
+        model = self.model
         manifest, numbers = model.manifest, _integers(batch, "index")
+        labels, prompts = (_given(batch, name, len(numbers)) for name in ("label", "prompt"))
 
         def request(first: int, rows: NDArray[np.int64]) -> sample.Sample:
             given = self.seed, first, None, _of(labels, rows), self.truncation, self.size
@@ -148,8 +152,11 @@ class Encode(_Function):
             return picture_spec(model.manifest, "encode", (height, width), (height, width))
 
         images = _pictures(batch, "image", spec)
-        seeds = None if self.seed is None else [seed_of(self.seed, key) for key in _keys(batch)]
-        request = encode.Encode(images, _labels(batch), seeds=seeds, tile=self.tile)
+        count, seeds = len(images), None
+        if self.seed is not None:
+            seeds = [seed_of(self.seed, key) for key in _keys(batch, count)]
+        labels = _given(batch, "label", count)
+        request = encode.Encode(images, labels, seeds=seeds, tile=self.tile)
         return {**_without(batch, "image"), **model.run(request).arrays()}
 
 
@@ -169,9 +176,10 @@ class Decode(_Function):
     tile: int | None = None
 
     def __call__(self, batch: Batch) -> Columns:
-        model, labels, prompts = self.model, _labels(batch), _prompts(batch)
+        model = self.model
         name = next((each for each in ("latents", "mean") if each in batch), "latents")
-        latents = np.asarray(_column(batch, name), np.float32)
+        latents = as_array(name, _column(batch, name), _LATENTS)
+        labels, prompts = (_given(batch, each, len(latents)) for each in ("label", "prompt"))
 
         def request(first: int, rows: NDArray[np.int64]) -> decode.Decode:
             given = self.seed, self.truncation, self.size, self.tile
@@ -199,15 +207,19 @@ class Translate(_Function):
     tile: int | None = None
 
     def __call__(self, batch: Batch) -> Columns:
-        model, labels = self.model, _labels(batch)
+        model = self.model
 
         def spec(picture: tuple[int, int]) -> ImageSpec:
             return picture_spec(model.manifest, "translate", self.size, picture, self.tile)
 
         images, masks = _pictures(batch, "image", spec), None
-        if "mask" in batch:
-            grey = ImageSpec(height=images.shape[1], width=images.shape[2], channels=1)
-            masks = _pictures(batch, "mask", lambda _: grey)
+        labels = _given(batch, "label", len(images))
+        if "mask" in batch and images.ndim == 4:  # of others, the request says what they are
+
+            def grey(picture: tuple[int, int]) -> ImageSpec:
+                return ImageSpec(height=images.shape[1], width=images.shape[2], channels=1)
+
+            masks = _given({"mask": _pictures(batch, "mask", grey)}, "mask", len(images))
 
         def request(first: int, rows: NDArray[np.int64]) -> translate.Translate:
             chosen = _of(masks, rows), _of(labels, rows)
@@ -253,26 +265,37 @@ def _in_place(runs: Sequence[_Run], made: Sequence[NDArray[Any]]) -> NDArray[Any
 def _column(batch: Batch, name: str) -> Any:
     if name not in batch:
         raise InputError(name, f"a column {name!r} in the batch", f"{sorted(batch)}")
-    column = batch[name]
-    if len(column) == 0:
+    column: Any = batch[name]
+    try:
+        rows = len(column)
+    except TypeError:  # one value, or an array of one
+        raise InputError(name, "a column, with a value a row", short(column)) from None
+    if rows == 0:
         raise InputError(name, "at least one row", "none")
     return column
 
 
 def _integers(batch: Batch, name: str) -> NDArray[np.int64]:
-    column = np.asarray(_column(batch, name))
+    expected = "integers, one a row"
+    column = as_array(name, _column(batch, name), expected)
     if column.ndim != 1 or column.dtype.kind not in "iu":
-        found = f"{column.dtype} of shape {list(column.shape)}"
-        raise InputError(name, "integers, one a row", found)
+        raise InputError(name, expected, f"{column.dtype} of shape {list(column.shape)}")
+    wrong = (column < 0) | (column >= MAX_SEED)
+    if wrong.any():
+        found = f"{column[wrong.argmax()]} in row {wrong.argmax()}"
+        raise InputError(name, f"integers in [0, {MAX_SEED}), one a row", found)
     return column.astype(np.int64)
 
 
-def _labels(batch: Batch) -> NDArray[Any] | None:
-    return np.asarray(batch["label"]) if "label" in batch else None
-
-
-def _prompts(batch: Batch) -> NDArray[Any] | None:
-    return np.asarray(batch["prompt"]) if "prompt" in batch else None
+def _given(batch: Batch, name: str, rows: int) -> NDArray[Any] | None:
+    """A column that may not be there."""
+    if name not in batch:
+        return None
+    expected = f"one for each of {rows} rows"
+    column = as_array(name, batch[name], expected)
+    if column.shape[:1] != (rows,):
+        raise InputError(name, expected, f"{column.dtype} of shape {list(column.shape)}")
+    return column
 
 
 def _of(column: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
@@ -280,11 +303,12 @@ def _of(column: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | 
     return None if column is None else column[rows]
 
 
-def _keys(batch: Batch) -> list[str]:
+def _keys(batch: Batch, rows: int) -> list[str]:
     """What a row's draw depends on beside the seed."""
-    if "key" in batch:
-        return [str(key) for key in batch["key"]]
-    return [str(number) for number in _integers(batch, "index")]
+    if "key" not in batch:
+        batch = {"key": _integers(batch, "index")}
+    _given(batch, "key", rows)
+    return [str(key) for key in batch["key"]]
 
 
 def _noise_numbers(model: Model, graph: str, batch: Batch, count: int) -> NDArray[np.int64]:
@@ -304,7 +328,7 @@ def _pictures(
     first: uint8 [n, H, W, C]."""
     column = _column(batch, name)
     if not isinstance(column[0], bytes | bytearray | memoryview):
-        return np.asarray(column)
+        return as_array(name, column, "images [n, H, W, C], or the bytes of picture files")
     opened = [open_image(bytes(data)) for data in column]
     spec = spec_of(upright_size(opened[0]))
     return np.stack([fit(image, spec) for image in opened])

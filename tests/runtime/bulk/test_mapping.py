@@ -211,8 +211,14 @@ def test_translate_with_masks(sized: Path) -> None:
         ({}, r"index: expected a column 'index' in the batch, found \[\]"),
         ({"index": []}, "index: expected at least one row, found none"),
         ({"index": [0.5]}, r"index: expected integers, one a row, found float64 of shape \[1\]"),
-        ({"index": [-1]}, "offset: expected"),
+        ({"index": [0, -1]}, r"index: expected integers in \[0, .*found -1 in row 1"),
+        ({"index": [2**53]}, r"index: expected integers in \[0, .*found 9007199254740992 in row 0"),
+        ({"index": 3}, "index: expected a column, with a value a row, found 3"),
+        ({"index": None}, "index: expected a column, with a value a row, found None"),
+        ({"index": [[1], [1, 2]]}, "index: expected integers, one a row, found no array"),
         ({"index": [1], "label": ["none of them"]}, "labels.*expected one of"),
+        ({"index": [1, 2], "label": ["two"]}, r"label: expected one for each of 2 rows.*\[1\]"),
+        ({"index": [1, 2], "label": "two"}, r"label: expected one for each of 2 rows.*\[\]"),
     ],
 )
 def test_what_a_batch_lacks_is_said(
@@ -220,6 +226,24 @@ def test_what_a_batch_lacks_is_said(
 ) -> None:
     with pytest.raises(InputError, match=message):
         conditional(batch)
+
+
+def test_columns_that_are_none_are_named(vae: Path, sized: Path) -> None:
+    encode, decode = bulk.Encode(vae, seed=3, **ENGINE), bulk.Decode(vae, **ENGINE)
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    with pytest.raises(InputError, match="image: expected images .* or the bytes of picture"):
+        encode({"image": [images[0], images[0, :4]], "index": [0, 1]})
+    with pytest.raises(InputError, match="key: expected one for each of 2 rows"):
+        encode({"image": images, "key": ["a"]})
+    with pytest.raises(InputError, match="latents: expected numbers of shape"):
+        decode({"latents": [[0.0, 1.0], [0.0]]})
+    with pytest.raises(InputError, match="latents: expected float32 .* found complex128"):
+        decode({"latents": [[0.0, 1.0j]]})
+    translate = bulk.Translate(sized, **ENGINE)
+    with pytest.raises(InputError, match="images: expected uint8"):
+        translate({"image": images[0, 0], "mask": images[0, 0]})
+    with pytest.raises(InputError, match="mask: expected one for each of 2 rows"):
+        translate({"image": np.zeros((2, 8, 8, 3), np.uint8), "mask": images[:1]})
 
 
 def test_functions_are_named_where_they_are_public() -> None:
