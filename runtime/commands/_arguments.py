@@ -17,6 +17,8 @@ from runtime.observer import Observer
 from runtime.requests.checks import Label
 from runtime.requests.pictures import picture_spec
 
+_MAX_SEEDS = 10_000_000
+
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The artifact, and how it runs."""
@@ -141,7 +143,11 @@ def seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        found += range(int(first), int(last) + 1) if dash else [int(first)]
+        start, stop = int(first), int(last if dash else first) + 1
+        if len(found) + stop - start > _MAX_SEEDS:  # a mistyped range must not take all memory
+            expected = f"at most {_MAX_SEEDS} seeds; for more images of one seed: --seed and -n"
+            raise argparse.ArgumentTypeError(f"expected {expected}")
+        found += range(start, stop)
     return found
 
 

@@ -411,6 +411,15 @@ def test_a_mistyped_option_shows_the_usage_of_its_command(
     assert "list: error: unrecognized arguments: another\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seeds", ["0-99999999999", "1,5-99999999999999999999999"])
+def test_a_mistyped_range_of_seeds_takes_no_memory(
+    seeds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("sample", "tiny-plain", "--seeds", seeds, "-o", "a.png")
+    assert "argument --seeds: expected at most 10000000 seeds" in capsys.readouterr().err
+
+
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     out = tmp_path / "out"
