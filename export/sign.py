@@ -16,6 +16,8 @@ def make_keys(private: Path) -> Path:
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    if not private.name:
+        raise ExportError(f"expected the name of a new file, found {str(private)!r}")
     public = private.with_suffix(".pub.pem")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())

@@ -150,7 +150,12 @@ def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
         images = load(
             recipe.source, data, recipe.image, labels=labels, validation=recipe.validation
         ).train
-    except (ValidationError, TrainError) as error:
+    except ValidationError as error:
+        raise ExportError(
+            f"{manifest.name}: --data: expected an artifact of one of this version's runs, found "
+            f"{manifest.provenance.source}: name its training images (--images)"
+        ) from error
+    except TrainError as error:
         raise ExportError(f"{manifest.name}: --data: {error}") from error
     expected = manifest.provenance.details.get("data_checksum")
     if images.checksum != expected:

@@ -41,6 +41,11 @@ def test_a_signed_artifact_is_verified(
     assert read_artifact(signed).manifest.name == "tiny-plain"
 
 
+def test_keys_without_a_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert export_main(["keys", ""]) == 2
+    assert "ExportError: expected the name of a new file" in capsys.readouterr().err
+
+
 def test_signing_again_gives_the_same_signature(signed: Path, keys: tuple[Path, Path]) -> None:
     first = (signed / SIGNATURE).read_bytes()
     assert export_main(["sign", str(signed), "--key", str(keys[0])]) == 0

@@ -110,7 +110,9 @@ def test_the_command(
     assert main(given) == 0
     assert "prior: 2 components; " in capsys.readouterr().out
     assert main(["prior", str(artifact), "--data", str(tmp_path), *options]) == 2
-    assert "tiny-vae: --data: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "tiny-vae: --data: expected an artifact of one of this version's runs, found" in error
+    assert error.count("\n") == 1
     # Of one of our runs, the data set is known.
     run = trained(replace(digits_vae(), steps=3, batch_size=8), tmp_path / "run")
     exported = export_run(run, out=tmp_path, precisions=())
