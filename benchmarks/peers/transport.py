@@ -3,19 +3,14 @@
 PEER_HTTP chooses; granian is no requirement of ours: install it to compare.
 """
 
-import importlib.util
+import importlib
 import os
 from typing import Any
 
 import uvicorn
 import uvloop
 
-GRANIAN = "granian"
-
-
-def has_granian() -> bool:
-    """Whether granian is installed."""
-    return importlib.util.find_spec(GRANIAN) is not None
+from benchmarks.speed.servers import GRANIAN
 
 
 def serve(app: Any, port: int) -> None:

@@ -83,6 +83,8 @@ def ours(
     return bentoml_serve(environment=environment, python=python)
 
 
+GRANIAN = "granian"
+"""A compiled HTTP server, compared where it is installed; also the value of PEER_HTTP."""
 NAIVE, ADAPTIVE, LITSERVE = "BentoML naive", "BentoML adaptive batching", "LitServe"
 
 

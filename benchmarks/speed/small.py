@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -22,11 +23,10 @@ import httpx
 
 import runtime
 from benchmarks.figures import Bar, Figure, least, most
-from benchmarks.peers.transport import GRANIAN, has_granian
 from benchmarks.speed import servers, wrk
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.rounds import Found, Plan, Work, take_turns
-from benchmarks.speed.servers import ADAPTIVE, LITSERVE, NAIVE, ROOT
+from benchmarks.speed.servers import ADAPTIVE, GRANIAN, LITSERVE, NAIVE, ROOT
 from benchmarks.speed.wrk import Load, Result
 from runtime.artifact.reading import read_artifact
 from runtime.machine import cores
@@ -96,7 +96,7 @@ def prepare(chosen: argparse.Namespace, folder: Path) -> Plan:
         ONE: servers.ours(served, exact),
         EACH: servers.ours(served, {**exact, "LATENTSERVE_WORKERS": str(cores())}),
     }
-    if has_granian():
+    if find_spec(GRANIAN):
         compiled = {**given, "PEER_HTTP": GRANIAN}
         started[EMPTY_GRANIAN] = servers.peer("empty", compiled, ready="/")
         started[BARE_GRANIAN] = servers.peer("bare", compiled)
