@@ -1,7 +1,7 @@
 """Checks of a request's arguments against a model: each function returns the value as it will be
 used, or raises InputError that names the field, what was expected and what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -25,13 +25,15 @@ MAX_COUNT = 2**31
 MAX_TRUNCATION = 100.0
 
 
-def as_array(field: str, values: object, expected: str) -> NDArray[Any]:
-    """Values as an array of whatever type and shape they are."""
+def as_array(field: str, values: object, expected: str | Callable[[], str]) -> NDArray[Any]:
+    """Values as an array of whatever type and shape they are. `expected`: what an error says, or
+    what makes it, where that takes longer than an image of a small network should wait."""
     try:
         return np.asarray(values)
     # Lists of unlike lengths; tensors on a GPU, or with gradients.
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(field, expected, f"no array ({' '.join(str(error).split())})") from None
+        said = expected if isinstance(expected, str) else expected()
+        raise InputError(field, said, f"no array ({' '.join(str(error).split())})") from None
 
 
 def check_seed(field: str, value: object) -> int:
@@ -199,11 +201,11 @@ def check_images(
 ) -> tuple[UInt8Array, Size]:
     """Images as uint8 [n, H, W, C], n >= 1, of a size that the graph takes, and that size."""
     tensor = spec.input("images")
-    expected = expected_images(spec, manifest)
-    array = as_array(field, images, expected)
+    array = as_array(field, images, lambda: expected_images(spec, manifest))
     size = None if tensor is None else _size_of(tensor, array.shape[1:], manifest, spec.tileable)
     if array.dtype != np.uint8 or size is None or not len(array):
-        raise InputError(field, expected, f"{array.dtype} of shape {list(array.shape)}")
+        found = f"{array.dtype} of shape {list(array.shape)}"
+        raise InputError(field, expected_images(spec, manifest), found)
     return array, size
 
 

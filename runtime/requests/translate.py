@@ -62,7 +62,7 @@ class Translate:
         manifest = model.manifest
         spec = graph_of(manifest, "translate")
         tile = checked_tile(manifest, "translate", self.tile)
-        given = as_array("images", self.images, expected_images(spec, manifest))
+        given = as_array("images", self.images, lambda: expected_images(spec, manifest))
         frame, seen = _framed(manifest, given, tiled=spec.tileable)
         _, size = check_images("images", seen, spec, manifest)
         count = len(given)
