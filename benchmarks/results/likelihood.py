@@ -169,10 +169,10 @@ ROWS = (
         ),
         findings=(
             "{mnist_pixelcnn[exact]:.1f} nats, short of the goal, and about what the VAEs' bounds "
-            "are here. Suspected is the budget: six passes over the training images by seven layers "
-            "of 32 channels; the loss of training batches still fell, slowly (a nat over the last "
-            "third of the steps). In bf16, which is twice as fast on this processor; not tried "
-            "again with more"
+            "are here. Suspected is the budget: six passes over the training images by seven "
+            "layers of 32 channels; the loss of training batches still fell, slowly (a nat over "
+            "the last third of the steps). In bf16, which is twice as fast on this processor; not "
+            "tried again with more"
         ),
         runs=(PIXELCNN,),
     ),
