@@ -19,6 +19,7 @@ from train.data import Dataset, Splits
 from train.data.domains import load_turned, turned
 from train.data.source import Options
 from train.loop import train
+from train.objectives import Translation
 from train.recipes import RECIPE_JSON, RECIPES
 
 CLASSES = load_classifier("cifar10").classes
@@ -178,6 +179,7 @@ def test_styles_are_compared_with_an_optimisation_of_the_same(tmp_path: Path) ->
     assert found["content_unchanged"] == pytest.approx(0, abs=1e-9)
     assert found["total_gatys"] < found["total_unchanged"]
     weights = RECIPES["cifar10_style_mosaic"]().objective
+    assert isinstance(weights, Translation)
     weighted = weights.content * found["content"] + weights.style * found["style"]
     assert found["total"] == pytest.approx(weighted, rel=1e-5)
     # A network that changes nothing is as good as no step; one that is never reached, as all.
