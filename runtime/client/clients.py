@@ -205,7 +205,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
         return {}
     key = api_key.strip()  # as the service does: files end in a line's end
     if not (key and key.isascii() and key.isprintable()):
-        # Which, is nobody's business: errors end up in logs.
+        # Not which others: errors end up in logs.
         raise InputError("api_key", "printable ASCII characters", "others" if key else "none")
     return {"Authorization": f"Bearer {key}"}
 
