@@ -174,11 +174,16 @@ def _ours(row: Row) -> str:
 
 def _by_recipe(row: Row) -> dict[str, list[Record]]:
     """The records there are: those of one recipe differ by their seeds; what ships stands alone,
-    for its recipe may have changed since."""
+    for its recipe may have changed since, and so does the way back of a CycleGAN."""
     grouped: dict[str, list[Record]] = {}
-    for record in filter(None, map(read, row.records)):
-        name = record.run.get("artifact", record.run["recipe"]["name"])
-        grouped.setdefault(name, []).append(record)
+    for name in row.records:
+        record = read(name)
+        if record is None:
+            continue
+        recipe = record.run["recipe"]["name"]
+        back = "_back" if name.startswith(f"{recipe}_back") else ""
+        key = record.run.get("artifact", recipe + back)
+        grouped.setdefault(key, []).append(record)
     return grouped
 
 

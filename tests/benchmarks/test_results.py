@@ -153,6 +153,15 @@ def test_seeds_of_one_recipe_have_a_mean_and_a_spread(run: Path) -> None:
     assert "| `mnist_vae` | 2 | 86.5 ± 2.1 | 25 ± 0 |" in page
 
 
+def test_the_way_back_is_no_further_seed(run: Path) -> None:
+    names = ("mnist_vae_0", "mnist_vae_back_0")
+    for name, value in zip(names, (85.0, 88.0), strict=True):
+        record.write(name, run, {"iw_5000": value})
+    page = results.page([replace(ROW, records=names, checks=())])
+    assert "| iw 5000: `mnist_vae` 85, `mnist_vae_back` 88 |" in page
+    assert "standard deviation" not in page
+
+
 def test_commands_are_those_of_the_figures_shown(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
