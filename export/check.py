@@ -22,7 +22,6 @@ _UNDERSHOOT = 0.05
 _FLAT = 0.25
 # Of images whose range was stated far too wide (0..255 for 0..1), all are black.
 _BLACK = 1.5 / 255
-
 _CHANNELS = (1, 2, 3, 4)
 
 
@@ -89,7 +88,7 @@ def _remedy(tensor: TensorSpec, made: NDArray[Any]) -> str:
         return "reshape them to that"
     if made.shape[3] == tensor.shape[-1] != made.shape[1]:
         return "return them channels first: permute(0, 3, 1, 2)"
-    channels = made.shape[1] if made.ndim == 4 else 0
+    channels = made.shape[1]
     if channels != tensor.shape[-1] and channels in _CHANNELS:
         return f"state channels={channels} in the ImageSpec (--image HEIGHTxWIDTHx{channels})"
     return "state the ImageSpec that fits"

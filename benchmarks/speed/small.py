@@ -4,8 +4,7 @@ The shipped `mnist-vae` as PNG to 64 connections, by our service with one worker
 core; beside it an app behind uvicorn that does nothing, our runtime behind nothing but uvicorn (and
 both behind granian, where it is installed), and other servers with the same graph, engine and
 cores. The servers take turns in every round, and a ratio is that of two in the same round. At last,
-the latency of ours while one more client asks for
-4,096 images again and again.
+the latency of ours while one more client asks for 4,096 images again and again.
 """
 
 import argparse

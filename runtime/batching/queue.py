@@ -139,8 +139,7 @@ class JobQueue:
     def end(self, claim: Claim) -> None:
         """The run of a claim is over."""
         with self._lock:
-            self._running_images -= 1
-            self._running_bytes -= claim.bytes
+            self._give_back(1, claim.bytes)
             if self._queue:
                 self._work.notify()  # there is memory for what came meanwhile
             if self._closed:
@@ -149,8 +148,7 @@ class JobQueue:
     def release(self, batch: Batch) -> None:
         """The run of a batch is over. Whoever calls this calls `take` next: it wakes no other."""
         with self._lock:
-            self._running_images -= batch.images
-            self._running_bytes -= batch.bytes
+            self._give_back(batch.images, batch.bytes)
 
     def place(self, entry: Entry, like: Tensors) -> Tensors:
         """The arrays of all rows of an entry, made for outputs like these the first time."""
@@ -209,6 +207,11 @@ class JobQueue:
             self._line.append(entry)
         else:
             self._join_queue(entry)
+
+    def _give_back(self, images: int, held: int) -> None:
+        """What a run that is over held."""
+        self._running_images -= images
+        self._running_bytes -= held
 
     def _admit(self) -> None:
         """Let in from the line whoever fits, in order."""
