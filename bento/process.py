@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 
 class Process:
-    """One process, with its share of the service's settings, over models that live as long as it.
+    """One process, with its share of the service's settings, over models that live as long as it:
+    it begins to load them at once.
 
     Of several workers (`LATENTSERVE_WORKERS`) each is one.
     """
@@ -29,7 +30,9 @@ class Process:
         self.workers = this_worker(settings)
         self.settings = share(settings)
         self.models = Models(self.settings, ModelObserver, self.workers.missing)
+        self._start()
         self.app = build_app(self.settings, self.models, find_tracer)
+        self.workers.keep(self._observe)
 
     def asgi(self, theirs: ASGIApp) -> ASGIApp:
         """Our endpoints in front of BentoML's app and its middleware, the API key in front of both,
@@ -39,8 +42,12 @@ class Process:
         front = Front(self.app, theirs, self._observe_all, self.workers.accept)
         return guarded(front, self.settings, self.app.paths)
 
-    def start(self) -> None:
-        """Load the models, in the background; wait until others let this process serve."""
+    def close(self) -> None:
+        """Finish what has begun, and release the engines."""
+        self.models.close()
+
+    def _start(self) -> None:
+        """Load the models, in the background."""
         # BentoML's root logger says warnings only; what was loaded, and on which engine, is news.
         for ours in ("bento", "runtime"):
             logging.getLogger(ours).setLevel(logging.INFO)
@@ -55,14 +62,7 @@ class Process:
         # An engine thread that comes back needs Python for microseconds; by default it would wait
         # 5 ms for a busy event loop, as long as a whole batch of a small network.
         sys.setswitchinterval(0.0005)
-        self.workers.keep(self._observe)
         self.models.start(self._loaded)
-        # BentoML opens its socket to requests once this returns.
-        self.workers.join()
-
-    def close(self) -> None:
-        """Finish what has begun, and release the engines."""
-        self.models.close()
 
     def _loaded(self) -> None:
         # What is there now stays: no collection need look at it again, and hold up every request.

@@ -9,7 +9,7 @@ import bentoml
 from starlette.types import ASGIApp
 
 from bento.errors import JsonErrors
-from bento.server.supervision import prepare_supervisor, refuse_to_start, tidy_worker
+from bento.server.supervision import is_worker, prepare_supervisor, refuse_to_start, tidy_worker
 from bento.settings import LONGEST_SECONDS, read_settings
 from runtime.machine import to_install
 
@@ -55,7 +55,8 @@ class LatentServe:
     """Samples, decodes and encodes with every artifact of one folder."""
 
     def __init__(self) -> None:
-        process().start()
+        # BentoML serves once this returns.
+        process().workers.join()
 
     async def __is_ready__(self) -> bool:
         return await process().models.missing() is None
@@ -67,3 +68,6 @@ class LatentServe:
 
 
 LatentServe.add_asgi_middleware(JsonErrors)  # pyright: ignore[reportArgumentType]
+
+if is_worker():
+    process()  # the models are loaded while BentoML imports the rest of its own

@@ -23,6 +23,11 @@ _SUPERVISOR = "_LATENTSERVE_SUPERVISOR"
 _METRICS = "latentserve-metrics-"
 
 
+def is_worker() -> bool:
+    """Whether BentoML started this process to serve."""
+    return server_context.worker_index is not None
+
+
 def prepare_supervisor(settings: Settings) -> None:
     """What must be settled before BentoML starts the workers; nothing in a worker itself. Raises
     ValueError where the machine has not enough cores for them.
@@ -30,7 +35,7 @@ def prepare_supervisor(settings: Settings) -> None:
     The files in which metrics come together get a folder of their own: BentoML's is one for all
     services of a user, and is emptied at each start.
     """
-    if _is_worker():
+    if is_worker():
         return
     check_workers(settings)
     list_gpus(settings)
@@ -82,11 +87,7 @@ def refuse_to_start(reason: str) -> NoReturn:
     """End this process with one line on the standard error, and status 1."""
     # Said first: a supervisor that is ended ends its workers at once, in the middle of a word.
     print(reason, file=sys.stderr, flush=True)
-    if _is_worker():
+    if is_worker():
         # The supervisor found nothing wrong, earlier; it would start the worker again for ever.
         os.kill(os.getppid(), signal.SIGTERM)
     sys.exit(1)
-
-
-def _is_worker() -> bool:
-    return server_context.worker_index is not None

@@ -176,7 +176,7 @@ def test_a_worker_says_why_before_it_ends_the_service(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(supervision, "_is_worker", lambda: True)
+    monkeypatch.setattr(supervision, "is_worker", lambda: True)
     monkeypatch.setattr(os, "kill", lambda *_: said.append(capfd.readouterr().err))
     with pytest.raises(SystemExit) as ended:
         supervision.refuse_to_start("no key")
