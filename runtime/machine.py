@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ _PARTS = "_LATENTSERVE_PARTS"
 """Environment variable: so many processes like this one share what the machine gives, equally."""
 
 
+@cache
 def installed_version(*distributions: str) -> str | None:
     """The version of the first of these that is installed, without importing anything."""
     for distribution in distributions:
