@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.causes import described_error
+from export.shards import is_index, is_shard
 from runtime.errors import ExportError
 
 _CONFIG = "config.json"
@@ -116,20 +117,20 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path, kind: str) -> Path:
-    """The one safetensors file; where there are several, the one without a variant's name."""
-    index = next(iter(sorted(folder.glob("*.index.json"))), None)
-    if index is not None:
-        raise ExportError(
-            f"{index}: expected the weights in one file, found shards: write one with "
-            f'{_saving(folder, kind, "")[:-1]}, max_shard_size="100GB")'
-        )
-    found = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in found if file.name == _WEIGHTS]
+    """The one safetensors file, or the index of its shards; where there are several, the one
+    without a variant's name."""
+    files = [f for f in sorted(folder.iterdir()) if is_index(f) or f.suffix == ".safetensors"]
+    found = [file for file in files if not is_shard(file)]
+    plain = [file for file in found if file.name in (_WEIGHTS, f"{_WEIGHTS}.index.json")]
     if len(found) == 1 or plain:
         return (plain or found)[0]
     if found:
         names = ", ".join(file.name for file in found)
         raise ExportError(f"{folder}: expected one file {_WEIGHTS}, found {names}: keep one")
+    if files:
+        raise ExportError(
+            f"{folder}: expected {_WEIGHTS}.index.json, which lists the shards, found none"
+        )
     pickles = [file for file in sorted(folder.iterdir()) if file.suffix in _PICKLES]
     if pickles:
         raise ExportError(

@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", type=dims, action="append", default=[], metavar="SHAPE", help="of a noise input"
     )
     parser.add_argument(
-        "--weights", type=Path, help="safetensors file, or one of torch.save (.pth)"
+        "--weights",
+        type=Path,
+        help="safetensors file, the index of shards, or a file of torch.save (.pth)",
     )
     parser.add_argument("--params", type=json_object, default={}, help="its arguments, as JSON")
     add_value_range(parser, "the module's")
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what these are: mean,log_variance (default), latents or latents,codes",
     )
     parser.add_argument("--codes", type=dims, default=(), help="the shape of its codes: 8x8")
-    parser.add_argument("--encoder-weights", type=Path, help="safetensors file, or .pth")
+    parser.add_argument("--encoder-weights", type=Path, help="as --weights")
     parser.add_argument("--encoder-params", type=json_object, default={})
     parser.add_argument("--encoder-takes-labels", action="store_true")
     parser.add_argument("--encoder-takes-noise", action="store_true")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.causes import described_error
+from export.shards import is_index, shards
 from runtime.errors import ExportError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 _SHOWN = 20
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 """Of `torch.save`; anything else is taken for safetensors."""
-_INDEX = ".safetensors.index.json"
 _COUNTER = "num_batches_tracked"
 """Of batch norms: torch, too, takes older weights without it, and no image depends on it."""
 _AVERAGE = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
@@ -34,7 +34,8 @@ def load_weights(
 ) -> None:
     """Fill `module` (named `target` in errors) with the file's tensors.
 
-    The file is safetensors, or a checkpoint of `torch.save` (PICKLES), which the log warns of.
+    The file is safetensors, the index of several (`model.safetensors.index.json`), or a checkpoint
+    of `torch.save` (PICKLES), which the log warns of.
     `renamed` gives today's names of those in the file.
 
     Where the names do not fit as they are, `_orig_mod.` (of torch.compile) is taken out of them,
@@ -78,12 +79,8 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
 
     if not file.is_file():
         raise ExportError(f"{file}: expected a safetensors file, found none")
-    if file.name.endswith(_INDEX):
-        raise ExportError(
-            f"{file}: expected one safetensors file, found the index of several: join them: "
-            "state = {}, for each of them state.update(safetensors.torch.load_file(path)), then "
-            f"{_SAVING}"
-        )
+    if is_index(file):
+        return _joined(file)
     if file.suffix in PICKLES:
         return _unpickled(file)
     try:
@@ -93,6 +90,18 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
             f"{file}: expected a safetensors file, found something else ({error}): write one "
             "with safetensors.torch.save_model(module, path)"
         ) from error
+
+
+def _joined(index: Path) -> "dict[str, Tensor]":
+    """The tensors of the files that an index lists."""
+    listed = shards(index)
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(listed.values())):
+        tensors |= read_tensors(file)
+    missing = sorted(listed.keys() - tensors.keys())
+    if missing:
+        raise ExportError(f"{index}: its files do not hold {_some(missing)}: fetch them again")
+    return tensors
 
 
 def _unpickled(file: Path) -> "dict[str, Tensor]":

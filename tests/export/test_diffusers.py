@@ -52,7 +52,12 @@ SIZES = [(16, 32), (24, 16)]
 
 
 def saved(
-    folder: Path, kind: Any, card: str = "", dtype: Any = torch.float32, **config: Any
+    folder: Path,
+    kind: Any,
+    card: str = "",
+    dtype: Any = torch.float32,
+    max_shard_size: str = "10GB",
+    **config: Any,
 ) -> Any:
     """A model with weights that give images of some contrast, written as diffusers writes it."""
     torch.manual_seed(0)
@@ -62,7 +67,7 @@ def saved(
             nn.init.normal_(parameter, std=0.7 / parameter[0].numel() ** 0.5)
     if kind is AutoencoderTiny:  # mid-grey is 0.5 there
         nn.init.constant_(model.decoder.layers[-1].bias, 0.5)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     if card:
         (folder / "README.md").write_text(card)
     return model.float().eval()
@@ -167,7 +172,8 @@ def test_sixteen_channels_in_bfloat16_without_convolutions_between(tmp_path: Pat
     factors: Options = {"scaling_factor": 0.3611, "shift_factor": 0.1159}
     config: Options = {**FLAT, **plain, **factors, "latent_channels": 16}
     card = "---\nlicense: other\nlicense_name: flux-dev\nmodel_id: Some/FLUX VAE\n---\n"
-    model = saved(tmp_path / "flux", AutoencoderKL, card, torch.bfloat16, **config)
+    model = saved(tmp_path / "flux", AutoencoderKL, card, torch.bfloat16, "10KB", **config)
+    assert len(list((tmp_path / "flux").glob("*-of-*.safetensors"))) > 1
     artifact = exported(tmp_path / "flux", tmp_path)
     compared(
         artifact,
@@ -180,6 +186,9 @@ def test_sixteen_channels_in_bfloat16_without_convolutions_between(tmp_path: Pat
     assert manifest.licence == "flux-dev"
     assert manifest.provenance.source == "diffusers AutoencoderKL Some/FLUX VAE"
     assert manifest.provenance.details["shift_factor"] == 0.1159
+    assert (
+        manifest.provenance.details["weights"] == "diffusion_pytorch_model.safetensors.index.json"
+    )
 
 
 def test_means_and_deviations_of_every_channel(tmp_path: Path) -> None:
@@ -282,7 +291,6 @@ def renamed(folder: Path, name: str) -> None:
 
 def sharded(folder: Path) -> None:
     renamed(folder, "diffusion_pytorch_model-00001-of-00002.safetensors")
-    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text("{}")
 
 
 def pipeline(folder: Path) -> None:
@@ -335,7 +343,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: renamed(f, "diffusion_pytorch_model.bin"),
         "use_safetensors=False).save_pretrained(",
     ),
-    "shards": (sharded, "expected the weights in one file, found shards: write one with"),
+    "shards": (sharded, "safetensors.index.json, which lists the shards, found none"),
     "two variants": (
         lambda f: (renamed(f, "a.fp16.safetensors"), save_file({}, f / "b.fp32.safetensors")),
         "found a.fp16.safetensors, b.fp32.safetensors: keep one",

@@ -1,5 +1,7 @@
 """Weights files as training leaves them: prefixes are taken off where then everything fits."""
 
+import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -11,11 +13,14 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
+from export.checksum import checksum
 from export.modules.building import load_module
 from export.modules.weights import PICKLES, load_weights
 from runtime.errors import ExportError
 
 State = dict[str, Tensor]
+
+INDEX = "model.safetensors.index.json"
 
 
 class Net(nn.Module):
@@ -42,6 +47,17 @@ def filled(module: nn.Module, seed: int) -> nn.Module:
 def prefixed(prefix: str, state: State | None = None) -> State:
     state = filled(Net(), 1).state_dict() if state is None else state
     return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def write_shards(state: State, folder: Path) -> Path:
+    """Two files, and the index that lists them."""
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    listed = {name: names[place % 2] for place, name in enumerate(state)}
+    for file in names:
+        save_file({n: t for n, t in state.items() if listed[n] == file}, folder / file)
+    index = folder / INDEX
+    index.write_text(json.dumps({"metadata": {}, "weight_map": listed}))
+    return index
 
 
 def of_submodule(state: State) -> State:
@@ -106,10 +122,37 @@ def test_batch_norms_of_before_their_counter(prefix: str, affine: bool, tmp_path
         load_weights(module, "Normed", tmp_path / "less" / "weights.safetensors")
 
 
-def test_the_index_of_shards_says_how_to_join_them(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
-    with pytest.raises(ExportError, match="expected one safetensors file, found the index of"):
-        load_weights(Net(), "Net", tmp_path / "model.safetensors.index.json")
+def test_the_shards_of_an_index_are_joined(tmp_path: Path) -> None:
+    expected = filled(Net(), 1)
+    index = write_shards(expected.state_dict(), tmp_path)
+    module = Net()
+    load_weights(module, "Net", index)
+    assert all(torch.equal(t, module.state_dict()[n]) for n, t in expected.state_dict().items())
+    parts = sorted(tmp_path.glob("*.safetensors"))
+    whole = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    assert len(parts) == 2
+    assert checksum(index) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "expected the index of safetensors files, a JSON object with a weight_map: JSON"),
+        ("[]", "a JSON object with a weight_map: TypeError"),
+        ('{"weight_map": {"a": "b.safetensors"}}', "lists b.safetensors, which is not beside it"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "weight_map: ValueError: Invalid name"),
+        (f'{{"weight_map": {{"a": "{INDEX}"}}}}', f"expected safetensors files, found {INDEX}"),
+        (
+            '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+            "its files do not hold ['a']: fetch them again",
+        ),
+    ],
+)
+def test_an_index_that_does_not_fit_its_shards(text: str, said: str, tmp_path: Path) -> None:
+    index = write_shards(filled(Net(), 1).state_dict(), tmp_path)
+    index.write_text(text)
+    with pytest.raises(ExportError, match=re.escape(said)):
+        load_weights(Net(), "Net", index)
 
 
 REFUSED: dict[str, tuple[State, str]] = {
