@@ -320,6 +320,7 @@ class Model:
 
     def warm(self) -> None:
         """Run every graph as requests will, so that none pays for a first time."""
+        self._batcher.check_open()
         made = self.manifest, self._backends, self._capacity, self.runners
         self.images_per_second = warmed(*made)
 

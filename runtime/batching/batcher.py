@@ -82,6 +82,10 @@ class Batcher:
         """Engine runs that failed one after another, until now."""
         return self._runners.failures
 
+    def check_open(self) -> None:
+        """EngineError after `close`."""
+        self._queue.check_open()
+
     def close(self) -> None:
         """Take no more jobs, finish those queued or in line, and end the runners."""
         self._queue.close()

@@ -188,6 +188,11 @@ class JobQueue:
             self._closed = True
             self._work.notify_all()
 
+    def check_open(self) -> None:
+        """EngineError after `close`."""
+        if self._closed:
+            raise EngineError("the model is closed: load it again")
+
     def await_callers(self) -> None:
         """Once all runners have ended: wait for what runs in a caller's thread."""
         with self._lock:
@@ -198,8 +203,7 @@ class JobQueue:
 
     def _arrive(self, entry: Entry) -> None:
         """Into the queue where there is room and nobody waits for it, else in line."""
-        if self._closed:
-            raise EngineError("the model is closed: load it again")
+        self.check_open()
         self._drop_cancelled()
         self._room.measure(entry)
         if self._line or self._room.lacks(entry):

@@ -324,5 +324,6 @@ def test_a_gpu_asked_for_and_absent_is_an_error(artifacts: Path) -> None:
 def test_a_closed_model_says_so(artifacts: Path) -> None:
     model = runtime.load(artifacts / "tiny-plain")
     model.close()
-    with pytest.raises(runtime.EngineError, match="closed: load it again"):
-        model.sample(1, seed=1)
+    for use in (lambda: model.sample(1, seed=1), lambda: model.sample(2, seed=1), model.warm):
+        with pytest.raises(runtime.EngineError, match="closed: load it again"):
+            use()
