@@ -220,7 +220,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     source = os.environ if environ is None else environ
     known = [variable(name) for name in Settings.model_fields]
     for unknown in sorted(name for name in source if name.startswith(PREFIX)):
-        if unknown not in known:
+        if unknown not in known and not _is_service_link(unknown, source[unknown]):
             (nearest,) = get_close_matches(unknown, known, n=1, cutoff=0.0)
             raise ValueError(f"{unknown} is no setting of the service: expected {nearest}?")
     given = {
@@ -252,6 +252,19 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if name == "api_key":  # its value belongs into no log
             raise ValueError(f"{variable(name)}: {reason}") from None
         raise ValueError(f"{variable(name)}={given[name]!r}: {reason}") from None
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes put a variable into this container because a Service has such a name."""
+    if name.endswith("_PORT") and _ADDRESS.match(value):
+        return True
+    return _SERVICE_LINK.search(name) is not None
+
+
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+_SERVICE_LINK = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
 
 
 def share(settings: Settings) -> Settings:

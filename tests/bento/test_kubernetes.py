@@ -156,3 +156,23 @@ def test_metrics_that_are_scaled_by_exist(models: Models) -> None:
         named = set(re.findall(r"latentserve_\w+", FILES[name]))
         assert named
         assert named <= known
+
+
+def test_what_kubernetes_says_of_services_is_no_setting() -> None:
+    """As in a container of a cluster with the Services `latentserve` and `latentserve-canary`."""
+    links = {
+        "LATENTSERVE_SERVICE_HOST": "10.0.0.1",
+        "LATENTSERVE_SERVICE_PORT": "80",
+        "LATENTSERVE_SERVICE_PORT_HTTP": "80",
+        "LATENTSERVE_PORT": "tcp://10.0.0.1:80",
+        "LATENTSERVE_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "LATENTSERVE_PORT_80_TCP_PROTO": "tcp",
+        "LATENTSERVE_PORT_80_TCP_PORT": "80",
+        "LATENTSERVE_PORT_80_TCP_ADDR": "10.0.0.1",
+        "LATENTSERVE_CANARY_SERVICE_HOST": "10.0.0.2",
+        "LATENTSERVE_CANARY_PORT": "tcp://10.0.0.2:80",
+    }
+    assert read_settings(links) == read_settings({})
+    for name in ("LATENTSERVE_PORT", "LATENTSERVE_HOST"):
+        with pytest.raises(ValueError, match=f"{name} is no setting"):
+            read_settings({name: "3000"})
