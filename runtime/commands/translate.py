@@ -35,7 +35,7 @@ from runtime.commands._shards import (
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
-from runtime.images.files import DistinctNames, Output, save_images
+from runtime.images.files import DistinctNames, Output, is_finished, save_images
 from runtime.images.reading import count_files, is_array, prepared
 from runtime.machine import cores
 from runtime.model import Model
@@ -180,14 +180,18 @@ class _Folder:
                 future.cancel()
         if not self.found:
             raise InputError("images", "at least one picture", f"none in {args.images}")
+        labels = len(args.labels or ())
+        if labels > 1 and labels != self.number:
+            raise InputError("labels", f"1 or {self.number} labels", f"{labels}")
 
     def _wanted(self, name: str) -> bool:
         """Choose the file for a picture's result; false where it is there already."""
         own = PurePosixPath(*(part for part in PurePosixPath(name).parts if part != ".."))
         self.number += 1
         self.path = self.args.out.path / f"{self.names.of(str(own))}{self.suffix}"
-        self.found += self.args.resume and self.path.exists()
-        return not (self.args.resume and self.path.exists())
+        is_there = self.args.resume and is_finished(self.path)
+        self.found += is_there
+        return not is_there
 
     def _submitted(self, picture: Image.Image, name: str) -> tuple[Path, "Future[UInt8Array]", int]:
         args, model, number = self.args, self.model, self.number - 1

@@ -140,9 +140,15 @@ def begin_folder(
 
 
 def count_finished(out: Path, names: Iterable[str]) -> int:
-    """How many of the first files exist in a folder that `save_images` was writing. Each file that
-    exists is complete."""
-    return sum(1 for _ in takewhile(lambda name: (out / f"{name}.png").exists(), _distinct(names)))
+    """How many of the first files are there in a folder that `save_images` was writing."""
+    there = takewhile(lambda name: is_finished(out / f"{name}.png"), _distinct(names))
+    return sum(1 for _ in there)
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a file is there: it has got its name when it was complete. An empty one is what a
+    power cut may leave."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def forget(out: Path, names: Iterable[str]) -> None:

@@ -13,12 +13,15 @@ from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import decode_npy
 from runtime.images.files import numbered
-from runtime.images.opening import max_file_bytes, read_file
+from runtime.images.opening import FORMATS, max_file_bytes, read_file
 from runtime.images.trees import is_folder, open_tree
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+_SUFFIXES = frozenset(s for s, kind in Image.registered_extensions().items() if kind in FORMATS)
+"""Of pictures. What lies beside them (`0001.json`) must not take a picture's name and number."""
 
 _MAX_ARRAY_BYTES = 1 << 40
 """An array is read whole, and is the user's own: the memory is its only limit."""
@@ -74,7 +77,9 @@ def prepared(
     wanted: Callable[[str], bool] = lambda name: True,
 ) -> Iterator[T]:
     """`prepare(picture, name)` of each picture, one at a time. A name is the file's, or its path in
-    its folder or zip, without suffix; a file for which `wanted(name)` is false is not opened.
+    its folder or zip, without suffix. A picture for which `wanted(name)` is false is not prepared,
+    and not even opened where its suffix says that it is one; other files are asked for only when
+    they are found to be pictures.
 
     InputErrors of a file that was named itself are raised; other files are left out, and named and
     counted in the log.
@@ -117,11 +122,15 @@ def _prepared_tree(
         left_out += [(str(file), reason) for file, reason in tree.left_out]
         for file in tree.files:
             name = str(file.with_suffix(""))
-            if not wanted(name):
+            is_named_so = file.suffix.lower() in _SUFFIXES
+            if is_named_so and not wanted(name):
                 continue
             try:
                 data = tree.read(file, max_file_bytes(max_pixels))
-                made = prepare(open_image(data, max_pixels=max_pixels), name)
+                opened = open_image(data, max_pixels=max_pixels)
+                if not is_named_so and not wanted(name):
+                    continue
+                made = prepare(opened, name)
             except InputError as error:
                 if error.field != "image":  # not about this file
                     raise

@@ -66,6 +66,30 @@ def test_no_result_takes_the_name_of_another(artifact: Path, tmp_path: Path) -> 
     assert heights == {"b.png": 8, "b_2.png": 10, "b_2_2.png": 12}
 
 
+def test_what_lies_beside_a_picture_takes_no_name_and_no_number(
+    artifact: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for height, name in enumerate(("1.png", "2.png", "frame.0003"), start=4):
+        Image.fromarray(pixels(height, 8)).save(folder / name, "PNG")
+        (folder / name).with_suffix(".json").write_text("{}")
+    assert translate(artifact, folder, "-o", out) == 0
+    heights = {path.name: opened(path).shape[0] for path in out.iterdir()}
+    assert heights == {"1.png": 8, "2.png": 10, "frame.png": 12}
+
+
+def test_what_a_power_cut_left_empty_is_made_again(artifact: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    Image.fromarray(pixels(4, 8)).save(folder / "1.png")
+    assert translate(artifact, folder, "-o", out) == 0
+    whole = (out / "1.png").read_bytes()
+    (out / "1.png").write_bytes(b"")
+    assert translate(artifact, folder, "-o", out, "--continue") == 0
+    assert (out / "1.png").read_bytes() == whole
+
+
 @pytest.mark.parametrize("shape", [(3,), (1, 0, 8, 3), (1, 5000, 4, 3)])
 def test_a_mask_for_what_are_no_images(
     shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
