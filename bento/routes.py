@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bento.description.bentoml_client import client_schema
 from bento.description.listing import Listing
-from bento.description.openapi import openapi_document
+from bento.description.openapi import Description
 from bento.endpoints import Endpoint, endpoints
 from bento.errors import ErrorShape, RequestError
-from bento.exchange.bodies import read_body
+from bento.exchange.bodies import JSON, read_body
 from bento.exchange.exchange import Exchange
 from bento.exchange.opening import Opening
 from bento.exchange.streaming import Lifetime, Streams
@@ -37,6 +37,7 @@ def build_app(
     Its `paths` are all it knows; `bento.errors.JsonErrors` belongs around it.
     """
     shares, listing = Shares(settings.queue_images), Listing(settings, models)
+    description = Description(settings, models)
     streams, turns = Streams(settings.queue_images), Turns()
     opening = Opening(settings.opening_pixels, settings.max_pixels)
 
@@ -62,7 +63,7 @@ def build_app(
         return JSONResponse(body, 503, {"Retry-After": "1"})
 
     async def described(request: Request, life: Lifetime) -> Response:
-        return JSONResponse(openapi_document(settings, models))
+        return Response(description.json(), media_type=JSON)
 
     async def listed_for_bentoml(request: Request, life: Lifetime) -> Response:
         return JSONResponse(client_schema())

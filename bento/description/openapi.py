@@ -3,6 +3,7 @@
 Its examples name the models that are loaded, so that each of them works as it stands.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,6 +48,24 @@ class Error(BaseModel):
     field: str | None = Field(description="The part of the request that is wrong, if one is.")
     expected: str | None = Field(description="What may stand there.")
     found: str | None = Field(description="What stood there.")
+
+
+class Description:
+    """The document of what is served, as JSON; made again when that has changed, which takes a
+    tenth of a second."""
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings, self._models = settings, models
+        self._digests: tuple[str, ...] | None = None
+        self._json = b""
+
+    def json(self) -> bytes:
+        digests = tuple(model.digest for model in self._models)
+        if digests != self._digests:
+            document = openapi_document(self._settings, self._models)
+            self._json = json.dumps(document, separators=(",", ":")).encode()
+            self._digests = digests
+        return self._json
 
 
 def openapi_document(settings: Settings, models: Models) -> Json:

@@ -13,6 +13,9 @@ class HasMediaType(Protocol):
 
 FormatT = TypeVar("FormatT", bound=HasMediaType)
 
+_MOST_RANGES = 32
+"""Those after them are not read: browsers send less than ten, and a header can hold thousands."""
+
 
 def choose_format(
     explicit: str | None, accept: str | None, offered: Mapping[str, FormatT]
@@ -25,7 +28,7 @@ def choose_format(
         return offered[explicit]
     if not accept or accept.strip() == "*/*":
         return next(iter(offered.values()))
-    ranges = [_accept_range(part) for part in accept.split(",")]
+    ranges = [_accept_range(part) for part in accept.split(",", _MOST_RANGES)[:_MOST_RANGES]]
     # `max` keeps the first of several that are equally good.
     best = max(offered.values(), key=lambda kind: _quality(kind.media_type, ranges))
     if _quality(best.media_type, ranges) <= 0:

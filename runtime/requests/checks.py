@@ -1,7 +1,7 @@
 """Checks of a request's arguments against a model: each function returns the value as it will be
 used, or raises InputError that names the field, what was expected and what was found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -71,29 +71,30 @@ def check_labels(
         return None
     if manifest.labels is None:
         raise InputError("labels", f"none: {manifest.name} has no classes", short(labels))
-    names = list(manifest.labels)
+    names = {name: index for index, name in enumerate(manifest.labels)}
     if isinstance(labels, np.ndarray) and labels.ndim == 0:
         labels = labels.item()
     if isinstance(labels, str | int | np.integer):
         # One value seen n times: no memory for any n.
         return np.broadcast_to(np.int64(_label_index("labels", labels, names)), count)
-    each = as_list("labels", labels, f"one of {names}, or one for each image")
+    each = as_list("labels", labels, f"one of {list(names)}, or one for each image")
     if len(each) not in (1, count):
         raise InputError("labels", f"1 or {count} labels", f"{len(each)}")
     indices = [_label_index(f"labels[{i}]", label, names) for i, label in enumerate(each)]
     return np.broadcast_to(np.array(indices, np.int64), count)
 
 
-def _label_index(field: str, label: object, names: list[str]) -> int:
+def _label_index(field: str, label: object, names: Mapping[str, int]) -> int:
     if isinstance(label, str) and label in names:
-        return names.index(label)
-    expected = f"one of {names}, or an index below {len(names)}"
-    if isinstance(label, str):
-        # Command lines and query strings know only text.
-        if not (label.isascii() and label.isdecimal() and len(label) < 10):
-            raise InputError(field, expected, short(label))
-        label = int(label)
-    return check_integer(field, label, 0, len(names) - 1, what=expected)
+        return names[label]
+    index = label
+    if isinstance(label, str) and label.isascii() and label.isdecimal() and len(label) < 10:
+        index = int(label)  # command lines and query strings know only text
+    try:
+        return check_integer(field, index, 0, len(names) - 1)
+    except InputError as error:  # only now: names of a thousand classes, for each image
+        expected = f"one of {list(names)}, or an index below {len(names)}"
+        raise InputError(field, expected, error.found) from None
 
 
 def check_size(manifest: Manifest, size: Sequence[int] | None, *, tiled: bool = False) -> Size:

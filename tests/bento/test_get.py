@@ -125,6 +125,12 @@ def test_a_negotiated_format_varies(ask: Ask) -> None:
     assert "vary" not in ask("GET", f"{ASKED}&format=png").headers
 
 
+@pytest.mark.parametrize(("before", "status"), [(31, 200), (32, 406)])
+def test_so_much_of_what_is_accepted_is_read(ask: Ask, before: int, status: int) -> None:
+    ranges = [*(["text/plain"] * before), "image/png"]
+    assert ask("GET", ASKED, headers={"accept": ",".join(ranges)}).status_code == status
+
+
 @pytest.mark.parametrize("path", [ASKED, "/manifold?model=tiny-vae&steps=2"])
 @pytest.mark.parametrize("sent", ["{}", "W/{}", '"other", {}', "*"])
 def test_what_a_client_has_is_not_made_again(

@@ -13,6 +13,7 @@ import pytest
 
 import bento.errors
 from benchmarks.speed.servers import Running
+from bento.description import openapi
 from bento.page import page_files
 from bento.repository.models import Models
 from bento.routes import build_app
@@ -258,3 +259,20 @@ def test_all_documents_name_the_same_errors(document: dict[str, Any]) -> None:
     listed = set(re.findall(r"^\| (\d{3}) ", page, re.MULTILINE))
     # 404 and 405 belong to no path of the description and share a row in the tables.
     assert described == module - {"404"} == listed - {"404"}
+
+
+def test_it_is_written_again_only_when_models_change(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def counted(*given: Any) -> dict[str, Any]:
+        written.append(len(written))
+        return {"number": len(written)}
+
+    monkeypatch.setattr(openapi, "openapi_document", counted)
+    description = openapi.Description(Settings(), models)
+    assert description.json() == description.json() == b'{"number":1}'
+    monkeypatch.setattr(next(iter(models)), "digest", "of a new version")
+    assert description.json() == b'{"number":2}'
+    assert len(written) == 2
