@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
+from runtime.images import pnm
 from runtime.images.colour import Colours
 from runtime.images.levels import parts
 from runtime.images.opening import (
@@ -106,6 +107,8 @@ def _decoded(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tu
             drafted = reduced.draft(None, finer)
             reduced.load()
             return reduced, image.size, round(image.width / drafted[1][2]) if drafted else 1
+    if file is not None and pnm.is_slow(image):
+        image = Image.open(PictureFile(pnm.scaled(image, file.getvalue()), file.what))
     image.load()
     return image, image.size, 1
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from runtime.defaults import MAX_PIXELS
 from runtime.errors import InputError
-from runtime.images import pnm, tiff
+from runtime.images import tiff
 from runtime.images.guards import check_cost
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -53,9 +53,6 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFi
                 f"at most {max_pixels} pixels",
                 f"{image.width} x {image.height} = {image.width * image.height}",
             )
-        if pnm.is_slow(image):
-            file = PictureFile(pnm.scaled(image, file.getvalue()), file.what)
-            image = Image.open(file, formats=FORMATS)
         tiff.mend(image)
         _scale_transparency(image)
     return image

@@ -4,21 +4,23 @@ three seconds for each megapixel."""
 from typing import Any, cast
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 _AT_ONCE = 1 << 20
 
 
-def is_slow(image: ImageFile.ImageFile) -> bool:
+def is_slow(image: Image.Image) -> bool:
     """Whether Pillow would decode an opened picture so."""
-    return image.format == "PPM" and image.tile[0].codec_name == "ppm"
+    tile = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    return image.format == "PPM" and bool(tile) and tile[0].codec_name == "ppm"
 
 
-def scaled(image: ImageFile.ImageFile, data: bytes) -> bytes:
+def scaled(image: Image.Image, data: bytes) -> bytes:
     """The same picture as a PNM file that Pillow decodes as it is: of 16 bits where it is grey and
     has more than 8, else of 8 bits. Only for a picture that `is_slow`."""
-    offset = image.tile[0].offset
-    white: int = cast(Any, image.tile[0].args)[-1]
+    (tile,) = cast(ImageFile.ImageFile, image).tile
+    offset = tile.offset
+    white: int = cast(Any, tile.args)[-1]
     top = 65535 if image.mode == "I" else 255
     levels = np.arange(256 if white < 256 else 65536)
     table = np.minimum(np.rint(levels * (top / white)), top).astype(">u2" if top > 255 else "u1")

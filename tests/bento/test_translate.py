@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bento.repository.models import Models
-from runtime.images.encoding import decode_npy
+from runtime.images.encoding import decode_npy, encode_npy
 from tests.bento.support import Ask, ask_async, loaded
 from tests.sized import write_sized
 
@@ -108,6 +108,16 @@ def test_pictures_of_several_sizes_are_bounded_together(models: Models) -> None:
     assert reply.status_code == 422
     assert reply.json()["field"] == "files[2]"
     assert reply.json()["found"].startswith("3446")
+
+
+@plain
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (1, 0, 8, 3), (1, 8, 0, 3)])
+def test_an_array_without_pixels_is_refused(ask: Ask, shape: tuple[int, ...]) -> None:
+    headers = {"content-type": "application/x-npy"}
+    body = encode_npy(np.zeros(shape, np.uint8))
+    refused = ask("POST", "/translate", content=body, headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "images"
 
 
 @masked
