@@ -102,31 +102,36 @@ _PROCESSOR_GROUPS = (
 def free_memory() -> int:
     """Bytes of memory that this process could still take: what the system calls available, and no
     more than its control group allows, or its part of that."""
-    available = [_meminfo("MemAvailable")]
-    for limit, used in _CGROUPS:
+    available = [_entry(Path("/proc/meminfo"), "MemAvailable", _UNKNOWN_MEMORY >> 10) << 10]
+    for folder, limit, used, cached in _CGROUPS:
         with suppress(OSError, ValueError):
-            available.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+            most, held = (int((folder / name).read_text()) for name in (limit, used))
+            # Files that were read and are not in use: the system drops them for whoever needs room.
+            available.append(most - held + _entry(folder / "memory.stat", cached, 0))
     return max(0, min(available)) // _parts()
 
 
 _CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        Path("/sys/fs/cgroup/memory"),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
     ),
 )
 _UNKNOWN_MEMORY = 4 << 30
 """What is assumed where the system does not say."""
 
 
-def _meminfo(entry: str) -> int:
+def _entry(file: Path, name: str, unknown: int) -> int:
+    """The number of a line `name 123` or `name: 123 kB`; `unknown` where there is none."""
     with suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == entry:
-                return int(value.split()[0]) << 10
-    return _UNKNOWN_MEMORY
+        for line in file.read_text().splitlines():
+            key, value, *_ = line.split()
+            if key.rstrip(":") == name:
+                return int(value)
+    return unknown
 
 
 def machine() -> dict[str, Any]:

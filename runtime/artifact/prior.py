@@ -83,9 +83,9 @@ class Mixture:
         noise = normals(items, Stream.LATENT, self.means.shape[1], truncation)
         wide = noise.astype(np.float64)
         latents = self.means[chosen].astype(np.float64)
-        columns = self._columns[:, chosen]
-        for column, values in zip(columns, wide.T[:, :, None], strict=True):
-            latents += column * values
+        # A column at a time: those of all would take Z times the memory of the latents.
+        for column, values in zip(self._columns, wide.T[:, :, None], strict=True):
+            latents += column[chosen] * values
         return latents.astype(np.float32)
 
     def components(self, items: Items) -> NDArray[np.int64]:

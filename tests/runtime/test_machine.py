@@ -74,6 +74,18 @@ def test_a_container_s_processor_time_is_divided(
     assert machine.free_memory() < whole / 2
 
 
+def test_files_that_were_only_read_leave_memory_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = {"max": "2000000", "used": "1500000", "memory.stat": "anon 1\ninactive_file 700000\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    monkeypatch.setattr(machine, "_CGROUPS", ((tmp_path, "max", "used", "inactive_file"),))
+    assert machine.free_memory() == 1_200_000
+    (tmp_path / "memory.stat").unlink()
+    assert machine.free_memory() == 500_000
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="cores are not bound here")
 @pytest.mark.parametrize("index", range(min(2, AFFINITY)))
 def test_a_process_takes_its_part_with_all_threads_and_children(index: int) -> None:

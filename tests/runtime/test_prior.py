@@ -1,6 +1,7 @@
 """Latents from a mixture: the same on every machine and in any batch, and of its distribution."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,13 @@ def test_prior_and_file_belong_together(tmp_path: Path) -> None:
     rewrite_manifest(plain, prior="gaussian_mixture")
     with pytest.raises(ArtifactError, match="found gaussian_mixture without it"):
         read_artifact(plain)
+
+
+def test_memory_is_that_of_the_latents() -> None:
+    prior, counter = mixture(2, 64), Counter(1, 0, 500)
+    prior.latents(counter)
+    tracemalloc.start()
+    found = prior.latents(counter)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12 * found.nbytes  # in float64, of normals and latents, and one column
