@@ -19,6 +19,9 @@ def make_keys(private: Path) -> Path:
     if not private.name:
         raise ExportError(f"expected the name of a new file, found {str(private)!r}")
     public = private.with_suffix(".pub.pem")
+    for path in (private, public):  # both, before one of them is written
+        if path.exists():
+            raise ExportError(f"{path}: exists: a key is never overwritten: choose another name")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
     shared = key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)

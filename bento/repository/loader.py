@@ -123,8 +123,10 @@ class Loader:
         """A process for trials, the only one that is at work; unless another one works for long,
         which then goes on beside it."""
         me = object()
-        self._turn.acquire(timeout=min(_PATIENCE_SECONDS, self._settings.load_seconds / 4))
-        self._holder = me
+        came = self._turn.acquire(timeout=min(_PATIENCE_SECONDS, self._settings.load_seconds / 4))
+        with self._lock:
+            if came or self._holder is not None:  # the one that works for long gives its turn up
+                self._holder = me
         try:
             trials = self._take()
             try:
@@ -132,8 +134,10 @@ class Loader:
             finally:
                 self._give(trials)
         finally:
-            if self._holder is me:
-                self._turn.release()
+            with self._lock:
+                if self._holder is me:
+                    self._holder = None
+                    self._turn.release()
 
     def _take(self) -> Trials:
         with self._lock:

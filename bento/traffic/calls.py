@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 from starlette.responses import Response
@@ -191,13 +191,15 @@ def client_of(scope: Scope) -> str:
 
 
 def network(address: str) -> str:
-    """An IPv4 address; the /64 of an IPv6 address, which is what one client has."""
+    """An IPv4 address, also where it is written as an IPv6 address (`::ffff:192.0.2.1`, on a socket
+    of both); the /64 of an IPv6 address, which is what one client has."""
     if ":" not in address:
         return address
     try:
-        return str(IPv6Network((address.partition("%")[0], 64), strict=False))
+        known = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    return str(known.ipv4_mapped or IPv6Network((known, 64), strict=False))
 
 
 def _pieces(message: Message) -> Iterator[Message]:

@@ -144,6 +144,8 @@ def seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         start, stop = int(first), int(last if dash else first) + 1
+        if stop <= start:
+            raise argparse.ArgumentTypeError(f"expected a range that ascends, found {part}")
         if len(found) + stop - start > _MAX_SEEDS:  # a mistyped range must not take all memory
             expected = f"at most {_MAX_SEEDS} seeds; for more images of one seed: --seed and -n"
             raise argparse.ArgumentTypeError(f"expected {expected}")

@@ -292,3 +292,7 @@ def test_a_client_of_ipv6_is_its_network() -> None:
     assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2::9%eth0") == "2001:db8:1:2::/64"
     assert network("2001:db8:1:3::9") != network("2001:db8:1:2::9")
     assert network("no:address") == "no:address"
+
+
+def test_clients_of_ipv4_are_told_apart_on_a_socket_of_both() -> None:
+    assert network("::ffff:192.0.2.1") == "192.0.2.1" != network("::ffff:192.0.2.2")

@@ -132,8 +132,14 @@ def test_keys_are_private_and_never_overwritten(
     before = keys[0].read_bytes()
     assert keys[0].stat().st_mode & 0o077 == 0
     assert export_main(["keys", str(keys[0])]) == 2
-    assert "File exists" in capsys.readouterr().err
+    assert "exists: a key is never overwritten" in capsys.readouterr().err
     assert keys[0].read_bytes() == before
+
+
+def test_no_private_key_is_left_without_its_public_one(tmp_path: Path) -> None:
+    (tmp_path / "a.pub.pem").touch()
+    assert export_main(["keys", str(tmp_path / "a.pem")]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pub.pem"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", None])

@@ -420,6 +420,12 @@ def test_a_mistyped_range_of_seeds_takes_no_memory(
     assert "argument --seeds: expected at most 10000000 seeds" in capsys.readouterr().err
 
 
+def test_a_range_of_seeds_ascends(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("sample", "tiny-plain", "--seeds", "0,6-4", "-o", "a.png")
+    assert "argument --seeds: expected a range that ascends, found 6-4" in capsys.readouterr().err
+
+
 def test_names_are_made_safe_and_distinct(tmp_path: Path) -> None:
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     out = tmp_path / "out"
