@@ -22,12 +22,12 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 class LatentServeError(Exception):
     """Base of every error that latentserve raises on purpose.
 
-    Each can be copied and sent to another process: one that breaks on its way takes a whole pool of
-    processes with it.
+    Each can be pickled and sent to another process: an error that fails to unpickle breaks a whole
+    pool of processes.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions are made again from their message, which is not what these are made from.
+        # Pickle passes the message alone; our constructors take other arguments.
         return _again, (type(self), self.args), vars(self)
 
 

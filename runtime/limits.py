@@ -14,8 +14,8 @@ _LARGEST = {"memory": 1 << 50}
 _GPU_BATCH = 256
 """Images in one run on a GPU, unless `Limits.batch` says otherwise."""
 _SLOW = 20_000_000_000
-"""Multiply-adds of one image that take a core most of a second: here all cores work on one run, for
-nobody should wait for one core while the others idle."""
+"""Multiply-adds of one image that take one core most of a second. Above this, one run at a time
+uses all cores."""
 RUN_BYTES = 128 << 20
 """Of the rows of one run on a CPU: far beyond its caches, where more rows bring no more speed, only
 memory."""
@@ -28,8 +28,8 @@ class Limits:
     `batch`: images in one engine run (None: the largest the artifact was verified at, or as many as
     take `RUN_BYTES`; on a GPU 256, or the former where that is more). `queue_images`: images
     waiting before callers wait or are refused. `runners`: engine runs in flight at once; `threads`:
-    cores each of them uses. None derives both from `cores`: one thread a run, a run for each core,
-    up to 8; all cores for one run where an image takes one core long; on GPUs, two runs for each.
+    cores each of them uses. None derives both from `cores`: a run of one thread for each
+    core, up to 8; where an image takes one core long, one run on all cores; on GPUs, two runs each.
     One image that nothing else waits beside may have all of these runs' cores.
     `cores`: the model's share (None: all that this process may use), of several processes on one
     machine say. `memory`: bytes that the runs in flight, and the requests that wait, may each hold

@@ -49,8 +49,8 @@ def load(
     `cache` ($LATENTSERVE_CACHE, default `latentserve` in the user's cache folder). With the
     `variant` of a model that was loaded here before as `backend`, nothing is left open.
 
-    With `solo`, one image that nothing else waits beside may have all cores, by a second engine,
-    where that is a fifth faster here and the image takes a millisecond or more.
+    With `solo`, one image on an idle model is made on all cores, by a second engine, where that is
+    a fifth faster here and the image takes a millisecond or more.
 
     With `signed_by`, a PEM file of public keys, an artifact is refused unless one of them signed it
     (`python -m export sign`).

@@ -29,8 +29,8 @@ def installed_version(*distributions: str) -> str | None:
 
 
 def to_install(*extras: str) -> str:
-    """How to get what is missing, which one of these extras of ours brings: in words that stand at
-    the end of an error. No package index has latentserve."""
+    """How to install one of these extras of ours, as the end of an error message. No package index
+    has latentserve."""
     choices = " or ".join(f"'.[{extra}]'" for extra in extras)
     return f"run pip install {choices} in a checkout of latentserve"
 

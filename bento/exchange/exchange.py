@@ -96,7 +96,8 @@ class Exchange:
         memory for it: what it is made of, and the body."""
         limit = self.settings.max_reply_bytes
         if size > limit:
-            raise InputError(field, f"at most {limit} bytes in a reply, uncompressed", str(size))
+            expected = f"at most {limit} bytes in a reply, uncompressed: ask for fewer images"
+            raise InputError(field, expected, str(size))
         self.call.holding.take(2 * size)
 
     def format(self, explicit: str | None, offered: Mapping[str, FormatT]) -> FormatT:

@@ -23,9 +23,8 @@ _THREADS = 2
 _FREE_PIXELS = 1_000_000
 """Of each request: whatever large pictures wait, a small one is opened."""
 _PIXELS_A_SECOND = 20e6
-"""Which picture is next: that which arrived first, each second of work counted as one of waiting,
-so that small pictures pass large ones, and none waits for ever. A slow estimate favours small
-pictures."""
+"""Pictures are opened in the order of their arrival plus the estimated seconds of their decoding:
+small pictures pass large ones, and none waits for ever."""
 
 
 class Opening:

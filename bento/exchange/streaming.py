@@ -41,7 +41,7 @@ class Lifetime:
         def watch() -> None:
             self._watching = asyncio.create_task(self._watch(receive))
 
-        # Most requests are over by then, and a task is not for nothing.
+        # Most requests end sooner, and a task for each would cost time.
         self._watching = asyncio.get_running_loop().call_later(patience, watch)
 
     def renew(self) -> None:

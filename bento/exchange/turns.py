@@ -57,7 +57,7 @@ class Turns:
         self._given.append((future, work))
         loop = future.get_loop()
         if not self._coming and not loop.is_closed():
-            # Before the loop looks, it says that it will look no more: no result stays behind.
+            # `_deliver` clears the flag before it empties the list, so that no result is missed.
             self._coming = True
             loop.call_soon_threadsafe(self._deliver)
 

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 _TRIALS = "trials"
 _PATIENCE_SECONDS = 10.0
-"""A trial waits so long for one that is at work, but never above a quarter of the time that a trial
-may take: it would be tried only after that one has failed."""
+"""So long a trial waits for the one that runs, and at most a quarter of the time that a trial may
+take; then both run."""
 
 
 class Loader:
@@ -44,7 +44,7 @@ class Loader:
         self._observer = observer
         self._cache = settings.cache or cache_folder()
         self._request = EngineRequest(settings.backend, settings.precision, settings.device)
-        # The processes end with the thread that started them, so that it must stay.
+        # Trial processes die with the thread that started them, so this one is kept.
         self._starter = ThreadPoolExecutor(1, "latentserve-trials")
         self._lock = threading.Lock()
         self._working: set[Trials] = set()

@@ -122,8 +122,8 @@ class Trials:
                 self.end()
 
     def _read(self) -> None:
-        # In a thread, for the end of the pipe tells nothing: a process that a library forked off
-        # may hold it for longer.
+        # In a thread: the end of the pipe does not say that the process has ended, since a process
+        # that a library forked off may hold it open for longer.
         with cast("IO[bytes]", self._process.stdout) as told:
             while line := told.readline(_MAX_LINE):
                 self._lines.put(line)
@@ -167,7 +167,7 @@ def main() -> None:
     # Nor must a process that a library forks off wait for what is read here.
     orders = os.fdopen(os.dup(0), "rb")
     sys.stdin.close()
-    # This one does, to tell of its use.
+    # This one forks a process, to report its use.
     sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
     logging.basicConfig(level=logging.WARNING, format="trial: %(message)s")
     logging.getLogger().handlers[0].setLevel(logging.WARNING)

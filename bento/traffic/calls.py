@@ -26,7 +26,7 @@ from bento.traffic.tracing import Trace
 logger = logging.getLogger(__name__)
 
 _KEY = "latentserve.call"
-# Random numbers cost a call of the system each; an id need only be nobody else's.
+# Ids must be unique, not secret: a counter needs no system call.
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()
 _PIECE_BYTES = 256 << 10

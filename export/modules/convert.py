@@ -38,8 +38,8 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     module gives the same bytes. Raises ExportError where torch cannot convert it, or where the
     graph holds what no artifact may (`runtime.artifact.graph`).
     """
-    # Small, and no two axes alike: torch would take them for one, and 1 for a constant, as a U-Net
-    # has it in its middle at the smallest size.
+    # Small and distinct: torch would merge axes of equal length, and take a length of 1, as in the
+    # middle of a U-Net at its smallest size, for a constant.
     example = tuple(
         (name, axis.nearest(max(axis.min, 2 * axis.multiple_of) + number * axis.multiple_of))
         for number, (name, axis) in enumerate(axes.items())

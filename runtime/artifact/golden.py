@@ -20,7 +20,7 @@ GOLDEN = "golden.npz"
 
 MAX_ROWS = 64
 """Of golden images; an export writes 4."""
-# Where it takes less, the first run is not like the others.
+# A first run that is shorter is mostly warm-up: it is repeated.
 _FIRST_RUN_SECONDS, _RUNS = 0.2, 3
 # Larger runs than this are made row by row.
 _MEMORY = 1 << 30
@@ -35,7 +35,7 @@ REDUCED_MEAN_LEVELS = 0.5
 REDUCED_MAX_LEVELS = 4
 
 
-# What is meant over thousands of images; a few hundred seldom show the largest difference.
+# For so many images; a few hundred seldom show the largest difference, and have a lower limit.
 REDUCED_IMAGES = 10_000
 REDUCED_MAX_LEVELS_OF_FEW = 2
 

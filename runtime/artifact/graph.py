@@ -208,7 +208,7 @@ def _check_growth(
     many: Mapping[str, Tensor],
     rows: int,
 ) -> None:
-    """Twice the rows, twice the values at most: memory is shared out by that."""
+    """Values grow at most linearly with rows: the sizes of batches rely on it."""
     for name, tensor in one.items():
         each = max(0, few[name].values - tensor.values) / (_BATCH - 1)
         if many[name].values > tensor.values + each * (rows - 1):

@@ -22,9 +22,9 @@ class Job(Generic[T]):
 
     `rows(start, stop)` makes the graph's inputs for some of the rows, in a runner's thread.
     `finish(outputs, start)` turns the outputs of all rows into the result; `start` is the number
-    of the first row. Rows run together only with rows of the same graph and `size`; those of a job
-    that is `alone`, all together and with no others, so that the same job always is the same batch:
-    engines may round otherwise in another one. `timed` follows the job.
+    of the first row. Rows run together only with rows of the same graph and `size`. A job that is
+    `alone` is one batch, with no other rows, so that its rounding is always the same. `timed`
+    follows the job.
 
     `made`: (height, width) of the images that it makes, where these are not the graph's.
 

@@ -2,7 +2,8 @@
 change an `Entry`, and each public method takes the lock itself.
 
 Jobs that find the queue full stand in line, first come, first served. A job larger than a batch
-gives a slice and goes to the back, so it never starves small ones, and counts only by its window.
+moves to the back after each slice, so that small jobs are not starved, and counts only by its
+window.
 Nothing waits for a batch to fill: batches form by themselves while the runners are busy.
 """
 
@@ -146,7 +147,7 @@ class JobQueue:
                 self._freed.notify_all()
 
     def release(self, batch: Batch) -> None:
-        """The run of a batch is over. Whoever calls this calls `take` next: it wakes no other."""
+        """The run of a batch is over. Wakes no runner: the caller calls `take` next."""
         with self._lock:
             self._give_back(batch.images, batch.bytes)
 
@@ -232,8 +233,8 @@ class JobQueue:
             self._work.notify()  # with more, a runner is on its way, which wakes the next
 
     def _refused(self, entry: Entry) -> OverloadedError:
-        """Take an entry out of the line, and why. Raised where it is called: a frame that holds
-        the error which it raises stays in memory, and the job, until a collection of garbage."""
+        """Take an entry out of the line. Returns the error: raised here, it would keep this frame,
+        and with it the job, in memory until a garbage collection."""
         overload = self._room.overload(self._line[0])
         self._leave(entry)
         self._observer.rejected(entry.job.graph, entry.job.count, "overloaded")

@@ -82,7 +82,7 @@ class _Function:
 
 @atexit.register
 def _close_models() -> None:
-    """While the interpreter is whole: engines that end after it may crash."""
+    """Before the interpreter shuts down: engines that are closed later may crash."""
     for (process, *_), model in _models.items():
         if process == os.getpid():
             model.close()

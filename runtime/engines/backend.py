@@ -55,8 +55,8 @@ class Setting:
 
 
 WORTH_SHARING = 0.001
-"""Seconds of one core: what takes less, an image or a batch, is not divided between cores, which
-would wait for each other longer than they save."""
+"""Seconds of one core. Work that takes less is not divided between cores: to synchronise them costs
+more than it saves."""
 
 
 class Backend(Protocol):

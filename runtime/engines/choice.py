@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _MARGIN = 1.03
 """A variant must be so much faster to be taken before a simpler one."""
 _NEAR = 0.9
-"""Of the best speed of batches: among variants that have as much, single images count too. Some
+"""Of the best speed of batches: variants that have as much are compared on single images too. Some
 libraries take three times as long as others for one image of a small network, and are as fast, or
 seem so while the machine does other work, with 64."""
 SECONDS = 0.1

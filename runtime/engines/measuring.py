@@ -34,8 +34,8 @@ _ALONE = Setting(runners=1, threads=1, batch=1)
 _SHARE_OF_ONE = 0.3
 """Of a turn of batches: so long is a turn of single images, whose runs are short."""
 _SEED = 3
-# What `load` affords: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
-# of the reference's own running; slow networks are compared on fewer.
+# Limits of `load`: images to compare (`tune`: golden.REDUCED_IMAGES), and about how many seconds
+# the reference may take for them; slow networks are compared on fewer.
 _LATENTS = 256
 _AFFORDED_SECONDS = 0.5
 _FEWEST = 8

@@ -135,10 +135,9 @@ def _core() -> Any:
 def _core_of(process: int) -> Any:
     """The Core of a process; one that was forked makes its own, since threads are not forked.
 
-    OpenVINO (2026.4) gives the thread that is the first to use the CPU a stack for signals, and
-    takes it away with the last network, in whatever thread that ends: from then on the first
-    thread's next signal, Ctrl-C for one, would be a segmentation fault. So the first one is a
-    thread that is of no further use, and the Core is kept.
+    OpenVINO (2026.4) gives the first thread that uses the CPU a stack for signals, and frees it
+    with the last network: the next signal in that thread, Ctrl-C for one, is then a segmentation
+    fault. So the first use is in a thread that ends at once, and the Core is kept.
     """
     with ThreadPoolExecutor(1) as thread:
         core = thread.submit(_import_openvino().Core).result()

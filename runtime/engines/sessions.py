@@ -32,9 +32,8 @@ def has_cuda() -> bool:
 
 def returning_memory(onnxruntime: Any) -> Any:
     """Options of a run that gives its memory back at its end, all but the regions in which its
-    outputs lie. Within the run, memory is used again: a session without an arena would give back
-    that of each operator, and take it anew from the system, page by page, which takes as long as
-    the operators of a large image do."""
+    outputs lie. Within the run memory is reused: without an arena, each operator would allocate its
+    own from the system, which takes as long as the operators of a large image do."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options

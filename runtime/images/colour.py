@@ -28,7 +28,7 @@ _SIMPLER = {
 """Modes that Pillow turns into simpler ones without loss that matters."""
 
 _MAX_PROFILE_BYTES = 4 << 20
-"""Larger than every profile of a device; each takes memory in a cache."""
+"""Larger profiles are ignored: no device has one, and each is kept in a cache."""
 
 _SAME_LEVELS = 2
 """A profile that moves no colour by more is sRGB, and the pixels stay as they are."""

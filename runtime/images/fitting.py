@@ -19,9 +19,9 @@ from runtime.images.opening import (
 from runtime.images.pixels import ImageSpec, UInt8Array
 
 _FINER = 16
-"""A large picture is first made smaller by a whole number, while it is decoded or by plain means of
-blocks, and stays at least so many times as fine as it is asked for. Pillow's box filter takes whole
-pixels, so fewer would show."""
+"""A large picture is first reduced by an integer, while it is decoded or by means of blocks, to at
+least so many times the size that is wanted. Pillow's box filter takes whole pixels, so that less
+would show."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ def fit(image: Image.Image, spec: ImageSpec) -> UInt8Array:
     It is converted to grey or RGB in sRGB, by its ICC profile if it has a sound one, laid over
     black where it is transparent (unless the model takes an alpha channel), turned upright by its
     EXIF tag, centre-cropped to the model's aspect ratio, and resized: by area averaging to shrink,
-    by Lanczos to enlarge. Of numbers that are no bytes, the file's depth says which is white; for
-    floats it is 1, or the largest if that is more, and what is no number is black. Of several
-    frames the first is taken.
+    by Lanczos to enlarge. Above 8 bits, the file's depth says which number is white; for floats it
+    is 1, or the largest if that is more, and NaN is black. Of several frames the first is taken.
 
     InputError if the file is damaged. Memory: the decoded picture (`MAX_PIXELS`) and little more;
     `image` may be fitted again, to another size.

@@ -13,8 +13,7 @@ from runtime.images.pixels import UInt8Array, sheet_grid
 from runtime.images.volumes import THRESHOLD, is_volume
 
 _BYTES_A_CORNER = 216
-"""Of the grid between the voxels, where no two neighbours are alike: three faces a corner, the most
-that there can be."""
+"""Of the grid between the voxels, in the worst case, a checkerboard: three faces a corner."""
 _BYTES_A_MESH = 12 << 10
 """What trimesh has of a mesh beside its arrays."""
 _APART = 1.25

@@ -75,7 +75,7 @@ def check_labels(
     if isinstance(labels, np.ndarray) and labels.ndim == 0:
         labels = labels.item()
     if isinstance(labels, str | int | np.integer):
-        # One value seen n times: no memory for any n.
+        # A broadcast view: no memory for each image.
         return np.broadcast_to(np.int64(_label_index("labels", labels, names)), count)
     each = as_list("labels", labels, f"one of {list(names)}, or one for each image")
     if len(each) not in (1, count):

@@ -36,7 +36,7 @@ class Encode:
     An encoder that takes noise (a flow) gives draws only: it needs a seed. One without a posterior
     gives an `Encoding`, and takes no seed. NotFiniteError names the image for which an encoder
     gives what no decoder takes. `tile`: as in `Decode`; the latents (means and log variances) of
-    tiles are blended, but codes, and the latents that they stand for, are cut.
+    tiles are blended where tiles meet; codes, and the latents that they stand for, are not.
     """
 
     images: NDArray[Any]

@@ -45,9 +45,9 @@ def checked_tile(manifest: Manifest, graph: str, tile: int | None) -> int | None
 
 
 def fitted(job: Job[T], manifest: Manifest, capacity: Capacity) -> Job[T]:
-    """The job, or that of its images' tiles: of those that it asks for, else, where one image does
-    not fit or is larger than the artifact takes, of the largest that do. InputError where an image
-    does not fit all the same, in tiles or whole."""
+    """The job, or the job of its images' tiles: of the edge that it asks for or, where an image
+    does not fit or is larger than the artifact takes, of the largest that fits. InputError where
+    nothing fits."""
     if not job.size or job.group > 1:
         return job
     memory, then = capacity.memory, job.then

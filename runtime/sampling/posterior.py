@@ -1,8 +1,8 @@
 """The output of an encoder: the posterior q(z|x) of images, a draw from it, or one latent alone.
 
 A normal posterior with diagonal covariance has a mean and a log variance, from which any number of
-latents can be drawn. The log variance is kept within LOG_VARIANCE: whatever an encoder says of a
-picture unlike all that it has seen, a draw is a number. A flow has neither: its encoder maps noise
+latents can be drawn. The log variance is kept within LOG_VARIANCE, so that draws are
+finite for unusual pictures too. A flow has neither: its encoder maps noise
 to one latent and the density of that latent (Kingma et al. 2016, arXiv:1606.04934). A draw has the
 same form for both.
 
@@ -22,7 +22,7 @@ from runtime.images import Float32Array
 from runtime.sampling.streams import MAX_SEED, Counter, Stream, normals
 
 MAX_LATENT = 1e6
-"""Beyond it no model has seen anything."""
+"""The largest value of a latent: no working encoder or prior gives larger ones."""
 
 LOG_VARIANCE = (-30.0, 20.0)
 """Bounds on the log variance: those of diffusers' `DiagonalGaussianDistribution`

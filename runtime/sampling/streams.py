@@ -79,8 +79,8 @@ def repeated(seed: int, count: int) -> Counter:
 
 
 Items = Counter | Sequence[Counter]
-"""The items of a counter, or of several one after another: of many small requests, say. One call
-for all of them takes as long as one for a few."""
+"""The items of one counter, or of several one after another: one call then serves many small
+requests."""
 
 
 def uniforms(items: Items, stream: int, values: int) -> NDArray[np.float64]:
