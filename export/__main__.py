@@ -13,8 +13,8 @@ from types import ModuleType
 from export import commands, importers
 from export.api import export_imported
 from export.arguments import add_precisions
-from export.options import Imported
 from export.report import report
+from export.sources import Imported
 from runtime.errors import ExportError, LatentServeError
 from runtime.machine import to_install
 from runtime.terminal import check_command, ended

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.causes import described_error
 from export.draft import make_draft
-from export.options import ExportOptions, Imported
-from export.sources import Source
+from export.options import ExportOptions
+from export.sources import Imported, Source
 from export.write import write
 from runtime.errors import ExportError, LatentServeError
 from runtime.machine import to_install

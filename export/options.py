@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from runtime.artifact.manifest import Axis, Prior, Provenance, Reduced, check_name
 from runtime.artifact.size import Dim
@@ -11,11 +11,6 @@ from runtime.artifact.tensors import Role
 from runtime.artifact.vocabulary import Vocabulary
 from runtime.errors import ExportError
 from runtime.images import ImageSpec
-
-if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
-    from torch import nn
-
-    from export.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +90,3 @@ class ExportOptions:
     @property
     def latent_shape(self) -> tuple[Dim, ...]:
         return (self.latent,) if isinstance(self.latent, int) else tuple(self.latent)
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an importer gives: for each graph a module or another source, and how to export them."""
-
-    options: ExportOptions
-    modules: "Mapping[str, nn.Module | Source]"

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -10,6 +11,9 @@ from export.options import ExportOptions
 from runtime.artifact.manifest import Axis
 from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Tensors
+
+if TYPE_CHECKING:  # importing torch takes seconds: only an export pays for it
+    from torch import nn
 
 
 class Network(Protocol):
@@ -54,3 +58,11 @@ class Source(ABC):
     @abstractmethod
     def network(self, graph: str, spec: GraphSpec, options: ExportOptions) -> Network:
         """The network behind the signature of its graph."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an importer gives: for each graph a module or another source, and how to export them."""
+
+    options: ExportOptions
+    modules: "Mapping[str, nn.Module | Source]"

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from export.arguments import sizes
 from export.checksum import checksum
 from export.modules.building import load_module
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Provenance
 from runtime.errors import ExportError
 from runtime.images import ImageSpec

@@ -24,7 +24,8 @@ from export.causes import described_error
 from export.checksum import checksum
 from export.hub import ModelFolder, model_folder
 from export.modules.weights import load_weights
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.artifact.size import Dim
 from runtime.errors import ExportError

@@ -22,7 +22,8 @@ from export.arguments import (
 )
 from export.checksum import checksum
 from export.modules.building import load_module
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Provenance
 
 if TYPE_CHECKING:

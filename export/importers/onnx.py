@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.arguments import add_network, axes, dims, image, image_shape, names
 from export.checksum import checksum
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Provenance
 from runtime.artifact.size import Dim, Size, axes_of, evaluate
 from runtime.errors import ExportError

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from export.api import export_imported
 from export.arguments import add_measured
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Manifest, Provenance
 from runtime.artifact.vocabulary import Vocabulary
 from runtime.errors import ExportError

@@ -22,7 +22,8 @@ from export.arguments import (
 )
 from export.checksum import checksum
 from export.modules.weights import read_tensors
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Axis, Provenance
 from runtime.errors import ExportError
 from runtime.images import ImageSpec

@@ -14,7 +14,8 @@ from export.api import export_imported
 from export.arguments import add_value_range, dims, image, json_object, names, shape, sizes
 from export.checksum import checksum
 from export.modules.building import load_module
-from export.options import ExportOptions, Imported
+from export.options import ExportOptions
+from export.sources import Imported
 from runtime.artifact.manifest import Provenance
 
 if TYPE_CHECKING:
