@@ -95,8 +95,9 @@ ROWS = (
         records=("cifar10_inpainting_0", "cifar10_inpainting_l1_0"),
         figures=_FILLED,
         goal=(
-            "a higher PSNR than the mean colour and, of the L1-only network, than OpenCV's, for both "
-            "masks; with the discriminator a smaller Fréchet distance than the L1-only network's"
+            "a higher PSNR than the mean colour and, of the L1-only network, than OpenCV's, for "
+            "both masks; with the discriminator a smaller Fréchet distance than the L1-only "
+            "network's"
         ),
         checks=(
             Check("cifar10_inpainting_l1_0", "psnr_over_centre_opencv", least(0.0)),
