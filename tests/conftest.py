@@ -1,20 +1,16 @@
-"""What a machine measured for its user is neither read nor written by tests; and what torch's
-exporter would make anew for every graph is made once."""
+"""What a machine measured for its user is neither read nor written by tests; and what is the same
+for many tests is made once."""
 
 import gc
 import os
 import sys
-from contextlib import suppress
-from copy import copy
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runtime.engines import choice
 from runtime.machine import cores
+from tests.exporter import keep_tables
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -52,38 +48,6 @@ def brief_measurements() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def torch_operators() -> None:
-    """For every graph, torch's exporter parses the source of its 500 operators, infers their
-    signatures, and asks thirty times for the operators made of others: more than half of the time
-    that a small graph takes. Here this is done once (the last again where there are new)."""
-    if "torch" not in sys.modules:  # then nothing here exports in this process
-        return
-    # torch's own affair: in other versions it may be elsewhere, and is then made for each graph.
-    with suppress(ImportError, AttributeError):
-        library: Any = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
-        load = library.__getattr__
-        library.get_torchlib_ops = cache(lambda: load("get_torchlib_ops")())
-    with suppress(ImportError, AttributeError):
-        registry: Any = import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
-        made = cache(registry.from_torchlib)
-
-        def copied(**opset: int) -> Any:  # a graph's own operators are added to it
-            fresh = copy(made(**opset))
-            fresh.functions = {name: [*each] for name, each in fresh.functions.items()}
-            return fresh
-
-        registry.from_torchlib = staticmethod(copied)
-    with suppress(ImportError, AttributeError):
-        utilities: Any = import_module("torch._export.utils")
-        names: Any = import_module("torch")._C._dispatch_get_registrations_for_dispatch_key
-        look_up = cache(lambda count: look_up_all())
-        look_up_all = utilities._materialize_cpp_cia_ops
-        utilities._materialize_cpp_cia_ops = lambda: look_up(
-            len(names("CompositeImplicitAutograd"))
-        )
-    with suppress(ImportError, AttributeError):
-        decompositions: Any = import_module("torch.onnx._internal.exporter._decomp")
-        make = decompositions.create_onnx_friendly_decomposition_table
-        table = cache(lambda operators: make(operators))
-        decompositions.create_onnx_friendly_decomposition_table = lambda operators: dict(
-            table(frozenset(operators))
-        )
+    """Many tests export graphs in this process."""
+    if "torch" in sys.modules:
+        keep_tables()

@@ -104,8 +104,15 @@ def all_blocks(page: Path) -> Iterator[Block]:
         before = line
 
 
-def run_block(block: Block, folder: Path, replacements: Mapping[str, str], seconds: float) -> None:
-    """Run one block in `folder`; raises AssertionError with its output where it fails."""
+def run_block(
+    block: Block,
+    folder: Path,
+    replacements: Mapping[str, str],
+    seconds: float,
+    python: Path = Path(sys.executable),
+) -> None:
+    """Run one block in `folder`, which holds our packages, and where `python` is that one; raises
+    AssertionError with its output where it fails."""
     code = block.code
     for old, new in replacements.items():
         code = code.replace(old, new)
@@ -113,11 +120,13 @@ def run_block(block: Block, folder: Path, replacements: Mapping[str, str], secon
         named = re.match(r"# (\w+\.py)\n", code)
         file = folder / (named[1] if named else "block.py")
         file.write_text(code, "utf-8")
-        command = [sys.executable, *(("-c", _DIFFUSERS) if "diffusers" in code else ()), file.name]
+        command = [python, *(("-c", _DIFFUSERS) if "diffusers" in code else ()), file.name]
     else:
         command = ["bash", "-euo", "pipefail", "-c", code]
-    # `python` in a block is the interpreter that runs the tests; `folder` holds its packages.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # Other commands are those of the interpreter that runs the tests.
+    path = os.pathsep.join(
+        (*map(str, (python.parent, Path(sys.executable).parent)), os.environ["PATH"])
+    )
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds

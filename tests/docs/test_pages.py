@@ -26,6 +26,7 @@ from tests.docs.blocks import (
     read_blocks,
     run_block,
 )
+from tests.docs.prepared import prepared
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 INSTALL_SECONDS = 400.0  # a generous bound for pip on a slow line, never a measurement
@@ -34,6 +35,7 @@ SETTINGS = {**FP32, "LATENTSERVE_LOAD_SECONDS": "0"}
 PORT = "127.0.0.1:3000"
 ASKING = {block.page for block in BLOCKS if re.search(r":3000\b", block.code)}
 """Pages whose blocks ask `make serve`. All others run on whichever process is free."""
+TORCH = re.compile(r"import torch|python -m (?:train|export) (?!keys|sign)")
 
 pytestmark = pytest.mark.timeout(600)
 served = pytest.mark.xdist_group("docs")
@@ -64,6 +66,12 @@ def folder(clone: Path, tmp_path: Path) -> Path:
     for entry in clone.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def python_with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with prepared(tmp_path_factory.mktemp("prepared")) as python:
+        yield python
 
 
 @served
@@ -120,15 +128,17 @@ def test_make_serve_passes_the_folder(
 def test_every_code_block_runs(page: str, folder: Path, request: pytest.FixtureRequest) -> None:
     # A page at a time, in one folder: its blocks build on one another, whichever tests are chosen
     # and whichever process runs them. Those that need a data set: make docs-check DATA=...
+    blocks = [block for block in BLOCKS if block.page == page and block.reason is None]
     addresses: dict[str, str] = {}
     if page in ASKING:
         addresses |= dict.fromkeys((PORT, "localhost:3000"), request.getfixturevalue("server"))
+    python = Path(sys.executable)
+    if any(TORCH.search(block.code) for block in blocks):
+        python = request.getfixturevalue("python_with_torch")
     with ExitStack() as servers:
-        for block in BLOCKS:
-            if block.page != page or block.reason is not None:
-                continue
+        for block in blocks:
             if block.mark != BACKGROUND:
-                run_block(block, folder, addresses, 300)
+                run_block(block, folder, addresses, 300, python)
             elif "make serve" not in block.code:  # which the fixture `server` did
                 made, port = _server(block, folder)
                 started = servers.enter_context(running(made))
