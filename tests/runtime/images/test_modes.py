@@ -296,6 +296,7 @@ GOOD = pictures.rgb_profile(pictures.ADOBE_RGB, 2.2)
         ("L", pictures.cmyk_profile()),
         ("RGB", bytes(5 << 20)),
     ],
+    ids=("text", "start", "cut off", "other space", "grey", "CMYK", "CMYK of grey", "5 MiB"),
 )
 def test_a_profile_that_cannot_be_used_is_ignored(mode: str, profile: bytes) -> None:
     data = file_of(Image.new(mode, (4, 4), 90 if mode == "L" else (90, 90, 90)), "TIFF",

@@ -102,6 +102,7 @@ def test_a_damaged_plan_is_left_out_and_named(
         json.dumps({"key": {**asdict(KEY), "bucket": {"largest": "4", "smallest": 4, "best": 4}}}),
         json.dumps({"key": asdict(KEY)}),
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_damaged_record_is_left_out(tmp_path: Path, text: str) -> None:
     keep(tmp_path).with_suffix(".json").write_text(text)
