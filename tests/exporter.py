@@ -11,7 +11,7 @@ def keep_tables() -> None:
     """For every graph, torch's exporter parses the source of its 500 operators, infers their
     signatures, and asks thirty times for the operators made of others: more than half of the time
     that a small graph takes. From now on this process does so once (the last again where there are
-    new)."""
+    new). It also registers 6,000 implementations, and evaluates annotations for each: no more."""
     # torch's own affair: in other versions it may be elsewhere, and is then made for each graph.
     with suppress(ImportError, AttributeError):
         library: Any = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
@@ -42,3 +42,20 @@ def keep_tables() -> None:
         decompositions.create_onnx_friendly_decomposition_table = lambda operators: dict(
             table(frozenset(operators))
         )
+    with suppress(ImportError, AttributeError):
+        operator: Any = import_module("torch._ops").OperatorBase
+        key: Any = import_module("torch").DispatchKey
+        register = operator.py_impl
+
+        def py_impl(self: Any, k: Any) -> Any:
+            if not isinstance(k, key) or k == key.Python or k in self.py_kernels:
+                return register(self, k)  # pyright: ignore[reportUnknownVariableType]
+
+            def registered(implementation: Any) -> Any:
+                self.py_kernels[k] = implementation
+                self._dispatch_cache.clear()
+                return implementation
+
+            return registered
+
+        operator.py_impl = py_impl
