@@ -74,6 +74,27 @@ def python_with_torch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         yield python
 
 
+def test_a_prepared_python_is_one(python_with_torch: Path, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("WORD = 'beside'")
+    told = "import beside, os, sys; print(sys.argv, os.environ['A'], os.getcwd(), sys.stdin.read())"
+    (tmp_path / "block.py").write_text(f"{told}; print(__name__, beside.WORD); sys.exit(7)")
+    done = subprocess.run(
+        [python_with_torch, "block.py", "given"],
+        cwd=tmp_path,
+        env={**os.environ, "A": "set"},
+        input="read",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == f"['block.py', 'given'] set {tmp_path} read\n__main__ beside\n"
+    ours = (
+        "import sys; print({'runtime', 'export', 'train'} & {*sys.modules}, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([python_with_torch, "-c", ours], capture_output=True, text=True)
+    assert done.stdout == "set() True\n"  # what is ours comes from where a command runs
+
+
 @served
 def test_the_serving_environment_holds_no_torch(server: str, clone: Path) -> None:
     names = subprocess.run(
