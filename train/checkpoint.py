@@ -35,6 +35,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `folder/step-<step>` atomically and delete all but the newest `keep`.
 
     A step that is there already stays as it is: the same run gives the same tensors.
+
+    Raises RunError where it cannot be written, as on a full disk; OSError where not even the folder
+    can be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{checkpoint.step:08d}"
@@ -53,7 +56,10 @@ def _write(target: Path, checkpoint: Checkpoint) -> None:
         tensors = {
             k: v.detach().to("cpu", copy=True).contiguous() for k, v in checkpoint.tensors.items()
         }
-        save_file(tensors, inside / "state.safetensors")
+        try:
+            save_file(tensors, inside / "state.safetensors")
+        except SafetensorError as error:  # its name for what is an OSError elsewhere
+            raise RunError(f"{target}: expected to write a checkpoint, found: {error}") from error
         record = {"step": checkpoint.step} | checkpoint.record
         (inside / "state.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
         # safetensors writes for the owner only; a run is as readable as any other file.

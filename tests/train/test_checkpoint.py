@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from train.checkpoint import Checkpoint, load, pack_optimizer, save, unpack_optimizer
 from train.errors import RunError
@@ -36,6 +37,19 @@ def test_a_saved_step_is_not_written_again(tmp_path: Path) -> None:
     save(tmp_path, checkpoint(1), keep=1)
     save(tmp_path, Checkpoint(1, {"a.weight": torch.zeros(1)}, {}), keep=1)
     assert load(tmp_path).tensors["a.weight"].shape == (3, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_last_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    save(tmp_path, checkpoint(1), keep=1)
+    monkeypatch.setattr("train.checkpoint.save_file", full)
+    with pytest.raises(RunError, match="step-00000002: expected to write .* No space left"):
+        save(tmp_path, checkpoint(2), keep=1)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
 
 
