@@ -16,7 +16,7 @@ from train import checkpoint
 from train.data import load
 from train.devices import find
 from train.errors import OptionError, TrainError
-from train.loop import discard, recorded_recipe, train
+from train.loop import expect_new, recorded_recipe, train
 from train.options import Options, build, labelled
 from train.precision import faster, warn_of_emulation
 from train.processes import Processes, joined
@@ -69,6 +69,8 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
 
 
 def _trained(options: argparse.Namespace, processes: Processes, watch: Watch | None) -> None:
+    if not options.resume and not options.force:
+        expect_new(options.out)  # before the data are read, which may take minutes
     asked = _asked(options, processes)
     own = recorded_recipe(options.out) if options.resume else None
     device = find(processes.device(options.device))
@@ -87,13 +89,12 @@ def _trained(options: argparse.Namespace, processes: Processes, watch: Watch | N
         recipe = faster(recipe, data, device)
     else:  # several processes would not choose the same
         warn_of_emulation(recipe, data, device)
-    if options.force:
-        discard(options.out, processes)
     metrics = train(
         recipe,
         data,
         options.out,
         resume=options.resume,
+        force=options.force,
         device=options.device,
         keep=options.keep,
         processes=processes,

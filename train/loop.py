@@ -22,15 +22,12 @@ from train import checkpoint
 from train.data import Dataset, Splits
 from train.devices import describe, find
 from train.errors import DivergedError, RunError
+from train.layout import FILES, FOLDERS
 from train.processes import ALONE, Processes
 from train.progress import Progress
 from train.recipes import RECIPE_JSON, Recipe, differences
 from train.training import Training
 from train.watch import Watch
-
-# What a run consists of.
-_FOLDERS = ("checkpoints", "samples", "tensorboard")
-_FILES = ("run.json", "metrics.jsonl")
 
 
 def train(
@@ -39,6 +36,7 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    force: bool = False,
     until: int | None = None,
     device: str = "auto",
     keep: int = 2,
@@ -47,7 +45,8 @@ def train(
 ) -> dict[str, float]:
     """Train `recipe` on `data` into the run folder `out`; returns the finished run's figures.
 
-    `resume` goes on from the newest checkpoint; a folder without one holds no run yet. `until`
+    `resume` goes on from the newest checkpoint; a folder without one holds no run yet. `force`
+    deletes the run that is there, once nothing more is refused; other files there stay. `until`
     stops after that step, exactly as an interruption would: Ctrl-C or SIGTERM finishes its step,
     leaves a checkpoint and raises KeyboardInterrupt.
     `device` is one of torch's or "auto" (a GPU when present). The newest `keep` checkpoints stay.
@@ -55,22 +54,20 @@ def train(
     Of several `processes` each calls this with the same arguments; the first one writes the folder
     and returns the figures, the others return none.
 
-    Raises RunError where `out` holds a run and `resume` is not set, or it is and `out` holds none,
-    or one of another recipe, of other data or of more steps; DivergedError where a loss,
-    gradient or weight becomes NaN or infinite.
+    Raises RunError where `out` holds a run and neither `resume` nor `force` is set, or `resume` is
+    and `out` holds none, or one of another recipe, of other data or of more steps; DivergedError
+    where a loss, gradient or weight becomes NaN or infinite.
     """
     chosen, commit = find(processes.device(device)), _commit()
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
         if resume:
             metrics, commit = _resume(training, data.train, out, commit)
-        elif checkpoint.steps(out / "checkpoints"):
-            raise RunError(
-                f"{out}: expected a new folder, found a run: --resume to go on with it, --force to "
-                "delete it, or another --out"
-            )
         else:
             metrics = {}
+            if force:
+                _discard(out, processes)
+            expect_new(out)
         last = recipe.steps if until is None else min(recipe.steps, until)
         first = training.step
         with _interrupts() as interrupted:
@@ -95,12 +92,23 @@ def train(
     return metrics
 
 
-def discard(out: Path, processes: Processes = ALONE) -> None:
+def expect_new(out: Path) -> None:
+    """Raise RunError where a folder holds a run, or is no folder."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: expected a folder for the run, found a file")
+    if checkpoint.steps(out / "checkpoints"):
+        raise RunError(
+            f"{out}: expected a new folder, found a run: --resume to go on with it, --force to "
+            "delete it, or another --out"
+        )
+
+
+def _discard(out: Path, processes: Processes) -> None:
     """Delete the run in a folder; other files there stay."""
     if processes.leads:
-        for name in _FOLDERS:
+        for name in FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in _FILES:
+        for name in FILES:
             (out / name).unlink(missing_ok=True)
     processes.any(False)  # the others wait, or they would find the run
 

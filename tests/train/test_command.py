@@ -12,6 +12,7 @@ from PIL import Image
 from tests.train.conftest import deliver
 from train.__main__ import main
 from train.data import load
+from train.errors import OptionError
 from train.recipes import RECIPES
 from train.runs import load_run
 from train.training import Training
@@ -114,6 +115,49 @@ def test_trains_on_a_folder_of_images(tmp_path: Path) -> None:
     run = load_run(out)
     assert (run.provenance["data"], run.provenance["images"]) == ("images", 8)
     assert main([*arguments, "--steps", "1"]) == 1  # a run is there: it is not overwritten
+
+
+def test_a_run_among_its_own_pictures_is_none_of_them(tmp_path: Path) -> None:
+    """Its sheets of samples would be trained on, and be other data than the run's own."""
+    for number in range(4):
+        Image.effect_noise((40, 30 + number), 64).save(tmp_path / f"{number}.png")
+    for out in (tmp_path / "run", tmp_path):
+        command = ["images_gan", "--data", str(tmp_path), "--out", str(out), "--device", "cpu"]
+        assert main([*command, *SMALL, "--steps", "1"]) == 0
+        assert list((out / "samples").iterdir())
+        assert main([*command, "--steps", "2", "--resume"]) == 0
+        assert load_run(out).provenance["images"] == 4
+    # What others keep under these names is theirs.
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "samples" / "00000002.png").unlink()
+    assert len(load("images", tmp_path, load_run(tmp_path).image, labels=False).train.images) == 5
+
+
+def test_what_is_refused_deletes_no_run(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.effect_noise((40, 30), 64).save(folder / "a.png")
+    command = ["images_gan", "--data", str(folder), "--out", str(tmp_path / "run"), *SMALL]
+    assert main([*command, "--steps", "1", "--device", "cpu"]) == 0
+
+    def refuse(*_: object) -> None:
+        raise OptionError("no such parts")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.training._check_parts", refuse)
+        assert main([*command, "--steps", "1", "--device", "cpu", "--force"]) == 1
+    assert load_run(tmp_path / "run").provenance["steps"] == 1
+
+
+def test_a_folder_with_a_run_is_refused_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["digits_vae", "--out", str(tmp_path), "--device", "cpu", "--steps", "1"]) == 0
+    missing = ["images_gan", "--data", str(tmp_path / "missing"), *SMALL]
+    assert main([*missing, "--out", str(tmp_path)]) == 1
+    assert "expected a new folder, found a run" in capsys.readouterr().err
+    assert main([*missing, "--out", str(tmp_path / "run.json")]) == 1
+    assert "expected a folder for the run, found a file" in capsys.readouterr().err
 
 
 def test_the_limit_of_pixels_is_an_option(

@@ -22,6 +22,7 @@ from runtime.machine import cores
 from train.data.dataset import Dataset
 from train.data.room import room_for
 from train.errors import DataError
+from train.layout import FILES, FOLDERS, METRICS, RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def load_images(
     """
     try:
         with open_tree(path) as tree:
+            _leave_out_runs(path, tree)
             by_class = _by_class(path, tree, labels, only)
             if tree.empty:
                 logger.warning("%s: left out empty folders: %s", path, first_few(tree.empty))
@@ -89,9 +91,21 @@ def has_images(path: Path) -> bool:
     """Whether a folder or zip has a file that looks like an image."""
     try:
         with open_tree(path) as tree:
+            _leave_out_runs(path, tree)
             return any(_is_picture(tree, file) for file in tree.files)
     except InputError:
         return False
+
+
+def _leave_out_runs(path: Path, tree: Tree) -> None:
+    """Take out what runs with their --out among the pictures have written: their sheets of samples
+    would be trained on, and a run that is resumed would find other data than its own."""
+    records = {file.parent for file in tree.files if file.name == RECORD}
+    for run in sorted(records & {file.parent for file in tree.files if file.name == METRICS}):
+        written = {run / name for name in (*FOLDERS, *FILES)}
+        tree.files = [f for f in tree.files if written.isdisjoint((f, *f.parents))]
+        tree.empty = [f for f in tree.empty if written.isdisjoint((f, *f.parents))]
+        logger.info("left out the run of python -m train in %s", path / run)
 
 
 def _read(
