@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from runtime.bulk.buckets import Bucket
-from runtime.bulk.pictures import Known, Picture, Skipped
+from runtime.bulk.pictures import Keys, Known, Picture, Skipped
 from runtime.images import ImageSpec
 
 
@@ -31,11 +31,12 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class GroupEnd:
-    """All pictures of a group have come: so many, and the key of the last one."""
+    """All pictures of a group have come: so many, the key of the last one, and the mark of all."""
 
     group: int
     pictures: int
     last_key: str
+    keys: str
 
 
 Event = Chunk | Missing | GroupEnd
@@ -52,7 +53,7 @@ def chunked(
     """Chunks of at most `chunk_size(spec)` pictures that come in order; every `group_size`
     pictures, skipped ones too, are a group, and no chunk is of two groups. Without `sorts`, only
     pictures that follow each other are in one chunk, and at most one chunk waits for more."""
-    group, count, last_key = first_group, 0, ""
+    group, count, last_key, keys = first_group, 0, "", Keys()
     waiting: dict[Bucket, list[Picture]] = {}
 
     def flushed() -> Iterator[Event]:
@@ -62,7 +63,7 @@ def chunked(
 
     def ended() -> Iterator[Event]:
         yield from flushed()
-        yield GroupEnd(group, count, last_key)
+        yield GroupEnd(group, count, last_key, keys.mark)
 
     for each in pictures:
         count += 1
@@ -78,8 +79,9 @@ def chunked(
             last_key = each.key
             if isinstance(each, Skipped):
                 yield Missing(group, each)
+        keys.add(last_key)
         if count == group_size:
             yield from ended()
-            group, count = group + 1, 0
+            group, count, keys = group + 1, 0, Keys()
     if count:
         yield from ended()

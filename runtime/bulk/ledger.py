@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime.bulk.pictures import Skipped
 from runtime.errors import InputError
@@ -40,6 +40,17 @@ class Group:
     chunk_sizes: Mapping[str, int]
     """`512x768` -> pictures in one run of the engine: a later run must not choose others."""
     shards: Sequence[Mapping[str, Any]] = field(default=())
+    keys: str = ""
+    """The mark of its pictures' keys (`Keys`); empty where they follow from the request, or an
+    earlier version wrote this."""
+
+
+class Done(NamedTuple):
+    """The end of a finished group: its pictures and all before it are so many."""
+
+    pictures: int
+    last_key: str
+    keys: str
 
 
 class Ledger:
@@ -48,7 +59,7 @@ class Ledger:
     def __init__(self, out: Path, put: Put = stay) -> None:
         self._out, self._put = out, put
         self.groups = self.pictures = self.rows = self.skipped = 0
-        self.last_key = ""
+        self.done: list[Done] = []
         self.chunk_sizes: dict[str, int] = {}
         self._skipped_end = 0
         path = out / LEDGER
@@ -75,6 +86,7 @@ class Ledger:
         skipped: Sequence[Skipped],
         shards: Sequence[Mapping[str, Any]],
         chunk_sizes: Mapping[str, int],
+        keys: str = "",
     ) -> None:
         """A group is finished: note its skipped pictures, and then itself."""
         lines = [json.dumps({"key": each.key, "reason": each.reason}) + "\n" for each in skipped]
@@ -90,6 +102,7 @@ class Ledger:
                 (self._out / SKIPPED).stat().st_size,
                 dict(sorted(chunk_sizes.items())),
                 shards,
+                keys,
             )
             _append(self._out / LEDGER, json.dumps(asdict(group)) + "\n")
             self._put(LEDGER)
@@ -100,7 +113,7 @@ class Ledger:
         self.pictures += group.pictures
         self.rows += group.rows
         self.skipped += group.skipped
-        self.last_key = group.last_key
+        self.done.append(Done(self.pictures, group.last_key, group.keys))
         self._skipped_end = group.skipped_end
         self.chunk_sizes |= group.chunk_sizes
 

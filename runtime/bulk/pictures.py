@@ -1,6 +1,7 @@
 """From a picture's file to the pixels that a network is given, and where they were in it."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from runtime.bulk.buckets import Bucket, SpecOf
 from runtime.bulk.sources import Item
@@ -51,6 +52,21 @@ class Known:
 
     number: int
     key: str
+
+
+class Keys:
+    """The keys of pictures in their order, as one mark: whether those of an earlier run come."""
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+
+    def add(self, key: str) -> None:
+        # What is no UTF-8 in a file's name is a surrogate.
+        self._hash.update(key.encode("utf-8", "surrogatepass") + b"\0")
+
+    @property
+    def mark(self) -> str:
+        return self._hash.hexdigest()
 
 
 def prepared(item: Item, spec_of: SpecOf, max_pixels: int) -> Picture | Skipped:

@@ -6,7 +6,7 @@ the rows of finished ones on the disk. A complete group is written as shards by 
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 
 from runtime.bulk.buckets import SpecOf, tag
 from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
-from runtime.bulk.ledger import OPEN, Ledger, Put, stay
+from runtime.bulk.ledger import OPEN, Done, Ledger, Put, stay
 from runtime.bulk.network import Network
-from runtime.bulk.pictures import Known, Picture, Skipped, prepared
+from runtime.bulk.pictures import Keys, Known, Picture, Skipped, prepared
 from runtime.bulk.sources import Item
 from runtime.bulk.spool import Spool
 from runtime.errors import InputError
@@ -80,7 +80,7 @@ class _Run:
         self._bulk, self._network, self._ledger = bulk, network, ledger
         self._readers, self._progress = readers, progress
         self._first_group, self._first_number = ledger.groups, ledger.pictures
-        self._last_key = ledger.last_key
+        self._done = list(ledger.done)
         self._spools: dict[int, Spool] = {}
         self._chunk_sizes = {**bulk.chunk_sizes, **ledger.chunk_sizes}
         for left in sorted((bulk.out / OPEN).glob("*")):
@@ -131,7 +131,7 @@ class _Run:
         ahead: deque[Future[Picture | Skipped] | Known] = deque()
         try:
             self._progress(self._first_number)
-            for item in remaining(items, self._first_number, self._last_key):
+            for item in remaining(items, self._done):
                 key = self._spool(self._group(item.number)).known.get(item.number)
                 if key is None:
                     given = item, self._bulk.spec_of, self._bulk.max_pixels
@@ -214,22 +214,30 @@ class _Run:
             skipped=sorted(spool.skipped, key=lambda each: each.number),
             shards=shards,
             chunk_sizes={tag(b): shelf.chunk_size for b, shelf in spool.shelves.items()},
+            keys=end.keys,
         )
         spool.remove()
 
 
-def remaining(items: Iterable[Item], done: int, last_key: str) -> Iterator[Item]:
-    """The pictures that come after the `done` ones of earlier runs, of which the last one has this
-    key. InputError where others come."""
-    found = 0
+def remaining(items: Iterable[Item], done: Sequence[Done]) -> Iterator[Item]:
+    """The pictures that come after those of the groups that earlier runs have `done`. InputError
+    where other pictures come than theirs, or fewer."""
+    found, keys, ends = 0, Keys(), deque(done)
     for item in items:
-        found += 1
-        if found == done:
-            _check_key(last_key, item.key)
-        elif found > done:
+        if not ends:
             yield item
-    if found < done:
-        raise InputError("images", f"the {done} pictures of earlier runs", f"{found}")
+            continue
+        found += 1
+        keys.add(item.key)
+        if found == ends[0].pictures:
+            end = ends.popleft()
+            _check_key(end.last_key, item.key)
+            if end.keys not in ("", keys.mark):
+                expected = f"the pictures of earlier runs, in their order, as far as {item.key!r}"
+                raise InputError("images", expected, "others among them")
+            keys = Keys()
+    if ends:
+        raise InputError("images", f"the {done[-1].pictures} pictures of earlier runs", f"{found}")
 
 
 def _check_key(expected: str, found: str) -> None:

@@ -4,8 +4,9 @@ All files are made in a folder. Where they are to go to a URL, that is a tempora
 files are put there: shards first, then the ledger, whose lines say which shards are there.
 """
 
+import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,16 @@ class Place:
     def put(self, name: str) -> None:
         """A file of the folder is whole, or longer."""
 
+    def gone(self) -> list[str]:
+        """The shards that the ledger names and that are not there: moved, or lost."""
+        lines = (self.folder / LEDGER).read_text().splitlines()
+        named = (shard["file"] for line in lines for shard in json.loads(line)["shards"])
+        there = set(self._names())
+        return [name for name in named if name not in there]
+
+    def _names(self) -> Iterable[str]:
+        return [path.name for path in self.folder.iterdir()]
+
     def discard(self) -> None:
         """Delete the shards that are there and all that is noted of them."""
         discard(self.folder)
@@ -62,6 +73,9 @@ class _RemotePlace(Place):
         self._remote.file(name).put(self.folder / name)
         if name not in _NOTES:
             (self.folder / name).unlink()
+
+    def _names(self) -> Iterable[str]:
+        return self._remote.names()
 
     def discard(self) -> None:
         # The ledger first: it is not to name shards that are gone.

@@ -127,6 +127,7 @@ class PictureGroups:
         return self.engine.used() | {
             "pictures": noted["pictures"],
             "last_key": noted["last_key"],
+            "keys": noted["keys"],
             "chunk_sizes": noted["chunk_sizes"],
             "shards": shards,
             "skipped": skipped,

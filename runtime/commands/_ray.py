@@ -103,7 +103,7 @@ def work_by_ray(
             share.cores,
             ledger.chunk_sizes,
         )
-        count = sum(1 for _ in remaining(found.items, ledger.pictures, ledger.last_key))
+        count = sum(1 for _ in remaining(found.items, ledger.done))
         groups = list(groups_of(ledger, ledger.pictures + count, group_size))
         used = _Used()
         with tqdm(total=ledger.pictures + count, unit="img", disable=None) as bar:
@@ -115,6 +115,7 @@ def work_by_ray(
                     skipped=[Skipped(0, **each) for each in told["skipped"]],
                     shards=told["shards"],
                     chunk_sizes=told["chunk_sizes"],
+                    keys=told["keys"],
                 )
                 bar.update(told["pictures"])
                 used.add(told)

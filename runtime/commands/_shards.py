@@ -21,6 +21,7 @@ from runtime.commands._ray import add_ray, work_by_ray
 from runtime.engines.backend import Variant
 from runtime.errors import InputError
 from runtime.images.files import REQUEST, begin_folder
+from runtime.images.trees import first_few
 from runtime.machine import cores
 from runtime.model import Model
 
@@ -80,8 +81,8 @@ def work_through(
             begin_shards(place, same_model(manifest, variant) | rest, force=args.force)
 
         ledger, busy = work(args, place, prepare, group, begin)
-    skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
-    conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
+        skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
+        conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
 
 
 def _work_here(
@@ -137,7 +138,14 @@ def begin_shards(place: Place, same: Mapping[str, Any], *, force: bool) -> None:
 
 
 def conclude_shards(place: Place, made: str, busy: float) -> None:
-    """The last line: what was made, and the share of the time for which the engine was busy."""
+    """The last line: what was made, and the share of the time for which the engine was busy. Before
+    it, which shards of earlier runs are gone: a job that goes on does not make them again."""
+    if gone := place.gone():
+        print(
+            f"{place.name}: {len(gone)} finished shards are no longer there: {first_few(gone)}; "
+            "where they were not moved on purpose, --force makes all of them again",
+            file=sys.stderr,
+        )
     print(
         f"{place.name}: {made}; the engine was busy {busy:.1%} of the time; "
         "next: read them as docs/bulk.md says",

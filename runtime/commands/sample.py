@@ -112,7 +112,7 @@ def _sample_shards(args: argparse.Namespace, request: Sample) -> None:
             begin_shards(place, same, force=args.force)
 
         made, busy = draw(args, samples, begin)
-    conclude_shards(place, f"{n} images, by {made.full_name}", busy)
+        conclude_shards(place, f"{n} images, by {made.full_name}", busy)
 
 
 def _sample_here(

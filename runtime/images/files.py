@@ -11,7 +11,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ _MAX_NAME = 255
 """Bytes of a file's name."""
 _MOST_BYTES = 220
 """Of a name that is made here, before its number and its suffix."""
+_MOST_SAID = 200
+"""Characters of a setting's value in a message."""
 _SLASHES = tuple({"/", os.sep})
 OUTPUTS = (
     f"{', '.join(_PICTURES)} (one sheet), .gif (one after another), .npy, .npz, .zip, .glb (of "
@@ -133,10 +135,33 @@ def begin_folder(
         except (OSError, ValueError):
             found = None
         if found != request:
-            expected = f"a folder of the same request, {request}"
-            raise InputError("out", expected, f"{name or out} of {found or 'an unknown one'}")
+            where = name or out
+            if not isinstance(found, dict):
+                raise InputError(
+                    "out", "a folder of the same request", f"{where} of an unknown one"
+                )
+            expected, other = _apart(request, cast(dict[str, Any], found))
+            remedy = "another --out, or --force to begin anew"
+            raise InputError(
+                "out",
+                f"a folder of the same request, {expected}: {remedy}",
+                f"{where} of {other}",
+            )
     with renamed(path) as file:
         file.write(json.dumps(request, indent=2).encode())
+
+
+def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
+    """The settings in which two requests differ, as each of them has it."""
+    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    first, second = (", ".join(_said(n, of.get(n)) for n in names) for of in (one, other))
+    return first, second
+
+
+def _said(name: str, value: object) -> str:
+    """A setting in a message; of a long one, such as an artifact's checksums, its name alone."""
+    text = json.dumps(value, ensure_ascii=False)
+    return f"{name} {text if len(text) <= _MOST_SAID else 'of its own'}"
 
 
 def count_finished(out: Path, names: Iterable[str]) -> int:

@@ -304,6 +304,34 @@ def test_another_column_is_another_job(
         assert ("same request" in capsys.readouterr().err) == (status == 2)
 
 
+def test_other_pictures_than_those_that_are_done_are_refused(
+    sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many, with the same last ones: they would be taken for those that have rows."""
+    source, out = tmp_path / "pictures", tmp_path / "out"
+    shutil.copytree(pictures, source)
+    options = ("--size", "16", "--group", 20, "--continue")
+    assert encode(sized_artifact, source, out, *options) == 0
+    before = contents(out)
+    keys = [item.key for item in find([source]).items]
+    other = next(path for path in source.rglob("*") if path.stem == Path(keys[5]).name)
+    other.rename(other.with_stem(f"{other.stem}-new"))
+    assert [item.key for item in find([source]).items][19::20] == keys[19::20]
+    capsys.readouterr()
+    assert encode(sized_artifact, source, out, *options) == 2
+    assert f"in their order, as far as {keys[19]!r}, found others" in capsys.readouterr().err
+    assert contents(out) == before
+    # What an earlier version wrote has no marks: the last keys are compared.
+    lines = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["keys"]
+    (out / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert encode(sized_artifact, source, out, *options) == 0
+    other.with_stem(f"{other.stem}-new").unlink()
+    assert encode(sized_artifact, source, out, *options) == 2
+    assert f"the pictures of earlier runs, {keys[19]!r} next" in capsys.readouterr().err
+
+
 def test_another_job_is_refused(
     sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,7 +191,7 @@ def test_a_job_is_begun_anew_by_force_alone(
     assert run("sample", artifact, "-n", 9, "-o", out) == 2
     assert "or --continue to go on with it" in capsys.readouterr().err
     assert run("sample", artifact, "-n", 9, "-o", out, "--continue") == 2
-    assert f"found {out} of {{" in capsys.readouterr().err
+    assert f"found {out} of group 20, n 50\n" in capsys.readouterr().err
     assert at(out) == before
     assert run("sample", artifact, "-n", 9, "-o", out, "--force") == 0
     assert run("sample", artifact, "-n", 9, "-o", f"{tmp_path}/fresh/") == 0

@@ -163,6 +163,29 @@ def test_a_killed_process_goes_on(artifact: Path, tmp_path: Path, kind: str) -> 
     assert {path: path.stat().st_mtime_ns for path in out.glob(f"*.{kind}")} == before
 
 
+def test_shards_that_are_gone_are_named(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may have been moved to where they are used, so this is no error."""
+    again = [*command(artifact, tmp_path / "out", "-n", 7), "--group", "3", "--continue"]
+    assert main(again) == 0
+    assert "no longer there" not in capsys.readouterr().err
+    (tmp_path / "out" / "000001.tar").unlink()
+    assert main(again) == 0
+    assert "1 finished shards are no longer there: 000001.tar; " in capsys.readouterr().err
+
+
+def test_what_differs_from_the_earlier_request_is_said_and_nothing_else(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(artifact, tmp_path / "out", "-n", 5)) == 0
+    capsys.readouterr()
+    assert main(command(artifact, tmp_path / "out", "-n", 6, "--continue")) == 2
+    said = capsys.readouterr().err
+    assert "expected a folder of the same request, n 6: another --out, or --force" in said
+    assert said.endswith("of n 5\n")
+
+
 def test_what_does_not_go_together_is_refused(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,7 +91,7 @@ def test_pictures(
     for group in (*given, *given[::-2]):
         told = work(group)
         line = lines[group["number"]]
-        for name in ("pictures", "last_key", "chunk_sizes", "shards"):
+        for name in ("pictures", "last_key", "keys", "chunk_sizes", "shards"):
             assert told[name] == line[name]
         assert len(told["skipped"]) == line["skipped"]
     assert shards(made) == shards(whole)
