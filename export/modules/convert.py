@@ -16,7 +16,7 @@ from export.causes import described_error, first_cause
 from export.graphs import finished
 from export.modules.attention import TRANSLATIONS
 from export.modules.modulated import without_groups
-from export.modules.remedies import failed, fixed_batch, groups_left
+from export.modules.remedies import SIZE, failed, fixed_batch, groups_left
 from runtime.artifact.manifest import Axis
 from runtime.artifact.size import parse
 from runtime.artifact.tensors import GraphSpec
@@ -66,6 +66,11 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
             f"{spec.file}: expected a graph for any batch, found one for a batch of {batch}: "
             f"{remedy}"
         )
+    if fixed := _fixed_axes(model, spec):
+        raise ExportError(
+            f"{spec.file}: expected a graph for any {', '.join(fixed)}, found one for "
+            f"{', '.join(f'{name} {size}' for name, size in fixed.items())}: {SIZE}"
+        )
     if any(
         a.name == "to" and a.i == _BFLOAT16 for node in model.graph.node for a in node.attribute
     ):
@@ -100,6 +105,19 @@ def _converted(
         verbose=False,
     )
     return program.model_proto  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _fixed_axes(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, int]:
+    """Dimensions that were to stay free, and the number that the graph has in each one's place."""
+    given = {tensor.name: tensor.shape for tensor in spec.inputs}
+    return {
+        wanted: dim.dim_value
+        for value in model.graph.input
+        for dim, wanted in zip(
+            value.type.tensor_type.shape.dim[1:], given.get(value.name, ()), strict=False
+        )
+        if isinstance(wanted, str) and dim.dim_value
+    }
 
 
 def _captured(

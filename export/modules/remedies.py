@@ -16,6 +16,11 @@ _BATCH = (
     "`constant.expand(x.shape[0], -1, -1, -1)`, with no loop over the rows, no list(x), and no "
     "number that NumPy or math made of the shape"
 )
+SIZE = (
+    "forward takes the size for a number, as torch.linspace, F.affine_grid, int(x.shape[2]) and "
+    "what NumPy or math make of the shape do: compute with x.shape and torch.arange(x.shape[2]), "
+    "or export it for one size (without --size MIN..MAX or --axis)"
+)
 _FLOW = (
     "forward must be free of Python control flow that depends on values or on the batch size, "
     "and use operators that ONNX knows"

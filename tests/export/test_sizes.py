@@ -1,5 +1,6 @@
 """Exports of any size: named axes, noise and truncation inputs, translators, no prior."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,38 @@ def test_axes_that_do_not_fit_are_refused(
     with pytest.raises(ExportError, match=message):
         export(decode=Decoder(), name="wrong", out=tmp_path, precisions=(), **options)
     assert not (tmp_path / "wrong" / "1").exists()
+
+
+class Placed(nn.Module):
+    """Knows where each pixel is, as CoordConv does."""
+
+    def __init__(self, evenly: Callable[[Tensor, int], Tensor]) -> None:
+        super().__init__()
+        self.evenly = evenly
+        self.last = nn.Conv2d(5, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        down = self.evenly(x, 2)[:, None].expand(batch, 1, height, width)
+        right = self.evenly(x, 3).expand(batch, 1, height, width)
+        return torch.tanh(self.last(torch.cat([x, down, right], 1)))
+
+
+ANY = {"height": Axis(min=16, max=128, default=32), "width": Axis(min=16, max=128, default=48)}
+
+
+def test_a_size_frozen_into_the_graph_says_what_to_write(tmp_path: Path) -> None:
+    frozen = Placed(lambda x, axis: torch.linspace(-1, 1, x.shape[axis]))
+    free = Placed(lambda x, axis: torch.arange(x.shape[axis]) / (x.shape[axis] - 1) * 2 - 1)
+    words = r"for any height, width, found one for height 16, width 17: .* torch\.arange"
+    given: dict[str, Any] = {"image": IMAGE, "axes": ANY, "out": tmp_path, "precisions": ()}
+    with pytest.raises(ExportError, match=words):
+        export(translate=frozen, name="frozen", **given)
+    free.load_state_dict(frozen.state_dict())
+    artifact = export(translate=free, name="free", batches=(1,), **given)
+    images = np.random.default_rng(0).integers(0, 256, (1, 37, 51, 3), np.uint8)
+    with runtime.load(artifact, precision="fp32") as model, torch.no_grad():
+        made = model.translate(images)
+        expected = frozen(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    grey = ((expected + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(made.astype(int) - grey).max() <= 1
