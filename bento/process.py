@@ -8,7 +8,6 @@ import sys
 from starlette.types import ASGIApp
 
 from bento.repository.models import Models
-from bento.routes import build_app
 from bento.server.connections import install
 from bento.server.front import Front, guarded
 from bento.server.supervision import metrics_folder, prepare_worker, this_worker
@@ -31,6 +30,8 @@ class Process:
         self.settings = share(settings)
         self.models = Models(self.settings, ModelObserver, self.workers.missing)
         self._start()
+        from bento.routes import build_app  # not earlier: it takes long, and models load beside it
+
         self.app = build_app(self.settings, self.models, find_tracer)
         self.workers.keep(self._observe)
 

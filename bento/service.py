@@ -29,9 +29,10 @@ def process() -> "Process":
     # Not earlier: workers are not started before the supervisor has imported this module.
     try:
         from bento.process import Process
+
+        return Process(settings)
     except ImportError as error:  # BentoML would start the worker again for ever
         refuse_to_start(f"{error}: {to_install('serve')}")
-    return Process(settings)
 
 
 class FrontService(bentoml.Service[Any]):

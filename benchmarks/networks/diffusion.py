@@ -1,7 +1,7 @@
 """Images a second and memory of real autoencoders and an upscaler: ours against what people use.
 
-Each variant runs one image at a time in a process of its own, on all cores, in fp32; the variants
-take turns, and the figures are medians over the rounds. Ratios are to the fastest of the others.
+Each variant runs one image at a time in a process of its own, on all cores; the variants take
+turns, and the figures are medians over the rounds. Ratios are to the fastest of the others in fp32.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.figures import Bar, Figure, least
 from benchmarks.networks.networks import run_python
-from benchmarks.networks.rivals import VARIANTS
+from benchmarks.networks.rivals import COMPILE, OURS, RIVALS, VARIANTS
 from benchmarks.speed.publishing import parser, publish
 from benchmarks.speed.timing import paired_ratio
 from runtime.machine import cores
@@ -25,7 +25,6 @@ SUBJECTS = {
     "AutoencoderTiny": ("256x256", "512x512"),
     "RRDB x4": ("64x64", "128x128"),
 }
-OURS = "ours"
 BARS: dict[str, Bar] = {
     f"AutoencoderKL (SD 1.5) decode 256x256, {OURS}": least(1.4),
     f"AutoencoderKL (SD 1.5) decode 512x512, {OURS}": least(1.2),
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     chosen = options.parse_args(arguments)
     compiles = not chosen.quick if chosen.compile is None else chosen.compile
-    variants = [name for name in VARIANTS if compiles or name != "torch.compile"]
+    variants = [name for name in VARIANTS if compiles or name != COMPILE]
     rounds = chosen.rounds or (1 if chosen.quick else 3)
     figures: list[Figure] = []
     for row in chosen.rows:
@@ -96,7 +95,7 @@ def _figures(row: str, said: Sequence[dict[str, Any]]) -> list[Figure]:
     figures: list[Figure] = []
     for case in said[0][OURS]["speeds"]:
         found = {name: [each[name]["speeds"][case] for each in said] for name in said[0]}
-        best = max((name for name in found if name != OURS), key=lambda name: median(found[name]))
+        best = max((n for n in found if n in RIVALS), key=lambda name: median(found[name]))
         for variant, speeds in found.items():
             subject = f"{row} {case}"
             figures.append(

@@ -39,8 +39,8 @@ INFER = "Open Inference decode of 64"
 
 BARS: dict[str, Bar] = {
     f"dcgan64 {NPY}, 8 connections, {OURS}": least(0.95),
-    f"dcgan64 {PNG}, 128 connections, {OURS}": least(0.80),
-    f"vae32 {ENCODE}, 8 connections, {OURS}": least(0.90),
+    f"dcgan64 {PNG}, 128 connections, {OURS}": least(0.90),
+    f"vae32 {ENCODE}, 8 connections, {OURS}": least(0.95),
     f"dcgan64 {INFER}, 8 connections, {OURS}": least(0.95),
     f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {NAIVE}": least(1.8),
     f"dcgan64 {PNG}, 128 connections: against others, {OURS} / {ADAPTIVE}": least(1.8),
