@@ -203,8 +203,13 @@ ROWS = (
             "short of 50: style {cifar10_style_mosaic_0[style]:.2f} where the unchanged picture "
             "has {cifar10_style_mosaic_0[style_unchanged]:.2f} and the optimisation comes to "
             "{cifar10_style_mosaic_0[style_gatys]:.2f}. Dark joints with coloured edges are drawn "
-            "around what is dark, and subjects stay legible; there are no tiles. Suspected are the "
-            "budget and the few channels: the loss still fell"
+            "around what is dark, and subjects stay legible; there are no tiles. Waves: "
+            "{cifar10_style_waves_0[gatys_steps_to_equal]} steps; style "
+            "{cifar10_style_waves_0[style]:.2f} where the unchanged picture has "
+            "{cifar10_style_waves_0[style_unchanged]:.2f} and the optimisation comes to "
+            "{cifar10_style_waves_0[style_gatys]:.2f}. Slanting bands of blue and yellow follow "
+            "what is dark, cleaner than the optimisation's dots, and leave outlines of the "
+            "subject. Suspected are the budget and the few channels: the loss still fell"
         ),
         pictures=("cifar10_style_mosaic.png", "cifar10_style_waves.png"),
         runs=_runs("cifar10_style_mosaic", "cifar10_style_waves", judge="style"),
