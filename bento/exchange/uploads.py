@@ -98,11 +98,10 @@ class Upload:
         if self.mask is not None and manifest.graphs[graph].input("mask") is None:
             raise InputError("mask", "none: this request takes no mask", "a file")
         if self.array is not None:
+            found = f"an array of {list(self.array.shape)}"
             if 0 in self.array.shape:
-                found = f"an array of {list(self.array.shape)}"
                 raise InputError("images", "at least one image, and one pixel of it", found)
             if size is not None and tuple(size) != self.array.shape[1:3]:
-                found = f"an array of {list(self.array.shape)}"
                 raise InputError("size", "none with an array, or its own height and width", found)
             lengths = (*self.array.shape[1:3], 1, 1)
             spec = picture_spec(manifest, graph, size, (lengths[0], lengths[1]), tile)

@@ -107,7 +107,8 @@ def _decoded(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tu
             reduced.load()
             return reduced, image.size, round(image.width / drafted[1][2]) if drafted else 1
     if file is not None and pnm.is_slow(image):
-        image = Image.open(PictureFile(pnm.scaled(image, file.getvalue()), file.what))
+        quick = PictureFile(pnm.scaled(image, file.getvalue()), file.what)
+        image = Image.open(quick, formats=FORMATS)
     image.load()
     return image, image.size, 1
 

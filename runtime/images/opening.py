@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -56,6 +56,11 @@ def open_image(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageFi
         tiff.mend(image)
         _scale_transparency(image)
     return image
+
+
+def is_named_as_picture(file: PurePath) -> bool:
+    """Whether a file's suffix is that of one of `FORMATS`."""
+    return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

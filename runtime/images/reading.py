@@ -13,15 +13,12 @@ from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import decode_npy
 from runtime.images.files import numbered
-from runtime.images.opening import FORMATS, max_file_bytes, read_file
+from runtime.images.opening import is_named_as_picture, max_file_bytes, read_file
 from runtime.images.trees import is_folder, open_tree
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_SUFFIXES = frozenset(s for s, kind in Image.registered_extensions().items() if kind in FORMATS)
-"""Of pictures. What lies beside them (`0001.json`) must not take a picture's name and number."""
 
 _MAX_ARRAY_BYTES = 1 << 40
 """An array is read whole, and is the user's own: the memory is its only limit."""
@@ -122,7 +119,8 @@ def _prepared_tree(
         left_out += [(str(file), reason) for file, reason in tree.left_out]
         for file in tree.files:
             name = str(file.with_suffix(""))
-            is_named_so = file.suffix.lower() in _SUFFIXES
+            # What lies beside a picture (`0001.json`) must not take its name and number.
+            is_named_so = is_named_as_picture(file)
             if is_named_so and not wanted(name):
                 continue
             try:

@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from runtime.errors import InputError
-from runtime.images import FORMATS, MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image
+from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image
 from runtime.images.guards import is_picture
-from runtime.images.opening import max_file_bytes
+from runtime.images.opening import is_named_as_picture, max_file_bytes
 from runtime.images.trees import Tree, first_few, open_tree
 from runtime.machine import cores
 from train.data.dataset import Dataset
@@ -190,9 +189,7 @@ def _by_class(
 
 def _is_picture(tree: Tree, file: PurePosixPath) -> bool:
     """By its name, or else by its first bytes; all of it is seen when it is read."""
-    if Image.registered_extensions().get(file.suffix.lower()) in FORMATS:
-        return True
-    return is_picture(tree.head(file))
+    return is_named_as_picture(file) or is_picture(tree.head(file))
 
 
 def _tell_unlabelled(path: Path, classes: list[str], loose: int) -> None:
