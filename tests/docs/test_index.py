@@ -8,6 +8,8 @@ from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs" / "index.md").read_text("utf-8")
 RECORDS = ROOT / "benchmarks"
+OPENVINO_BF16 = "OpenVINO, as it comes"
+"""As the processor of the record has bf16."""
 
 
 def row(begins: str) -> str:
@@ -43,13 +45,14 @@ def test_serving() -> None:
 
 def test_diffusion() -> None:
     found = speed("diffusion")
-    ours, onnx, eager, openvino = (
+    ours, onnx, eager, openvino, halved = (
         found[f"AutoencoderKL (SD 1.5) decode 256x256, {variant}"]["value"]
-        for variant in ("ours", "ONNX Runtime", "eager", "OpenVINO")
+        for variant in ("ours, fp32", "ONNX Runtime", "eager", "OpenVINO, fp32", OPENVINO_BF16)
     )
     line = row("Stable Diffusion's autoencoder")
     assert f"| {ours:.2f} images/s |" in line
-    assert f"ONNX Runtime {onnx:.2f}, torch eager {eager:.2f}, OpenVINO {openvino:.2f} |" in line
+    assert f"ONNX Runtime {onnx:.2f}, torch eager {eager:.2f}, OpenVINO {openvino:.2f} " in line
+    assert f"(as it comes, in bf16, {halved:.2f}) |" in line
 
 
 def test_memory_and_start() -> None:
