@@ -194,6 +194,17 @@ def test_large_images_in_tiles(ask: Ask, models: Models) -> None:
     assert (reply.status_code, reply.json()["field"]) == (422, "size")
 
 
+def test_pictures_are_opened_up_to_a_size(ask: Ask) -> None:
+    headers = {"content-type": "image/png"}
+    tall = png(4200, 6)
+    made = ask("POST", "/encode?format=npy&tile=16", content=tall, headers=headers)
+    assert decode_npy(made.content).shape == (1, 2, 2048, 3)
+    for path in ("/encode?tile=16&size=4200,6", "/translate?tile=16&size=4200,6"):
+        refused = ask("POST", path, content=tall, headers=headers)
+        assert (refused.status_code, refused.json()["field"]) == (422, "size")
+        assert "at most 4096" in refused.json()["expected"]
+
+
 def test_the_reply_bounds_images_of_any_size(models: Models) -> None:
     latents = np.zeros((1, 2, 1000, 1000), np.float32)
     npy = {"content-type": "application/x-npy"}
