@@ -396,6 +396,15 @@ def test_list_says_what_takes_prompts_and_the_first_words_of_a_licence(
     assert max(map(len, lines)) < 150
 
 
+def test_an_artifact_may_state_no_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sized(tmp_path, licence="")
+    assert run("list", tmp_path) == 0
+    assert run("info", tmp_path / "tiny-sized") == 0
+    assert "licence  \n" in capsys.readouterr().out
+
+
 def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("recontruct", "tiny-vae")
