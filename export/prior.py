@@ -4,6 +4,7 @@ draws from it in place of N(0, I)."""
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -87,9 +88,8 @@ def add_prior(
     manifest = manifest.model_copy(update={"version": version, "files": checksums})
     files = plain.files | {PRIOR: encoded}
     drawn = replace(plain, manifest=manifest, files=files)
-    backend = open_reference(drawn, threads=cores())
-    sheet = sample_sheet(drawn, backend)
-    backend.close()
+    with closing(open_reference(drawn, threads=cores())) as backend:
+        sheet = sample_sheet(drawn, backend)
     if sheet is not None:
         files[SHEET] = sheet
     if neighbours is None:

@@ -98,7 +98,12 @@ def run_python(*arguments: str) -> dict[str, Any]:
         process = subprocess.Popen(  # noqa: S603 - our own modules
             (sys.executable, *arguments), stdout=out, stderr=said
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # Ctrl-C or SIGTERM: no export is left behind
+            process.kill()
+            process.wait()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         texts: list[str] = []
         for file in (out, said):

@@ -7,7 +7,7 @@ every figure, the other half is too: always as many images as pictures.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def parted(data: Dataset, n: int) -> Parted:
     order = np.random.default_rng(0).permutation(total)
     most = max(FEWEST, _TAUGHT_BYTES // data.images[0].size)
     held, rest = order[: 2 * size], order[2 * size :][:most]
-    return Parted(_rows(data, rest), _rows(data, held))
+    return Parted(data.rows(data.name, rest), data.rows(data.name, held))
 
 
 def measure(
@@ -279,20 +279,5 @@ def _of_classes(data: Dataset, names: list[str]) -> Dataset:
     """The pictures of some of the classes."""
     numbers = [data.classes.index(name) for name in names]
     chosen = np.flatnonzero(np.isin(data.labels, numbers))
-    return Dataset(
-        name=data.name,
-        images=data.images[chosen],
-        labels=np.searchsorted(numbers, data.labels[chosen]),
-        classes=tuple(names),
-        licence=data.licence,
-    )
-
-
-def _rows(data: Dataset, rows: NDArray[np.int64]) -> Dataset:
-    return Dataset(
-        name=data.name,
-        images=data.images[rows],
-        labels=data.labels[rows],
-        classes=data.classes,
-        licence=data.licence,
-    )
+    labels = np.searchsorted(numbers, data.labels[chosen])
+    return replace(data, images=data.images[chosen], labels=labels, classes=tuple(names))

@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,13 +97,8 @@ def turned(pictures: Dataset) -> Dataset:
     else:
         classes = _MIRRORS
         turns = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
-    return Dataset(
-        name=pictures.name,
-        images=np.concatenate(turns),
-        labels=np.arange(len(turns)).repeat(len(images)),
-        classes=classes,
-        licence=pictures.licence,
-    )
+    labels = np.arange(len(turns)).repeat(len(images))
+    return replace(pictures, images=np.concatenate(turns), labels=labels, classes=classes)
 
 
 def _recipe(pictures: Dataset, examples: int) -> ClassifierRecipe:

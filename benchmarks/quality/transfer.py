@@ -85,10 +85,4 @@ def main(arguments: Sequence[str]) -> None:
 def some(data: Dataset, n: int) -> Dataset:
     """The first n of a shuffle."""
     chosen = np.random.default_rng(0).permutation(len(data.images))[:n]
-    return Dataset(
-        name=data.name,
-        images=data.images[chosen],
-        labels=data.labels[chosen],
-        classes=data.classes,
-        licence=data.licence,
-    )
+    return data.rows(data.name, chosen)

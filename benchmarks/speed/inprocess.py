@@ -78,10 +78,9 @@ def main(arguments: Sequence[str]) -> None:
                 with runtime.load(
                     subject.folder, backend=chosen.backend, precision=precision
                 ) as model:
-                    variant = subject.variant(model, chosen.backend, precision)
                     engines[f"{subject.name}, {precision}"] = model.engine
                     for graph in graphs_of(subject):
-                        with raw_loops(subject, variant, graph) as loops:
+                        with raw_loops(subject, model.variant, graph) as loops:
                             for one in (False, True):
                                 name = _name(subject, graph, precision, one=one)
                                 call = ours(model, subject, graph, one=one)

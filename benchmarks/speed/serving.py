@@ -105,8 +105,7 @@ def prepare(
     for one in subjects:
         shutil.copytree(one.folder, artifacts / one.name / str(one.manifest.version))
     with runtime.load(subject.folder, backend=chosen.backend, precision=chosen.precision) as model:
-        engine = model.engine
-        variant = subject.variant(model, chosen.backend, chosen.precision)
+        engine, variant = model.engine, model.variant
     graph = folder / "graph.onnx"
     spec = graph_specs(subject.manifest, "fp32")["decode"]
     # The very graph that ours runs, in the form that was chosen for it.

@@ -7,21 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime import Model
 from runtime.artifact.manifest import Manifest, Reduced
 from runtime.artifact.reading import Artifact, read_artifact
-from runtime.artifact.tensors import Precision
-from runtime.engines.backend import Setting, Variant
-from runtime.engines.cache import CACHE_VARIABLE, cache_folder
-from runtime.engines.choice import choose
-from runtime.engines.library import EngineRequest
+from runtime.engines.cache import CACHE_VARIABLE
 from runtime.images import UInt8Array
-from runtime.machine import cores
 from runtime.requests.examples import examples_of
 from runtime.sampling.streams import Counter
 
@@ -64,21 +58,6 @@ class Subject:
     def graph_file(self, graph: str) -> bytes:
         """The plain fp32 graph, as exported."""
         return self.artifact.files[self.manifest.graphs[graph].files["fp32"]]
-
-    def variant(
-        self, model: Model, backend: str, precision: Precision | Literal["auto"]
-    ) -> Variant:
-        """What `load` chose for `model`, chosen again with the same arguments."""
-        threads = max(1, cores() // model.runners)
-        setting = Setting(model.runners, threads, model.max_batch)
-        request = EngineRequest(backend, precision)
-        chosen = choose(self.artifact, request, lambda _: setting, cache_folder())
-        chosen.backend.close()
-        variant = chosen.variant
-        # With a cache that cannot be written, the second choice could fall otherwise.
-        if not all(part in model.engine for part in vars(variant).values()):
-            raise RuntimeError(f"{self.name}: expected {model.engine}, found {variant} chosen")
-        return variant
 
 
 def random_images(manifest: Manifest, count: int) -> UInt8Array:

@@ -57,7 +57,7 @@ async def answer(x: Exchange) -> Response:
     with x.call.holding.meanwhile(5 * latents.size):  # their magnitudes, and which are too large
         job = await in_thread(latents.nbytes, request.job, model)
     x.check_count("latents", job.count)
-    reply = x.picture_reply(options, model, job, "latents")
+    reply = await x.picture_reply(options, model, job, "latents")
     return await x.pictures(model, job, reply, options)
 
 

@@ -69,7 +69,7 @@ async def answer(x: Exchange) -> Response:
     job = request.job(model)
     if options.columns is None:
         options = options.model_copy(update={"columns": options.steps})
-    reply = x.picture_reply(options, model, job, "steps")
+    reply = await x.picture_reply(options, model, job, "steps")
     return await x.pictures(model, job, reply, options)
 
 

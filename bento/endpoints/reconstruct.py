@@ -21,7 +21,7 @@ async def answer(x: Exchange) -> Response:
     request = Reconstruct(canvas.images, options.labels, options.seed or 0, options.prompt)
     job = request.job(model)
     x.check_count("images", job.count)
-    reply = x.picture_reply(options, model, job, "images")
+    reply = await x.picture_reply(options, model, job, "images")
     await canvas.fill()
     return await x.pictures(model, job, reply, options)
 

@@ -71,7 +71,7 @@ async def answer(x: Exchange) -> Response:
         options.prompt,
     )
     job = request.job(model)
-    reply = x.picture_reply(options, model, job, "n" if options.seeds is None else "seeds")
+    reply = await x.picture_reply(options, model, job, "n" if options.seeds is None else "seeds")
     shown = options.seeds or [seed]
     headers: dict[str, str] = {}
     if len(shown) <= _MAX_SEEDS_IN_HEADER:

@@ -28,7 +28,7 @@ async def answer(x: Exchange) -> Response:
         return await _one_by_one(x, options, model, prepared)
     ((canvas, job),) = prepared
     x.check_count("images", job.count)
-    reply = x.picture_reply(options, model, job, "images")
+    reply = await x.picture_reply(options, model, job, "images")
     await canvas.fill()
     return await x.pictures(model, job, reply, options)
 

@@ -104,13 +104,14 @@ class Exchange:
         """The reply's format, by the option or by the Accept header."""
         return choose_format(explicit, self.request.headers.get("accept"), offered)
 
-    def picture_reply(
+    async def picture_reply(
         self, options: PictureOptions, model: Model, job: Job[UInt8Array], field: str
     ) -> PictureReply:
         """The format for a job's images, once it is clear that they fit into a reply.
 
         `field` is the entry of the request that says how many there are.
         """
+        await self.turns.measure(model, job)
         reply = self.format(options.format, PICTURE_REPLIES)
         streamed = is_streamed(reply, model, job)
         self.check_count(field, job.count, streamed=streamed)
@@ -125,6 +126,7 @@ class Exchange:
 
     async def run(self, model: Model, job: Job[T]) -> T:
         """Admission, queue, engine. Cancelling this takes the work out of the queue."""
+        await self.turns.measure(model, job)
         places = min(job.count, model.window(job))
         self.extend(model, job)
         with self.shares.taken(model.manifest.name, self.call.client, places):
@@ -133,6 +135,7 @@ class Exchange:
     async def run_in_parts(self, model: Model, job: Job[T]) -> list[T]:
         """As `run`, for what a job gives part by part: no more is held at a time than an engine
         run makes."""
+        await self.turns.measure(model, job)
         self.extend(model, job)
         places = min(job.count, model.window(job))
         with (

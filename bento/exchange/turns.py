@@ -10,12 +10,17 @@ from collections import deque
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from runtime import Model
+from runtime.artifact.size import Size
 from runtime.batching.jobs import Job
 from runtime.errors import without_frames
 
 T = TypeVar("T")
+_SIZES = 4096
+"""That are known of a model, at most."""
+_Measured = tuple[str, Size, int | None]
 _Asked = tuple[Model, Job[Any], "asyncio.Future[Any]"]
 
 
@@ -27,6 +32,25 @@ class Turns:
         self._given: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._coming = False
         """Whether the loop has been told of results that it has not looked at."""
+        self._measured: WeakKeyDictionary[Model, set[_Measured]] = WeakKeyDictionary()
+        self._measuring = asyncio.Lock()
+
+    async def measure(self, model: Model, job: Job[Any]) -> None:
+        """Have the model know what a job's images take; InputError where they do not fit.
+
+        For a new size it goes through the whole graph, twice: half a second for thousands of nodes,
+        which the loop must not wait for.
+        """
+        if not job.size:  # all images of the model have one
+            return
+        known, size = self._measured.setdefault(model, set()), (job.graph, job.size, job.tile)
+        if size in known:
+            return
+        async with self._measuring:  # one at a time: the other threads encode replies
+            await asyncio.to_thread(model.seconds, job)
+        if len(known) >= _SIZES:  # clients choose them
+            known.clear()
+        known.add(size)
 
     def run(self, model: Model, job: Job[T]) -> "asyncio.Future[T]":
         """The job's result, by a future whose cancelling takes the work out of the queue; or what

@@ -164,7 +164,10 @@ def read_artifact(artifact: str | Path, *, signed_by: str | Path | None = None) 
     head = read_head(artifact, signed_by=signed_by)
     folder, manifest = head.folder, head.manifest
     expected = {MANIFEST, MANIFEST_DIGEST, *manifest.files}
-    found = {child.name for child in folder.iterdir()} - {SIGNATURE}
+    try:
+        found = {child.name for child in folder.iterdir()} - {SIGNATURE}
+    except OSError as error:  # not to be listed, or removed meanwhile
+        raise ArtifactError(folder, f"cannot be listed: {error.strerror}") from error
     if found != expected:
         missing, extra = sorted(expected - found), sorted(found - expected)
         raise ArtifactError(

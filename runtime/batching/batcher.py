@@ -47,11 +47,20 @@ class Batcher:
         and take it back would cost as much as a small network's run."""
         claim = self._queue.claim(job)
         if claim is None:
-            return self.submit(job).result()
+            return self._awaited(self.submit(job))
         try:
             return self._runners.make_one(job, solo=claim.solo)
         finally:
             self._queue.end(claim)
+
+    def _awaited(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, above all: what is left of the job is for nobody
+            future.cancel()
+            raise
+        finally:
+            del future  # else the error's traceback would hold it, and it the error
 
     def submit(self, job: Job[T], *, wait: bool = True) -> Future[T]:
         """Queue a job; its future can be cancelled until the last row is done.

@@ -36,7 +36,8 @@ class Needs:
 
 
 class Capacity(Protocol):
-    """What an engine run may hold. Called for every request: quick, and never raises."""
+    """What an engine run may hold. Called for every request, several times, also under the lock of
+    the queue: quick, but for the first time that a size is asked for."""
 
     @property
     def memory(self) -> int | None:
@@ -45,7 +46,7 @@ class Capacity(Protocol):
         ...
 
     def needs(self, graph: str, size: Size) -> Needs:
-        """What rows of a graph and a size need."""
+        """What rows of a graph and a size need. Of a size that was told before it never raises."""
         ...
 
 

@@ -82,7 +82,12 @@ class JobQueue:
             while entry.where is self._line:
                 if not wait:
                     raise self._refused(entry)
-                self._freed.wait()
+                try:
+                    self._freed.wait()
+                except BaseException:  # Ctrl-C: nobody has its future
+                    entry.future.cancel()
+                    self._drop_cancelled()
+                    raise
         return entry.future
 
     def enqueue(self, job: Job[T]) -> Future[T]:

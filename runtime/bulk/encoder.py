@@ -52,12 +52,12 @@ class Encoder:
         images = np.stack([each.pixels for each in pictures])
         return self.model.submit(self._job(images, [each.row.key for each in pictures]))
 
-    def encoded(self, pictures: Sequence[Picture], future: Future[Any]) -> Encoded:
+    def encoded(self, pictures: Sequence[Picture], flight: Future[Any]) -> Encoded:
         """Wait for the run. Where the encoder gives no usable latent for a picture, that one is
         skipped, and so is one whose values the dtype cannot hold."""
         rows = [each.row for each in pictures]
         try:
-            return self._encoded(rows, future.result())
+            return self._encoded(rows, flight.result())
         except NotFiniteError as error:
             if len(pictures) == 1:
                 return Encoded([], {}, [Skipped(rows[0].number, rows[0].key, str(error))])

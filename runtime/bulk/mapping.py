@@ -34,9 +34,9 @@ from runtime.limits import Limits
 from runtime.loading import load
 from runtime.model import Model
 from runtime.requests import decode, encode, sample, translate
-from runtime.requests.checks import as_array, check_size
+from runtime.requests.checks import as_array
 from runtime.requests.inputs import noise_streams
-from runtime.requests.pictures import picture_spec
+from runtime.requests.pictures import picture_spec, size_or_default
 from runtime.sampling.streams import MAX_SEED
 
 Batch = Mapping[str, Any]
@@ -147,9 +147,8 @@ class Encode(_Function):
         model = self.model
 
         def spec(picture: tuple[int, int]) -> ImageSpec:
-            size = check_size(model.manifest, self.size, tiled=self.tile is not None)
-            height, width, _ = model.manifest.image(size).shape
-            return picture_spec(model.manifest, "encode", (height, width), (height, width))
+            size = size_or_default(model.manifest, self.size, tiled=self.tile is not None)
+            return picture_spec(model.manifest, "encode", size, size)
 
         images = _pictures(batch, "image", spec)
         count, seeds = len(images), None

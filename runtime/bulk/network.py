@@ -1,7 +1,6 @@
 """What a bulk job needs of a network: runs for pictures of one size, and their shards."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +34,14 @@ def rows_of_run(model: Model, job: Job[Any], spec: ImageSpec) -> int:
     return max(1, min(model.run_rows(job), CHUNK_BYTES // held))
 
 
+class Flight(Protocol):
+    """A run on its way, from the queue to what `encoded` takes of it."""
+
+    def cancel(self) -> Any:
+        """Take it out of the queue, as far as no engine has it."""
+        ...
+
+
 class Network(Protocol):
     """One graph of a model, and how a data set goes through it."""
 
@@ -50,11 +57,11 @@ class Network(Protocol):
         """How many pictures of a size are in one run. InputError where none can be."""
         ...
 
-    def submit(self, pictures: Sequence[Picture]) -> Future[Any]:
+    def submit(self, pictures: Sequence[Picture]) -> Flight:
         """Queue a run of its own for pictures of one size."""
         ...
 
-    def encoded(self, pictures: Sequence[Picture], future: Future[Any]) -> Encoded:
+    def encoded(self, pictures: Sequence[Picture], flight: Any) -> Encoded:
         """Wait for the run."""
         ...
 

@@ -15,7 +15,7 @@ from typing import Any
 from runtime.bulk.buckets import SpecOf, tag
 from runtime.bulk.chunks import Chunk, Event, GroupEnd, Missing, chunked
 from runtime.bulk.ledger import OPEN, Done, Ledger, Put, stay
-from runtime.bulk.network import Network
+from runtime.bulk.network import Flight, Network
 from runtime.bulk.pictures import Keys, Known, Picture, Skipped, prepared
 from runtime.bulk.sources import Item
 from runtime.bulk.spool import Spool
@@ -89,7 +89,7 @@ class _Run:
             else:
                 self._spool(int(left.name))
         self._ahead = 2 * network.model.runners + 1
-        self._flying: deque[tuple[Event, Future[Any] | None]] = deque()
+        self._flying: deque[tuple[Event, Flight | None]] = deque()
         self._finishing: deque[Future[None]] = deque()
 
     def all(self, items: Iterable[Item]) -> None:
@@ -104,11 +104,11 @@ class _Run:
             try:
                 chunks = 0
                 for event in events:
-                    future = None
+                    flight = None
                     if isinstance(event, Chunk):
-                        future = self._network.submit(event.pictures)
+                        flight = self._network.submit(event.pictures)
                         chunks += 1
-                    self._flying.append((event, future))
+                    self._flying.append((event, flight))
                     while self._flying and (chunks > self._ahead or self._flying[0][1] is None):
                         chunks -= self._settle(finisher)
                 while self._flying:
@@ -120,9 +120,9 @@ class _Run:
                     spool.close()
                     spool.remove()  # an earlier run began it, and had no row of it
             finally:
-                for _, future in self._flying:
-                    if future is not None:
-                        future.cancel()
+                for _, flight in self._flying:
+                    if flight is not None:
+                        flight.cancel()
                 for spool in self._spools.values():
                     spool.close()
 
@@ -174,10 +174,10 @@ class _Run:
 
     def _settle(self, finisher: ThreadPoolExecutor) -> bool:
         """Deal with the oldest event; whether it was a chunk."""
-        event, future = self._flying.popleft()
+        event, flight = self._flying.popleft()
         spool = self._spools[event.group]
-        if isinstance(event, Chunk) and future is not None:
-            encoded = self._network.encoded(event.pictures, future)
+        if isinstance(event, Chunk) and flight is not None:
+            encoded = self._network.encoded(event.pictures, flight)
             self._refuse(encoded.skipped)
             size = self._chunk_sizes[tag(event.bucket)]
             spool.add(event.bucket, encoded.rows, encoded.arrays, encoded.skipped, size)

@@ -29,6 +29,18 @@ from runtime.requests.translate import Translate
 
 
 @dataclass(frozen=True, eq=False)
+class _Flight:
+    """A run, and the files that a writer makes of it."""
+
+    made: Future[UInt8Array]
+    files: Future[list[bytes]]
+
+    def cancel(self) -> None:
+        self.made.cancel()  # the writer that waits for it is told
+        self.files.cancel()
+
+
+@dataclass(frozen=True, eq=False)
 class Translator:
     """A model's translator. `writers`: encode what it makes. `size`: [height, width] that pictures
     are brought to; without it each keeps its own. `labels`: of all pictures. The network's noise
@@ -68,16 +80,16 @@ class Translator:
         job = self._job(np.broadcast_to(np.uint8(0), (1, *spec.shape)), 0)
         return rows_of_run(self.model, job, spec)
 
-    def submit(self, pictures: Sequence[Picture]) -> Future[list[bytes]]:
+    def submit(self, pictures: Sequence[Picture]) -> _Flight:
         """Queue a run of its own for pictures of one size with consecutive numbers."""
         images = np.stack([each.pixels for each in pictures])
         made = self.model.submit(self._job(images, pictures[0].row.number))
-        return self.writers.submit(self._files, made)
+        return _Flight(made, self.writers.submit(self._files, made))
 
-    def encoded(self, pictures: Sequence[Picture], future: Future[list[bytes]]) -> Encoded:
+    def encoded(self, pictures: Sequence[Picture], flight: _Flight) -> Encoded:
         """Wait for the run."""
         files = np.empty(len(pictures), object)
-        files[:] = future.result()
+        files[:] = flight.files.result()
         return Encoded([each.row for each in pictures], {"png": files}, [])
 
     def write(self, out: Path, group: int, spool: Spool) -> Iterator[dict[str, Any]]:

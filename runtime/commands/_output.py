@@ -102,6 +102,11 @@ def condition_words(args: argparse.Namespace) -> list[object]:
     return []
 
 
+def licence_line(manifest: Manifest) -> str:
+    """The first line of an artifact's licence, which may have none."""
+    return next(iter(manifest.licence.splitlines()), "")
+
+
 def first_command(artifact: object, manifest: Manifest) -> tuple[object, ...]:
     """The words of a command that tries an artifact."""
     requests = answered(manifest)

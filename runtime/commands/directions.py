@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from runtime.commands._arguments import add_output, add_scale, load_model, positive
 from runtime.commands._output import conclude_output, first_command, save
 from runtime.requests.decode import Decode
-from runtime.requests.directions import Directions
+from runtime.requests.directions import Directions, size_of
 from runtime.sampling.directions import MAX_DIRECTIONS
 
 _FAR = 3.0
@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> None:
     args.columns = args.steps
     with load_model(args) as model:
         found = model.directions(args.count, labels=args.labels)
-        start = found.mean if args.seed is None else model.latents(1, seed=args.seed)[0]
+        start = found.mean
+        if args.seed is not None:  # of the size that the directions are of
+            start = model.latents(1, seed=args.seed, size=size_of(model.manifest))[0]
         deviations = np.linspace(-_FAR, _FAR, args.steps, dtype=np.float32)
         moved = np.multiply.outer(deviations, found.scaled).swapaxes(0, 1)  # [k, steps, *latent]
         latents = (start + moved).reshape(-1, *start.shape)

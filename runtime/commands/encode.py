@@ -27,9 +27,9 @@ from runtime.errors import InputError
 from runtime.images import ImageSpec
 from runtime.images.files import save_arrays
 from runtime.model import Model
-from runtime.requests.checks import check_seed, check_size
+from runtime.requests.checks import check_seed
 from runtime.requests.encode import Encode
-from runtime.requests.pictures import picture_spec
+from runtime.requests.pictures import picture_spec, size_or_default
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,5 @@ def _sizes(
     if base is not None:
         chosen = buckets(manifest, base)
     else:
-        values = dict(check_size(manifest, size, tiled=tiled))
-        image = manifest.image(tuple(values.items()))
-        chosen = ((values.get("height", image.height), values.get("width", image.width)),)
+        chosen = (size_or_default(manifest, size, tiled=tiled),)
     return {each: picture_spec(manifest, "encode", each, each) for each in chosen}

@@ -3,7 +3,7 @@
 import argparse
 
 from runtime.commands._arguments import add_engine, load_model
-from runtime.commands._output import first_command
+from runtime.commands._output import first_command, licence_line
 from runtime.requests import answered
 from runtime.requests.encode import takes_noise
 from runtime.terminal import conclude
@@ -34,6 +34,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"source   {manifest.provenance.source}")
         for name, value in manifest.provenance.figures.items():
             print(f"         {name} = {value:g}")
-        print(f"licence  {manifest.licence.splitlines()[0]}")
+        print(f"licence  {licence_line(manifest)}")
         loaded = f"{manifest.full_name}: loaded, and its golden outputs reproduced"
         conclude(loaded, *first_command(args.artifact, manifest))

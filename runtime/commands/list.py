@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.reading import artifact_folders, artifacts_root, find_artifact, read_artifact
+from runtime.commands._output import licence_line
 from runtime.errors import ArtifactError, InputError
 from runtime.requests import answered
 from runtime.terminal import SERVE, conclude, in_words
@@ -60,7 +61,7 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
         "-" if latent is None else _product(latent.shape),
         _asked_for(manifest),
         ",".join(answered(manifest)),
-        shorten(manifest.licence.splitlines()[0], _LICENCE, placeholder=" ..."),
+        shorten(licence_line(manifest), _LICENCE, placeholder=" ..."),
     )
 
 

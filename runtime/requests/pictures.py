@@ -11,6 +11,7 @@ from runtime.artifact.manifest import Manifest
 from runtime.artifact.size import SIZE_AXES, Size, parse
 from runtime.artifact.tensors import TensorSpec
 from runtime.batching.jobs import Job
+from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array
 from runtime.requests.checks import check_size
 from runtime.requests.request import graph_of
@@ -31,8 +32,8 @@ def picture_spec(
     Of `size` ([height, width]) where the request names one; else, where the axes are named, of the
     accepted size nearest to that of its first `picture` (height, width): one that is taken at once,
     unless the request names a `tile`. A picture that is translated keeps its own size (`Frame`), or
-    is made as large as the artifact takes. InputError for a size that the artifact does not take,
-    and for an artifact without such a graph.
+    is made as large as the artifact takes. InputError for a size that the artifact does not take or
+    that is beyond MAX_SIDE, and for an artifact without such a graph.
     """
     spec = graph_of(manifest, graph)
     tensor = spec.input("images")
@@ -43,12 +44,28 @@ def picture_spec(
             lengths = _within(manifest, picture, tiled=spec.tileable)
         for name, length in zip(SIZE_AXES, lengths, strict=True):
             if name in chosen:
-                tiled = tile is not None
-                nearest = manifest.axes[name].nearest(length, tiled=tiled)
+                axis = manifest.axes[name]
+                most = MAX_SIDE // axis.multiple_of * axis.multiple_of
+                nearest = min(axis.nearest(length, tiled=tile is not None), most)
                 chosen[name] = length if graph == "translate" else nearest
     shape = manifest.image().shape if tensor is None else tensor.at(tuple(chosen.items()))
     height, width, channels = shape
+    if max(height, width) > MAX_SIDE:
+        expected = (
+            f"at most {MAX_SIDE} pixels a side of pictures; larger images are given as arrays"
+        )
+        raise InputError("size", expected, f"{height} x {width}")
     return ImageSpec.model_validate({"height": height, "width": width, "channels": channels})
+
+
+def size_or_default(
+    manifest: Manifest, size: Sequence[int] | None, *, tiled: bool = False
+) -> tuple[int, int]:
+    """(height, width) of images: `size` as `check_size` takes it, or the artifact's default."""
+    check_size(manifest, size, tiled=tiled)
+    image = manifest.image()
+    height, width = (image.height, image.width) if size is None else size
+    return height, width
 
 
 def _within(manifest: Manifest, picture: tuple[int, int], *, tiled: bool) -> tuple[int, int]:

@@ -1,7 +1,10 @@
 """The table of other people's networks: its rows, and how a record is shown."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from benchmarks.networks.networks import PAGE, cells, page, run_python, stem
 from benchmarks.networks.rows import found
@@ -41,6 +44,20 @@ def test_a_process_is_measured() -> None:
     assert made["status"] == 3
     assert made["output"] == "done\n"
     assert made["bytes"] > 300 << 20
+
+
+def test_a_process_ends_with_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def interrupted(process: int, options: int) -> None:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "wait4", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_python("-c", "import time; time.sleep(60)")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_the_page_is_that_of_the_records() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from bento.repository.models import Models
 from bento.settings import Settings
 from runtime.artifact.reading import read_artifact
+from runtime.artifact.shapes import Structure
 from runtime.images.encoding import decode_npy, encode_npy
 from runtime.machine import cores
 from tests.bento.support import Ask, ask_async, loaded
@@ -54,6 +56,31 @@ def test_sample_of_a_size(ask: Ask, models: Models) -> None:
     assert refused.status_code == 422
     assert refused.json()["field"] == "size"
     assert ask("POST", "/sample", json={"size": [16]}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/sample?size=14,22&format=npy", "/sample?size=22,14"])
+def test_the_loop_goes_on_while_a_new_size_is_measured(
+    path: str, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, went_on, measure = threading.Event(), threading.Event(), Structure.tensors
+    waited: list[bool] = []
+
+    def measured(*given: Any) -> Any:
+        begun.set()
+        waited.append(went_on.wait(2.0))
+        return measure(*given)
+
+    async def ask_and_go_on() -> int:
+        asked = asyncio.create_task(ask_async(models, "GET", path))
+        while not (begun.is_set() or asked.done()):
+            await asyncio.sleep(0.001)
+        went_on.set()
+        return (await asked).status_code
+
+    monkeypatch.setattr(Structure, "tensors", measured)
+    assert asyncio.run(ask_and_go_on()) == 200
+    assert waited
+    assert all(waited)
 
 
 def test_large_images_stream_from_fewer_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +219,17 @@ def test_large_images_in_tiles(ask: Ask, models: Models) -> None:
         assert (refused.status_code, refused.json()["field"]) == (422, "tile")
     reply = ask("POST", "/sample?size=40,90")
     assert (reply.status_code, reply.json()["field"]) == (422, "size")
+
+
+def test_pictures_are_opened_up_to_a_size(ask: Ask) -> None:
+    headers = {"content-type": "image/png"}
+    tall = png(4200, 6)
+    made = ask("POST", "/encode?format=npy&tile=16", content=tall, headers=headers)
+    assert decode_npy(made.content).shape == (1, 2, 2048, 3)
+    for path in ("/encode?tile=16&size=4200,6", "/translate?tile=16&size=4200,6"):
+        refused = ask("POST", path, content=tall, headers=headers)
+        assert (refused.status_code, refused.json()["field"]) == (422, "size")
+        assert "at most 4096" in refused.json()["expected"]
 
 
 def test_the_reply_bounds_images_of_any_size(models: Models) -> None:

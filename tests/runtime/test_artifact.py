@@ -1,5 +1,6 @@
 """Loading is total: an artifact is whole and understood, or ArtifactError names file and reason."""
 
+import errno
 import hashlib
 import io
 import json
@@ -65,6 +66,15 @@ def test_missing_extra_and_renamed_files_are_named(artifact: Path) -> None:
     (artifact / "extra.txt").unlink()
     (artifact / "encode.onnx").rename(artifact / "encoder.onnx")
     with pytest.raises(ArtifactError, match=r"missing \['encode.onnx'\], not listed \['encoder"):
+        read_artifact(artifact)
+
+
+def test_a_folder_that_cannot_be_listed(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ArtifactError, match="cannot be listed: Permission denied"):
         read_artifact(artifact)
 
 

@@ -32,13 +32,7 @@ def binarise(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 
 def binarised(data: Dataset) -> Dataset:
     """The fixed binary draw of a data set."""
-    return Dataset(
-        name=f"{data.name}-binarised",
-        images=binarise(data.images, SEED),
-        labels=data.labels,
-        classes=data.classes,
-        licence=data.licence,
-    )
+    return replace(data, name=f"{data.name}-binarised", images=binarise(data.images, SEED))
 
 
 @source("mnist-binarised")

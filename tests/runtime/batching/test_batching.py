@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent import futures
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from typing import Any
 
@@ -233,6 +233,39 @@ def test_work_in_line_can_be_cancelled_and_is_finished_on_closing(
     backend.gate.set()
     batcher.close()
     assert kept.result(0)[0, 0] == 14
+
+
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_a_caller_that_is_interrupted_in_line_leaves_it(
+    backend: FakeBackend, batcher: Batcher, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(backend, batcher)
+    batcher.submit(job(0, 32))
+    batcher.submit(job(0, 32))
+    monkeypatch.setattr(batcher._queue._freed, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batcher.submit(job(500, 32))
+    assert ("rejected", 32, "cancelled") in recorder.events
+    monkeypatch.undo()
+    backend.gate.set()
+    batcher.close()
+    assert max(number for batch in backend.batches for number in batch) < 500
+
+
+def test_the_work_of_a_caller_that_is_interrupted_is_cancelled(
+    backend: FakeBackend, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(backend, batcher)
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batcher.run(job(500, 32))
+    monkeypatch.undo()
+    backend.gate.set()
+    batcher.close()  # as a `with` block does that Ctrl-C ends
+    assert backend.batches == [[-1.0]]
 
 
 def test_the_garbage_collector_may_cancel_in_a_thread_that_holds_the_lock(

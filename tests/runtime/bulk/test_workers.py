@@ -3,9 +3,10 @@
 import json
 import pickle
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import runtime
@@ -15,18 +16,26 @@ from runtime.bulk.buckets import buckets, nearest_of
 from runtime.bulk.encoder import Encoder
 from runtime.bulk.ledger import LEDGER
 from runtime.bulk.network import Prepared
+from runtime.bulk.pictures import Picture, Row
 from runtime.bulk.pipeline import Bulk
 from runtime.bulk.samples import Samples
 from runtime.bulk.sources import find
 from runtime.bulk.translator import Translator
 from runtime.bulk.workers import Engine, PictureGroups, SampleGroups, forget_workers
 from runtime.engines.backend import REFERENCE
+from runtime.images import ImageSpec, UInt8Array
 from runtime.requests.pictures import picture_spec
 from tests.runtime.bulk.conftest import PICTURES
 from tests.runtime.bulk.test_jobs import contents
+from tests.sized import write_sized
 from tests.tiny import write_artifact
 
 ONE_CORE = Limits(cores=1)
+
+
+@pytest.fixture(scope="module")
+def unmasked_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sized(tmp_path_factory.mktemp("unmasked"), masked=False)
 
 
 def groups(count: int, size: int) -> list[dict[str, int]]:
@@ -74,18 +83,18 @@ def pictures_work(
 
 @pytest.mark.parametrize("prepare", [encoder, translator])
 def test_pictures(
-    sized_artifact: Path,
+    unmasked_artifact: Path,
     pictures: Path,
     tmp_path: Path,
     prepare: Callable[[Model], Prepared],
 ) -> None:
     whole, made = tmp_path / "whole", tmp_path / "made"
-    with runtime.load(sized_artifact, backend=REFERENCE) as model:
+    with runtime.load(unmasked_artifact, backend=REFERENCE) as model:
         prepared = prepare(model)
         bulk = Bulk(whole, prepared.spec_of, 25, max_pixels=1 << 20)
         bulk.run(prepared.network, find([pictures]).items)
     lines = [json.loads(line) for line in (whole / LEDGER).read_text().splitlines()]
-    work = pictures_work(sized_artifact, prepare, pictures, made, strict=False)
+    work = pictures_work(unmasked_artifact, prepare, pictures, made, strict=False)
     given = groups(PICTURES, 25)
     # In order, again, and backwards: a worker is given whatever is to be done.
     for group in (*given, *given[::-2]):
@@ -94,8 +103,28 @@ def test_pictures(
         for name in ("pictures", "last_key", "keys", "chunk_sizes", "shards"):
             assert told[name] == line[name]
         assert len(told["skipped"]) == line["skipped"]
-    assert shards(made) == shards(whole)
+    assert shards(made) == shards(whole) != {}
     assert not list((made / ".making").iterdir())
+
+
+def test_a_translation_that_is_cancelled_leaves_the_queue(
+    unmasked_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: Future[UInt8Array] = Future()
+    monkeypatch.setattr(Model, "submit", lambda *_: queued)
+    with (
+        runtime.load(unmasked_artifact, backend=REFERENCE) as model,
+        ThreadPoolExecutor(1) as writers,
+    ):
+        spec = ImageSpec(height=16, width=16, channels=3)
+        row = Row(0, "a", (16, 16), (0, 0, 16, 16, 1))
+        picture = Picture(row, spec, np.zeros(spec.shape, np.uint8))
+        flight = Translator(model, writers).submit([picture])
+        try:
+            flight.cancel()
+            assert queued.cancelled()
+        finally:
+            queued.cancel()  # the writer waits for it
 
 
 def test_a_worker_that_fails_leaves_nothing(

@@ -132,6 +132,13 @@ def test_directions_are_drawn_around_a_start(tmp_path: Path, vae: runtime.Model)
     assert opened(tmp_path / "a.png").shape == (16, 24)
 
 
+def test_directions_start_at_an_image_of_their_own_size(tmp_path: Path) -> None:
+    write_sized(tmp_path)
+    options = ["--count", 1, "--steps", 3, "--seed", 5, "-o", tmp_path / "a.npy"]
+    assert run("directions", tmp_path / "tiny-sized", *options) == 0
+    assert np.load(tmp_path / "a.npy").shape == (3, 4, 4, 3)  # the smallest, not the default
+
+
 def test_encode_and_reconstruct(tmp_path: Path, vae: runtime.Model) -> None:
     images = vae.sample(3, seed=1)
     (tmp_path / "in").mkdir()
@@ -387,6 +394,15 @@ def test_list_says_what_takes_prompts_and_the_first_words_of_a_licence(
     assert digits[4:] == ["-", digits[5], "MNIST: Yann LeCun, ..."]
     assert shapes[4] == "prompt"
     assert max(map(len, lines)) < 150
+
+
+def test_an_artifact_may_state_no_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sized(tmp_path, licence="")
+    assert run("list", tmp_path) == 0
+    assert run("info", tmp_path / "tiny-sized") == 0
+    assert "licence  \n" in capsys.readouterr().out
 
 
 def test_a_mistyped_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
