@@ -4,12 +4,15 @@ from pydantic import Field
 from starlette.responses import Response
 
 from bento.endpoints import Endpoint, Json, some_condition
-from bento.exchange.bodies import JSON
+from bento.exchange.bodies import JSON, in_thread
 from bento.exchange.exchange import Exchange
 from bento.exchange.replies import PICTURE_REPLIES
 from bento.exchange.schemas import PictureOptions, PromptOptions, Seed
 from runtime import Model
 from runtime.requests.manifold import MAX_STEPS, Manifold
+
+_PLACE_BYTES = 16
+"""Of one place of the grid, in float64."""
 
 
 class ManifoldRequest(PictureOptions, PromptOptions):
@@ -24,7 +27,8 @@ class ManifoldRequest(PictureOptions, PromptOptions):
 async def answer(x: Exchange) -> Response:
     options = await x.options(ManifoldRequest)
     model = x.model(options.model)
-    job = Manifold(options.steps, options.labels, options.seed or 0, options.prompt).job(model)
+    request = Manifold(options.steps, options.labels, options.seed or 0, options.prompt)
+    job = await in_thread(_PLACE_BYTES * options.steps**2, request.job, model)
     if options.columns is None:
         options = options.model_copy(update={"columns": options.steps})
     reply = await x.picture_reply(options, model, job, "steps")

@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from bento.endpoints import Endpoint, Json
-from bento.exchange.bodies import JSON
+from bento.exchange.bodies import JSON, in_thread
 from bento.exchange.exchange import Exchange, with_labels, with_prompts
 from bento.exchange.replies import PICTURE_REPLIES
 from bento.exchange.schemas import PromptOptions, Seed, Seeds, SizedOptions, Truncation
@@ -18,6 +18,8 @@ from runtime.sampling.streams import MAX_SEED
 
 # As many seeds as fit comfortably into a header.
 _MAX_SEEDS_IN_HEADER = 256
+_ENTRY_BYTES = 256
+"""Of a list of seeds, labels or prompts, by what it takes to check one."""
 
 
 class SampleRequest(SizedOptions, PromptOptions):
@@ -70,7 +72,9 @@ async def answer(x: Exchange) -> Response:
         options.mix_layer,
         options.prompt,
     )
-    job = request.job(model)
+    given: tuple[Any, ...] = options.seeds, options.labels, options.prompt
+    many = sum(len(each) for each in given if not isinstance(each, str | int | None))
+    job = await in_thread(_ENTRY_BYTES * many, request.job, model)
     reply = await x.picture_reply(options, model, job, "n" if options.seeds is None else "seeds")
     shown = options.seeds or [seed]
     headers: dict[str, str] = {}

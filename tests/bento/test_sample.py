@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import threading
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from bento.repository.models import Models
 from runtime import Sample
 from runtime.images import contact_sheet
 from runtime.images.encoding import MEDIA_TYPES
+from runtime.requests.manifold import Manifold
 from tests.bento.support import Ask
 from tests.tiny import LABELS
 
@@ -50,6 +53,27 @@ def test_a_sheet_holds_every_pixel(ask: Ask, models: Models, picture_format: str
     found = pixels(reply.content)
     assert found.shape[:2] == (64, 64)
     np.testing.assert_array_equal(found[..., :1], sheet)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [("sample", {"seeds": list(range(100))}, Sample), ("manifold", {"steps": 40}, Manifold)],
+)
+def test_long_lists_and_grids_are_checked_beside_the_loop(
+    path: str, body: dict[str, Any], kind: type[Any], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    job = kind.job
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread())
+        return job(*given)
+
+    monkeypatch.setattr(kind, "job", noted)
+    reply = ask("POST", f"/{path}", json={"model": "tiny-vae", "format": "npy", **body})
+    assert reply.status_code == 200, reply.text
+    assert threading.current_thread() not in threads
+    assert threads
 
 
 def test_jpeg_looks_alike(ask: Ask, models: Models) -> None:
