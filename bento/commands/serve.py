@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from bento.settings import PATHS, variable
 from runtime.machine import to_install
 
 SERVICE = "bento.service:LatentServe"
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
-_FOLDER, _KEY = "LATENTSERVE_ARTIFACTS", "LATENTSERVE_API_KEY"
-_WORKERS = "LATENTSERVE_WORKERS"
+_FOLDER, _KEY, _WORKERS = map(variable, ("artifacts", "api_key", "workers"))
 
 
 def main(
@@ -38,6 +38,10 @@ def main(
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
     try:
         environment[_FOLDER] = str(artifacts_folder(args.artifacts))
+        for name in (variable(setting) for setting in PATHS):
+            if environment.get(name, "").strip():  # what is empty is refused by the service
+                # BentoML goes to another folder before the service reads its settings.
+                environment[name] = str(Path(environment[name]).absolute())
         if args.workers is not None:
             environment[_WORKERS] = args.workers
         if args.api_key_file is not None:
@@ -74,7 +78,7 @@ def artifacts_folder(chosen: Path | None) -> Path:
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise ValueError(f"--artifacts: expected a folder of artifacts, found none at {places[0]}")
-    return folder.resolve()
+    return folder.absolute()  # a link stays one: it may lead elsewhere later, to new versions
 
 
 def free_address(host: str, port: int) -> str:
