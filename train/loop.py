@@ -158,6 +158,7 @@ def _run(
             if watch is not None:
                 held = watch.after(training, stop)
                 started, since = started + held, since + held
+                progress.started += held
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from argparse import Namespace
@@ -119,6 +120,39 @@ def test_a_browser_gets_the_last_sheet_before_the_end(vae: Run) -> None:
     assert httpx.get(f"{vae.watch.url}samples/00000006.png").status_code == 200
     vae.thread.join(WAIT)
     assert not vae.thread.is_alive()
+
+
+def test_ctrl_c_ends_the_wait_for_a_page_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that has ended must not be called stopped, with a command that would resume it."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with Watch() as watch:
+        monkeypatch.setattr(watch, "_say_farewell", interrupted)
+    assert watch.state == "finished"
+
+
+def test_a_failure_without_a_text_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_FAREWELL", 0.0)  # no page looks
+    with pytest.raises(MemoryError), Watch() as watch:
+        raise MemoryError
+    assert watch.state == "failed: MemoryError"
+
+
+def test_a_pause_does_not_slow_what_the_log_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor what is said to be left: both are of the seconds in which it trained."""
+    caplog.set_level(logging.INFO)
+    run = Run(tiny_vae(), tmp_path)
+    run.thread.start()
+    until(lambda: run.state().get("step") == 1)
+    time.sleep(2.0)
+    run.end()
+    (line,) = [line for line in caplog.messages if line.startswith("step 4 of 6")]
+    (rate,) = re.findall(r"([0-9.e+]+) images/s", line)
+    assert float(rate) > 4 * 10 / 2.0  # four steps of ten images, had the pause counted
 
 
 def test_a_sheet_is_there_whole_or_not_at_all(
