@@ -45,7 +45,7 @@ def main(
         if args.workers is not None:
             environment[_WORKERS] = args.workers
         if args.api_key_file is not None:
-            environment[_KEY] = args.api_key_file.read_text("utf-8").strip()
+            environment[_KEY] = _key(args.api_key_file)
         address = free_address(args.host, args.port)
     except (OSError, ValueError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -55,6 +55,17 @@ def main(
     # becomes the server, so that a signal to it reaches the server.
     command = [sys.executable, "-P", "-m", "bentoml", "serve", SERVICE, *where]
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell
+
+
+def _key(file: Path) -> str:
+    """The key in a file. Raises ValueError where that is no text."""
+    try:
+        key = file.read_text("utf-8").strip()
+    except UnicodeDecodeError:
+        key = "\0"
+    if "\0" in key:  # no process can be given such a setting
+        raise ValueError(f"--api-key-file: expected text in UTF-8, found other bytes in {file}")
+    return key
 
 
 def add_artifacts(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_keys(folder / "maker.pem")
     sign(write_artifact(folder / "mine", "vae"), folder / "maker.pem")
     (folder / "key.txt").write_text(f"{KEY}\n")
+    (folder / "bytes").write_bytes(b"\xff" * 32)
+    (folder / "nul").write_bytes(KEY.encode() + b"\0")
     for name in ("runtime", "bento", "bentoml"):
         (folder / f"{name}.py").write_text(f"raise SystemExit('their {name}.py was imported')")
     return folder
@@ -104,6 +106,8 @@ def test_a_signal_to_the_command_ends_the_server(elsewhere: Path) -> None:
     [
         (["--artifacts", "none"], "--artifacts: expected a folder of artifacts, found none at no"),
         (["--artifacts", "mine", "--api-key-file", "none.txt"], "No such file or directory: 'none"),
+        (["--artifacts", "mine", "--api-key-file", "bytes"], "--api-key-file: expected text in"),
+        (["--artifacts", "mine", "--api-key-file", "nul"], "--api-key-file: expected text in"),
         (["--artifacts", "mine", "--port", "0"], "--port: expected 1 to 65535, found 0"),
         (["--artifacts", "mine", "--port", "70000"], "--port: expected 1 to 65535, found 70000"),
         (
