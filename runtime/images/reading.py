@@ -12,7 +12,7 @@ from PIL import Image
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import decode_npy
-from runtime.images.files import numbered
+from runtime.images.files import REQUEST, numbered
 from runtime.images.opening import is_named_as_picture, max_file_bytes, read_file
 from runtime.images.trees import is_folder, open_tree
 
@@ -115,7 +115,9 @@ def _prepared_tree(
     wanted: Callable[[str], bool],
 ) -> Iterator[T]:
     with open_tree(path) as tree:
-        left_out = [(str(file), "hidden") for file in tree.hidden]
+        # What a command of ours wrote beside its pictures is no news.
+        hidden = [file for file in tree.hidden if file.name != REQUEST]
+        left_out = [(str(file), "hidden") for file in hidden]
         left_out += [(str(file), reason) for file, reason in tree.left_out]
         for file in tree.files:
             name = str(file.with_suffix(""))
@@ -138,5 +140,5 @@ def _prepared_tree(
         for name, reason in left_out:
             logger.warning("left out %s: %s", name, reason)
         if left_out:
-            count = len(tree.files) + len(tree.hidden) + len(tree.left_out)
+            count = len(tree.files) + len(hidden) + len(tree.left_out)
             logger.warning("%s: %d of %d files were left out", path, len(left_out), count)
