@@ -26,6 +26,7 @@ from runtime.commands._arguments import (
     add_tile,
     load_model,
     read_pictures,
+    results_folder,
 )
 from runtime.commands._output import conclude_output, counted, layout_of, save
 from runtime.commands._shards import (
@@ -179,7 +180,11 @@ class _Folder:
         if args.resume:
             self._resume()
         pictures = prepared(
-            args.images, self._submitted, max_pixels=args.max_pixels, wanted=self._wanted
+            args.images,
+            self._submitted,
+            max_pixels=args.max_pixels,
+            wanted=self._wanted,
+            without=results_folder(args),
         )
         ahead: deque[tuple[Path, Future[UInt8Array]]] = deque()
 

@@ -135,6 +135,31 @@ def test_results_of_another_command_are_not_taken_for_finished(
     assert opened(out / "sub" / "c.png").shape == (16, 16, 3)
 
 
+def test_a_picture_is_never_replaced_by_its_result(
+    artifact: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    for source in (pictures, pictures / "a.png"):
+        for option in ("--force", "--continue"):
+            assert translate(artifact, source, "-o", pictures, option) == 2
+            error = capsys.readouterr().err
+            assert "out: expected another folder than that of the pictures" in error
+    after = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    assert after == before
+    assert translate(artifact, pictures / "b.webp", "-o", pictures / "sub", "--force") == 0
+    assert translate(artifact, pictures / "a.png", "-o", pictures, "--force", "--format=webp") == 0
+    assert (pictures / "a.webp").is_file()
+
+
+@pytest.mark.parametrize("option", ["--force", "--continue"])
+def test_results_among_the_pictures_are_none(option: str, artifact: Path, pictures: Path) -> None:
+    out = pictures / "out"
+    for options in ((), (option,)):
+        assert translate(artifact, pictures, "-o", out, *options) == 0
+        made = {str(path.relative_to(out)) for path in out.rglob("[!.]*.*")}
+        assert made == {"a.png", "b.png", "b_2.png", "sub/c.png"}
+
+
 def test_results_without_a_record_are_left_alone(
     artifact: Path, pictures: Path, tmp_path: Path
 ) -> None:
