@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from argparse import Namespace
@@ -222,8 +223,22 @@ def test_only_this_machine_and_its_name_are_answered(server: httpx.Client) -> No
     assert reply.status_code == 421
     assert reply.json()["error"].startswith("expected the host 127.0.0.1:")
     body = {"do": "pause"}
-    assert server.post("/pace", json=body, headers={"Host": "example.com"}).status_code == 421
+    for other in ("example.com", "127.0.0.1.example.com:80", "localhost:80.example.com", ""):
+        assert server.post("/pace", json=body, headers={"Host": other}).status_code == 421
     assert not server.get("/state").json()["paused"]
+
+
+def test_a_tunnel_to_another_port_is_answered(server: httpx.Client) -> None:
+    """`ssh -L 8000:127.0.0.1:PORT`, to see a run of another machine."""
+    for host in ("127.0.0.1:8000", "localhost:8000", "localhost"):
+        assert server.get("/state", headers={"Host": host}).status_code == 200
+
+
+def test_a_length_that_is_no_number_of_bytes_is_refused(server: httpx.Client) -> None:
+    head = "POST /pace HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.base_url.port or 0), WAIT) as client:
+        client.sendall(f"{head}Content-Length: {'9' * 5000}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +246,7 @@ def test_only_this_machine_and_its_name_are_answered(server: httpx.Client) -> No
     [
         ("{", 422),
         ("[]", 422),
+        ("[" * 1000, 422),
         ('{"do": "fly"}', 422),
         ('{"do": "step", "steps": 0}', 422),
         ('{"do": "step", "steps": "1"}', 422),
