@@ -16,7 +16,7 @@ from pathlib import Path
 from bento.commands.serve import PACKAGES, add_artifacts, artifacts_folder
 from bento.settings import PREFIX, variable
 from runtime.artifact.reading import artifact_folders
-from runtime.terminal import conclude, in_words
+from runtime.terminal import conclude, ended, in_words
 
 _PACKED = ("bento", "runtime")
 _BESIDE = ("pyproject.toml", "README.md")
@@ -28,6 +28,10 @@ def main(
     arguments: Sequence[str] | None = None, prog: str = "python -m bento.commands.bundle"
 ) -> int:
     """Build the Bento; returns the exit status (2, with one line, where nothing can be packed)."""
+    return ended(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add_artifacts(parser)
     args = parser.parse_args(arguments)

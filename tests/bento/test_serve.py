@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from benchmarks.speed.servers import Running, Server, free_port, running
+from bento.commands import bundle
 from bento.commands.serve import artifacts_folder, main
 from export.sign import make_keys, sign
 from tests.bento.support import FP32, ROOT, WAIT
@@ -186,6 +187,17 @@ def test_a_bundle_of_another_folder(elsewhere: Path, tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"{tag}: the service and 1 artifact of {elsewhere / 'mine'}; next: ")
     assert last.endswith(f"bentoml serve {tag}")
+
+
+def test_ctrl_c_ends_a_bundle_with_one_line(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "_build", interrupted)
+    assert bundle.main(["--artifacts", str(elsewhere / "mine")]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
