@@ -21,7 +21,7 @@ import pytest
 from tests.train.conftest import random_splits, tiny_vae
 from train.__main__ import _run, main
 from train.data import load
-from train.errors import OptionError
+from train.errors import OptionError, RunError
 from train.loop import train
 from train.recipes import RECIPES, Recipe
 from train.sheet import save_sheet
@@ -108,6 +108,19 @@ def test_a_run_is_paused_stepped_and_let_go(vae: Run, tmp_path: Path) -> None:
     assert last["sheets"][-1] == "00000006.png"
     vae.thread.join(WAIT)
     assert (tmp_path / "run.json").is_file()
+
+
+def test_a_folder_is_one_run_s_at_a_time(vae: Run, tmp_path: Path) -> None:
+    """Before its first checkpoint, too: two would write into each other's files."""
+    until(lambda: vae.state()["step"] == 1)
+    recipe = tiny_vae()
+    for options in ({}, {"force": True}):
+        with pytest.raises(RunError, match="in which no other run is at work, found one"):
+            train(recipe, random_splits(recipe.image), tmp_path, device="cpu", **options)
+    vae.order(do="go on")
+    until(lambda: vae.look() or not vae.thread.is_alive())
+    vae.thread.join(WAIT)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", resume=True)
 
 
 def test_a_browser_gets_the_last_sheet_before_the_end(vae: Run) -> None:
