@@ -114,9 +114,9 @@ def test_a_folder_is_one_run_s_at_a_time(vae: Run, tmp_path: Path) -> None:
     """Before its first checkpoint, too: two would write into each other's files."""
     until(lambda: vae.state()["step"] == 1)
     recipe = tiny_vae()
-    for options in ({}, {"force": True}):
+    for force in (False, True):
         with pytest.raises(RunError, match="in which no other run is at work, found one"):
-            train(recipe, random_splits(recipe.image), tmp_path, device="cpu", **options)
+            train(recipe, random_splits(recipe.image), tmp_path, device="cpu", force=force)
     vae.order(do="go on")
     until(lambda: vae.look() or not vae.thread.is_alive())
     vae.thread.join(WAIT)
