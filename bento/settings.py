@@ -43,6 +43,8 @@ def _check_origins(origins: str) -> str:
 _KEY_CHARACTERS = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[!-.0-~]+")
 _DIVIDED = ("queue_images", "memory_bytes", "opening_pixels", "max_connections", "max_requests")
+PATHS = ("artifacts", "cache", "signed_by")
+"""Settings that are places."""
 LONGEST_SECONDS = 86_400.0
 """A day: the most that any limit in seconds may be."""
 
@@ -205,6 +207,7 @@ class Settings(BaseModel):
     shutdown_seconds: float = Field(
         default=20.0,
         gt=0,
+        le=LONGEST_SECONDS,
         allow_inf_nan=False,
         description="Seconds that replies under way have when the service is stopped; a "
         "client that takes nothing then is cut after 2 s.",

@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,35 +62,73 @@ def train(
     chosen, commit = find(processes.device(device)), _commit()
     with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
         training = Training(recipe, data, chosen, processes)
-        if resume:
-            metrics, commit = _resume(training, data.train, out, commit)
-        else:
-            metrics = {}
-            if force:
-                _discard(out, processes)
-            expect_new(out)
-        last = recipe.steps if until is None else min(recipe.steps, until)
-        first = training.step
-        with _interrupts() as interrupted:
-            if processes.leads:
-                _record(training, data.train, out, metrics, commit)
-                _run(training, out, last, keep, interrupted, watch)
-                checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
+        with _held(out, resume=resume) if processes.leads else nullcontext():
+            if resume:
+                metrics, commit = _resume(training, data.train, out, commit)
             else:
-                _follow(training, last, interrupted)
-        if interrupted.is_set() or training.step < last:
-            raise KeyboardInterrupt
-        if not processes.leads:
-            return {}
-        if training.step > first:
-            metrics = {}  # those of the run that was resumed: of other weights
-        if training.step == recipe.steps:
-            metrics = training.evaluate(data) or metrics
-            for name, value in metrics.items():
-                if not math.isfinite(value):
-                    raise DivergedError(training.step, name, value)
-        _record(training, data.train, out, metrics, commit)
+                metrics = {}
+                if force:
+                    _discard(out, processes)
+                expect_new(out)
+            last = recipe.steps if until is None else min(recipe.steps, until)
+            first = training.step
+            with _interrupts() as interrupted:
+                if processes.leads:
+                    _record(training, data.train, out, metrics, commit)
+                    _run(training, out, last, keep, interrupted, watch)
+                    checkpoint.save(out / "checkpoints", training.checkpoint(), keep=keep)
+                else:
+                    _follow(training, last, interrupted)
+            if interrupted.is_set() or training.step < last:
+                raise KeyboardInterrupt
+            if not processes.leads:
+                return {}
+            if training.step > first:
+                metrics = {}  # those of the run that was resumed: of other weights
+            if training.step == recipe.steps:
+                metrics = training.evaluate(data) or metrics
+                for name, value in metrics.items():
+                    if not math.isfinite(value):
+                        raise DivergedError(training.step, name, value)
+            _record(training, data.train, out, metrics, commit)
     return metrics
+
+
+@contextmanager
+def _held(out: Path, *, resume: bool) -> Iterator[None]:
+    """Keep other runs out of a folder, where the system locks folders: two would write each other's
+    checkpoints. RunError where one is at work there."""
+    if out.exists() and not out.is_dir():
+        expect_new(out)
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+    lock = _locked(out)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """The open folder, locked; None where it cannot be, or is not there."""
+    try:
+        import fcntl
+
+        lock = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise RunError(
+                f"{folder}: expected a folder in which no other run is at work, found one: end it, "
+                "or give another --out"
+            ) from None
+        return None  # some network file systems
+    return lock
 
 
 def expect_new(out: Path) -> None:
@@ -158,6 +197,7 @@ def _run(
             if watch is not None:
                 held = watch.after(training, stop)
                 started, since = started + held, since + held
+                progress.started += held
 
 
 @contextmanager

@@ -14,17 +14,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bento.commands.serve import PACKAGES, add_artifacts, artifacts_folder
+from bento.settings import PREFIX, variable
 from runtime.artifact.reading import artifact_folders
-from runtime.terminal import conclude, in_words
+from runtime.terminal import conclude, ended, in_words
 
 _PACKED = ("bento", "runtime")
 _BESIDE = ("pyproject.toml", "README.md")
+_UNWANTED = ("*.pem", ".*")
+"""Beside artifacts: a Bento is given to others, and whoever signs may have a key there."""
 
 
 def main(
     arguments: Sequence[str] | None = None, prog: str = "python -m bento.commands.bundle"
 ) -> int:
     """Build the Bento; returns the exit status (2, with one line, where nothing can be packed)."""
+    return ended(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     add_artifacts(parser)
     args = parser.parse_args(arguments)
@@ -54,18 +61,20 @@ def _gather(artifacts: Path, target: Path) -> None:
     for name in _PACKED:
         unneeded = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PACKAGES / name, target / name, ignore=unneeded)
-    shutil.copytree(artifacts, target / "artifacts")
+    shutil.copytree(artifacts, target / "artifacts", ignore=shutil.ignore_patterns(*_UNWANTED))
 
 
 def _build(source: Path, artifacts: Path) -> str:
     """The new Bento's tag."""
     command = [sys.executable, "-P", "-m", "bentoml", "build", "--output", "tag"]
-    # The service is imported to be packed: it looks whether its folder is there.
-    environment = {"BENTOML_DO_NOT_TRACK": "True", "LATENTSERVE_ARTIFACTS": str(artifacts)}
+    # The service is imported to be packed: it looks whether its folder is there. All other settings
+    # are those of wherever it will serve, and may not be possible here.
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith(PREFIX)}
+    environment = {"BENTOML_DO_NOT_TRACK": "True", variable("artifacts"): str(artifacts)}
     done = subprocess.run(  # noqa: S603 - our own command
         command,
         cwd=source,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         stdout=subprocess.PIPE,
         text=True,
     )

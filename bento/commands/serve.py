@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from bento.settings import PATHS, variable
 from runtime.machine import to_install
 
 SERVICE = "bento.service:LatentServe"
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `bento` and `runtime`: the checkout, or site-packages."""
-_FOLDER, _KEY = "LATENTSERVE_ARTIFACTS", "LATENTSERVE_API_KEY"
-_WORKERS = "LATENTSERVE_WORKERS"
+_FOLDER, _KEY, _WORKERS = map(variable, ("artifacts", "api_key", "workers"))
 
 
 def main(
@@ -38,10 +38,14 @@ def main(
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
     try:
         environment[_FOLDER] = str(artifacts_folder(args.artifacts))
+        for name in (variable(setting) for setting in PATHS):
+            if environment.get(name, "").strip():  # what is empty is refused by the service
+                # BentoML goes to another folder before the service reads its settings.
+                environment[name] = str(Path(environment[name]).absolute())
         if args.workers is not None:
             environment[_WORKERS] = args.workers
         if args.api_key_file is not None:
-            environment[_KEY] = args.api_key_file.read_text("utf-8").strip()
+            environment[_KEY] = _key(args.api_key_file)
         address = free_address(args.host, args.port)
     except (OSError, ValueError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -51,6 +55,17 @@ def main(
     # becomes the server, so that a signal to it reaches the server.
     command = [sys.executable, "-P", "-m", "bentoml", "serve", SERVICE, *where]
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell
+
+
+def _key(file: Path) -> str:
+    """The key in a file. Raises ValueError where that is no text."""
+    try:
+        key = file.read_text("utf-8").strip()
+    except UnicodeDecodeError:
+        key = "\0"
+    if "\0" in key:  # no process can be given such a setting
+        raise ValueError(f"--api-key-file: expected text in UTF-8, found other bytes in {file}")
+    return key
 
 
 def add_artifacts(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +89,7 @@ def artifacts_folder(chosen: Path | None) -> Path:
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise ValueError(f"--artifacts: expected a folder of artifacts, found none at {places[0]}")
-    return folder.resolve()
+    return folder.absolute()  # a link stays one: it may lead elsewhere later, to new versions
 
 
 def free_address(host: str, port: int) -> str:

@@ -18,7 +18,7 @@ from bento.settings import Settings
 from runtime import ArtifactError, EngineError, Limits, Model, Observer, load
 from runtime.artifact.reading import Artifact, read_artifact, read_head
 from runtime.engines.backend import Variant
-from runtime.engines.cache import alone, cache_folder, forget
+from runtime.engines.cache import CHOICES, alone, cache_folder, forget
 from runtime.engines.choice import choice_subject, recalled_variant, remember_variant
 from runtime.engines.library import EngineRequest
 from runtime.machine import installed_version
@@ -76,18 +76,22 @@ class Loader:
         told("waiting for the process that tries artifacts")
         # Another process of the service, or another service, may be about to try it.
         with alone(self._cache, _TRIALS, subject, self._settings.load_seconds):
-            variant = recalled_variant(self._cache, _TRIALS, subject, self._request)
+            variant = recalled_variant(self._cache, _TRIALS, self._subject(head), self._request)
             if variant is None:
                 variant = self._try(head, told)
-                remember_variant(self._cache, _TRIALS, subject, variant)
+                remember_variant(self._cache, _TRIALS, self._subject(head), variant)
         told("loading it as it was tried")
         return self._open(head, variant)
 
     def _subject(self, head: Artifact) -> Mapping[str, Any]:
-        """All that a trial depends on, as JSON."""
+        """All that a trial depends on, as JSON. The trial itself may choose, and change it."""
         setting = partial(Limits().setting, head)
+        subject = choice_subject(head, self._request, setting, self._cache)
+        # `tune`, or whoever deletes the choice, would change nothing here otherwise.
+        chosen = recalled_variant(self._cache, CHOICES, subject, self._request)
         return {
-            **choice_subject(head, self._request, setting, self._cache),
+            **subject,
+            "chosen": None if chosen is None else vars(chosen),
             "manifest": head.digest,
             "limits": [self._settings.load_seconds, self._settings.load_bytes],
             "ours": [installed_version(name) for name in ("latentserve", "onnx", "numpy")],

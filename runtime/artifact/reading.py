@@ -86,7 +86,7 @@ class Artifact:
 
 def artifacts_root() -> Path:
     """The folder of artifacts: $LATENTSERVE_ARTIFACTS, or `artifacts/` in the current folder."""
-    return Path(os.environ.get(ARTIFACTS_VARIABLE, "artifacts"))
+    return Path(os.environ.get(ARTIFACTS_VARIABLE) or "artifacts")
 
 
 def find_artifact(artifact: str | Path) -> Path:

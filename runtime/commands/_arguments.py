@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.bulk.remote import location
+from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, UInt8Array
+from runtime.images.encoding import PICTURE_FORMATS
 from runtime.images.files import OUTPUTS, Output
 from runtime.images.layout import MAX_SCALE
 from runtime.images.reading import load_images
@@ -126,9 +128,25 @@ def read_pictures(
     model: Model, graph: str, args: argparse.Namespace
 ) -> tuple[UInt8Array, list[str]]:
     """The pictures of a command, of a size that a graph takes, and their names."""
+    out = results_folder(args)
     tile = getattr(args, "tile", None)  # not every command has one
     spec_of = partial(picture_spec, model.manifest, graph, args.size, tile=tile)
-    return load_images(args.images, spec_of, max_pixels=args.max_pixels)
+    return load_images(args.images, spec_of, max_pixels=args.max_pixels, without=out)
+
+
+def results_folder(args: argparse.Namespace) -> Path | None:
+    """The folder in which each picture of a command gets a file of its name, if any. InputError
+    where that would be the picture's own."""
+    if isinstance(args.out, str) or args.out.suffix != "":
+        return None
+    out: Path = args.out.path.resolve()
+    kind = PICTURE_FORMATS.get(getattr(args, "format", None) or "", PICTURE_FORMATS["png"])
+    for path in args.images:
+        place = path.resolve()
+        if place in (out, out / f"{place.stem}{kind.suffixes[0]}"):
+            expected = "another folder than that of the pictures, whose names the results get"
+            raise InputError("out", expected, f"{args.out.path}")
+    return out
 
 
 def positive(text: str) -> int:

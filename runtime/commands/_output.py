@@ -107,6 +107,16 @@ def licence_line(manifest: Manifest) -> str:
     return next(iter(manifest.licence.splitlines()), "")
 
 
+def decoded_as(args: argparse.Namespace, manifest: Manifest) -> list[object]:
+    """The words that say what is drawn of latents, of a network that must be told: the label that
+    they were encoded by, or else the first."""
+    if manifest.vocabulary is not None:
+        return ["--prompt", manifest.vocabulary.examples[0]]
+    if manifest.labels is None:
+        return []
+    return ["--labels", ",".join(map(str, args.labels or manifest.labels[:1]))]
+
+
 def first_command(artifact: object, manifest: Manifest) -> tuple[object, ...]:
     """The words of a command that tries an artifact."""
     requests = answered(manifest)

@@ -3,17 +3,18 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm import tqdm
 
 from runtime.artifact.manifest import Manifest
-from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger
+from runtime.bulk.ledger import LEDGER, SKIPPED, Ledger, belongs
 from runtime.bulk.meter import EngineMeter
 from runtime.bulk.network import Prepared
 from runtime.bulk.pipeline import GROUP, Bulk
 from runtime.bulk.places import Place, opened
+from runtime.bulk.remote import expanded
 from runtime.bulk.sources import find
 from runtime.bulk.workers import forget_workers
 from runtime.commands._arguments import load_model, positive
@@ -73,6 +74,7 @@ def work_through(
     check_shared(args)
     if args.labels is not None and len(args.labels) != 1:
         raise InputError("labels", "one class for all pictures", f"{len(args.labels)}")
+    _check_sources(args.images, out)
     work = _work_here if args.ray is None else work_by_ray
     with opened(out) as place:
 
@@ -83,6 +85,17 @@ def work_through(
         ledger, busy = work(args, place, prepare, group, begin)
         skipped = f"{ledger.skipped} skipped" + (f" (see {SKIPPED})" if ledger.skipped else "")
         conclude_shards(place, f"{ledger.rows} pictures, {skipped}", busy)
+
+
+def _check_sources(images: Sequence[Path | str], out: Path | str) -> None:
+    """InputError where a source is one of the files that a job may write, or with --force delete,
+    in `out`."""
+    place = PurePosixPath(out) if isinstance(out, str) else out.resolve()
+    for each in expanded(images):
+        source = PurePosixPath(each) if isinstance(each, str) else each.resolve()
+        if source.parent == place and belongs(source.name):
+            expected = "another folder than that of the pictures, whose files have such names"
+            raise InputError("out", expected, f"{out}, where {source.name} is to be read")
 
 
 def _work_here(

@@ -39,13 +39,10 @@ def run(args: argparse.Namespace) -> None:
         def arrays() -> dict[str, NDArray[Any]]:
             return {name: getattr(found, name) for name in ("directions", "deviations", "mean")}
 
-        # That which the directions are of: the first, where none was asked for.
-        label = Directions(args.labels).label(model.manifest)
-        save(
-            args,
-            model.batches(Decode(latents, label, same_noise=True)),
-            len(latents),
-            arrays=arrays,
-        )
+        # Those which the directions are of: the first, where none was asked for.
+        asked = Directions(args.labels)
+        label, prompt = asked.label(model.manifest), asked.prompt(model.manifest)
+        request = Decode(latents, label, prompt=prompt, same_noise=True)
+        save(args, model.batches(request), len(latents), arrays=arrays)
         next_command = first_command(args.artifact, model.manifest)
         conclude_output(args, model, len(latents), *next_command)

@@ -16,7 +16,7 @@ from runtime.commands._arguments import (
     positive,
     read_pictures,
 )
-from runtime.commands._output import conclude_output, counted
+from runtime.commands._output import conclude_output, counted, decoded_as
 from runtime.commands._shards import (
     add_shards,
     add_sources,
@@ -73,8 +73,11 @@ def run(args: argparse.Namespace) -> None:
         parts = [part.arrays() for part in counted(model.batches(request), len(images))]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         save_arrays(args.out, arrays | {"names": np.array(names, dtype=np.str_)})
-        decoding = "latentserve", "decode", args.artifact, args.out.path, "-o", "decoded.png"
-        conclude_output(args, model, len(images), *decoding, what="latent")
+        decoding = "latentserve", "decode", args.artifact, args.out.path
+        asked = decoded_as(args, model.manifest)
+        conclude_output(
+            args, model, len(images), *decoding, *asked, "-o", "decoded.png", what="latent"
+        )
 
 
 def _prepared(args: argparse.Namespace, model: Model) -> Prepared:

@@ -8,9 +8,11 @@ import argparse
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,6 +26,7 @@ from runtime.commands._arguments import (
     add_tile,
     load_model,
     read_pictures,
+    results_folder,
 )
 from runtime.commands._output import conclude_output, counted, layout_of, save
 from runtime.commands._shards import (
@@ -35,7 +38,14 @@ from runtime.commands._shards import (
 from runtime.errors import InputError
 from runtime.images import ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import PICTURE_FORMATS
-from runtime.images.files import DistinctNames, Output, is_finished, save_images
+from runtime.images.files import (
+    REQUEST,
+    DistinctNames,
+    Output,
+    begin_folder,
+    is_finished,
+    save_images,
+)
 from runtime.images.reading import count_files, is_array, prepared
 from runtime.machine import cores
 from runtime.model import Model
@@ -44,6 +54,9 @@ from runtime.requests.pictures import MAX_SIDE, picture_spec
 from runtime.requests.request import graph_of
 from runtime.requests.translate import Translate
 from runtime.terminal import SERVE
+
+_SAME = "size", "labels", "seed", "tile", "scale"
+"""With artifact and mask: what the results of one folder have in common."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--continue",
         dest="resume",
         action="store_true",
-        help="leave out pictures whose results are in the folder",
+        help="leave out pictures whose results the same command has left in the folder",
     )
     add_shards(parser, "folders, WebDataset tars and Parquet files into")
     add_sources(parser)
@@ -156,11 +169,22 @@ class _Folder:
         """Of the picture, counted from 1."""
         self.found = 0
         self.path = args.out.path
+        self.begun = 0
+        """When the job began that --continue goes on with, nanoseconds: what is older is another
+        one's."""
+        self.is_recorded = False
+        """Whether the folder says what was asked of it, as far as it ever will."""
 
     def fill(self) -> None:
         args = self.args
+        if args.resume:
+            self._resume()
         pictures = prepared(
-            args.images, self._submitted, max_pixels=args.max_pixels, wanted=self._wanted
+            args.images,
+            self._submitted,
+            max_pixels=args.max_pixels,
+            wanted=self._wanted,
+            without=results_folder(args),
         )
         ahead: deque[tuple[Path, Future[UInt8Array]]] = deque()
 
@@ -184,12 +208,34 @@ class _Folder:
         if labels > 1 and labels != self.number:
             raise InputError("labels", f"1 or {self.number} labels", f"{labels}")
 
+    def _resume(self) -> None:
+        """Find out what of the folder is this job's; InputError where it was asked for another."""
+        out = self.path
+        record = out / REQUEST
+        if record.exists():
+            begin_folder(out, self._same(), resume=True)
+            self.begun = record.stat().st_mtime_ns
+        # Else these are results of an earlier release, which wrote no record.
+        self.is_recorded = record.exists() or (out.is_dir() and any(out.iterdir()))
+
+    def _same(self) -> dict[str, Any]:
+        """What all results of one folder have in common."""
+        same = {name: getattr(self.args, name) for name in _SAME}
+        same["artifact"] = self.model.manifest.full_name
+        mask = self.mask
+        same["mask"] = mask and sha256(np.asarray(mask).tobytes()).hexdigest()
+        return same
+
     def _wanted(self, name: str) -> bool:
         """Choose the file for a picture's result; false where it is there already."""
         own = PurePosixPath(*(part for part in PurePosixPath(name).parts if part != ".."))
         self.number += 1
         self.path = self.args.out.path / f"{self.names.of(str(own))}{self.suffix}"
-        is_there = self.args.resume and is_finished(self.path)
+        is_there = (
+            self.args.resume
+            and is_finished(self.path)
+            and self.path.stat().st_mtime_ns >= self.begun
+        )
         self.found += is_there
         return not is_there
 
@@ -212,6 +258,9 @@ class _Folder:
 
     def _write(self, path: Path, future: "Future[UInt8Array]") -> UInt8Array:
         images = future.result()
+        if not self.is_recorded:  # not earlier: there may be no picture, and then no folder
+            begin_folder(self.args.out.path, self._same(), resume=False)
+            self.is_recorded = True
         out = Output(path, self.suffix)
         save_images(out, [images], len(images), layout=layout_of(self.args))
         return images

@@ -26,4 +26,17 @@ def run(args: argparse.Namespace) -> None:
         )
     chosen = next(m for m in measured if m.is_chosen)
     made = f"{args.artifact}: {chosen.variant} (marked *) is chosen whenever it is loaded here"
+    if same := _narrowed(args):  # `load` and the service measure their own choice otherwise
+        made += f" with {same}"
     conclude(made, *SERVE, artifacts_of(args.artifact))
+
+
+def _narrowed(args: argparse.Namespace) -> str:
+    """The options that differ from those of a plain `load`."""
+    plain = argparse.ArgumentParser()
+    add_engine(plain)
+    names = "backend", "precision", "device", "batch", "runners", "threads"
+    given = ((name, getattr(args, name)) for name in names)
+    return " ".join(
+        f"--{name} {value}" for name, value in given if value != plain.get_default(name)
+    )

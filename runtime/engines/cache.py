@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "LATENTSERVE_CACHE"
 """Environment variable naming the folder of the cache."""
+CHOICES = "choices"
+"""The kind of what is remembered of how artifacts run best here."""
 _MAX_RECORD_BYTES = 1 << 20
 _LOOK_SECONDS = 0.1
 

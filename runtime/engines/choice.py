@@ -25,7 +25,7 @@ from runtime.engines.backend import (
     Variant,
     graph_specs,
 )
-from runtime.engines.cache import alone, forget, recall, remember
+from runtime.engines.cache import CHOICES, alone, forget, recall, remember
 from runtime.engines.library import EngineRequest
 from runtime.engines.measuring import Measured, left_out_if_it_fails, measure
 from runtime.engines.nvidia import devices
@@ -78,7 +78,7 @@ def choose(
     variants = candidates(artifact, request, cache)
     if len(variants) == 1 and _is_verified(variants[0]):
         return take(artifact, variants[0], settings, cache, "nothing else fits")
-    with alone(cache, "choices", subject, PATIENCE_SECONDS):
+    with alone(cache, CHOICES, subject, PATIENCE_SECONDS):
         # Another process may have measured it meanwhile; two at once would disturb each other.
         remembered = _remembered(artifact, request, settings, cache, subject)
         if remembered is not None:
@@ -99,7 +99,7 @@ def _remembered(
     subject: Mapping[str, Any],
 ) -> Chosen | None:
     """The variant that was measured here earlier, opened; None where that does not work."""
-    recalled = recalled_variant(cache, "choices", subject, request)
+    recalled = recalled_variant(cache, CHOICES, subject, request)
     if recalled is not None:
         with left_out_if_it_fails(recalled):
             reason = "the fastest when measured here earlier"
@@ -168,7 +168,7 @@ def _decide(
     subject: dict[str, Any],
     cache: Path,
 ) -> tuple[Variant, str]:
-    forget(cache, "choices", subject)
+    forget(cache, CHOICES, subject)
     good = [m for m in measured if m.is_acceptable]
     if not good:
         found = "; ".join(map(str, measured)) or "none could be run"
@@ -181,7 +181,7 @@ def _decide(
     # What failed now may run the next time.
     if len(measured) == len(variants):
         said = {"measured": [str(m) for m in measured]}
-        remember_variant(cache, "choices", subject, chosen.variant, said)
+        remember_variant(cache, CHOICES, subject, chosen.variant, said)
     return chosen.variant, f"measured {chosen.figures}, against {others}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from runtime.artifact.golden import check_golden
 from runtime.artifact.reading import Artifact
 from runtime.engines.backend import WORTH_SHARING, Backend, Place, Setting, Variant
-from runtime.engines.cache import alone, recall, remember
+from runtime.engines.cache import CHOICES, alone, recall, remember
 from runtime.engines.choice import PATIENCE_SECONDS, choice_subject
 from runtime.engines.library import EngineRequest
 from runtime.engines.measuring import left_out_if_it_fails, speed_of_one
@@ -38,8 +38,8 @@ def open_solo(
         return None
     request = EngineRequest(variant.engine, variant.precision, variant.device)
     subject = choice_subject(artifact, request, settings, cache) | {"solo": vars(variant)}
-    with alone(cache, "choices", subject, PATIENCE_SECONDS), left_out_if_it_fails(variant):
-        known = recall(cache, "choices", subject)
+    with alone(cache, CHOICES, subject, PATIENCE_SECONDS), left_out_if_it_fails(variant):
+        known = recall(cache, CHOICES, subject)
         if known is not None and not known.get("pays"):
             return None
         with ExitStack() as stack:
@@ -49,7 +49,7 @@ def open_solo(
             if pays:
                 check_golden(artifact, solo, variant.precision)
             if known is None:
-                remember(cache, "choices", subject, {"pays": pays})
+                remember(cache, CHOICES, subject, {"pays": pays})
             if pays:
                 stack.pop_all()
                 return solo

@@ -127,7 +127,8 @@ def begin_folder(
     out: Path, asked: Mapping[str, Any], *, resume: bool, name: str | None = None
 ) -> None:
     """Write into a folder which request (as JSON) its images belong to. With `resume`, an existing
-    folder must belong to the same request, else InputError, in which it has the `name`."""
+    folder must belong to the same request, else InputError, in which it has the `name`; it is left
+    as it is."""
     path, request = out / REQUEST, json.loads(json.dumps(asked))
     if resume and out.exists():
         try:
@@ -147,6 +148,7 @@ def begin_folder(
                 f"a folder of the same request, {expected}: {remedy}",
                 f"{where} of {other}",
             )
+        return  # when it was written stays to be seen
     with renamed(path) as file:
         file.write(json.dumps(request, indent=2).encode())
 

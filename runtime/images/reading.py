@@ -12,7 +12,7 @@ from PIL import Image
 from runtime.errors import InputError
 from runtime.images import MAX_PIXELS, ImageSpec, UInt8Array, fit, open_image, upright_size
 from runtime.images.encoding import decode_npy
-from runtime.images.files import numbered
+from runtime.images.files import REQUEST, numbered
 from runtime.images.opening import is_named_as_picture, max_file_bytes, read_file
 from runtime.images.trees import is_folder, open_tree
 
@@ -29,6 +29,7 @@ def load_images(
     spec_of: Callable[[tuple[int, int]], ImageSpec],
     *,
     max_pixels: int = MAX_PIXELS,
+    without: Path | None = None,
 ) -> tuple[UInt8Array, list[str]]:
     """Read picture files, folders and zips of them, or one `.npy` of the exact size: [n, H, W, C]
     and names.
@@ -36,13 +37,13 @@ def load_images(
     Pictures are converted, cropped and resized as in training (`runtime.images.fit`), to what
     `spec_of` gives for the (height, width) of the first. In a folder or zip, with all that is below
     it, files that are no readable pictures are left out, and named and counted in the log. A file
-    that was named itself must be one, else InputError.
+    that was named itself must be one, else InputError. `without`: as for `prepared`.
     """
     if is_array(paths):
         images = decode_npy(read_file(paths[0], _MAX_ARRAY_BYTES), str(paths[0]))
         return images, [numbered(i) for i in range(len(images) if images.ndim else 0)]
     found = _Found(spec_of)
-    for _ in prepared(paths, found.add, max_pixels=max_pixels):
+    for _ in prepared(paths, found.add, max_pixels=max_pixels, without=without):
         pass
     if not found.images:
         raise InputError("images", "at least one picture", f"none in {[str(p) for p in paths]}")
@@ -72,18 +73,20 @@ def prepared(
     *,
     max_pixels: int,
     wanted: Callable[[str], bool] = lambda name: True,
+    without: Path | None = None,
 ) -> Iterator[T]:
     """`prepare(picture, name)` of each picture, one at a time. A name is the file's, or its path in
     its folder or zip, without suffix. A picture for which `wanted(name)` is false is not prepared,
     and not even opened where its suffix says that it is one; other files are asked for only when
-    they are found to be pictures.
+    they are found to be pictures. What is in the folder `without`, where results go, is none of the
+    pictures of a folder around it.
 
     InputErrors of a file that was named itself are raised; other files are left out, and named and
     counted in the log.
     """
     for path in paths:
         if _is_tree(path):
-            yield from _prepared_tree(path, prepare, max_pixels, wanted)
+            yield from _prepared_tree(path, prepare, max_pixels, wanted, without)
         elif wanted(path.stem):
             yield prepare(open_image(path, max_pixels=max_pixels), path.stem)
 
@@ -113,11 +116,17 @@ def _prepared_tree(
     prepare: Callable[[Image.Image, str], T],
     max_pixels: int,
     wanted: Callable[[str], bool],
+    without: Path | None,
 ) -> Iterator[T]:
+    inside = () if without is None else _inside(path, without)
     with open_tree(path) as tree:
-        left_out = [(str(file), "hidden") for file in tree.hidden]
+        # What a command of ours wrote beside its pictures is no news.
+        hidden = [file for file in tree.hidden if file.name != REQUEST]
+        left_out = [(str(file), "hidden") for file in hidden]
         left_out += [(str(file), reason) for file, reason in tree.left_out]
         for file in tree.files:
+            if inside and file.parts[: len(inside)] == inside:
+                continue
             name = str(file.with_suffix(""))
             # What lies beside a picture (`0001.json`) must not take its name and number.
             is_named_so = is_named_as_picture(file)
@@ -138,5 +147,13 @@ def _prepared_tree(
         for name, reason in left_out:
             logger.warning("left out %s: %s", name, reason)
         if left_out:
-            count = len(tree.files) + len(tree.hidden) + len(tree.left_out)
+            count = len(tree.files) + len(hidden) + len(tree.left_out)
             logger.warning("%s: %d of %d files were left out", path, len(left_out), count)
+
+
+def _inside(folder: Path, other: Path) -> tuple[str, ...]:
+    """Where another folder lies in a folder; empty where it does not."""
+    try:
+        return other.resolve().relative_to(folder.resolve()).parts
+    except ValueError:
+        return ()

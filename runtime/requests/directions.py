@@ -57,6 +57,11 @@ class Directions:
         index = check_labels(manifest, given, 1)
         return None if index is None else int(index[0])
 
+    def prompt(self, manifest: Manifest) -> str | None:
+        """The first example of a model that reads prompts; None for another."""
+        words = manifest.vocabulary
+        return None if words is None else words.examples[0]
+
     def _sample(self, model: Described) -> sample.Sample:
         manifest = model.manifest
         if not answered_by(manifest):
@@ -65,9 +70,8 @@ class Directions:
         size = size_of(manifest)
         image = manifest.image(manifest.smallest_size)
         n = max(_FEWEST, min(_MOST, _PIXELS // (image.height * image.width)))
-        words = manifest.vocabulary
-        prompt = None if words is None else words.examples[0]
-        return sample.Sample(n, _SEED, labels=self.label(manifest), size=size, prompt=prompt)
+        label, prompt = self.label(manifest), self.prompt(manifest)
+        return sample.Sample(n, _SEED, labels=label, size=size, prompt=prompt)
 
 
 def size_of(manifest: Manifest) -> list[int] | None:

@@ -25,6 +25,7 @@ def test_a_bento_serves_from_an_empty_folder(tmp_path: Path) -> None:
     for file in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / file, source / file)
     write_artifact(source / "artifacts", "vae")
+    (source / "artifacts" / "secret.pem").write_text("a private key")
     home.mkdir()
     empty.mkdir()
 
@@ -41,6 +42,7 @@ def test_a_bento_serves_from_an_empty_folder(tmp_path: Path) -> None:
     packed = {path.name for path in built.iterdir()}
     assert {"bento", "runtime", "artifacts"} <= packed
     assert not packed & {"train", "tests"}
+    assert not list(built.rglob("*.pem"))
     needed = (built.parent / "env" / "python" / "requirements.txt").read_text("utf-8")
     assert {"onnxruntime", "numpy", "bentoml"} <= {
         line.partition(">")[0].partition("=")[0] for line in needed.split()

@@ -49,6 +49,7 @@ def test_what_it_copies_is_there() -> None:
         assert place.exists(), source
     ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
     assert not {each for sources in COPIED for each in sources} & {*ignored}
+    assert "**/*.pem" in ignored  # keys, beside artifacts too: an image is given to others
     assert artifact_folders(ROOT / argument("ARTIFACTS"))
 
 

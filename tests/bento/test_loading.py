@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from benchmarks.speed.servers import Running, Server, family, ours, running
 from bento.repository.models import Models
 from bento.repository.trials import Order, Trials
 from bento.settings import Settings
-from runtime.artifact.reading import read_head
+from runtime import Limits
+from runtime.artifact.reading import read_artifact, read_head
+from runtime.engines.backend import Variant
+from runtime.engines.cache import CHOICES
+from runtime.engines.choice import choice_subject, remember_variant
+from runtime.engines.library import EngineRequest
+from runtime.engines.registry import candidates
 from tests.bento.hostile import write_large, write_slow
 from tests.bento.support import FP32
 from tests.tiny import write_artifact
@@ -196,6 +203,24 @@ def test_what_passed_its_trial_needs_no_other(
         record.write_bytes(b"[" * 100_000)
     assert load() == 1
     assert load(load_seconds=0) == 0
+
+
+def test_what_is_measured_anew_is_served_from_the_next_start_on(tmp_path: Path) -> None:
+    """`latentserve tune` says so. Before, the trial's own memory came first for ever."""
+    artifacts, cache = tmp_path / "artifacts", tmp_path / "cache"
+    artifact = read_artifact(write_artifact(artifacts, "plain"))
+    request = EngineRequest("auto", "fp32", "auto")
+
+    def loaded() -> Variant:
+        with models_of(artifacts, backend="auto", cache=cache) as models:
+            models.load()
+            return models.get("tiny-plain").variant
+
+    first = loaded()
+    other = next(each for each in candidates(artifact, request, cache) if each != first)
+    setting = partial(Limits().setting, artifact)
+    remember_variant(cache, CHOICES, choice_subject(artifact, request, setting, cache), other)
+    assert loaded() == other
 
 
 def test_the_log_says_what_was_measured_now(

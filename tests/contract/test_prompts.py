@@ -260,6 +260,18 @@ def test_the_shell_takes_the_prompt_and_names_the_wrong_word(
     assert "prompts  of a, at, bottom" in capsys.readouterr().out
 
 
+def test_the_shell_draws_directions_of_the_first_example(
+    artifacts: Path, tmp_path: Path, model: runtime.Model
+) -> None:
+    words = model.manifest.vocabulary
+    assert words is not None
+    given = ["--count", "2", "--steps", "3", "-o", str(tmp_path / "d.npz")]
+    assert command(["directions", str(artifacts / NAME), *given]) == 0
+    with np.load(tmp_path / "d.npz") as made:
+        middle = model.decode(made["mean"][None], prompt=words.examples[0])
+        assert close(made["images"][1:2], middle)
+
+
 def test_the_shell_writes_down_which_prompts_were_drawn(
     artifacts: Path, model: runtime.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import socket
 import threading
 import time
 from argparse import Namespace
@@ -19,7 +21,7 @@ import pytest
 from tests.train.conftest import random_splits, tiny_vae
 from train.__main__ import _run, main
 from train.data import load
-from train.errors import OptionError
+from train.errors import OptionError, RunError
 from train.loop import train
 from train.recipes import RECIPES, Recipe
 from train.sheet import save_sheet
@@ -108,6 +110,19 @@ def test_a_run_is_paused_stepped_and_let_go(vae: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run.json").is_file()
 
 
+def test_a_folder_is_one_run_s_at_a_time(vae: Run, tmp_path: Path) -> None:
+    """Before its first checkpoint, too: two would write into each other's files."""
+    until(lambda: vae.state()["step"] == 1)
+    recipe = tiny_vae()
+    for force in (False, True):
+        with pytest.raises(RunError, match="in which no other run is at work, found one"):
+            train(recipe, random_splits(recipe.image), tmp_path, device="cpu", force=force)
+    vae.order(do="go on")
+    until(lambda: vae.look() or not vae.thread.is_alive())
+    vae.thread.join(WAIT)
+    train(recipe, random_splits(recipe.image), tmp_path, device="cpu", resume=True)
+
+
 def test_a_browser_gets_the_last_sheet_before_the_end(vae: Run) -> None:
     vae.client.get("/")
     vae.order(do="go on")
@@ -119,6 +134,39 @@ def test_a_browser_gets_the_last_sheet_before_the_end(vae: Run) -> None:
     assert httpx.get(f"{vae.watch.url}samples/00000006.png").status_code == 200
     vae.thread.join(WAIT)
     assert not vae.thread.is_alive()
+
+
+def test_ctrl_c_ends_the_wait_for_a_page_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that has ended must not be called stopped, with a command that would resume it."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with Watch() as watch:
+        monkeypatch.setattr(watch, "_say_farewell", interrupted)
+    assert watch.state == "finished"
+
+
+def test_a_failure_without_a_text_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_FAREWELL", 0.0)  # no page looks
+    with pytest.raises(MemoryError), Watch() as watch:
+        raise MemoryError
+    assert watch.state == "failed: MemoryError"
+
+
+def test_a_pause_does_not_slow_what_the_log_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor what is said to be left: both are of the seconds in which it trained."""
+    caplog.set_level(logging.INFO)
+    run = Run(tiny_vae(), tmp_path)
+    run.thread.start()
+    until(lambda: run.state().get("step") == 1)
+    time.sleep(2.0)
+    run.end()
+    (line,) = [line for line in caplog.messages if line.startswith("step 4 of 6")]
+    (rate,) = re.findall(r"([0-9.e+]+) images/s", line)
+    assert float(rate) > 4 * 10 / 2.0  # four steps of ten images, had the pause counted
 
 
 def test_a_sheet_is_there_whole_or_not_at_all(
@@ -188,8 +236,22 @@ def test_only_this_machine_and_its_name_are_answered(server: httpx.Client) -> No
     assert reply.status_code == 421
     assert reply.json()["error"].startswith("expected the host 127.0.0.1:")
     body = {"do": "pause"}
-    assert server.post("/pace", json=body, headers={"Host": "example.com"}).status_code == 421
+    for other in ("example.com", "127.0.0.1.example.com:80", "localhost:80.example.com", ""):
+        assert server.post("/pace", json=body, headers={"Host": other}).status_code == 421
     assert not server.get("/state").json()["paused"]
+
+
+def test_a_tunnel_to_another_port_is_answered(server: httpx.Client) -> None:
+    """`ssh -L 8000:127.0.0.1:PORT`, to see a run of another machine."""
+    for host in ("127.0.0.1:8000", "localhost:8000", "localhost"):
+        assert server.get("/state", headers={"Host": host}).status_code == 200
+
+
+def test_a_length_that_is_no_number_of_bytes_is_refused(server: httpx.Client) -> None:
+    head = "POST /pace HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.base_url.port or 0), WAIT) as client:
+        client.sendall(f"{head}Content-Length: {'9' * 5000}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +259,7 @@ def test_only_this_machine_and_its_name_are_answered(server: httpx.Client) -> No
     [
         ("{", 422),
         ("[]", 422),
+        ("[" * 1000, 422),
         ('{"do": "fly"}', 422),
         ('{"do": "step", "steps": 0}', 422),
         ('{"do": "step", "steps": "1"}', 422),

@@ -106,3 +106,20 @@ def test_any_recipe_shows_its_sheets_and_figures(watched: Watched) -> None:
     run.order(do="go on")
     page.until(lambda: "test loss" in figures(page))
     assert page.problems() == []
+
+
+def test_the_speed_of_a_run_is_shown_on_every_page_of_it(watched: Watched) -> None:
+    run, page = watched(tiny_vae())
+    step_is(page, 1)
+
+    def speed_is(value: str) -> None:
+        chosen = "return document.getElementById('rate').value"
+        page.until(lambda: page.run(chosen) == value, f"speed {value!r}")
+
+    page.one("#rate option[value='10']").click()
+    page.until(lambda: run.watch.pace.rate == 10)
+    page.driver.refresh()
+    speed_is("10")
+    run.order(do="limit", rate=None)  # from another page
+    speed_is("")
+    assert page.problems() == []

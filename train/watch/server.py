@@ -1,6 +1,7 @@
 """The HTTP server of the page: loopback alone, a few fixed paths, a strict policy."""
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -25,6 +26,8 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+_OURS = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?")
+"""A request's host."""
 _LONGEST_BODY = 1000
 """Bytes."""
 _IDLE = 30.0
@@ -122,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         # A page of another site cannot send this type without being asked first, which fails.
         is_json = self.headers.get_content_type() == "application/json"
-        if not (length.isdecimal() and int(length) <= _LONGEST_BODY and is_json):
+        is_short = re.fullmatch("[0-9]{1,4}", length) and int(length) <= _LONGEST_BODY
+        if not (is_short and is_json):
             self.close_connection = True
             self._refuse(HTTPStatus.BAD_REQUEST, f"expected JSON of at most {_LONGEST_BODY} bytes")
             return
@@ -138,11 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Refuse what came by another name: a page of another site, whose name was made to lead
-        here, would otherwise be taken for ours."""
-        port = self.server.server_port
-        if self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}"):
+        here, would otherwise be taken for ours. By any port: that of a tunnel is another one."""
+        if _OURS.fullmatch(self.headers.get("Host", "")):
             return True
-        self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"expected the host {HOST}:{port}")
+        expected = f"expected the host {HOST}:{self.server.server_port}"
+        self._refuse(HTTPStatus.MISDIRECTED_REQUEST, expected)
         return False
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
@@ -168,7 +172,7 @@ def _order(body: bytes, pace: Pace) -> str | None:
     """Do what an order says; what is wrong with it, or None."""
     try:
         order = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"expected JSON, found {error}"
     match order:
         case {"do": "pause"}:

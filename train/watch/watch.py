@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.state = "finished" if kind is None else "stopped" if stopped else f"failed: {error}"
+        why = str(error) or type(error).__name__  # some errors say nothing
+        self.state = "finished" if kind is None else "stopped" if stopped else f"failed: {why}"
         if not stopped:
-            self._say_farewell()
+            with suppress(KeyboardInterrupt):  # the run has ended: only its page is waited for
+                self._say_farewell()
         self._server.stop()
 
     def begin(self, training: Training, out: Path) -> None:

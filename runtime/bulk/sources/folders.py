@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from runtime.bulk.sources.items import SUFFIXES, Named, Source, text
+from runtime.bulk.sources.items import HOLDS_PICTURES, SUFFIXES, Named, Source, text
+from runtime.errors import InputError
 from runtime.images.trees import open_tree
 
 logger = logging.getLogger(__name__)
@@ -14,11 +15,13 @@ _Read = Callable[[PurePosixPath, int], bytes]
 
 
 def folder(path: Path) -> Source:
-    """Their keys are the paths in it without the suffix."""
+    """Their keys are the paths in it without the suffix; InputError where there are none."""
     with open_tree(path) as tree:
         for file, reason in tree.left_out:
             logger.warning("left out %s: %s", path / file, reason)
         files = [file for file in tree.files if file.suffix.lower() in SUFFIXES]
+        if not files:  # of one that holds tars, nothing would be read
+            raise InputError("images", HOLDS_PICTURES, f"{path}")
         return Source(named(files, tree.read), len(files))
 
 

@@ -9,6 +9,9 @@ SUFFIXES = frozenset(
 )
 """Files with other names (captions, labels) are passed over."""
 
+HOLDS_PICTURES = "a folder of pictures, a .tar or a .parquet"
+"""What is expected of a source."""
+
 Named = tuple[str, str, Callable[[int], bytes]]
 """A key, the full name, which is the key where another picture has that one, and `Item.read`."""
 

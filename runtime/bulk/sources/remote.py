@@ -12,7 +12,7 @@ from threading import Thread
 
 from runtime.bulk.remote import Remote
 from runtime.bulk.sources.folders import named
-from runtime.bulk.sources.items import SUFFIXES, Named, Source
+from runtime.bulk.sources.items import HOLDS_PICTURES, SUFFIXES, Named, Source
 from runtime.errors import InputError, without_frames
 from runtime.images.trees import is_hidden
 
@@ -23,7 +23,7 @@ def remote_folder(url: str) -> Source:
     paths = [PurePosixPath(file) for file in folder.files()]
     files = [path for path in paths if path.suffix.lower() in SUFFIXES and not is_hidden(path)]
     if not files:
-        raise InputError("images", "a folder of pictures, a .tar or a .parquet", url)
+        raise InputError("images", HOLDS_PICTURES, url)
 
     def read(file: PurePosixPath, most: int) -> bytes:
         return Remote(folder.file(str(file)).url, "image").read(most)

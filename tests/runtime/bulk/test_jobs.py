@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,31 @@ def rows(out: Path) -> dict[str, dict[str, NDArray[Any]]]:
         for i, key in enumerate(keys):
             found[key] = {name: array[i] for name, array in arrays.items()}
     return found
+
+
+def test_a_source_is_never_among_the_shards(
+    sized_artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --force it would be deleted, without it be overwritten while it is read."""
+    with tarfile.open(tmp_path / "000000.tar", "w") as tar:
+        tar.add(pictures, "pictures")
+    before = (tmp_path / "000000.tar").read_bytes()
+    for option in ("--force", "--continue"):
+        assert encode(sized_artifact, tmp_path / "000000.tar", tmp_path, option) == 2
+        error = capsys.readouterr().err
+        assert f"found {tmp_path}, where 000000.tar is to be read" in error
+    assert contents(tmp_path) == {"000000.tar": before}
+
+
+def test_a_folder_without_pictures_is_refused(
+    sized_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of tars, whose pictures nobody would have read."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "000000.tar").write_bytes(bytes(10240))
+    assert encode(sized_artifact, tmp_path / "shards", tmp_path / "out") == 2
+    assert "expected a folder of pictures, a .tar or a .parquet" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "ledger.jsonl").exists()
 
 
 def test_rows_are_what_the_library_gives(

@@ -1,5 +1,6 @@
 """`python -m runtime`: every command, every output format, errors as one line."""
 
+import argparse
 import io
 import re
 import shlex
@@ -16,6 +17,8 @@ from PIL import Image
 import runtime
 from runtime import commands
 from runtime.__main__ import main
+from runtime.artifact.reading import artifacts_root, read_artifact
+from runtime.commands._output import decoded_as
 from runtime.images import fit, open_image
 from runtime.images.encoding import encode_image, encode_npy
 from runtime.images.files import count_finished, save_images
@@ -342,6 +345,23 @@ def test_the_next_command_can_be_run(
         assert program == "latentserve"
 
 
+def test_the_command_after_encode_says_what_the_decoder_must_be_told(artifacts: Path) -> None:
+    given = argparse.Namespace(labels=None)
+    conditional = read_artifact(artifacts / "tiny-conditional").manifest
+    assert decoded_as(given, conditional) == ["--labels", "zero"]
+    given.labels = ["one", "two"]
+    assert decoded_as(given, conditional) == ["--labels", "one,two"]
+    assert decoded_as(given, read_artifact(artifacts / "tiny-vae").manifest) == []
+
+
+def test_what_a_command_of_ours_wrote_beside_its_images_is_no_news(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("sample", "tiny-vae", "-n", 2, "-o", tmp_path / "made") == 0
+    assert run("encode", "tiny-vae", tmp_path / "made", "-o", tmp_path / "z.npz") == 0
+    assert not caplog.messages
+
+
 def test_tune_marks_its_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -351,7 +371,8 @@ def test_tune_marks_its_choice(
     told = capsys.readouterr()
     (chosen,) = [line for line in told.out.splitlines() if line.startswith("* ")]
     variant = chosen[2:32].strip()
-    assert f"tiny-plain: {variant} (marked *) is chosen" in told.err
+    made = f"tiny-plain: {variant} (marked *) is chosen whenever it is loaded here"
+    assert f"{made} with --backend onnxruntime --precision fp32; next: " in told.err
     with runtime.load("tiny-plain", backend="onnxruntime", precision="fp32") as model:
         assert str(model.variant) == variant
 
@@ -609,3 +630,11 @@ def test_along_a_path_the_noise_stays_the_same(tmp_path: Path) -> None:
     assert (made[0] == made[0][0]).all()
     assert np.array_equal(made[0], made[1])
     assert not (made[2] == made[2][0]).all()
+
+
+def test_an_empty_folder_of_artifacts_in_the_environment_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As for `latentserve serve`; the current folder would be another one."""
+    monkeypatch.setenv("LATENTSERVE_ARTIFACTS", "")
+    assert artifacts_root() == Path("artifacts")

@@ -1,5 +1,6 @@
 """`python -m runtime translate`: pictures of several sizes, into files and folders."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_a_folder_of_several_sizes_keeps_names_and_sizes(
 ) -> None:
     out = tmp_path / "out"
     assert translate(artifact, pictures, "-o", out) == 0
-    made = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    made = {str(path.relative_to(out)) for path in out.rglob("[!.]*.*")}
     assert made == {"a.png", "b.png", "b_2.png", "sub/c.png"}
     assert opened(out / "a.png").shape == (12, 18, 3)
     assert np.array_equal(opened(out / "a.png"), opened(out / "sub" / "c.png"))
@@ -62,7 +63,7 @@ def test_no_result_takes_the_name_of_another(artifact: Path, tmp_path: Path) -> 
     for height, name in enumerate(("b.jpg", "b.png", "b_2.png"), start=4):
         Image.fromarray(pixels(height, 8)).save(folder / name)
     assert translate(artifact, folder, "-o", out) == 0
-    heights = {path.name: opened(path).shape[0] for path in out.iterdir()}
+    heights = {path.name: opened(path).shape[0] for path in out.glob("[!.]*")}
     assert heights == {"b.png": 8, "b_2.png": 10, "b_2_2.png": 12}
 
 
@@ -75,7 +76,7 @@ def test_what_lies_beside_a_picture_takes_no_name_and_no_number(
         Image.fromarray(pixels(height, 8)).save(folder / name, "PNG")
         (folder / name).with_suffix(".json").write_text("{}")
     assert translate(artifact, folder, "-o", out) == 0
-    heights = {path.name: opened(path).shape[0] for path in out.iterdir()}
+    heights = {path.name: opened(path).shape[0] for path in out.glob("[!.]*")}
     assert heights == {"1.png": 8, "2.png": 10, "frame.png": 12}
 
 
@@ -114,6 +115,61 @@ def test_what_is_there_is_left_alone(artifact: Path, pictures: Path, tmp_path: P
     assert (out / "a.webp").read_bytes() == b"an earlier result"
     assert translate(artifact, pictures, "-o", out, "--format", "webp", "--force") == 0
     assert np.array_equal(opened(out / "a.webp"), whole)
+
+
+def test_results_of_another_command_are_not_taken_for_finished(
+    artifact: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert translate(artifact, pictures, "-o", out) == 0
+    assert translate(artifact, pictures, "-o", out, "--size", "8x8", "--continue") == 2
+    error = capsys.readouterr().err
+    assert "expected a folder of the same request, size [8, 8]" in error
+    assert opened(out / "a.png").shape == (12, 18, 3)
+    # One that was to replace them, and was killed: the rest is still the first one's.
+    first = (out / "sub" / "c.png").read_bytes()
+    assert translate(artifact, pictures, "-o", out, "--size", "8x8", "--force") == 0
+    (out / "sub" / "c.png").write_bytes(first)
+    os.utime(out / "sub" / "c.png", (1.0, 1.0))
+    assert translate(artifact, pictures, "-o", out, "--size", "8x8", "--continue") == 0
+    assert opened(out / "sub" / "c.png").shape == (16, 16, 3)
+
+
+def test_a_picture_is_never_replaced_by_its_result(
+    artifact: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    for source in (pictures, pictures / "a.png"):
+        for option in ("--force", "--continue"):
+            assert translate(artifact, source, "-o", pictures, option) == 2
+            error = capsys.readouterr().err
+            assert "out: expected another folder than that of the pictures" in error
+    after = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    assert after == before
+    assert translate(artifact, pictures / "b.webp", "-o", pictures / "sub", "--force") == 0
+    assert translate(artifact, pictures / "a.png", "-o", pictures, "--force", "--format=webp") == 0
+    assert (pictures / "a.webp").is_file()
+
+
+@pytest.mark.parametrize("option", ["--force", "--continue"])
+def test_results_among_the_pictures_are_none(option: str, artifact: Path, pictures: Path) -> None:
+    out = pictures / "out"
+    for options in ((), (option,)):
+        assert translate(artifact, pictures, "-o", out, *options) == 0
+        made = {str(path.relative_to(out)) for path in out.rglob("[!.]*.*")}
+        assert made == {"a.png", "b.png", "b_2.png", "sub/c.png"}
+
+
+def test_results_without_a_record_are_left_alone(
+    artifact: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Those of a release that wrote none."""
+    out = tmp_path / "out"
+    assert translate(artifact, pictures, "-o", out, "--continue") == 0
+    (out / ".request.json").unlink()
+    (out / "a.png").write_bytes(b"an earlier result")
+    assert translate(artifact, pictures, "-o", out, "--continue") == 0
+    assert (out / "a.png").read_bytes() == b"an earlier result"
 
 
 def test_one_picture_into_a_file_keeps_its_size(

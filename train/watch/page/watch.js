@@ -12,6 +12,7 @@ const losses = new Map(); // name -> [[step, value], ...]
 let logged = 0; // the last step of which losses are here
 let sheets = [];
 let failures = 0;
+let rate; // as the run last told it: another page may change it, and this one may be loaded anew
 let now = {};
 
 async function look() {
@@ -56,6 +57,10 @@ function draw() {
 
 function tell() {
   get("pause").textContent = now.paused ? "Go on" : "Pause";
+  if (now.rate !== rate) {
+    rate = now.rate;
+    get("rate").value = rate ?? "";
+  }
   say();
 }
 
@@ -72,8 +77,8 @@ function say() {
 }
 
 function drawFigures() {
-  const rate = losses.get("images_per_second")?.at(-1)[1];
-  const left = rate ? ((now.steps - now.step) * now.batch_size) / rate : undefined;
+  const pace = losses.get("images_per_second")?.at(-1)[1];
+  const left = pace ? ((now.steps - now.step) * now.batch_size) / pace : undefined;
   const rows = {
     step: `${now.step.toLocaleString()} of ${now.steps.toLocaleString()}`,
     "time left": left === undefined ? "-" : duration(left),
