@@ -96,6 +96,18 @@ def test_rows_that_depend_on_their_batch(refused: Refused) -> None:
     assert "one row depend on the others in its batch" in message
 
 
+def test_rows_that_take_the_truncation_of_another(refused: Refused) -> None:
+    message = refused(lambda z, psi: spread(psi[0] * z), takes_truncation=True)
+    assert "comes out differently alone" in message
+
+
+def test_fewer_classes_than_labels(refused: Refused) -> None:
+    classes = torch.randn(999, 12)
+    labels = [str(number) for number in range(1000)]
+    message = refused(lambda z, y: spread(z + classes[y]), labels=labels)
+    assert "decode: the module failed on latents [16, 12], labels [16]: IndexError" in message
+
+
 def test_a_batch_of_one_that_fails(refused: Refused) -> None:
     def squeezes(z: Tensor) -> Tensor:
         alone = not torch.compiler.is_exporting() and len(z) == 1
