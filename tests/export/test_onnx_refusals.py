@@ -30,7 +30,18 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         ),
         {"w": (6, 60)},
         [],
-        "operator Dropout is not among those",
+        "expected a network in eval mode, found Dropout in train mode: .* model.eval\\(\\)",
+    ),
+    "batch norm of a training": (
+        NHWC.replace(
+            "images = Tanh(rows)",
+            """normed, means, variances = BatchNormalization <training_mode = 1> (
+                rows, weight, bias, mean, variance)
+            images = Tanh(normed)""",
+        ),
+        {"w": (6, 60)} | dict.fromkeys(("weight", "bias", "mean", "variance"), (4,)),
+        [],
+        "expected a network in eval mode, found BatchNormalization in train mode",
     ),
     "contrib": (
         NHWC.replace("Tanh(rows)", "com.microsoft.QuickGelu(rows)").replace("net ", "net ", 1),
