@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ _COUNTER = "num_batches_tracked"
 _NORMED = "parametrizations.weight.original"
 _AVERAGE = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
 """In the prefix of weights that are an average over the training."""
+_POINTER = b"version https://git-lfs"
 _SAVING = 'safetensors.torch.save_file(state, "weights.safetensors")'
 
 
@@ -55,7 +57,7 @@ def load_weights(
     if differing or missing or unexpected:
         raise ExportError(
             f"{file}: the weights do not fit {target}: missing {_some(missing)}, "
-            f"unexpected {_some(unexpected)}, of other shapes {_some(differing)}: check the class, "
+            f"unexpected {_some(unexpected)}, different {_some(differing)}: check the class, "
             "and the parameters that it is built with"
         )
     try:  # a module on the meta device has no memory to copy into
@@ -83,6 +85,12 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
+        with file.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                raise ExportError(
+                    f"{file}: expected a safetensors file, found Git LFS's note of one: fetch it "
+                    "(git lfs pull)"
+                ) from error
         raise ExportError(
             f"{file}: expected a safetensors file, found something else ({error}): write one "
             "with safetensors.torch.save_model(module, path)"
@@ -107,8 +115,16 @@ def _unpickled(file: Path) -> "dict[str, Tensor]":
     import torch
 
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*looks like a TorchScript archive")
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # UnpicklingError and others, for what is no plain checkpoint
+        if "TorchScript" in str(error):
+            raise ExportError(
+                f"{file}: expected a checkpoint of tensors alone, found a module in TorchScript: "
+                f'take its weights out: state = torch.jit.load("{file}").state_dict(), then '
+                f"{_SAVING}"
+            ) from error
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         why = f"it holds {named[1]}" if named else described_error(error)
         raise ExportError(
@@ -204,14 +220,21 @@ def _fits(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> boo
 
 
 def _differing(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> list[str]:
-    """The names whose tensors are of another shape than the module's, and both shapes."""
+    """The names whose tensors are of another shape than the module's, or whole numbers where it has
+    floats (of quantised weights), and both."""
     from torch.nn.parameter import is_lazy
 
-    return [
-        f"{name} {list(tensor.shape)} (expected {list(state[name].shape)})"
-        for name, tensor in tensors.items()
-        if name in state and not is_lazy(state[name]) and state[name].shape != tensor.shape
-    ]
+    found: list[str] = []
+    for name, tensor in tensors.items():
+        wanted = state.get(name)
+        if wanted is None:
+            continue
+        if not is_lazy(wanted) and wanted.shape != tensor.shape:
+            found.append(f"{name} {list(tensor.shape)} (expected {list(wanted.shape)})")
+        elif wanted.is_floating_point() and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            found.append(f"{name} of {kind} (expected floats)")
+    return found
 
 
 def _missing(tensors: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> list[str]:

@@ -192,6 +192,10 @@ REFUSED: dict[str, tuple[State, str]] = {
         prefixed("first.") | prefixed("second."),
         r"found those of several that fit, under \['first.', 'second.'\]: take those",
     ),
+    "quantised": (
+        prefixed("") | {"layers.0.weight": torch.ones(4, 3, dtype=torch.int8)},
+        r"different \['layers.0.weight of int8 \(expected floats\)'\]",
+    ),
     "nothing": ({"x": torch.zeros(1)}, r"unexpected \['x'\]"),
 }
 
@@ -289,6 +293,18 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         ExportError, match=r"weights.pth: expected a checkpoint of tensors alone, fou"
     ):
         load_weights(Net(), "Net", tmp_path / "weights.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_stands_for_weights_is_named(tmp_path: Path) -> None:
+    pointer = tmp_path / "weights.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ExportError, match=r"found Git LFS's note of one: fetch it"):
+        load_weights(Net(), "Net", pointer)
+    script = torch.jit.trace(nn.Linear(3, 4), torch.zeros(1, 3))
+    torch.jit.save(script, tmp_path / "script.pt")
+    with pytest.raises(ExportError, match=r"found a module in TorchScript: .* torch.jit.load"):
+        load_weights(Net(), "Net", tmp_path / "script.pt")
 
 
 class Lazy(nn.Module):
