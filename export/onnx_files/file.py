@@ -133,6 +133,9 @@ class OnnxFile:
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             hint = ": where a node wants another batch, write the file with a free batch axis"
+            for port in self.inputs:
+                if port.shape == ():
+                    hint = f": {port} is given a number for each row: write it as [B] or [B, 1]"
             raise ExportError(
                 f"{self.path}: onnxruntime failed on {shapes}: {described_error(error)}"
                 f"{hint if rows > 1 else ''}"

@@ -118,6 +118,23 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         ["--truncation", "psi", "--noise", "noise_in"],
         "one input of class indices where there are --labels",
     ),
+    "no batch": (
+        """net (float[6] z) => (float[3, 8, 8] images) {
+            flat = MatMul(z, w)
+            shape = Constant<value_ints = [3, 8, 8]>()
+            rows = Reshape(flat, shape)
+            images = Tanh(rows)
+        }""",
+        {"w": (6, 192)},
+        [],
+        "expected a batch axis before those of the latents; found inputs 'z' float \\[6\\]",
+    ),
+    "a number for all rows": (
+        CONDITIONED.replace("float[b, 1] psi", "float psi"),
+        {"classes": (3, 4), "w": (4, 12)},
+        ["--truncation", "psi", "--noise", "noise_in", "--labels", "a,b,c"],
+        "'psi' float \\[\\] is given a number for each row: write it as \\[B\\] or \\[B, 1\\]",
+    ),
     "no such input": (NHWC, {"w": (6, 60)}, ["--mask", "m"], "'m': expected one of the inputs"),
     "no such output": (
         NHWC,

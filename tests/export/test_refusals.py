@@ -126,6 +126,22 @@ def test_what_onnx_cannot_say(refused: Refused) -> None:
     assert "control flow" in message
 
 
+@pytest.mark.parametrize(
+    ("decode", "expected"),
+    [
+        (lambda z: spread(z).index_put((z.view(-1, 3, 2, 2) > 1,), z.new_zeros(())), "torch.where"),
+        (lambda z: torch.fft.irfft2(torch.fft.rfft2(spread(z))), "the matrix of its cosines"),
+    ],
+    ids=["mask", "fourier"],
+)
+def test_operators_that_can_be_written_otherwise(
+    refused: Refused, decode: Callable[[Tensor], Any], expected: str
+) -> None:
+    message = refused(decode)
+    assert "is not among those an artifact may use: " in message
+    assert expected in message
+
+
 def test_torch_prints_nothing_of_a_module_that_it_cannot_convert(
     refused: Refused, capfd: pytest.CaptureFixture[str]
 ) -> None:

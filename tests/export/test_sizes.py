@@ -270,3 +270,19 @@ def test_what_a_forward_keeps_of_one_size_is_not_in_the_graph(tmp_path: Path) ->
         expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
     grey = ((expected + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
     assert np.abs(made.astype(int) - grey).max() <= 1
+
+
+class Gridded(nn.Module):
+    """The size of the grid is a constant where torch captures it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        corners = torch.eye(2, 3).expand(batch, -1, -1)
+        grid = F.affine_grid(corners, [batch, channels, height, width], align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False)
+
+
+def test_a_graph_that_fails_at_another_size_says_what_to_write(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"image": IMAGE, "axes": AXES, "out": tmp_path, "precisions": ()}
+    with pytest.raises(ExportError, match=r"the graph fails on images .* F\.affine_grid"):
+        export(translate=Gridded(), name="gridded", **given)
