@@ -39,7 +39,7 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
                 rows, weight, bias, mean, variance)
             images = Tanh(normed)""",
         ),
-        {"w": (6, 60)} | dict.fromkeys(("weight", "bias", "mean", "variance"), (4,)),
+        {"w": (6, 60), "weight": (4,), "bias": (4,), "mean": (4,), "variance": (4,)},
         [],
         "expected a network in eval mode, found BatchNormalization in train mode",
     ),

@@ -154,6 +154,8 @@ def test_a_batch_size_frozen_into_the_graph(refused: Refused) -> None:
     message = refused(lambda z: spread(z + 1) if len(z) == 1 else spread(z))
     assert "does not reproduce the torch module" in message
     assert "at batches [1, 3, 4]" in message
+    message = refused(lambda z: spread(torch.cat([z, -z]).chunk(2)[0]))
+    assert "no chunk of them" in message
     message = refused(lambda z: spread(z[:3] if torch.compiler.is_exporting() else z))
     assert "decode.onnx: images: expected shape [4, 2, 2, 3], found [3, 2, 2, 3]" in message
 
