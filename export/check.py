@@ -34,7 +34,8 @@ def check_network(
     size: Size = (),
 ) -> None:
     """Raise ExportError unless the user's network gives finite floats of the signature's shapes,
-    images within the value range (unless `any_range`), and the same on a second call.
+    images within the value range and log variances not all positive (unless `any_range`), and the
+    same on a second call.
 
     `inputs` are those of the graph; the network is given floats, as it will be.
     """
@@ -43,6 +44,8 @@ def check_network(
         _check_output(graph, tensor, made, batch_size(inputs), size)
         if tensor.role == "images" and not options.any_range:
             _check_range(graph, made, options.image.value_range)
+        if tensor.role == "log_variance" and not options.any_range:
+            _check_log_variance(graph, made)
     low, high = options.image.value_range
     pixels = spec.outputs[0].dtype == "uint8"
     atol = (high - low) / 255.0 if pixels else 1e-4
@@ -121,6 +124,18 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
             f"{most:g} in {len(images)} images, nothing darker than mid-grey: state the range the "
             f"network really gives as ImageSpec.value_range (--value-range), likely {middle:g} to "
             f"{high:g}; where its images are so bright indeed, any_range=True (--any-range)"
+        )
+
+
+def _check_log_variance(graph: str, made: NDArray[Any]) -> None:
+    """A posterior is narrower than the prior somewhere, and there its log variance is negative;
+    variances and deviations are positive."""
+    if made.min() > 0.0:
+        raise ExportError(
+            f"{graph}: log_variance: expected some below 0, found {made.min():g} to "
+            f"{made.max():g} in {len(made)} images, as of a variance or a standard deviation: give "
+            "its logarithm, variance.log() or 2 * std.log(); where these are log variances indeed, "
+            "any_range=True (--any-range)"
         )
 
 

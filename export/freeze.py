@@ -23,7 +23,7 @@ from runtime.artifact.golden import GOLDEN
 from runtime.artifact.manifest import SHEET
 from runtime.artifact.reading import Artifact
 from runtime.artifact.size import Size
-from runtime.artifact.tensors import GraphSpec
+from runtime.artifact.tensors import GraphSpec, Role
 from runtime.engines.backend import Backend, Tensors
 from runtime.engines.onnxruntime import open_reference
 from runtime.images.encoding import encode_npz
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 # Fixed seeds: the same networks give the same files.
 _CHECK_SEED, _CHECKED_IMAGES = 0, 16
 _PARITY_SEED = 1
+# Rows of a batch have truncations of their own, as requests that share a batch do.
+_TRUNCATIONS = (1.0, 0.7, 0.4)
 _GOLDEN_SEED, _GOLDEN_IMAGES = 2, 4
 # Before the conversion nothing is known of a network's cost: large images are checked in few.
 _CHECKED_VALUES = 1 << 21
@@ -61,7 +63,8 @@ def freeze(draft: Draft, sources: Mapping[str, Source]) -> Artifact:
     values = max(t.values(smallest) for spec in draft.graphs.values() for t in spec.outputs)
     checked = max(2, min(_CHECKED_IMAGES, _CHECKED_VALUES // values))
     seconds: dict[str, float] = {}
-    for name, inputs in _inputs(draft, networks, checked, _CHECK_SEED, smallest).items():
+    examples = _inputs(draft, networks, checked, _CHECK_SEED, smallest, varied=True)
+    for name, inputs in examples.items():
         logger.info("%s: checking the network on %d images", name, checked)
         spec, options = draft.graphs[name], draft.options
         began = time.monotonic()
@@ -118,7 +121,7 @@ def _cases(
     pairs: list[tuple[int, Size]] = [(batch, smallest) for batch in batches]
     if default != smallest:
         pairs.insert(0, (1, default))
-    cases = [_inputs(draft, networks, n, _PARITY_SEED, size) for n, size in pairs]
+    cases = [_inputs(draft, networks, n, _PARITY_SEED, size, varied=True) for n, size in pairs]
     for name, spec in draft.graphs.items():
         bounds = artifact.bounds[name]
         work = sum(n * bounds.cost(1, size).multiply_adds for n, size in pairs)
@@ -139,14 +142,27 @@ def _golden_inputs(
 
 
 def _inputs(
-    draft: Draft, networks: Mapping[str, Network], count: int, seed: int, size: Size
+    draft: Draft,
+    networks: Mapping[str, Network],
+    count: int,
+    seed: int,
+    size: Size,
+    *,
+    varied: bool = False,
 ) -> dict[str, Tensors]:
-    """Seeded inputs of every graph. An encoder beside a decoder gets the decoded images; but where
-    it gives codes, the decoder gets its latents: of others it takes the nearest entries of the
-    codebook, and where two are as near, rounding would choose."""
+    """Seeded inputs of every graph; `varied`: the last class is among their labels, and rows differ
+    in their truncation. An encoder beside a decoder gets the decoded images; but where it gives
+    codes, the decoder gets its latents: of others it takes the nearest entries of the codebook, and
+    where two are as near, rounding would choose."""
     classes = len(draft.options.labels or ())
     counter = Counter(seed, 0, count)
-    drawn = drawn_conditions(classes, draft.options.vocabulary, counter)
+    drawn: dict[Role, NDArray[Any]] = {
+        **drawn_conditions(classes, draft.options.vocabulary, counter)
+    }
+    if varied:
+        drawn["truncation"] = np.resize(np.array(_TRUNCATIONS, np.float32), count)
+        if "labels" in drawn:  # a network of fewer classes fails at the last, drawn or not
+            drawn["labels"][0] = classes - 1
     inputs: dict[str, Tensors] = {
         name: example_inputs(draft.graphs, name, counter, size, drawn=drawn)
         for name in draft.graphs

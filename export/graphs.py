@@ -10,6 +10,13 @@ from runtime.artifact.manifest import Axis
 from runtime.artifact.tensors import GraphSpec
 from runtime.errors import ArtifactError, ExportError
 
+_HINTS = {
+    "DFT": "a Fourier transform is a product with the matrix of its cosines and sines",
+    "NonZero": "instead of x[mask] = value write torch.where(mask, value, x); what has as many "
+    "values as a mask has ones cannot be served",
+}
+"""What to do about operators that artifacts do not have."""
+
 
 def finished(model: ModelProto, spec: GraphSpec, axes: Mapping[str, Axis], maker: str) -> bytes:
     """The bytes of the graph, stripped of notes. ExportError where it holds what no artifact may
@@ -68,9 +75,13 @@ def _strip(model: ModelProto) -> None:
 
 
 def _hint(error: ArtifactError) -> str:
+    for operator, hint in _HINTS.items():
+        if f"operator {operator} " in error.reason:
+            return f": {hint}"
     if "Random" in error.reason or "Bernoulli" in error.reason:
         return (
             "; a graph holds no random numbers: take noise out of forward, or make it an input "
-            "(ExportOptions.noise, --noise SHAPE)"
+            "(ExportOptions.noise, --noise SHAPE); what a StyleGAN draws becomes one where its "
+            "shape is made of x.shape[0], not len(x)"
         )
     return ""

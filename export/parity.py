@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from export.causes import described_error
 from export.sources import Network, batch_size
 from runtime.artifact.golden import allowed_difference, differences
 from runtime.artifact.manifest import Parity
 from runtime.artifact.tensors import GraphSpec
 from runtime.engines.backend import Backend, Tensors
-from runtime.errors import ExportError
+from runtime.errors import EngineError, ExportError
 
 # Of the last batch, so many rows are also run one by one.
 _SINGLE_ROWS = 8
@@ -29,7 +30,7 @@ def measure(
     order of 1. Rows of the last batch must come out the same when they are run alone. Raises
     ExportError with the figures otherwise.
     """
-    found = [backend.run(graph, inputs) for inputs in cases]
+    found = [_run(graph, spec, backend, inputs) for inputs in cases]
     expected = [network.outputs(inputs) for inputs in cases]
     differences = np.concatenate(
         [
@@ -57,6 +58,18 @@ def measure(
         )
     _check_rows(graph, spec, backend, cases[-1], found[-1])
     return parity
+
+
+def _run(graph: str, spec: GraphSpec, backend: Backend, inputs: Tensors) -> Tensors:
+    try:
+        return backend.run(graph, inputs)
+    except EngineError as error:
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+        raise ExportError(
+            f"{spec.file}: the graph fails on {shapes}: {described_error(error)}: look for sizes "
+            "that the network takes for numbers, as torch.linspace, F.affine_grid and "
+            "int(x.shape[2]) do"
+        ) from error
 
 
 def _check_rows(

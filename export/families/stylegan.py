@@ -135,8 +135,12 @@ class StyleGAN(nn.Module):
             try:
                 styles = self.styles(latents, labels)
             except Exception as error:  # whatever a user's forward raises
+                taken = f"latents {list(latents.shape)}"
+                if labels is not None:
+                    shape = [len(labels), self.classes] if self.options.one_hot else [len(labels)]
+                    taken += f", {'one-hot' if self.options.one_hot else 'int64'} labels {shape}"
                 raise ExportError(
-                    f"mapping: failed on latents {list(latents.shape)}: {described_error(error)}"
+                    f"mapping: failed on {taken}: {described_error(error)}"
                 ) from error
             _check_styles(styles, len(latents), self.options.layers)
             total = total + styles.double().sum(0)

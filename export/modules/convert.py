@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from export.causes import described_error, first_cause
 from export.graphs import finished
@@ -50,7 +51,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec, axes: Mapping[str, Axis]) -> byt
     )
     shapes = {"tensors": _dynamic_shapes(spec, axes)}
     try:
-        with _quiet(), _unless_failed():
+        with _quiet(), _unvalidated(), _unless_failed():
             model = _converted(module, inputs, shapes, spec)
             batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
             remedy = fixed_batch(module, inputs) if batch else ""
@@ -109,10 +110,10 @@ def _converted(
 
 def _fixed_axes(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, int]:
     """Dimensions that were to stay free, and the number that the graph has in each one's place."""
-    given = {tensor.name: tensor.shape for tensor in spec.inputs}
+    given = {tensor.name: tensor.shape for tensor in (*spec.inputs, *spec.outputs)}
     return {
         wanted: dim.dim_value
-        for value in model.graph.input
+        for value in (*model.graph.input, *model.graph.output)
         for dim, wanted in zip(
             value.type.tensor_type.shape.dim[1:], given.get(value.name, ()), strict=False
         )
@@ -176,6 +177,18 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "# The axis name: ")
             # A module that keeps what it made last, or counts its calls: no image depends on it.
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
+            warnings.filterwarnings("ignore", "While compiling, we found certain side effects")
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """torch's distributions look at the values that they are given, which cannot be captured."""
+    usual = Distribution._validate_args  # pyright: ignore[reportPrivateUsage]
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(usual)

@@ -55,6 +55,25 @@ def frozen_copy(module: Any) -> nn.Module:
     return frozen
 
 
+def fresh_copy(module: nn.Module) -> nn.Module:
+    """A copy with the same weights in memory, to be called as if `module` never were: what a
+    forward keeps for the next stays in each."""
+    weights = (*module.parameters(), *module.buffers())
+    try:
+        return copy.deepcopy(module, {id(weight): weight for weight in weights})
+    except Exception:  # some attribute cannot be copied
+        return module
+
+
+def kept(module: nn.Module) -> dict[str, str]:
+    """What lies beside the weights of a module, by name: the type, and the shape of a tensor."""
+    return {
+        f"{name}.{key}": str(getattr(value, "shape", type(value)))
+        for name, child in module.named_modules()
+        for key, value in {**vars(child), **child._buffers}.items()
+    }
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module itself, without what `torch.compile` or data parallelism put around it."""
     while (name := _WRAPPERS.get(type(module))) is not None:

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
 
 from runtime.errors import ExportError
 
@@ -41,7 +42,12 @@ def _entry(made: Any, key: str) -> Any:
 
 def outputs_of(made: Any, count: int) -> tuple[Any, ...]:
     """What a module gave, as `count` outputs: a tensor, a tuple, or a dict or dataclass (diffusers'
-    `.sample`) that holds one tensor where one is expected. Anything else as it is."""
+    `.sample`) that holds one tensor where one is expected; of a Normal of torch's the mean and the
+    log variance, where two are. Anything else as it is."""
+    (only,) = made if isinstance(made, tuple | list) and len(made) == 1 else (made,)
+    normal = only.base_dist if isinstance(only, Independent) else only
+    if isinstance(normal, Normal) and count == 2:
+        return normal.mean, 2.0 * normal.stddev.log()
     if _has_names(made):
         found = tuple(value for value in _named(made).values() if isinstance(value, Tensor))
         # Of several, the names do not say which is meant.
@@ -66,6 +72,8 @@ def wrong_outputs(graph: str, outputs: Sequence[Any], names: Sequence[str]) -> s
         chosen = ", ".join(access.format(name) for name in tensors[: len(names)])
         if chosen:
             wanted = f"those it means: `made = self.module(*inputs); return {chosen}`"
+    if isinstance(made, Distribution):
+        wanted = "a tensor of it: `return self.module(*inputs).mean`"
     option = "--encoder-output" if graph == "encode" else "--output"
     return (
         f"{graph}: expected {expected}, found {described(made)}: wrap the {graph}r in a module "
@@ -79,6 +87,8 @@ def described(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, Distribution):
+        return f"a {type(value).__name__} of torch.distributions"
     if _has_names(value):
         held = ", ".join(f"{name} {described(each)}" for name, each in _named(value).items())
         return f"a {type(value).__name__} of {held or 'nothing'}"

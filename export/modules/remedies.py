@@ -13,13 +13,17 @@ _GROUPS = (
 )
 _BATCH = (
     "forward takes the batch for a number: use x.shape[0] as it is, such as "
-    "`constant.expand(x.shape[0], -1, -1, -1)`, with no loop over the rows, no list(x), and no "
-    "number that NumPy or math made of the shape"
+    "`constant.expand(x.shape[0], -1, -1, -1)`, with no loop over the rows, no list(x), no chunk "
+    "of them (slices x[:n] do), and no number that NumPy or math made of the shape"
 )
 SIZE = (
     "forward takes the size for a number, as torch.linspace, F.affine_grid, int(x.shape[2]) and "
     "what NumPy or math make of the shape do: compute with x.shape and torch.arange(x.shape[2]), "
     "or export it for one size (without --size MIN..MAX or --axis)"
+)
+_REMAINDER = (
+    "forward computes with the size what torch cannot keep free for every one: for -w % 8 write "
+    "(8 - w % 8) % 8, or state sizes that need no padding (--size MIN..MAX/8)"
 )
 _FLOW = (
     "forward must be free of Python control flow that depends on values or on the batch size, "
@@ -43,6 +47,8 @@ def fixed_batch(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> str:
 
 def failed(cause: str) -> str:
     """What to do about an error of torch's exporter."""
+    if "Cannot create Dim" in cause:  # of the sizes that it found to be possible, none is left
+        return _REMAINDER
     return _BATCH if "inferred to be a constant" in cause else _FLOW
 
 

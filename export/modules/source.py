@@ -1,6 +1,7 @@
 """A torch module as the source of a graph."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from export.causes import described_error
 from export.modules.convert import to_onnx
+from export.modules.frozen import fresh_copy, kept
 from export.modules.graph_module import GraphModule, translated_shape
 from export.modules.outputs import outputs_of, wrong_outputs
 from export.options import ExportOptions
@@ -43,6 +45,7 @@ class TorchNetwork:
 
     def __init__(self, graph: str, module: GraphModule, spec: GraphSpec) -> None:
         self._graph, self._module, self._spec = graph, module, spec
+        self._fresh = fresh_copy(module)
 
     def floats(self, inputs: Tensors) -> list[NDArray[Any]]:
         spec, module = self._spec, self._module
@@ -59,10 +62,11 @@ class TorchNetwork:
                 f"{tensor.name} {list(array.shape)}"
                 for tensor, array in zip(spec.inputs, given, strict=True)
             )
+            labels = "; labels are class indices, int64" if spec.input("labels") else ""
             raise ExportError(
                 f"{self._graph}: the module failed on {taken}: {described_error(error)} (forward "
                 "is called with these, by position, and its weights are float32, as they are; the "
-                "batch may have any size: not a fixed one, but expand(len(x), ...))"
+                f"batch may have any size: not a fixed one, but expand(len(x), ...){labels})"
             ) from error
         wrong = wrong_outputs(self._graph, made, [tensor.name for tensor in spec.outputs])
         if wrong:
@@ -82,7 +86,14 @@ class TorchNetwork:
         return {t.name: made.numpy() for t, made in zip(self._spec.outputs, outputs, strict=True)}
 
     def to_onnx(self, axes: Mapping[str, Axis]) -> bytes:
-        return to_onnx(self._module, self._spec, axes)
+        try:
+            return to_onnx(self._module, self._spec, axes)
+        except ExportError:
+            # A forward may keep what it made for the size of one call, and compare with the next.
+            if kept(self._module) != kept(self._fresh):
+                with suppress(ExportError):
+                    return to_onnx(self._fresh, self._spec, axes)
+            raise
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

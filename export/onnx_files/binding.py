@@ -104,6 +104,8 @@ class Binding:
     def _main(self, role: Role, port: Port) -> Bound:
         self._check_kind(role, port)
         meaning = self._meaning
+        if port.shape is not None and len(port.shape) < 2:
+            raise self._refused(f"a batch axis before those of the {role}")
         if role == "latents":
             return Bound(port, role, meaning.latent or self._row(port, "--latent"))
         image = meaning.image

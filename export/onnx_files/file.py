@@ -32,6 +32,8 @@ _MAKERS = {
 }
 """File names of others, and how they come here."""
 
+_RESIZE_OPSET = 11
+"""From it on, a Resize says how pixels lie over each other."""
 _CONTROL = {"If", "Loop", "Scan"}
 _RANDOM = {"Bernoulli", "Multinomial"}
 
@@ -68,7 +70,7 @@ class OnnxFile:
 
     def __init__(self, path: Path, chosen: Sequence[str] = ()) -> None:
         self.path = path
-        model = _read(path)
+        model, self._outside = _read(path)
         self.producer = f"{model.producer_name} {model.producer_version}".strip() or "not stated"
         self.opset = _opset(model)
         outputs = {value.name: value for value in model.graph.output}
@@ -131,6 +133,9 @@ class OnnxFile:
         except Exception as error:  # the library raises its own kinds, and RuntimeError
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             hint = ": where a node wants another batch, write the file with a free batch axis"
+            for port in self.inputs:
+                if port.shape == ():
+                    hint = f": {port} is given a number for each row: write it as [B] or [B, 1]"
             raise ExportError(
                 f"{self.path}: onnxruntime failed on {shapes}: {described_error(error)}"
                 f"{hint if rows > 1 else ''}"
@@ -143,12 +148,13 @@ class OnnxFile:
     @cached_property
     def _session(self) -> Any:
         provider: tuple[str, dict[str, str]] = (CPU, {})
-        return open_session(
-            import_onnxruntime(), str(self.path), str(self.path), provider, threads=cores()
-        )
+        # Where its data lies in other files, ONNX Runtime takes no shape from there.
+        data = _read(self.path)[0].SerializeToString() if self._outside else str(self.path)
+        return open_session(import_onnxruntime(), data, str(self.path), provider, threads=cores())
 
 
-def _read(path: Path) -> ModelProto:
+def _read(path: Path) -> tuple[ModelProto, bool]:
+    """The file with all its data, and whether some of that lies in other files."""
     if not path.is_file():
         raise ExportError(f"{path}: expected an ONNX file, found none")
     hint = _MAKERS.get(path.suffix.lower(), "")
@@ -160,6 +166,7 @@ def _read(path: Path) -> ModelProto:
         raise ExportError(
             f"{path}: expected an ONNX file, found something else{hint and f' ({hint})'}"
         )
+    outside = any(map(onnx.external_data_helper.uses_external_data, model.graph.initializer))
     try:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # of several kinds; the file may say what it likes
@@ -171,7 +178,7 @@ def _read(path: Path) -> ModelProto:
         raise ExportError(
             f"{path}: expected under {MAX_BYTES} bytes with its data, found {model.ByteSize()}"
         )
-    return model
+    return model, outside
 
 
 def _port(path: Path, value: onnx.ValueInfoProto) -> Port:
@@ -210,9 +217,13 @@ def _allowed(given: ModelProto, outputs: Sequence[onnx.ValueInfoProto], path: Pa
     version = _opset(model)
     if not MIN_OPSET <= version <= MAX_OPSET:
         model = _converted(model, MIN_OPSET if version < MIN_OPSET else MAX_OPSET, path)
+    if version < _RESIZE_OPSET:
+        _keep_resizes(model)
     off = _constants_of_false(model)
+    used = {name for node in model.graph.node for name in node.input}
+    used |= {value.name for value in outputs}
     for node in model.graph.node:
-        _drop_dropout(node, off)
+        _drop_dropout(node, off, used)
     _refuse(model, path)
     version = _opset(model)
     del model.opset_import[:]
@@ -252,13 +263,13 @@ def _constants_of_false(model: ModelProto) -> set[str]:
     return {name for name, flag in flags.items() if not onnx.numpy_helper.to_array(flag)}
 
 
-def _drop_dropout(node: onnx.NodeProto, off: Collection[str]) -> None:
-    """It does nothing outside training."""
+def _drop_dropout(node: onnx.NodeProto, off: Collection[str], used: Collection[str]) -> None:
+    """It does nothing outside training; some makers list its mask, and nothing uses that."""
     training = len(node.input) > 2 and node.input[2] and node.input[2] not in off
-    if node.op_type == "Dropout" and not training and len(node.output) == 1:
+    if node.op_type == "Dropout" and not training and not set(node.output[1:]) & set(used):
         node.op_type = "Identity"
         node.ClearField("attribute")
-        del node.input[1:]
+        del node.input[1:], node.output[1:]
 
 
 def _converted(model: ModelProto, opset: int, path: Path) -> ModelProto:
@@ -272,12 +283,30 @@ def _converted(model: ModelProto, opset: int, path: Path) -> ModelProto:
         ) from error
 
 
+def _keep_resizes(model: ModelProto) -> None:
+    """Before opset 11, Upsample and Resize knew one way of laying pixels over each other; onnx's
+    converter leaves it out, and so takes today's default, which is another."""
+    for node in model.graph.node:
+        if node.op_type == "Resize" and len(node.attribute) == 1:  # its mode
+            ways = [("coordinate_transformation_mode", "asymmetric")]
+            if node.attribute[0].s == b"nearest":
+                ways.append(("nearest_mode", "floor"))
+            node.attribute.extend(helper.make_attribute(*way) for way in ways)
+
+
 def _refuse(model: ModelProto, path: Path) -> None:
     for node in model.graph.node:
+        name = node.name or ", ".join(node.output)
+        trains = any(a.name == "training_mode" and a.i for a in node.attribute)
+        if trains or node.op_type == "Dropout":
+            raise ExportError(
+                f"{path}: {name}: expected a network in eval mode, found {node.op_type} in train "
+                "mode: write the file after model.eval() (torch.onnx.export: "
+                "training=TrainingMode.EVAL)"
+            )
         if node.domain in ("", "ai.onnx") and node.op_type in ALLOWED_OPS:
             continue
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        name = node.name or ", ".join(node.output)
         raise ExportError(
             f"{path}: {name}: operator {kind} is not among those an artifact may use: "
             f"{_remedy(node.domain, node.op_type)}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 
 import runtime
 from export import ExportError, ImageSpec, export
@@ -64,6 +65,30 @@ def pictures() -> runtime.images.UInt8Array:
 
 def floats(images: runtime.images.UInt8Array) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2) * (2 / 255) - 1
+
+
+class Gaussian(nn.Module):
+    """Gives a distribution of torch's, as many do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 2, 2)
+
+    def forward(self, images: Tensor) -> Independent:
+        mean, log_std = self.layer(images).chunk(2, dim=1)
+        return Independent(Normal(mean, log_std.exp()), 3)
+
+
+def test_the_mean_and_log_variance_of_a_distribution(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    encoder = Gaussian()
+    with runtime.load(exported(tmp_path, encoder), backend="onnxruntime") as model:
+        encoded = model.encode(pictures())
+    assert isinstance(encoded, runtime.Posterior)
+    with torch.no_grad():
+        expected = encoder(floats(pictures()))
+    assert np.allclose(encoded.mean, expected.mean.numpy(), atol=1e-5)
+    assert np.allclose(encoded.log_variance, expected.variance.log().numpy(), atol=1e-5)
 
 
 def test_without_a_variance_none_is_invented(tmp_path: Path) -> None:

@@ -187,10 +187,11 @@ def test_shapes_that_the_file_leaves_out(opset: int, tmp_path: Path) -> None:
         assert same(served.decode(z), levels(run(path, {"z": z})[0]))
 
 
-@pytest.mark.parametrize("mode", ["initializer", "node"])
+@pytest.mark.parametrize("mode", ["initializer", "node", "with its mask"])
 def test_dropout_that_is_off_does_nothing(mode: str, tmp_path: Path) -> None:
-    off = "off = Constant<value = bool {0}>()" if mode == "node" else ""
-    dropout = f"ratio = Constant<value = float {{0.5}}>() {off} rows = Dropout(all, ratio, off)"
+    off = "" if mode == "initializer" else "off = Constant<value = bool {0}>()"
+    made = "rows, unused" if mode == "with its mask" else "rows"
+    dropout = f"ratio = Constant<value = float {{0.5}}>() {off} {made} = Dropout(all, ratio, off)"
     text = NHWC.replace("rows = Reshape", "all = Reshape").replace(
         "images =", f"{dropout} images ="
     )
@@ -206,13 +207,35 @@ def test_dropout_that_is_off_does_nothing(mode: str, tmp_path: Path) -> None:
         assert same(served.decode(z), levels(run(path, {"z": z})[0]))
 
 
+@pytest.mark.parametrize("opset", [9, 10])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_resizes_of_before_opset_11(mode: str, opset: int, tmp_path: Path) -> None:
+    """They laid pixels over each other in another way than is the default since."""
+    resize = "Upsample" if opset == 9 else "Resize"
+    text = f"""
+        net (float[batch, 6] z) => (float[batch, 3, 10, 12] images) {{
+            flat = MatMul(z, w)
+            shape = Constant<value = int64[4] {{-1, 3, 4, 5}}>()
+            rows = Reshape(flat, shape)
+            scales = Constant<value = float[4] {{1.0, 1.0, 2.5, 2.4}}>()
+            resized = {resize} <mode = "{mode}"> (rows, scales)
+            images = Tanh(resized)
+        }}"""
+    path = write(tmp_path / "old.onnx", text, opset, w=(6, 60))
+    artifact = export(tmp_path, path)
+    z = latents_of(5, 6)
+    expected = levels(run(path, {"z": z})[0].transpose(0, 2, 3, 1))
+    with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as served:
+        assert same(served.decode(z), expected)
+
+
 def test_functions_other_files_and_notes(tmp_path: Path) -> None:
-    """Local functions are inlined, weights from other files taken in, notes and paths left out."""
+    """Local functions are inlined, weights from other files taken in, notes and paths left out; and
+    shapes, which ONNX Runtime does not read from there."""
     text = """
         <ir_version: 8, opset_import: ["": 18, "theirs": 1], producer_name: "theirs 1.0">
         net (float[batch, 6] z) => (float[batch, 4, 5, 3] images) {
             flat = theirs.scaled(z, w)
-            shape = Constant<value_ints = [-1, 4, 5, 3]>()
             rows = Reshape(flat, shape)
             images = Tanh(rows)
         }
@@ -220,11 +243,13 @@ def test_functions_other_files_and_notes(tmp_path: Path) -> None:
         scaled (a, b) => (c) { c = MatMul(a, b) }"""
     model = onnx.parser.parse_model(text)
     weights = np.random.default_rng(0).standard_normal((6, 60)).astype(np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    shape = np.array([-1, 4, 5, 3], np.int64)
+    for name, array in (("w", weights), ("shape", shape)):
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
     for part in (model, model.graph, model.graph.node[0]):
         part.doc_string = "written in /home/someone"
         part.metadata_props.add(key="path", value="/home/someone")
-    path = tmp_path / "model.onnx"
+    path, whole = tmp_path / "model.onnx", model.SerializeToString()
     onnx.save_model(
         model, path, save_as_external_data=True, location="weights.bin", size_threshold=16
     )
@@ -234,4 +259,4 @@ def test_functions_other_files_and_notes(tmp_path: Path) -> None:
     assert artifact.manifest.provenance.details["decode written by"] == "theirs 1.0"
     z = latents_of(5, 6)
     with runtime.load(artifact.folder, backend="onnxruntime", precision="fp32") as served:
-        assert same(served.decode(z), levels(run(path, {"z": z})[0]))
+        assert same(served.decode(z), levels(run(whole, {"z": z})[0]))

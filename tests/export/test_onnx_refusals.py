@@ -30,7 +30,18 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         ),
         {"w": (6, 60)},
         [],
-        "operator Dropout is not among those",
+        "expected a network in eval mode, found Dropout in train mode: .* model.eval\\(\\)",
+    ),
+    "batch norm of a training": (
+        NHWC.replace(
+            "images = Tanh(rows)",
+            """normed, means, variances = BatchNormalization <training_mode = 1> (
+                rows, weight, bias, mean, variance)
+            images = Tanh(normed)""",
+        ),
+        {"w": (6, 60), "weight": (4,), "bias": (4,), "mean": (4,), "variance": (4,)},
+        [],
+        "expected a network in eval mode, found BatchNormalization in train mode",
     ),
     "contrib": (
         NHWC.replace("Tanh(rows)", "com.microsoft.QuickGelu(rows)").replace("net ", "net ", 1),
@@ -106,6 +117,23 @@ REFUSED: dict[str, tuple[str, dict[str, Sequence[int]], list[str], str]] = {
         {"classes": (3, 4), "w": (4, 12)},
         ["--truncation", "psi", "--noise", "noise_in"],
         "one input of class indices where there are --labels",
+    ),
+    "no batch": (
+        """net (float[6] z) => (float[3, 8, 8] images) {
+            flat = MatMul(z, w)
+            shape = Constant<value_ints = [3, 8, 8]>()
+            rows = Reshape(flat, shape)
+            images = Tanh(rows)
+        }""",
+        {"w": (6, 192)},
+        [],
+        "expected a batch axis before those of the latents; found inputs 'z' float \\[6\\]",
+    ),
+    "a number for all rows": (
+        CONDITIONED.replace("float[b, 1] psi", "float psi"),
+        {"classes": (3, 4), "w": (4, 12)},
+        ["--truncation", "psi", "--noise", "noise_in", "--labels", "a,b,c"],
+        "'psi' float \\[\\] is given a number for each row: write it as \\[B\\] or \\[B, 1\\]",
     ),
     "no such input": (NHWC, {"w": (6, 60)}, ["--mask", "m"], "'m': expected one of the inputs"),
     "no such output": (

@@ -96,6 +96,18 @@ def test_rows_that_depend_on_their_batch(refused: Refused) -> None:
     assert "one row depend on the others in its batch" in message
 
 
+def test_rows_that_take_the_truncation_of_another(refused: Refused) -> None:
+    message = refused(lambda z, psi: spread(psi[0] * z), takes_truncation=True)
+    assert "comes out differently alone" in message
+
+
+def test_fewer_classes_than_labels(refused: Refused) -> None:
+    classes = torch.randn(999, 12)
+    labels = [str(number) for number in range(1000)]
+    message = refused(lambda z, y: spread(z + classes[y]), labels=labels)
+    assert "decode: the module failed on latents [16, 12], labels [16]: IndexError" in message
+
+
 def test_a_batch_of_one_that_fails(refused: Refused) -> None:
     def squeezes(z: Tensor) -> Tensor:
         alone = not torch.compiler.is_exporting() and len(z) == 1
@@ -114,6 +126,22 @@ def test_what_onnx_cannot_say(refused: Refused) -> None:
     assert "control flow" in message
 
 
+@pytest.mark.parametrize(
+    ("decode", "expected"),
+    [
+        (lambda z: spread(z).index_put((z.view(-1, 3, 2, 2) > 1,), z.new_zeros(())), "torch.where"),
+        (lambda z: torch.fft.irfft2(torch.fft.rfft2(spread(z))), "the matrix of its cosines"),
+    ],
+    ids=["mask", "fourier"],
+)
+def test_operators_that_can_be_written_otherwise(
+    refused: Refused, decode: Callable[[Tensor], Any], expected: str
+) -> None:
+    message = refused(decode)
+    assert "is not among those an artifact may use: " in message
+    assert expected in message
+
+
 def test_torch_prints_nothing_of_a_module_that_it_cannot_convert(
     refused: Refused, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +154,8 @@ def test_a_batch_size_frozen_into_the_graph(refused: Refused) -> None:
     message = refused(lambda z: spread(z + 1) if len(z) == 1 else spread(z))
     assert "does not reproduce the torch module" in message
     assert "at batches [1, 3, 4]" in message
+    message = refused(lambda z: spread(torch.cat([z, -z]).chunk(2)[0]))
+    assert "no chunk of them" in message
     message = refused(lambda z: spread(z[:3] if torch.compiler.is_exporting() else z))
     assert "decode.onnx: images: expected shape [4, 2, 2, 3], found [3, 2, 2, 3]" in message
 
@@ -158,8 +188,12 @@ def test_decoders(refused: Refused, decode: Callable[[Tensor], Any], expected: s
         (lambda x: x.flatten(1), "expected a pair (mean, log_variance), found float32 [16, 12]"),
         (lambda x: (x, x), "encode: mean: expected a float tensor of shape [16, 12]"),
         (lambda x, labels: posterior(x), "encode: the module failed on images [16, 3, 2, 2]"),
+        (
+            lambda x: (x.flatten(1), x.flatten(1).exp()),
+            "as of a variance or a standard deviation: give its logarithm",
+        ),
     ],
-    ids=["one-tensor", "not-flat", "takes-labels"],
+    ids=["one-tensor", "not-flat", "takes-labels", "variance"],
 )
 def test_encoders(refused: Refused, encode: Callable[..., Any], expected: str) -> None:
     assert expected in refused(spread, encode)

@@ -241,3 +241,77 @@ def test_a_size_frozen_into_the_graph_says_what_to_write(tmp_path: Path) -> None
         expected = frozen(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
     grey = ((expected + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
     assert np.abs(made.astype(int) - grey).max() <= 1
+
+
+class Cached(nn.Module):
+    """Keeps what it made for the last size, as positional encodings are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(4, 3, 3, padding=1)
+        self.rows: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rows is None or self.rows.shape[-2:] != x.shape[-2:]:
+            height, width = x.shape[-2:]
+            rows = torch.arange(height)[:, None] / height
+            self.rows = rows.expand(height, width)[None, None]
+        return torch.tanh(self.layer(torch.cat([x, self.rows.expand(len(x), -1, -1, -1)], dim=1)))
+
+
+def test_what_a_forward_keeps_of_one_size_is_not_in_the_graph(tmp_path: Path) -> None:
+    network = Cached()
+    given: dict[str, Any] = {"image": IMAGE, "axes": ANY, "out": tmp_path, "precisions": ()}
+    artifact = export(translate=network, name="cached", batches=(1,), **given)
+    images = np.random.default_rng(0).integers(0, 256, (1, 37, 51, 3), np.uint8)
+    with runtime.load(artifact, precision="fp32") as model, torch.no_grad():
+        made = model.translate(images)
+        expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    grey = ((expected + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(made.astype(int) - grey).max() <= 1
+
+
+class Gridded(nn.Module):
+    """The size of the grid is a constant where torch captures it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        corners = torch.eye(2, 3).expand(batch, -1, -1)
+        grid = F.affine_grid(corners, [batch, channels, height, width], align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False)
+
+
+def test_a_graph_that_fails_at_another_size_says_what_to_write(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"image": IMAGE, "axes": AXES, "out": tmp_path, "precisions": ()}
+    with pytest.raises(ExportError, match=r"the graph fails on images .* F\.affine_grid"):
+        export(translate=Gridded(), name="gridded", **given)
+
+
+class Padded(nn.Module):
+    """Brings any size to multiples of 8, and cuts that off again."""
+
+    def __init__(self, rest: Callable[[Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rest = rest
+        self.down, self.up = nn.Conv2d(3, 8, 8, 8), nn.ConvTranspose2d(8, 3, 8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = F.pad(x, (0, self.rest(width), 0, self.rest(height)), mode="replicate")
+        return torch.tanh(padded + self.up(self.down(padded)))[..., :height, :width]
+
+
+def test_padding_that_torch_cannot_keep_free_says_what_to_write(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"image": IMAGE, "axes": ANY, "out": tmp_path, "precisions": ()}
+    with pytest.raises(ExportError, match=r"for -w % 8 write \(8 - w % 8\) % 8"):
+        export(translate=Padded(lambda side: -side % 8), name="padded", **given)
+    network = Padded(lambda side: (8 - side % 8) % 8)
+    artifact = export(translate=network, name="padded", batches=(1,), **given)
+    images = np.random.default_rng(0).integers(0, 256, (1, 37, 51, 3), np.uint8)
+    with runtime.load(artifact, precision="fp32") as model, torch.no_grad():
+        made = model.translate(images)
+        expected = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    grey = ((expected + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(made.astype(int) - grey).max() <= 1

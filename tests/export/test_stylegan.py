@@ -77,15 +77,19 @@ def test_drawn_noise_becomes_inputs_with_streams_of_their_own(artifact: Path) ->
 
 
 def test_what_a_module_draws_is_given_in_order() -> None:
-    first, second, third = torch.randn(3, 2, 4)
-    with GivenNormals([first, second, third]) as drawn:
+    first, second, third, fourth = torch.randn(4, 2, 4)
+    means, deviations = torch.rand(2, 2, 4)
+    with GivenNormals([first, second, third, fourth, first]) as drawn:
         assert torch.equal(torch.randn(2, 4), first)
         assert torch.equal(torch.randn_like(first), second)
         filled = torch.empty(2, 4)
         assert filled.normal_(1.0, std=2.0) is filled
         torch.testing.assert_close(filled, 1 + 2 * third)
+        made = torch.normal(means, deviations)
+        torch.testing.assert_close(made, means + deviations * fourth)
+        torch.testing.assert_close(torch.normal(3.0, 2.0, (2, 4)), 3 + 2 * first)
         assert torch.randn(5).shape == (5,)
-    assert drawn.shapes == [(2, 4), (2, 4), (2, 4), (5,)]
+    assert drawn.shapes == [*[(2, 4)] * 5, (5,)]
 
 
 def test_truncation_moves_images_towards_that_of_the_mean_style(artifact: Path) -> None:

@@ -78,6 +78,10 @@ ACCEPTED: dict[str, tuple[State, str]] = {
         "the prefix 'params_ema.' was taken off the names; 7 other tensors are left out",
     ),
 }
+ACCEPTED["of these shapes"] = (
+    prefixed("decoder.") | {n: t.new_zeros(9) for n, t in prefixed("encoder.").items()},
+    "'decoder.' was taken off the names; 7 other tensors are left out",
+)
 # One is missing there: only the decoder's fit.
 ACCEPTED["part of more"][0].pop("encoder.x.layers.0.bias")
 
@@ -120,6 +124,21 @@ def test_batch_norms_of_before_their_counter(prefix: str, affine: bool, tmp_path
     save_file(prefixed(prefix, state), tmp_path / "less" / "weights.safetensors")
     with pytest.raises(ExportError, match=r"missing \[.*'0.running_mean'"):
         load_weights(module, "Normed", tmp_path / "less" / "weights.safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weight_norm_of_before_parametrizations(prefix: str, tmp_path: Path) -> None:
+    """torch takes such weights, too."""
+    torch.manual_seed(0)
+    # Deprecated, but older files have its names.
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        before = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
+    save_file(prefixed(prefix, before.state_dict()), tmp_path / "weights.safetensors")
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    module = nn.Sequential(normed, nn.Linear(4, 2))
+    load_weights(module, "Sequential", tmp_path / "weights.safetensors")
+    inputs = torch.randn(5, 3)
+    assert torch.equal(module(inputs), before(inputs))
 
 
 def test_the_shards_of_an_index_are_joined(tmp_path: Path) -> None:
@@ -169,7 +188,14 @@ REFUSED: dict[str, tuple[State, str]] = {
         prefixed("module.") | {"module.layers.0.weight": torch.zeros(3, 4)},
         r"layers.0.weight \[3, 4\] \(expected \[4, 3\]\)",
     ),
-    "two that fit": (prefixed("first.") | prefixed("second."), "unexpected .*'first.layers.0"),
+    "two that fit": (
+        prefixed("first.") | prefixed("second."),
+        r"found those of several that fit, under \['first.', 'second.'\]: take those",
+    ),
+    "quantised": (
+        prefixed("") | {"layers.0.weight": torch.ones(4, 3, dtype=torch.int8)},
+        r"different \['layers.0.weight of int8 \(expected floats\)'\]",
+    ),
     "nothing": ({"x": torch.zeros(1)}, r"unexpected \['x'\]"),
 }
 
@@ -267,6 +293,18 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         ExportError, match=r"weights.pth: expected a checkpoint of tensors alone, fou"
     ):
         load_weights(Net(), "Net", tmp_path / "weights.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_what_stands_for_weights_is_named(tmp_path: Path) -> None:
+    pointer = tmp_path / "weights.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ExportError, match=r"found Git LFS's note of one: fetch it"):
+        load_weights(Net(), "Net", pointer)
+    script = torch.jit.trace(nn.Linear(3, 4), torch.zeros(1, 3))
+    torch.jit.save(script, tmp_path / "script.pt")
+    with pytest.raises(ExportError, match=r"found a module in TorchScript: .* torch.jit.load"):
+        load_weights(Net(), "Net", tmp_path / "script.pt")
 
 
 class Lazy(nn.Module):
