@@ -7,6 +7,7 @@ checked by `runtime`; how many images a request may have depends on the reply's 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -318,4 +319,8 @@ def _input_error(error: ValidationError) -> InputError:
         return InputError(field, "a value", "none")
     if first["type"] == "extra_forbidden":
         return InputError(field, "no such field", short(first["input"]))
-    return InputError(field, first["msg"].removeprefix("Input should be "), short(first["input"]))
+    return InputError(field, _AROUND.sub("", first["msg"]), short(first["input"]))
+
+
+_AROUND = re.compile(r"^\w+ should (be|have) | after validation, not .*")
+"""Of pydantic's messages, what is not what was expected."""

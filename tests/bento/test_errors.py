@@ -297,6 +297,11 @@ def test_unacceptable_interpolations(ask: Ask, body: dict[str, Any], field: str)
     check(ask("POST", "/interpolate", json={**PLAIN, **body}), 422, field)
 
 
+def test_what_was_expected_of_a_list_is_said_in_words(ask: Ask) -> None:
+    reply = ask("POST", "/interpolate", json={**PLAIN, "seeds": [1]}).json()
+    assert (reply["expected"], reply["found"]) == ("at least 2 items", "list of 1")
+
+
 def test_paths_and_methods(ask: Ask) -> None:
     check(ask("GET", "/nowhere"), 404, None)
     for method, path, allowed in (
