@@ -254,11 +254,7 @@ def add_network(parser: argparse.ArgumentParser, *, image_known: bool) -> None:
         help="one free axis, height=64:2048:8, its default that of --image; shapes refer to it: "
         "--latent 4xheight/8xwidth/8",
     )
-    add(
-        "--any-range",
-        action="store_true",
-        help="do not look whether images are in --value-range, nor at the sign of log variances",
-    )
+    add("--any-range", action="store_true", help="do not look whether images are in --value-range")
     add("--labels", type=names, help="class names by index: cat,dog")
     priors = ("standard_normal", "truncated_normal", "none")
     add("--prior", choices=priors, default=priors[0], help="what latents are drawn from")

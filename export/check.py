@@ -1,5 +1,6 @@
 """Checks of a network before it is converted: does it keep to its signature?"""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from runtime.artifact.size import Size
 from runtime.artifact.tensors import GraphSpec, TensorSpec
 from runtime.engines.backend import Tensors
 from runtime.errors import ExportError
+
+logger = logging.getLogger(__name__)
 
 # A network without a bounded last layer overshoots its range a little; one whose range was
 # stated wrongly (0..255 for -1..1, say) leaves it nearly everywhere.
@@ -34,8 +37,8 @@ def check_network(
     size: Size = (),
 ) -> None:
     """Raise ExportError unless the user's network gives finite floats of the signature's shapes,
-    images within the value range and log variances not all positive (unless `any_range`), and the
-    same on a second call.
+    images within the value range (unless `any_range`), and the same on a second call. Warn of what
+    seems to be no log variance.
 
     `inputs` are those of the graph; the network is given floats, as it will be.
     """
@@ -44,8 +47,8 @@ def check_network(
         _check_output(graph, tensor, made, batch_size(inputs), size)
         if tensor.role == "images" and not options.any_range:
             _check_range(graph, made, options.image.value_range)
-        if tensor.role == "log_variance" and not options.any_range:
-            _check_log_variance(graph, made)
+        if tensor.role == "log_variance":
+            _warn_of_variances(graph, made)
     low, high = options.image.value_range
     pixels = spec.outputs[0].dtype == "uint8"
     atol = (high - low) / 255.0 if pixels else 1e-4
@@ -127,15 +130,18 @@ def _check_range(graph: str, images: NDArray[Any], value_range: tuple[float, flo
         )
 
 
-def _check_log_variance(graph: str, made: NDArray[Any]) -> None:
-    """A posterior is narrower than the prior somewhere, and there its log variance is negative;
-    variances and deviations are positive."""
+def _warn_of_variances(graph: str, made: NDArray[Any]) -> None:
+    """Variances and deviations are positive. The log variance of a posterior is negative where that
+    is narrower than the prior, which in one that was trained it is somewhere."""
     if made.min() > 0.0:
-        raise ExportError(
-            f"{graph}: log_variance: expected some below 0, found {made.min():g} to "
-            f"{made.max():g} in {len(made)} images, as of a variance or a standard deviation: give "
-            "its logarithm, variance.log() or 2 * std.log(); where these are log variances indeed, "
-            "any_range=True (--any-range)"
+        logger.warning(
+            "%s: log_variance: expected some below 0, found %g to %g in %d images, as of a "
+            "variance or a standard deviation: of these give the logarithm, variance.log() or "
+            "2 * std.log()",
+            graph,
+            made.min(),
+            made.max(),
+            len(made),
         )
 
 

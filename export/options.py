@@ -33,7 +33,7 @@ class ExportOptions:
     beside fp32: each is compared with the fp32 graph over 10,000 seeded latents, with arithmetic
     emulated on the CPU, and left out where its images differ by more than `runtime.artifact.golden`
     allows; the card says why. `any_range`: images are not looked at for whether they are of
-    `image.value_range`, nor log variances for their sign. `neighbours`: a PNG for the model card,
+    `image.value_range`. `neighbours`: a PNG for the model card,
     samples above their nearest training images, as `python -m benchmarks quality --out` draws it.
     `sheet`: a PNG that shows what the artifact makes; without it, images of seeded inputs do.
     """

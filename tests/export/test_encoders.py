@@ -152,3 +152,18 @@ def test_few_other_codes_count_as_equal(tmp_path: Path) -> None:
     assert differences(spec, {"latents": moved, "codes": other}, expected)["latents"].max() == 0.5
     other[1:9] = 7
     assert differences(spec, {"latents": moved, "codes": other}, expected)["codes"].max() == 7
+
+
+class Deviating(Plain):
+    """Gives a variance for its logarithm."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        latents = self.layer(images)
+        return latents, latents.exp()
+
+
+def test_a_variance_for_its_logarithm_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exported(tmp_path, Deviating())
+    assert "of these give the logarithm, variance.log() or 2 * std.log()" in caplog.text
