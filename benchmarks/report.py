@@ -1,13 +1,14 @@
 """What every benchmark ends with: a table, and a JSON file that says where it ran."""
 
 import json
+import math
 import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runtime.machine import cores, cpu_model, installed_version
 
@@ -80,4 +81,13 @@ def write_json(
         "subject": dict(subject or {}),
         "figures": dict(figures),
     }
-    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON without numbers that it cannot say: one such figure must not lose hours of others."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in cast(Mapping[str, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in cast(Sequence[Any], value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

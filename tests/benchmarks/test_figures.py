@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.figures import Bar, Figure, least, most, tabulated
+from benchmarks.figures import Bar, Figure, least, most, tabulated, write_figures
 from benchmarks.speed import encoding, engines, inprocess, memory, serving, startup
 from benchmarks.speed.publishing import publish
 
@@ -72,6 +72,15 @@ def test_publishing_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixt
     ours = record["figures"]["net x64, ours"]
     assert (ours["ratio"], ours["bar"]["least"], ours["verdict"]) == (1.8, 1.7, "at least 1.7: met")
     assert record["figures"]["net x64, baseline"]["rounds"] == [90.0, 100.0]
+
+
+def test_a_figure_without_a_number_loses_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    nowhere = Figure("a", "ours", float("nan"), rounds=[1.0, float("inf")])
+    write_figures(path, "some", [nowhere, Figure("b", "ours", 2.0)], {})
+    found = json.loads(path.read_text())["figures"]
+    assert (found["a, ours"]["value"], found["a, ours"]["rounds"]) == (None, [1.0, None])
+    assert found["b, ours"]["value"] == 2.0
 
 
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
