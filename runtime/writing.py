@@ -1,4 +1,4 @@
-"""Writing a file so that no reader ever sees half of it."""
+"""Writing a file so that no reader ever sees half of it, and a folder that no other writes into."""
 
 import os
 import secrets
@@ -17,3 +17,23 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock_folder(folder: Path) -> int | None:
+    """The open folder, which the system unlocks when it is closed, by a kill too; None where it
+    locks no folders, or there is none. Raises BlockingIOError where another process has locked
+    it."""
+    try:
+        import fcntl
+
+        lock = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None  # some network file systems
+    return lock

@@ -18,7 +18,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from runtime.writing import write_whole
+from runtime.writing import lock_folder, write_whole
 from train import checkpoint
 from train.data import Dataset, Splits
 from train.devices import describe, find
@@ -102,33 +102,18 @@ def _held(out: Path, *, resume: bool) -> Iterator[None]:
         expect_new(out)
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
-    lock = _locked(out)
+    try:
+        lock = lock_folder(out)
+    except BlockingIOError:
+        raise RunError(
+            f"{out}: expected a folder in which no other run is at work, found one: end it, or "
+            "give another --out"
+        ) from None
     try:
         yield
     finally:
         if lock is not None:
             os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """The open folder, locked; None where it cannot be, or is not there."""
-    try:
-        import fcntl
-
-        lock = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if isinstance(error, BlockingIOError):
-            raise RunError(
-                f"{folder}: expected a folder in which no other run is at work, found one: end it, "
-                "or give another --out"
-            ) from None
-        return None  # some network file systems
-    return lock
 
 
 def expect_new(out: Path) -> None:

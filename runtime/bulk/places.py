@@ -15,6 +15,7 @@ from runtime.bulk.ledger import LEDGER, SKIPPED, belongs, discard
 from runtime.bulk.remote import Remote
 from runtime.errors import InputError
 from runtime.images.files import REQUEST, writable
+from runtime.writing import lock_folder
 
 _NOTES = (REQUEST, SKIPPED, LEDGER)
 
@@ -31,7 +32,11 @@ class Place:
         another one is at work there."""
         with writable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder)
+        try:
+            self._lock = lock_folder(self.folder)
+        except BlockingIOError:
+            expected = "a folder in which no other command is at work"
+            raise InputError("out", expected, f"{self.folder}") from None
 
     def close(self) -> None:
         """Let other jobs in."""
@@ -83,26 +88,6 @@ class _RemotePlace(Place):
             if belongs(name):
                 self._remote.file(name).delete()
         super().discard()
-
-
-def _locked(folder: Path) -> int | None:
-    """The open folder, which the system unlocks when it is closed, by a kill too; None where it
-    locks no folders. InputError where another process has locked it."""
-    try:
-        import fcntl
-
-        lock = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if isinstance(error, BlockingIOError):
-            expected = "a folder in which no other command is at work"
-            raise InputError("out", expected, f"{folder}") from None
-        return None  # some network file systems
-    return lock
 
 
 @contextmanager
