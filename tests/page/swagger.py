@@ -1,7 +1,5 @@
 """Swagger UI, which shows the API reference at /docs, in a person's hands."""
 
-from collections.abc import Sequence
-
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -10,30 +8,10 @@ from tests.page.browser import Browser
 _STATUS = ".live-responses-table tbody .response-col_status"
 _EXAMPLES = ".opblock-section-request-body .examples-select-element"
 _BODY = ".opblock-section-request-body textarea"
-_EVERY = """
-const [block, titles, statusCss, examplesCss, bodyCss, done] = arguments;
-const find = (css) => block.querySelector(css);
-const status = () => find(statusCss)?.textContent.trim();
-const until = (holds) => new Promise((resolve) => {
-  const look = () => { if (holds()) { watch.disconnect(); resolve(); } };
-  const watch = new MutationObserver(look);
-  watch.observe(block, { subtree: true, childList: true, characterData: true });
-  look();
-});
-(async () => {
-  const replies = {};
-  for (const title of titles) {
-    find(".btn-clear")?.click();
-    await until(() => status() === undefined);
-    const examples = find(examplesCss);
-    examples.value = [...examples.options].find((o) => o.textContent.trim() === title).value;
-    examples.dispatchEvent(new Event("change", { bubbles: true }));
-    find(".execute").click();
-    await until(status);
-    replies[title] = [status(), find(bodyCss).value];
-  }
-  return replies;
-})().then(done, (error) => done(String(error)));
+_CHOOSE = """
+const [examples, title] = arguments;
+examples.value = [...examples.options].find((o) => o.textContent.trim() === title).value;
+examples.dispatchEvent(new Event("change", { bubbles: true }));
 """
 
 
@@ -72,13 +50,13 @@ def execute(page: Browser, block: WebElement, what: str) -> str:
     return page.until(status, what)
 
 
-def execute_examples(
-    page: Browser, block: WebElement, titles: Sequence[str]
-) -> dict[str, tuple[str, str]]:
-    """Choose each example and execute it; by title the status of the reply, and the JSON body that
-    was sent. The page does what it does for a person, but looks by itself for what comes: half the
-    work of asking it again and again."""
-    given = (list(titles), _STATUS, _EXAMPLES, _BODY)
-    replies = page.driver.execute_async_script(_EVERY, block, *given)
-    assert isinstance(replies, dict), replies
-    return {title: (status, body) for title, (status, body) in replies.items()}
+def examples_of(block: WebElement) -> list[str]:
+    """The titles of the examples that an operation offers."""
+    options = block.find_elements(By.CSS_SELECTOR, f"{_EXAMPLES} option")
+    return [(option.get_attribute("textContent") or "").strip() for option in options]
+
+
+def choose_example(page: Browser, block: WebElement, title: str) -> str:
+    """Choose an example; the JSON body that will be sent."""
+    page.run(_CHOOSE, block.find_element(By.CSS_SELECTOR, _EXAMPLES), title)
+    return block.find_element(By.CSS_SELECTOR, _BODY).get_attribute("value") or ""
