@@ -25,6 +25,7 @@ from train.errors import OptionError, RunError
 from train.loop import train
 from train.recipes import RECIPES, Recipe
 from train.sheet import save_sheet
+from train.training import Training
 from train.watch import Watch
 from train.watch import watch as watching
 from train.watch.pace import Pace
@@ -72,7 +73,7 @@ class Run:
     def look(self) -> bool:
         """Look, as a page does, or the run would wait for it; whether it has ended."""
         with suppress(httpx.TransportError):
-            return self.state()["state"] not in ("starting", "training")
+            return self.state()["state"] not in watching.RUNNING
         return True
 
 
@@ -108,6 +109,21 @@ def test_a_run_is_paused_stepped_and_let_go(vae: Run, tmp_path: Path) -> None:
     assert last["sheets"][-1] == "00000006.png"
     vae.thread.join(WAIT)
     assert (tmp_path / "run.json").is_file()
+
+
+def test_a_page_tells_that_figures_are_computed(vae: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last step of a large run this takes minutes."""
+    seen, evaluate = threading.Event(), Training.evaluate
+
+    def evaluated(*given: Any) -> dict[str, float]:
+        assert seen.wait(WAIT)
+        return evaluate(*given)
+
+    monkeypatch.setattr(Training, "evaluate", evaluated)
+    vae.order(do="go on")
+    until(lambda: vae.state()["state"] == "evaluating")
+    seen.set()
+    until(lambda: vae.state()["state"] == "finished")
 
 
 def test_a_folder_is_one_run_s_at_a_time(vae: Run, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from train.watch.server import Server
 
 SHEET = re.compile(r"\d{8}\.png")
 """The name of a sheet of samples."""
+RUNNING = ("starting", "training", "evaluating")
+"""The states of a run that has not ended."""
 _FAREWELL = 10.0
 """Seconds after its last look that a page has to fetch the end of the run: it looks every second,
 every fourth where nobody sees it."""
@@ -32,7 +34,7 @@ class Watch:
     def __init__(self) -> None:
         self.pace = Pace()
         self.state = "starting"
-        """Or training, finished, stopped, or what went wrong."""
+        """One of RUNNING, finished, stopped, or what went wrong."""
         self._out: Path | None = None
         self._recipe: Recipe | None = None
         self._step = 0
@@ -78,7 +80,10 @@ class Watch:
         if is_plane(training.recipe) and looked_at:
             self._wanted.clear()
             self._frame = frame(training)
-        return self.pace.hold(stop)
+        held = self.pace.hold(stop)
+        if training.step == training.recipe.steps:
+            self.state = "evaluating"
+        return held
 
     def _say_farewell(self) -> None:
         """Serve on until whoever was looking knows the end, and a browser has the last sheet."""
@@ -95,7 +100,7 @@ class Watch:
         state = self.state  # once: who is told the end does not look again
         with self._seen:
             self._looked = time.monotonic()
-            self._told = state not in ("starting", "training")
+            self._told = state not in RUNNING
             self._seen.notify_all()
         recipe, out = self._recipe, self._out
         found: dict[str, Any] = {

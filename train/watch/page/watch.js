@@ -5,6 +5,7 @@ import { show } from "./plane.js";
 const EVERY = 1000; // milliseconds between two looks
 const EVERY_FRAME = 120; // the same where the plane moves
 const LOST = 3; // looks without an answer after which the run has ended
+const RUNNING = ["starting", "training", "evaluating"];
 const POINTS = 300; // along a chart
 
 const get = (id) => document.getElementById(id);
@@ -26,7 +27,7 @@ async function look() {
   } catch {
     failures += 1;
   }
-  if (failures < LOST && (now.state === undefined || ["starting", "training"].includes(now.state))) {
+  if (failures < LOST && (now.state === undefined || RUNNING.includes(now.state))) {
     setTimeout(look, document.hidden ? 4 * EVERY : wait);
   } else {
     if (failures >= LOST) now.state = "gone";
@@ -68,6 +69,7 @@ function say() {
   const words = {
     starting: "Starting: the data is being read.",
     training: now.paused ? "Paused." : "Training.",
+    evaluating: "Trained; its figures are being computed.",
     finished: "The run is finished.",
     stopped: "The run was stopped.",
     gone: "Nothing answers any more: the run has ended.",
