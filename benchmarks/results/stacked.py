@@ -12,7 +12,7 @@ ROWS = (
     Row(
         system="Mode coverage again",
         shows=(
-            "Stacked MNIST as above, networks of twice the width for 30,000 batches of 64, and a "
+            "Stacked MNIST as above, networks of twice the width for 25,000 batches of 64, and a "
             "rate that falls to 0 at the end. `real`: as many real pictures, the floor for 26,000 "
             "samples and this classifier. "
             "The highest rate is chosen by short runs judged on validation images: "

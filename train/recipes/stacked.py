@@ -79,7 +79,7 @@ def stacked_pacgan_wide() -> Recipe:
 
 def _again(first: Recipe, betas: tuple[float, float], summary: str) -> Recipe:
     """The second try. Digits of the first were seldom legible, which shifts the counts of modes:
-    networks of twice the width, twice the steps, and a rate that falls to 0 at the end."""
+    networks of twice the width, more steps, and a rate that falls to 0 at the end."""
     adam = AdamParams(_RATE, betas, schedule="one_cycle")
     made = variant(
         first,
@@ -88,4 +88,4 @@ def _again(first: Recipe, betas: tuple[float, float], summary: str) -> Recipe:
         generator=adam,
         discriminator=adam,
     )
-    return replace(made, steps=30_000, precision="bf16")
+    return replace(made, steps=25_000, precision="bf16")
