@@ -76,7 +76,7 @@ def stacked_r3gan_wide() -> Recipe:
 def stacked_pacgan_wide() -> Recipe:
     return _again(
         stacked_pacgan(),
-        AdamParams(4e-3, (0.5, 0.999), schedule="one_cycle"),
+        AdamParams(_RATE, (0.5, 0.999), schedule="one_cycle"),
         "Stacked MNIST: two pictures at once, wider and longer",
     )
 
