@@ -171,7 +171,9 @@ class GANObjective:
         if weight := self.settings.gradient_penalty:
             # In fp32: squared gradients of bf16 scores, whose length is to be 1, are too coarse.
             with torch.autocast(images.device.type, enabled=False):
-                points = losses.interpolated(images, fakes).detach().requires_grad_()
+                pack = getattr(self.settings.network, "pack", 1)
+                between = losses.interpolated(images, fakes, pack)
+                points = between.detach().requires_grad_()
                 scores = self._judge(points, labels)[0]
                 yield "gradient_penalty", weight, losses.one_centred_penalty(scores, points)
 
