@@ -51,8 +51,12 @@ class Recipe:
                 f"shards: expected a divisor of the batch size {self.batch_size}, "
                 f"found {self.shards}"
             )
-        if self.objective.kind in ("translation", "cycle") and self.image.value_range != (-1, 1):
-            raise ValueError(f"image.value_range: expected (-1, 1), found {self.image.value_range}")
+        made = _made_range(self.objective)
+        if made is not None and self.image.value_range != made:
+            raise ValueError(
+                f"image.value_range: expected {made}, which the networks make, "
+                f"found {self.image.value_range}"
+            )
         if self.objective.kind == "cycle" and (self.shards > 1 or not self.balanced):
             raise ValueError(
                 "shards and balanced: expected 1 and True for a CycleGAN, whose batches hold both "
@@ -78,6 +82,17 @@ class Recipe:
     def classes(self) -> int:
         """How many labels of the data it learns from; 0: none."""
         return getattr(self.objective, "classes", self.objective.network.classes)
+
+
+def _made_range(objective: Settings) -> tuple[float, float] | None:
+    """The value range of the images that an objective's networks make; None: any."""
+    match objective.kind:
+        case "autoregressive":
+            return (0, 1)
+        case "vae":
+            return (0, 1) if objective.network.sigmoid else None
+        case _:
+            return (-1, 1)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {}
