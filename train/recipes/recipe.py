@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from runtime.images import ImageSpec
+from train.networks.network import pack_of
 from train.objectives import Settings
 
 
@@ -68,7 +69,7 @@ class Recipe:
                 f"as many of both kinds; found {self.batch_size}"
             )
         network = self.objective.network
-        pack = getattr(network, "pack", 1)
+        pack = pack_of(network)
         if self.batch_size // self.shards % pack:
             raise ValueError(
                 f"batch_size: expected whole packs of {pack} in each of {self.shards} shards; "
