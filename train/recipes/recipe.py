@@ -24,6 +24,7 @@ class Recipe:
     source: str
     """The data source, a key of `train.data.SOURCES`."""
     image: ImageSpec
+    """Its value range is that of the images which the networks make."""
     objective: Annotated[Settings, Field(discriminator="kind")]
     steps: int
     batch_size: int
@@ -53,7 +54,7 @@ class Recipe:
                 f"found {self.shards}"
             )
         made = _made_range(self.objective)
-        if made is not None and self.image.value_range != made:
+        if made not in (None, self.image.value_range):
             raise ValueError(
                 f"image.value_range: expected {made}, which the networks make, "
                 f"found {self.image.value_range}"
