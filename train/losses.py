@@ -220,10 +220,13 @@ def one_centred_penalty(scores: Tensor, images: Tensor) -> Tensor:
     return (_slopes(scores, images) - 1).square().mean()
 
 
-def interpolated(real: Tensor, fake: Tensor) -> Tensor:
-    """A point between each pair of images, uniform on the line. Gulrajani et al., algorithm 1."""
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
-    return torch.lerp(fake, real, share)
+def interpolated(real: Tensor, fake: Tensor, pack: int = 1) -> Tensor:
+    """A point between each pair of images, uniform on the line. Gulrajani et al., algorithm 1.
+
+    Where a critic scores `pack` images together, they are one point of it: they share their place.
+    """
+    share = torch.rand(len(real) // pack, 1, 1, 1, device=real.device)
+    return torch.lerp(fake, real, share.repeat_interleave(pack, dim=0))
 
 
 def _slopes(scores: Tensor, images: Tensor) -> Tensor:

@@ -54,10 +54,11 @@ def warn_of_emulation(recipe: Recipe, data: Splits, device: torch.device) -> Non
 
 
 def _timed(recipe: Recipe, data: Splits, device: torch.device) -> tuple[float, float]:
-    """Seconds of a step in fp32 and in bf16."""
+    """Seconds of a step in fp32 and in bf16, in the recipe's own parts: the batch may not fit into
+    the device's memory whole."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        fp32 = _seconds(replace(recipe, precision="fp32", shards=1), data, device)
-        bf16 = _seconds(replace(recipe, precision="bf16", shards=1), data, device)
+        fp32 = _seconds(replace(recipe, precision="fp32"), data, device)
+        bf16 = _seconds(replace(recipe, precision="bf16"), data, device)
     return fp32, bf16
 
 

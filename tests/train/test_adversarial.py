@@ -96,6 +96,24 @@ def test_a_penalty_is_added_with_its_weight(name: str) -> None:
     assert_close(penalised["loss"], plain["loss"] + 3.0 * penalised[name])
 
 
+def test_a_pack_is_one_point_on_the_line_to_a_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images at places of their own would be off the line, where the penalty is not meant."""
+    made = recipe({"pack": 2}, gradient_penalty=1.0).objective.build()
+    assert isinstance(made, GANObjective)
+    judge, seen = made.discriminator.judge, []
+
+    def judged(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(images.detach())
+        return judge(images, labels)
+
+    monkeypatch.setattr(made.discriminator, "judge", judged)
+    monkeypatch.setattr(made, "_fakes", lambda labels: torch.zeros(8, 3, 8, 8))
+    made.phases["discriminator"].losses(torch.ones(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64))
+    first, second = seen[-1][:, 0, 0, 0].view(4, 2).unbind(1)
+    assert torch.equal(first, second)
+    assert len(first.unique()) == 4
+
+
 def test_r1_is_of_real_images_and_r2_of_generated_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """A score of sum(x)^2 / 2 has the slope sum(x) at every pixel, and so tells its images."""
     made = objective(r1=1.0, r2=1.0)

@@ -1,6 +1,7 @@
 """The VAE objective where the likelihood is known exactly: a linear decoder, Gaussian pixels."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from torch.testing import assert_close
 
 from tests.train.conftest import random_splits, tiny_vae
 from train.metrics import importance_weighted_bound
-from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.iaf import AutoregressiveNetwork, FlowEncoder, IAFParams
 from train.networks.layered import ChainEncoder, LadderEncoder, LayeredDecoder, LayeredParams
 from train.networks.posterior import Posterior
 from train.networks.vae import VAEParams
@@ -84,9 +85,8 @@ def test_weights_of_a_flow_integrate_to_the_likelihood_too() -> None:
     objective, model, images, exact = linear_vae(spread=1.0)
     bent = replace(objective.settings, flow=IAFParams(steps=2, hidden=8)).build()
     encoder = cast(FlowEncoder, bent.model["encoder"])
-    for name, weight in encoder.steps.named_parameters():
-        if name.endswith("moments.weight"):
-            nn.init.normal_(weight, std=0.3)
+    for step in cast(Iterable[AutoregressiveNetwork], encoder.steps):
+        nn.init.normal_(step.shift_and_gate.weight, std=0.3)
     model = nn.ModuleDict({"encoder": encoder, "decoder": model["decoder"]})
     noise = torch.randn(50_000, 2, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():

@@ -44,8 +44,8 @@ KINDS: dict[str, dict[str, Any]] = {
 def recipe(kind: str, **changes: Any) -> Recipe:
     settings = {"network": NETWORK, **KINDS[kind], **changes}
     image = tiny_vae().image.model_copy(update={"value_range": (-1.0, 1.0)})
-    made = replace(tiny_vae(), name=f"tiny_{kind}", image=image, ema_decay=0.9)
-    return replace(made, objective=Hybrid(**settings))
+    changed = {"name": f"tiny_{kind}", "image": image, "ema_decay": 0.9}
+    return replace(tiny_vae(), objective=Hybrid(**settings), **changed)
 
 
 def objective(kind: str, **changes: Any) -> HybridObjective:

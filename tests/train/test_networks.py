@@ -1,5 +1,8 @@
 """Networks: shapes, ranges, switches and refusals."""
 
+from collections.abc import Iterable
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
 from train.networks.dcgan import DCGANParams, Discriminator, Generator
-from train.networks.iaf import FlowEncoder, IAFParams
+from train.networks.iaf import AutoregressiveNetwork, FlowEncoder, IAFParams
 from train.networks.layered import LayeredParams, Moments
 from train.networks.layers import ConditionalBatchNorm2d
 from train.networks.resnet import (
@@ -292,9 +295,8 @@ def flow_encoder(steps: int, latent: int = 5) -> FlowEncoder:
     """With weights large enough that nothing is hidden by being small."""
     params = VAEParams(latent, height=4, width=4, widths=(), decoder_widths=(), hidden=8)
     encoder = FlowEncoder(Encoder(params), IAFParams(steps=steps, hidden=12, context=6))
-    for name, weight in encoder.steps.named_parameters():
-        if name.endswith("moments.weight"):
-            nn.init.normal_(weight)
+    for step in cast(Iterable[AutoregressiveNetwork], encoder.steps):
+        nn.init.normal_(step.shift_and_gate.weight)
     return encoder.double()
 
 

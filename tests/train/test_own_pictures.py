@@ -292,13 +292,21 @@ class TestPrecision:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
-        monkeypatch.setattr(precision, "_seconds", lambda made, *_: seconds[made.precision])
-        recipe = images_gan(image_size=32, width=2)
+        parts: set[int] = set()
+
+        def timed(made: Recipe, *_: object) -> float:
+            parts.add(made.shards)
+            return seconds[made.precision]
+
+        monkeypatch.setattr(precision, "_seconds", timed)
+        recipe = replace(images_gan(image_size=32, width=2), shards=2)
         data, cpu = random_splits(recipe.image), torch.device("cpu")
         with caplog.at_level(logging.INFO):
             assert precision.faster(recipe, data, cpu) == replace(recipe, precision=expected)
         assert f"precision: {expected}, " in caplog.text
         assert ("has no bf16" in caplog.text) == (not seconds)
+        # The batch in one part might not fit into the device's memory.
+        assert parts == ({2} if seconds else set())
         plain = replace(recipe, precision="fp32")
         assert precision.faster(plain, data, cpu) == plain
 

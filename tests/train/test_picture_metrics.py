@@ -19,6 +19,7 @@ def test_l1_is_a_mean_over_all_values() -> None:
     made[0] += 10
     assert metrics.mean_absolute(made, BLACK) == 5.0
     assert metrics.mean_absolute(BLACK, made) == 5.0  # bytes would wrap
+    assert metrics.mean_absolute(made + np.uint8(30), BLACK + np.uint8(30)) == 5.0
 
 
 def test_psnr_follows_from_the_squares_of_each_picture() -> None:

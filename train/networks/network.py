@@ -2,8 +2,9 @@
 
 A network's params have `latent`, `height`, `width`, `channels` and `classes` (0: no labels), the
 `kind` by which JSON names it, and `build()`, which makes its pair of modules. Those of a decoder
-that takes noise beside its latents have `noise` too. A translator's have no `latent`, and
-`build(planes, scale)` makes its one module.
+that takes noise beside its latents have `noise` too, those of a discriminator that scores several
+images together `pack`. A translator's have no `latent`, and `build(planes, scale)` makes its one
+module.
 """
 
 from collections.abc import Callable
@@ -54,6 +55,11 @@ def noise_of(params: Any) -> tuple[int, ...]:
     """The sizes of the noise inputs that a network's decoder takes behind its latents and labels;
     most take none."""
     return getattr(params, "noise", ())
+
+
+def pack_of(params: Any) -> int:
+    """How many images a network's discriminator scores together; most score each on its own."""
+    return getattr(params, "pack", 1)
 
 
 def check_sides(height: int, width: int, factor: int, what: str) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from train import losses
 from train.augment import Augmentation, augment
-from train.networks.network import any_of
+from train.networks.network import any_of, pack_of
 from train.objectives.history import WeightHistory
 from train.objectives.objective import AdamParams, Batch, Losses, Phase
 from train.objectives.terms import Term, with_terms
@@ -171,7 +171,8 @@ class GANObjective:
         if weight := self.settings.gradient_penalty:
             # In fp32: squared gradients of bf16 scores, whose length is to be 1, are too coarse.
             with torch.autocast(images.device.type, enabled=False):
-                points = losses.interpolated(images, fakes).detach().requires_grad_()
+                between = losses.interpolated(images, fakes, pack_of(self.settings.network))
+                points = between.detach().requires_grad_()
                 scores = self._judge(points, labels)[0]
                 yield "gradient_penalty", weight, losses.one_centred_penalty(scores, points)
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from runtime.images import ImageSpec
+from train.networks.network import pack_of
 from train.objectives import Settings
 
 
@@ -23,6 +24,7 @@ class Recipe:
     source: str
     """The data source, a key of `train.data.SOURCES`."""
     image: ImageSpec
+    """Its value range is that of the images which the networks make."""
     objective: Annotated[Settings, Field(discriminator="kind")]
     steps: int
     batch_size: int
@@ -51,8 +53,12 @@ class Recipe:
                 f"shards: expected a divisor of the batch size {self.batch_size}, "
                 f"found {self.shards}"
             )
-        if self.objective.kind in ("translation", "cycle") and self.image.value_range != (-1, 1):
-            raise ValueError(f"image.value_range: expected (-1, 1), found {self.image.value_range}")
+        made = _made_range(self.objective)
+        if made not in (None, self.image.value_range):
+            raise ValueError(
+                f"image.value_range: expected {made}, which the networks make, "
+                f"found {self.image.value_range}"
+            )
         if self.objective.kind == "cycle" and (self.shards > 1 or not self.balanced):
             raise ValueError(
                 "shards and balanced: expected 1 and True for a CycleGAN, whose batches hold both "
@@ -64,7 +70,7 @@ class Recipe:
                 f"as many of both kinds; found {self.batch_size}"
             )
         network = self.objective.network
-        pack = getattr(network, "pack", 1)
+        pack = pack_of(network)
         if self.batch_size // self.shards % pack:
             raise ValueError(
                 f"batch_size: expected whole packs of {pack} in each of {self.shards} shards; "
@@ -78,6 +84,17 @@ class Recipe:
     def classes(self) -> int:
         """How many labels of the data it learns from; 0: none."""
         return getattr(self.objective, "classes", self.objective.network.classes)
+
+
+def _made_range(objective: Settings) -> tuple[float, float] | None:
+    """The value range of the images that an objective's networks make; None: any."""
+    match objective.kind:
+        case "autoregressive":
+            return (0, 1)
+        case "vae":
+            return (0, 1) if objective.network.sigmoid else None
+        case _:
+            return (-1, 1)
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {}
