@@ -29,6 +29,7 @@ from train.recipes import RECIPES, Recipe
 from train.recipes.images import FEW, SIZES, images_gan, images_vae
 from train.runs import load_run
 from train.sheet import grid, save_sheet
+from train.training import Training
 
 TINY = ["--image-size", "32", "--width", "2", "--batch-size", "4", "--device", "cpu"]
 
@@ -309,6 +310,24 @@ class TestPrecision:
         assert parts == ({2} if seconds else set())
         plain = replace(recipe, precision="fp32")
         assert precision.faster(plain, data, cpu) == plain
+
+    def test_each_network_has_its_turn_in_the_timed_steps(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(devices, "cpu_flags", lambda: "avx2 avx512_bf16")
+        timed: set[str] = set()
+        advance = Training.advance
+
+        def noted(training: Training) -> dict[str, float]:
+            report = advance(training)
+            timed.update(name.partition("/")[0] for name in report)
+            return report
+
+        monkeypatch.setattr(Training, "advance", noted)
+        made = images_gan(image_size=32, width=2)
+        recipe = replace(made, objective=replace(made.objective, critic_steps=5), batch_size=4)
+        precision.faster(recipe, random_splits(recipe.image), torch.device("cpu"))
+        assert timed == {"generator", "discriminator"}
 
     @pytest.mark.parametrize("flags", ["avx2", "avx2 avx512_bf16"])
     def test_the_command_chooses_and_a_resumed_run_keeps_it(
