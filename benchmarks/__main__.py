@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.errors import UnfitError
+from runtime.errors import LatentServeError
+from train.errors import TrainError
+
 ROOMS = ("speed", "networks", "quality", "results", "gpu")
 
 
@@ -52,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.name is None:
         parser.error("expected the name of a benchmark; --list names them")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    importlib.import_module(benchmarks[options.name].module).main(options.rest)
+    try:
+        importlib.import_module(benchmarks[options.name].module).main(options.rest)
+    except (UnfitError, LatentServeError, TrainError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def _end(*_: object) -> None:

@@ -13,7 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from runtime.images import MAX_PIXELS
 from train import checkpoint
-from train.data import load
+from train.data import expect_files, load
 from train.devices import find
 from train.errors import OptionError, TrainError
 from train.loop import expect_new, recorded_recipe, train
@@ -47,7 +47,8 @@ def _train(options: argparse.Namespace, command: list[str], processes: Processes
     try:
         _run(options, processes)
     except ValidationError as error:
-        print(f"error: {error.errors()[0]['msg']}", file=sys.stderr)
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        print(f"error: {reason}", file=sys.stderr)
         return 1
     except (TrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,6 +76,7 @@ def _trained(options: argparse.Namespace, processes: Processes, watch: Watch | N
     own = recorded_recipe(options.out) if options.resume else None
     device = find(processes.device(options.device))
     recipe = build(options.recipe, asked, own)
+    expect_files(recipe.source, options.data, download=options.download)
     data = load(
         recipe.source,
         options.data,

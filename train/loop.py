@@ -225,8 +225,13 @@ def recorded_recipe(out: Path) -> Recipe:
 
 def _read_record(out: Path) -> tuple[Recipe, dict[str, Any]]:
     """The recipe in run.json, and its whole content."""
+    file = out / "run.json"
+    if not file.exists():
+        raise RunError(
+            f"{out}: expected a run to resume, found no run.json: train without --resume"
+        )
     try:
-        record = json.loads((out / "run.json").read_text())
+        record = json.loads(file.read_text())
         recipe = RECIPE_JSON.validate_python(record["recipe"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out}: expected a run to resume, found {error}") from error

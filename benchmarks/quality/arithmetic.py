@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
+from benchmarks.errors import UnfitError
 from benchmarks.plot import pyplot
 from benchmarks.quality.judge import Classifier, load_classifier
 from benchmarks.quality.served import Images, parser, sample, served
@@ -101,7 +102,7 @@ def sorted_by(
         members = np.flatnonzero(shown == index)
         count = int(TAIL * len(members))
         if count < EXEMPLARS:
-            raise ValueError(
+            raise UnfitError(
                 f"expected at least {EXEMPLARS / TAIL:.0f} legible samples of {name}, "
                 f"found {len(members)} of {len(images)}"
             )

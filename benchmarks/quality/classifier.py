@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.errors import UnfitError
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier
 from benchmarks.quality.network import ClassifierRecipe, fit, to_onnx
 from benchmarks.report import environment, table, write_json
@@ -73,7 +74,7 @@ def load_data(name: str, data: Path) -> tuple[Dataset, Dataset]:
     if name == "mnist":
         splits = load("mnist", data, spec)
         if splits.test is None:
-            raise ValueError(f"{data}: expected a test set beside the training set")
+            raise UnfitError(f"{data}: expected a test set beside the training set")
         return splits.train, splits.test
     licence = "as given by the images' owner"
     train, test = (

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmarks.errors import UnfitError
 from benchmarks.plot import pyplot
 from benchmarks.report import table
 from benchmarks.results import record
@@ -25,8 +26,13 @@ COLUMNS = 10
 def encoded(run: TrainedRun, images: NDArray[np.uint8]) -> tuple[NDArray, NDArray]:
     """Posterior means [N, Z] of uint8 images [N, H, W, C], and each dimension's mean KL to the
     prior in nats [Z]."""
+    if run.image.shape != images.shape[1:]:
+        raise UnfitError(
+            f"{run.name}: expected a run of images {images.shape[1:]} (H, W, C), found "
+            f"{run.image.shape}"
+        )
     if run.encoder is None or run.encoder_takes_noise:
-        raise ValueError(f"{run.name}: expected an encoder that gives means and variances")
+        raise UnfitError(f"{run.name}: expected an encoder that gives means and variances")
     moments = []
     for part in np.array_split(images, max(1, len(images) // 1000)):
         low, high = run.image.value_range

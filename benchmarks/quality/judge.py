@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.errors import UnfitError
+
 if TYPE_CHECKING:
     import runtime
 
@@ -37,7 +39,7 @@ class Classifier:
         content = path.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != record["sha256"]:
-            raise ValueError(
+            raise UnfitError(
                 f"{path}: expected SHA-256 {record['sha256']}, found {found}: "
                 "restore it, or train it anew with `python -m benchmarks classifier`"
             )
@@ -54,7 +56,14 @@ class Classifier:
     def __call__(
         self, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 images [B, H, W, C] -> class probabilities [B, 10], features [B, D]."""
+        """uint8 images [B, H, W, C] -> class probabilities [B, 10], features [B, D]. UnfitError
+        for images of another size or with other channels."""
+        expected = self._session.get_inputs()[0].shape[1:]
+        if list(images.shape[1:]) != expected:
+            raise UnfitError(
+                f"images: expected {expected} (H, W, C), which the classifier {self.name} knows, "
+                f"found {list(images.shape[1:])}"
+            )
         batches = [
             self._session.run(
                 ["probabilities", "features"], {"images": images[start : start + BATCH]}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import runtime
+from benchmarks.errors import UnfitError
 from benchmarks.quality.judge import Classifier, load_classifier
 from benchmarks.quality.served import Images, data_set_of, parser, served
 from benchmarks.report import table
@@ -50,7 +51,7 @@ def layers_of(model: runtime.Model) -> dict[int, str]:
     inputs = model.manifest.graphs["decode"].inputs
     names = [tensor.name for tensor in inputs if tensor.role in ("latents", "noise")]
     if len(names) < 2:
-        raise ValueError(
+        raise UnfitError(
             f"{model.manifest.name}: expected a decoder that takes noise beside its latents, "
             f"found {[tensor.name for tensor in inputs]}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.errors import UnfitError
 from benchmarks.report import table, write_json
 from benchmarks.results import record
 from train import metrics
@@ -48,13 +49,18 @@ def exact(
 
 
 def bounds_by(
-    processes: int, folder: Path, images: NDArray[np.uint8], k: int, seed: int
+    processes: int,
+    folder: Path,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    k: int,
+    seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same as `bounds` of the run in `folder`, the images shared out among processes."""
     parts = np.array_split(np.arange(len(images)), processes)
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         futures = [
-            pool.submit(_bounds_of_part, folder, images[part], k, seed, int(part[0]))
+            pool.submit(_bounds_of_part, folder, images[part], labels[part], k, seed, int(part[0]))
             for part in parts
             if len(part)
         ]
@@ -63,31 +69,39 @@ def bounds_by(
 
 
 def _bounds_of_part(
-    folder: Path, images: NDArray[np.uint8], k: int, seed: int, first: int
+    folder: Path,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    k: int,
+    seed: int,
+    first: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    return bounds(load_run(folder), images, k, seed, first)
+    return bounds(load_run(folder), images, labels, k, seed, first)
 
 
 @torch.no_grad()
 def bounds(
-    run: TrainedRun, images: NDArray[np.uint8], k: int, seed: int, first: int = 0
+    run: TrainedRun,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    k: int,
+    seed: int,
+    first: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The importance-weighted bound with k draws and the ELBO (the mean over the same draws), both
-    log-likelihoods in nats, [N], of uint8 images [N, H, W, C].
+    log-likelihoods in nats, [N], of uint8 images [N, H, W, C]; of a conditional model, given their
+    labels [N].
 
     Image i's draws follow from (seed, first + i) alone.
     """
-    objective = run.recipe.objective.build()
-    if not isinstance(objective, VAEObjective):
-        raise ValueError(
-            f"{run.name}: expected a VAE or an autoregressive model, found a {run.kind}"
-        )
+    objective = _fitting(run)
+    assert isinstance(objective, VAEObjective)  # noqa: S101 - or it has an exact likelihood
     low, high = run.image.value_range
     weighted, elbo = np.empty(len(images)), np.empty(len(images))
     generator, started = torch.Generator(), time.monotonic()
-    for index, picture in enumerate(images):
+    for index, (picture, label) in enumerate(zip(images, labels, strict=True)):
         image = torch.from_numpy(picture).permute(2, 0, 1)[None] * ((high - low) / 255) + low
         generator.manual_seed(seed_of(seed, 0, first + index))
         chunks = [
@@ -95,6 +109,7 @@ def bounds(
                 run.model,
                 image,
                 torch.randn(min(CHUNK, k - start), objective.noise, generator=generator),
+                torch.tensor([label]),
             )[None].numpy()
             for start in range(0, k, CHUNK)
         ]
@@ -104,6 +119,16 @@ def bounds(
             rate = (time.monotonic() - started) / done
             logger.info("%d images: %.3f nats, %.3f s each", done, -weighted[:done].mean(), rate)
     return weighted, elbo
+
+
+def _fitting(run: TrainedRun) -> VAEObjective | AutoregressiveObjective:
+    """The run's objective. UnfitError where it gives no likelihood."""
+    objective = run.recipe.objective.build()
+    if not isinstance(objective, VAEObjective | AutoregressiveObjective):
+        raise UnfitError(
+            f"{run.name}: expected a VAE or an autoregressive model, found a {run.kind}"
+        )
+    return objective
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -120,15 +145,21 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     run = load_run(options.run)
     validation = run.recipe.validation
-    test = load(run.recipe.source, options.data, run.image, validation=validation).test
+    objective = _fitting(run)
+    spec, labelled = run.recipe.image, bool(run.recipe.classes)
+    test = load(run.recipe.source, options.data, spec, labels=labelled, validation=validation).test
     if test is None:
-        parser.error(f"{run.recipe.source}: expected a data set with held-out images")
-    images = test.images[: options.images]
-    objective = run.recipe.objective.build()
+        parser.error(
+            f"{run.recipe.source}: expected a data set with held-out images, found none: train "
+            "with --validation N, which holds N out"
+        )
+    images, labels = test.images[: options.images], test.labels[: options.images]
     if isinstance(objective, AutoregressiveObjective):
         figures = _with_error("exact", exact(run, objective, images))
     else:
-        weighted, elbo = bounds_by(options.processes, options.run, images, options.k, options.seed)
+        weighted, elbo = bounds_by(
+            options.processes, options.run, images, labels, options.k, options.seed
+        )
         figures = _with_error(f"iw_{options.k}", weighted)
         figures |= {"negative_elbo": -float(elbo.mean())}
     figures |= {"images": len(images)}

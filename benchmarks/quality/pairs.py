@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.errors import UnfitError
 from benchmarks.quality.served import Images
 from train.data import Dataset
 from train.data.domains import turned
@@ -74,7 +75,7 @@ def _unpaired(source: str, train: Dataset, test: Dataset, n: int, back: bool) ->
         given, wanted = (changed, plain) if back else (plain, changed)
         return Case(given, wanted, known if back else turned(known), {"unchanged": given})
     if source != "cifar10-horses-deer":
-        raise ValueError(f"expected a source whose kinds are known here, found {source}")
+        raise UnfitError(f"expected a source whose kinds are known here, found {source}")
     before, after = ("deer", "horse") if back else ("horse", "deer")
     given, real = _shuffled(test, n, before), _shuffled(train, n, after)
     return Case(given, None, real, {"unchanged": given}, asked=after)

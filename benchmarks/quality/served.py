@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import runtime
+from benchmarks.errors import UnfitError
 from benchmarks.quality.classifier import RECIPES
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def by_label(model: runtime.Model, n: int, seed: int) -> dict[str, Images]:
     """n samples of each label, no truncation."""
     names = model.manifest.labels
     if names is None:
-        raise ValueError(f"{model.manifest.name}: expected a model that takes labels")
+        raise UnfitError(f"{model.manifest.name}: expected a model that takes labels")
     # Other latents for each class, or all classes would share the same n draws.
     return {
         name: sample(model, n, seed, offset=index * n, label=name)
@@ -108,7 +109,7 @@ def data_set_of(model: runtime.Model) -> str:
                 )  # fmt: skip
             return name
     known = {name: recipe.shape for name, recipe in RECIPES.items()}
-    raise ValueError(
+    raise UnfitError(
         f"{model.manifest.name}: expected images of a known data set ({known}), found {shape}"
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.errors import UnfitError
 from benchmarks.quality.classifier import load_data
 from benchmarks.quality.pairs import cases
 from benchmarks.quality.served import Images, parser, served
@@ -68,7 +69,7 @@ def measure(run: Path, made: Images, pictures: Images, steps: int) -> tuple[Figu
     pictures as they were; and a sheet of these three."""
     settings = load_any(run).recipe.objective
     if not isinstance(settings, Translation) or not settings.style:
-        raise ValueError(f"{run}: expected a run of style transfer, found {settings.kind}")
+        raise UnfitError(f"{run}: expected a run of style transfer, found {settings.kind}")
     networks = settings.build().networks
     networks.load_state_dict(checkpoint.load(run / "checkpoints").group("networks"))
     features = cast(Features, networks["features"].requires_grad_(False))

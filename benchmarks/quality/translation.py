@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import runtime
+from benchmarks.errors import UnfitError
 from benchmarks.quality.classifier import load_data, load_or_train
 from benchmarks.quality.distances import set_distances
 from benchmarks.quality.judge import Classifier, subject
@@ -105,7 +106,7 @@ def recipe_of(model: runtime.Model) -> Mapping[str, Any]:
     """The recipe of a translator of ours, as JSON. ValueError for any other artifact."""
     recipe: Any = model.manifest.provenance.details.get("params")
     if "translate" not in model.manifest.graphs or not isinstance(recipe, Mapping):
-        raise ValueError(
+        raise UnfitError(
             f"{model.manifest.name}: expected a translator that `python -m train` made, found "
             f"{model.manifest.kind} with {', '.join(model.manifest.graphs)}"
         )
@@ -120,7 +121,7 @@ def is_back(model: runtime.Model) -> bool:
         return False
     direction = manifest.provenance.details.get("direction")
     if direction not in ("there", "back"):
-        raise ValueError(
+        raise UnfitError(
             f"{manifest.name}: provenance.details.direction: expected there or back, found "
             f"{direction!r}: export the run again, or measure the run itself"
         )

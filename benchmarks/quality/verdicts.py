@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.errors import UnfitError
 from benchmarks.quality.judge import Classifier
 from benchmarks.quality.served import Images
 from train import metrics
@@ -26,7 +27,7 @@ def recognised(probabilities: NDArray[np.float32]) -> Figures:
 def as_asked(samples: dict[str, Images], classifier: Classifier) -> Figures:
     """The share of samples `by_label` that are recognised as the label asked for."""
     if not set(samples) <= set(classifier.classes):
-        raise ValueError(
+        raise UnfitError(
             f"labels: expected classes of {classifier.name} ({', '.join(classifier.classes)}), "
             f"found {', '.join(samples)}"
         )

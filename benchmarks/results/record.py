@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import UnfitError
 from benchmarks.report import command
 from runtime.artifact.reading import read_artifact
 
@@ -72,7 +73,7 @@ def _described(subject: Path) -> dict[str, Any]:
     manifest = read_artifact(subject).manifest
     details = dict(manifest.provenance.details)
     if "params" not in details:
-        raise ValueError(f"{subject}: expected an artifact of a run, found {sorted(details)}")
+        raise UnfitError(f"{subject}: expected an artifact of a run, found {sorted(details)}")
     return {
         "artifact": manifest.full_name,
         "recipe": details.pop("params"),

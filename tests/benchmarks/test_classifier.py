@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.errors import UnfitError
 from benchmarks.quality.classifier import RECIPES, score
 from benchmarks.quality.judge import FOLDER, SECOND, Classifier, load_classifier, load_second
 from benchmarks.quality.network import ClassifierRecipe, Frozen, augment, fit, to_onnx
@@ -130,3 +131,8 @@ def test_augmentation_without_any_change_is_the_identity() -> None:
     )  # fmt: skip
     images = torch.rand(3, 1, 8, 6)
     torch.testing.assert_close(augment(images, recipe), images)
+
+
+def test_a_classifier_refuses_images_of_another_size() -> None:
+    with pytest.raises(UnfitError, match=r"expected \[28, 28, 1\].*mnist.* found \[32, 32, 3\]"):
+        load_classifier("mnist")(np.zeros((2, 32, 32, 3), np.uint8))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import runtime
+from benchmarks.errors import UnfitError
 from benchmarks.quality import disentanglement, layers, likelihood, manifold, prior
 from benchmarks.quality.judge import load_classifier
 from benchmarks.results import record
@@ -67,7 +68,8 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(tmp_path: Path,
     recipe = replace(recipe, objective=objective)
     run = load_run(trained(recipe, tmp_path))
     images = random_splits(recipe.image).train.images[:3]
-    weighted, elbo = likelihood.bounds(run, images, k=30, seed=1)
+    labels = np.zeros(3, np.int64)
+    weighted, elbo = likelihood.bounds(run, images, labels, k=30, seed=1)
     assert (weighted > elbo).all()  # Jensen, for any draws
     objective = recipe.objective.build()
     assert isinstance(objective, likelihood.VAEObjective)
@@ -75,9 +77,9 @@ def test_likelihood_is_a_bound_whose_draws_belong_to_their_image(tmp_path: Path,
     # The ELBO of 30 draws and of 3,000 others differ by chance alone.
     many = objective.log_weights(run.model, image, torch.randn(3000, objective.noise))
     assert elbo[0] == pytest.approx(many.mean().item(), abs=5 * many.std().item() / 30**0.5)
-    alone = likelihood.bounds(run, images[:1], k=30, seed=1)
+    alone = likelihood.bounds(run, images[:1], labels[:1], k=30, seed=1)
     assert alone[0] == pytest.approx(weighted[:1])
-    assert likelihood.bounds(run, images, k=30, seed=2)[0] != pytest.approx(weighted)
+    assert likelihood.bounds(run, images, labels, k=30, seed=2)[0] != pytest.approx(weighted)
 
 
 def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
@@ -86,7 +88,65 @@ def test_likelihood_needs_a_vae(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="tiny-gan: expected a VAE or an autoregressive model, found a gan"
     ):
-        likelihood.bounds(load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), 2, 0)
+        likelihood.bounds(
+            load_run(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.int64), 2, 0
+        )
+
+
+def test_likelihood_of_a_conditional_vae_is_given_the_labels(
+    tmp_path: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_vae()
+    network = replace(recipe.objective.network, classes=10)
+    recipe = replace(recipe, objective=replace(recipe.objective, network=network))
+    data = random_splits(recipe.image, 10)
+    train(recipe, data, tmp_path / "run", device="cpu")
+    run = load_run(tmp_path / "run")
+    with torch.no_grad():  # a label of its own for every decoder's first layer
+        for parameter in run.decoder.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+    assert data.test is not None
+    images, labels = data.test.images[:2], np.array([3, 7])
+    bound = likelihood.bounds(run, images, labels, k=20, seed=1)[0]
+    other = likelihood.bounds(run, images, np.array([3, 4]), k=20, seed=1)[0]
+    assert other[0] == bound[0]
+    assert other[1] != pytest.approx(bound[1])
+    monkeypatch.setattr(likelihood, "load", lambda *_, **__: data)
+    likelihood.main([str(tmp_path / "run"), "--k", "3", "--images", "2", "--record", "it"])
+    assert written(records)["images"] == 2
+
+
+def test_likelihood_of_volumes_reads_them_as_they_were_trained_on(
+    tmp_path: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's image is a layer of them."""
+    recipe = tiny_recipe(RECIPES["furniture_vae"]())
+    out = tmp_path / "run"
+    data = random_splits(recipe.image, recipe.classes)
+    train(recipe, data, out, device="cpu")
+    asked = []
+    monkeypatch.setattr(likelihood, "load", lambda *a, **__: asked.append(a) or data)
+    likelihood.main([str(out), "--k", "2", "--images", "2", "--record", "it"])
+    assert asked[0][2] == recipe.image
+    assert written(records)["images"] == 2
+
+
+def test_likelihood_without_images_held_out_says_how_to_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny_vae()
+    data = replace(random_splits(recipe.image), test=None)
+    train(recipe, data, tmp_path / "run", device="cpu")
+    monkeypatch.setattr(likelihood, "load", lambda *_, **__: data)
+    with pytest.raises(SystemExit):
+        likelihood.main([str(tmp_path / "run")])
+    assert "found none: train with --validation N" in capsys.readouterr().err
+
+
+def test_disentanglement_refuses_a_run_of_other_images(tmp_path: Path) -> None:
+    run = load_run(trained(tiny_vae(), tmp_path))
+    with pytest.raises(UnfitError, match=r"expected a run of images \(32, 32, 1\).* found \(8, 8,"):
+        disentanglement.encoded(run, np.zeros((1, 32, 32, 1), np.uint8))
 
 
 def test_likelihood_of_an_autoregressive_run_is_the_loss_itself(

@@ -68,6 +68,21 @@ def test_the_benchmarks_are_these() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["likelihood", "{}"], "error: {}/run.json: expected a training run's record"),
+        (["layers", str(ROOT / "artifacts/mnist-vae")], "error: mnist-vae: expected a decoder"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([argument.format(tmp_path) for argument in arguments])
+    assert str(stopped.value.code).startswith(said.format(tmp_path))
+
+
 def test_no_name_says_where_the_names_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([])

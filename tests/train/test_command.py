@@ -61,6 +61,28 @@ def test_validation_images_take_the_place_of_test_images(
     assert "validation_loss" in load_run(tmp_path / "run").provenance["metrics"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seed", "-1"], "error: seed: expected at least 0, found -1"),
+        (["--shards", "3"], "error: shards: expected a divisor of the batch size 64, found 3"),
+        (
+            ["--data", "mine"],
+            "error: --data: expected none for digits, which needs no files; found",
+        ),
+        (["--download"], "error: --download: expected none for digits"),
+        (["--resume"], "error: {}: expected a run to resume, found no run.json: train without"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    command = ["digits_vae", "--out", str(tmp_path), "--steps", "1", "--device", "cpu"]
+    assert main([*command, *options]) == 1
+    assert capsys.readouterr().err.startswith(said.format(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
 def test_resume_keeps_the_run_s_number_of_steps(tmp_path: Path) -> None:
     command = ["digits_vae", "--out", str(tmp_path / "run"), "--device", "cpu"]
     assert main([*command, "--steps", "2"]) == 0

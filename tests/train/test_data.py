@@ -385,7 +385,9 @@ class TestImages:
 class TestFrogs:
     """The recipe's `--data` may be the zip, its folder, or the folder that holds train.zip."""
 
-    FILES: ClassVar = {f"train/{name}": content for name, content in CLASSES.items()}
+    FILES: ClassVar = {
+        f"train/{name.replace('toad', 'cat')}": content for name, content in CLASSES.items()
+    }
 
     @pytest.fixture(params=["zip", "beside the zip", "folder", "above the folder"])
     def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -404,6 +406,18 @@ class TestFrogs:
         names = sorted({Path(name).parts[1] for name in self.FILES})
         assert (data.name, data.classes) == ("cifar10", tuple(names))
         assert len(data.images) == len(self.FILES)
+
+    def test_other_pictures_are_not_recorded_as_cifar10(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Their licence goes into the artifact."""
+        write(tmp_path, CLASSES)
+        data = load("cifar10", tmp_path, SPEC, labels=False, validation=1)
+        assert data.test is not None
+        assert (data.train.name, data.test.name) == ("images", "images-validation")
+        assert data.train.licence == data.test.licence == "as given by the images' owner"
+        assert "expected the class folders of CIFAR-10, found toad" in caplog.text
+        assert load("cifar10-turned", tmp_path, SPEC).train.name == "images-turned"
 
     def test_no_path(self) -> None:
         with pytest.raises(DataError, match="--data: expected a folder or zip of images"):

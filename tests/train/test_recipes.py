@@ -159,3 +159,11 @@ def test_other_settings_train(objective: Adversarial | ELBO, tmp_path: Path) -> 
     recipe = narrow(recipe)
     train(recipe, random_splits(recipe.image), tmp_path, device="cpu")
     assert (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("steps", 0), ("batch_size", 0), ("seed", -1), ("validation", -1)]
+)
+def test_numbers_have_bounds(setting: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{setting}: expected at least .*, found {value}"):
+        replace(RECIPES["digits_vae"](), **{setting: value})

@@ -89,6 +89,6 @@ def load_captioned() -> Splits:
     )
 
 
-@source("captioned-shapes")
+@source("captioned-shapes", files=False)
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     return load_captioned()

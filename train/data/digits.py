@@ -9,7 +9,7 @@ from train.data.dataset import Dataset, Splits
 from train.data.source import Options, source
 
 
-@source("digits")
+@source("digits", files=False)
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     """Every fifth image is held out."""
     from sklearn.datasets import load_digits  # imported late: it is slow and only tests need it

@@ -31,7 +31,7 @@ def load_turned(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     half = len(chosen) // 2
     return Splits(
         _domains(
-            "cifar10-turned",
+            f"{whole.name}-turned",
             {
                 "as it is": whole.images[chosen[:half]],
                 "colours turned": turned(whole.images[chosen[half:]]),

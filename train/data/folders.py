@@ -1,25 +1,44 @@
 """Sources that are a folder or zip of images: CIFAR-10, its frogs, and the user's own images."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.images import ImageSpec
+from runtime.images.trees import first_few
 from train.data.dataset import Splits
 from train.data.images import has_images, load_images
 from train.data.source import Options, needed, source
 from train.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _CIFAR10 = (
     "CIFAR-10: Alex Krizhevsky, Vinod Nair and Geoffrey Hinton; published for research "
     "without a stated licence, please cite the report (2009)."
 )
 
-
+_CLASSES = frozenset(
+    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+)
+_OWN = "as given by the images' owner"
 _SPLITS = ("train", "test", "val", "valid")
 
 
 @source("cifar10")
 def load_cifar10(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
-    return _folder(path, spec, options, name="cifar10", licence=_CIFAR10)
+    """Other pictures will do, where a recipe takes no labels, and are recorded as what they are."""
+    found = _folder(path, spec, options, name="cifar10", licence=_CIFAR10)
+    if not (others := sorted(set(found.train.classes) - _CLASSES)):
+        return found
+    logger.warning(
+        "%s: expected the class folders of CIFAR-10, found %s: recorded as pictures of your own",
+        path,
+        first_few(others),
+    )
+    train = replace(found.train, name="images", licence=_OWN)
+    test = found.test and replace(found.test, name="images-validation", licence=_OWN)
+    return replace(found, train=train, test=test)
 
 
 @source("cifar10-frogs")
@@ -29,7 +48,7 @@ def load_frogs(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
 
 @source("images")
 def load_own(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
-    return _folder(path, spec, options, name="images", licence="as given by the images' owner")
+    return _folder(path, spec, options, name="images", licence=_OWN)
 
 
 def _folder(

@@ -156,6 +156,6 @@ def load_furniture() -> Splits:
     )
 
 
-@source("furniture")
+@source("furniture", files=False)
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     return load_furniture()

@@ -72,5 +72,5 @@ def _load(
     return Splits(part(name, COUNT, seed=0), part(f"{name}-test", TEST_COUNT, seed=1))
 
 
-source("rings")(partial(_load, name="rings", places=on_rings))
-source("gaussians")(partial(_load, name="gaussians", places=in_grid))
+source("rings", files=False)(partial(_load, name="rings", places=on_rings))
+source("gaussians", files=False)(partial(_load, name="gaussians", places=in_grid))

@@ -75,6 +75,6 @@ def load_shapes() -> Splits:
     return Splits(part("shapes", images[held_out:]), part("shapes-test", images[:held_out]))
 
 
-@source("shapes")
+@source("shapes", files=False)
 def load(path: Path | None, spec: ImageSpec, options: Options) -> Splits:
     return load_shapes().validated(options.validation)

@@ -28,11 +28,17 @@ SOURCES: dict[str, Source] = {}
 """Every data source by the name that recipes give."""
 
 
-def source(name: str) -> Callable[[Source], Source]:
-    """Register a function as the data source `name`."""
+MADE: set[str] = set()
+"""Those of them that read no files."""
+
+
+def source(name: str, *, files: bool = True) -> Callable[[Source], Source]:
+    """Register a function as the data source `name`, which reads `files` or does without."""
 
     def register(read: Source) -> Source:
         SOURCES[name] = read
+        if not files:
+            MADE.add(name)
         return read
 
     return register
@@ -61,6 +67,20 @@ def load(
     if found != spec.shape:
         raise DataError(f"{source}: expected images {spec.shape}, found {found}")
     return splits
+
+
+def expect_files(source: str, path: Path | None, *, download: bool) -> None:
+    """DataError where files are given, or asked for, of a source that reads none: it would train on
+    other pictures than were meant."""
+    if source not in MADE:
+        return
+    if path is not None:
+        raise DataError(
+            f"--data: expected none for {source}, which needs no files; found {path}: images_gan "
+            "and images_vae train on pictures of your own"
+        )
+    if download:
+        raise DataError(f"--download: expected none for {source}, which needs no files")
 
 
 def needed(path: Path | None, what: str) -> Path:

@@ -76,11 +76,14 @@ class VAEObjective:
     def latents(self, count: int, device: torch.device) -> Tensor:
         return torch.randn(count, self.settings.network.latent, device=device)
 
-    def log_weights(self, model: nn.ModuleDict, images: Tensor, noise: Tensor) -> Tensor:
+    def log_weights(
+        self, model: nn.ModuleDict, images: Tensor, noise: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
         """log p(x|z) + log p(z) - log q(z|x), nats [N], of images [B, C, H, W] and posterior draws
-        z made from noise [N, `noise`], N / B of them in a row for each image."""
+        z made from noise [N, `noise`], N / B of them in a row for each image; of a conditional
+        decoder, p(x|z, label) with the images' labels int64 [B]."""
         draw = self._draw(model, images, noise)
-        return -draw.log_ratio - self._nll(model, draw, images)
+        return -draw.log_ratio - self._nll(model, draw, images, labels)
 
     def _draw(self, model: nn.ModuleDict, images: Tensor, noise: Tensor) -> Draw:
         encoder = cast(Posterior, model["encoder"])

@@ -48,6 +48,10 @@ class Recipe:
     log_every: int = 50
 
     def __post_init__(self) -> None:
+        least = {"steps": 1, "batch_size": 1, "seed": 0, "validation": 0}
+        for name, bound in least.items():
+            if (found := getattr(self, name)) < bound:
+                raise ValueError(f"{name}: expected at least {bound}, found {found}")
         if self.shards < 1 or self.batch_size % self.shards:
             raise ValueError(
                 f"shards: expected a divisor of the batch size {self.batch_size}, "
