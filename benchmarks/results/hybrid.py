@@ -71,14 +71,22 @@ ROWS = (
             "alpha-GAN, whose authors leave its form open"
         ),
         findings=(
-            "digits by VAE/GAN are nearer to true ones than those of the VAE "
-            "({mnist_vae_dcgan_0[frechet]:.1f} to {mnist_vae_gan_0[frechet]:.1f}), and cover more "
-            "of them ({mnist_vae_dcgan_0[coverage]:.2f} to {mnist_vae_gan_0[coverage]:.2f}). The "
-            "price is pixels: reconstructions, compared in the discriminator's features, are "
-            "{mnist_vae_gan_0[reconstruction]:.1f} grey levels away where the VAE's are "
+            "both hybrids draw digits nearer to true ones than the VAE with their decoder does "
+            "(Fréchet distance {mnist_vae_dcgan_0[frechet]:.1f}; VAE/GAN "
+            "{mnist_vae_gan_0[frechet]:.1f}, alpha-GAN {mnist_alpha_gan_0[frechet]:.1f}), and "
+            "cover more of them ({mnist_vae_dcgan_0[coverage]:.2f}; "
+            "{mnist_vae_gan_0[coverage]:.2f}, {mnist_alpha_gan_0[coverage]:.2f}). On the frogs the "
+            "VAE draws coloured fog; those of VAE/GAN have rough surfaces and edges, and hardly "
+            "ever the outline of a frog ({cifar10_frogs_vae_0[frechet]:.0f} to "
+            "{cifar10_frogs_vae_gan_0[frechet]:.1f}, coverage "
+            "{cifar10_frogs_vae_0[coverage]:.2f} to {cifar10_frogs_vae_gan_0[coverage]:.2f}). The "
+            "price is pixels: of reconstructed digits, those of VAE/GAN, compared in the "
+            "discriminator's features, are {mnist_vae_gan_0[reconstruction]:.1f} grey levels away, "
+            "those of alpha-GAN {mnist_alpha_gan_0[reconstruction]:.1f}, those of the VAE "
             "{mnist_vae_dcgan_0[reconstruction]:.1f}. Attribute vectors, which the paper shows on "
             "faces, work worse than in the VAE: a thick digit of the wanted class comes of "
-            "{mnist_vae_gan_0[encoded_stroke_class_and_high]:.0%} of the sums, there of "
+            "{mnist_vae_gan_0[encoded_stroke_class_and_high]:.0%} and "
+            "{mnist_alpha_gan_0[encoded_stroke_class_and_high]:.0%} of the sums, there of "
             "{mnist_vae_dcgan_0[encoded_stroke_class_and_high]:.0%}; why was not looked into"
         ),
         runs=tuple(_hybrid_run(name) for vae, others in _SETS.items() for name in (vae, *others)),
