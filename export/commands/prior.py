@@ -18,8 +18,10 @@ from runtime.requests.pictures import picture_spec
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", help="a folder (artifacts/mnist-vae), or a name, or name@2")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="of one of our runs: its data set's folder")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--data", type=Path, help="of one of our runs: its data set's folder, if it is not made"
+    )
     source.add_argument(
         "--images", type=Path, nargs="+", help="picture files, folders, or one .npy [n, H, W, C]"
     )
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     manifest = read_artifact(args.artifact).manifest
-    if args.data is not None:
+    if args.images is None:
         images = training_images(manifest, args.data)
     else:
         images, _ = load_images(args.images, partial(picture_spec, manifest, "encode", None))

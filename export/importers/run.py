@@ -132,14 +132,14 @@ def _imported_translator(
     return Imported(fields, {"translate": trained.translators[way]})
 
 
-def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
-    """The training images [n, H, W, C] of a run's artifact, from the data set's folder; binary if
-    it was trained on binary images. Raises ExportError if the artifact is not of a run, or if its
-    images are missing or differ."""
+def training_images(manifest: Manifest, data: Path | None) -> NDArray[np.uint8]:
+    """The training images [n, H, W, C] of a run's artifact, from the data set's folder, or made in
+    code where the run's were; binary if it was trained on binary images. Raises ExportError if the
+    artifact is not of a run, or if its images are missing or differ."""
     _find_train()
     from pydantic import ValidationError
 
-    from train.data import load
+    from train.data import expect_files, load
     from train.data.binarised import binarised
     from train.errors import TrainError
     from train.objectives import ELBO
@@ -148,6 +148,7 @@ def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
     try:
         recipe = RECIPE_JSON.validate_python(manifest.provenance.details.get("params"))
         labels = bool(recipe.objective.network.classes)
+        expect_files(recipe.source, data)
         images = load(
             recipe.source, data, recipe.image, labels=labels, validation=recipe.validation
         ).train
@@ -157,7 +158,7 @@ def training_images(manifest: Manifest, data: Path) -> NDArray[np.uint8]:
             f"{manifest.provenance.source}: name its training images (--images)"
         ) from error
     except TrainError as error:
-        raise ExportError(f"{manifest.name}: --data: {error}") from error
+        raise ExportError(f"{manifest.name}: {error}") from error
     expected = manifest.provenance.details.get("data_checksum")
     if images.checksum != expected:
         raise ExportError(

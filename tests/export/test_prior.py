@@ -116,7 +116,9 @@ def test_the_command(
     # Of one of our runs, the data set is known.
     run = trained(replace(digits_vae(), steps=3, batch_size=8), tmp_path / "run")
     exported = export_run(run, out=tmp_path, precisions=())
-    assert main(["prior", str(exported), "--data", str(tmp_path), *options]) == 0
+    assert main(["prior", str(exported), "--data", str(tmp_path), *options]) == 2
+    assert "--data: expected none for digits, which needs no files" in capsys.readouterr().err
+    assert main(["prior", str(exported), *options]) == 0
     details = read_artifact(exported.parent).manifest.provenance.details
     assert details["prior"]["images"] == 1438
     manifest = read_artifact(exported).manifest
@@ -124,4 +126,4 @@ def test_the_command(
         update={"details": {**manifest.provenance.details, "data_checksum": "others"}}
     )
     with pytest.raises(ExportError, match="expected the images of its run, others, found sha256:"):
-        training_images(manifest.model_copy(update={"provenance": others}), tmp_path)
+        training_images(manifest.model_copy(update={"provenance": others}), None)

@@ -69,7 +69,7 @@ def load(
     return splits
 
 
-def expect_files(source: str, path: Path | None, *, download: bool) -> None:
+def expect_files(source: str, path: Path | None, *, download: bool = False) -> None:
     """DataError where files are given, or asked for, of a source that reads none: it would train on
     other pictures than were meant."""
     if source not in MADE:
