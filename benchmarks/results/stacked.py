@@ -17,10 +17,10 @@ ROWS = (
             "samples and this classifier. "
             "The highest rate was chosen by runs of 2,500 steps judged on validation images: of "
             "0.001 and 0.002 the second for the relativistic pair. Of these and 0.004 the last did "
-            "best for the packed one, whose long run then failed at step 5,700, the discriminator "
-            "without a fault: it was trained again at 0.001 "
-            "(`python -m train stacked_r3gan_wide --validation 10000 --lr RATE "
-            "--steps 2500`, then `python -m benchmarks modes`)."
+            "best for the packed one, whose long run then failed: from step 5,700 on the "
+            "discriminator told all pictures apart. It was trained again at 0.001 "
+            "(`python -m train stacked_r3gan_wide --validation 10000 --lr RATE --steps 2500`, then "
+            "`python -m benchmarks modes`)."
         ),
         records=tuple(run.name for run in _RUNS),
         figures=("modes", "kl", "sure", "kl_real", "sure_real"),
